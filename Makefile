@@ -1,0 +1,54 @@
+# Everything a fresh machine needs beyond Python 3.11+ and make is set up here.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ADDRESS ?= 127.0.0.1:8080
+SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.toml README.md
+
+.PHONY: help run test lint check browser reference clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run    show the main job: a broken app, and its fallback answering on http://$(ADDRESS)"
+	@echo "make test   run all tests        make lint   ruff, mypy        make reference   write docs/ anew"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("arun needs Python 3.11 or later, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+# --group needs pip 25.1; the pip that a venv comes with may be older.
+$(VENV)/.tools: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group test --group lint
+	@touch $@
+
+# The package is installed as users get it, not as a link to the checkout: what is missing from the wheel shows.
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[yaml]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	@touch $@
+
+run: $(VENV)/.installed
+	@cd tests/samples/broken && PATH="$(CURDIR)/$(BIN):$$PATH" sh ./show.sh $(ADDRESS)
+
+test: $(VENV)/.tools $(VENV)/.installed browser
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(PYTEST)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: $(VENV)/.tools $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The page is looked at in a real browser; without one those tests say that they were left out.
+browser:
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
+	  || echo "no chromium here: the tests of the page in a browser will be left out (apt-get install chromium)"
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m runner.settings docs
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,136 @@
+"""One instance of a server under measurement: started, asked until it answers, weighed, and always ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ("Answer", "Memory", "first_answer", "free_port", "memory", "started")
+
+#: Seconds between two attempts to connect: what a figure can be late by.
+PAUSE = 0.000_3
+_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer and when its first byte came (``time.perf_counter`` seconds)."""
+
+    first_byte: float
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a tree of processes holds, in kB: the sum of VmRSS, and of PSS (shared pages divided by their users)."""
+
+    rss: int
+    pss: int
+    processes: int
+
+
+@contextmanager
+def started(command: Sequence[str], folder: str, log: str) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+    """Run the command in a session of its own; yield it with the moment before its spawn. It is killed at the end.
+
+    The environment is that of a container: no variable of this shell reaches the server.
+    """
+    environ = {"PATH": os.environ["PATH"], "HOME": folder, "LANG": "C.UTF-8"}
+    with open(log, "wb") as sink:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    try:
+        yield process, begin
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def first_answer(process: subprocess.Popen[bytes], port: int, limit: float) -> Answer:
+    """Connect and ask, again and again, until one answer is complete.
+
+    Raises:
+        TimeoutError: no answer within ``limit`` seconds, or the process is gone.
+    """
+    end = time.perf_counter() + limit
+    while (left := end - time.perf_counter()) > 0:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=left) as connection:
+                connection.sendall(_REQUEST)
+                return _read(connection)
+        except (ConnectionError, TimeoutError):
+            # Seen, not reaped: the number stays its own until it is killed with its group.
+            if (ended := os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                raise TimeoutError(f"it ended with status {ended.si_status}") from None
+            time.sleep(PAUSE)
+    raise TimeoutError(f"no answer within {limit} s")
+
+
+def memory(root: int) -> Memory:
+    """Weigh a process and all its descendants."""
+    pids = _tree(root)
+    rss = sum(_kilobytes(f"/proc/{pid}/status", "VmRSS:") for pid in pids)
+    return Memory(rss, sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in pids), len(pids))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on; a fresh one each time keeps the instances out of each other's way."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _read(connection: socket.socket) -> Answer:
+    data = connection.recv(65_536)
+    first_byte = time.perf_counter()
+    while data and not _complete(data):
+        more = connection.recv(65_536)
+        if not more:
+            break
+        data += more
+    if not _complete(data):
+        raise ConnectionResetError("the answer broke off")
+    head, _, body = data.partition(b"\r\n\r\n")
+    return Answer(first_byte, int(head.split(None, 2)[1]), body)
+
+
+def _complete(data: bytes) -> bool:
+    head, blank, body = data.partition(b"\r\n\r\n")
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return bool(blank) and len(body) >= int(value)
+    return bool(blank) and body.endswith(b"0\r\n\r\n")
+
+
+def _tree(root: int) -> list[int]:
+    found = [root]
+    for pid in found:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+                found += map(int, children.read().split())
+    return found
+
+
+def _kilobytes(path: str, field: str) -> int:
+    with open(path, encoding="ascii") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)

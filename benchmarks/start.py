@@ -1,0 +1,174 @@
+"""How long until an instance answers, and what it holds then: arun beside its peers, in one run.
+
+``python benchmarks/start.py --setup`` makes the environment, ``python benchmarks/start.py`` measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from dataclasses import dataclass
+
+import figures
+import instances
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+ENVIRONMENT = os.path.join(ROOT, ".venv-bench")
+
+#: Seconds that one instance may take until it answers, and that it is left alone before it is weighed.
+LIMIT, IDLE = 20.0, 0.2
+
+#: How each server is told to serve {app} on {port}, by what it serves. The same words with a broken app make the
+#: first half of its shell line. Settings are each server's own defaults; granian's and gunicorn's default is one worker.
+COMMANDS = {
+    ("arun", "asgi"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
+    ("uvicorn", "asgi"): "{bin}/uvicorn {app}:app --port {port}",
+    ("granian", "asgi"): "{bin}/granian --interface asgi --port {port} {app}:app",
+    ("gunicorn", "asgi"): "{bin}/gunicorn --worker-class asgi --bind 127.0.0.1:{port} {app}:app",
+    ("arun", "wsgi"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
+    ("granian", "wsgi"): "{bin}/granian --interface wsgi --port {port} {app}:app",
+    ("gunicorn", "wsgi"): "{bin}/gunicorn --bind 127.0.0.1:{port} {app}:app",
+    ("uwsgi", "wsgi"): "{bin}/uwsgi --need-app --http-socket 127.0.0.1:{port} --wsgi-file {app}.py --callable app",
+    ("arun", "aiohttp"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
+    ("aiohttp", "aiohttp"): "{bin}/python {app}.py 127.0.0.1 {port}",
+}
+
+SERVERS = tuple(dict.fromkeys(server for server, _ in COMMANDS))
+
+#: An address of no machine (RFC 5737): binding it fails at once, and no packet leaves.
+NOWHERE = "192.0.2.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing to measure: the command, and the answer that says it worked."""
+
+    name: str
+    server: str
+    command: tuple[str, ...]
+    status: int = 200
+    body: bytes = b"hello"
+
+
+def cases(folder: str) -> list[Case]:
+    """All cases; ``{bin}`` and ``{port}`` are still open in their commands, the configs lie in ``folder``."""
+    found = [
+        Case(f"{server} {kind}", server, tuple(line.replace("{app}", f"{kind}_hello").split()))
+        for (server, kind), line in COMMANDS.items()
+    ]
+    page = COMMANDS["arun", "asgi"].replace("{app}", "broken") + " --fallback-config welcome"
+    found.append(Case("arun broken -> welcome page", "arun", tuple(page.split()), status=503, body=b""))
+    ini = os.path.join(folder, "safe-{port}.ini")
+    for server, options in (("arun", "asgi_hello.py"), ("uwsgi", "")):
+        line = f"{{bin}}/{server} {options} --fallback-config {ini} --http-socket {NOWHERE}:{{port}}"
+        found.append(Case(f"{server} bind failure -> fallback config", server, tuple(line.split())))
+    for (server, kind), line in COMMANDS.items():
+        if server != "arun":
+            both = (line.replace("{app}", app) for app in ("broken", f"{kind}_hello"))
+            found.append(Case(f"shell: {server} {kind} broken || good", server, ("sh", "-c", " || ".join(both))))
+    return found
+
+
+def measure(case: Case, folder: str, bin_: str) -> figures.Sample:
+    """Start one instance, wait for its first answer, weigh it, end it.
+
+    Raises:
+        SystemExit: it did not answer, or not as it should; its log is printed.
+    """
+    port = instances.free_port()
+    write_fallback(folder, port)
+    quoted = shlex.quote(bin_) if case.command[0] == "sh" else bin_
+    command = [word.format(bin=quoted, port=port) for word in case.command]
+    log = os.path.join(folder, "log")
+    with instances.started(command, folder, log) as (process, begin):
+        try:
+            answer = instances.first_answer(process, port, LIMIT)
+        except TimeoutError as failure:
+            raise SystemExit(f"{case.name}: {failure}\n{shlex.join(command)}\n{tail(log)}") from None
+        if answer.status != case.status or case.body not in answer.body:
+            raise SystemExit(f"{case.name}: answered {answer.status} {answer.body[:80]!r}\n{tail(log)}")
+        time.sleep(IDLE)
+        weight = instances.memory(process.pid)
+    return figures.Sample((answer.first_byte - begin) * 1000, weight.rss, weight.pss, weight.processes)
+
+
+def write_fallback(folder: str, port: int) -> None:
+    """Write the config that the servers with a fallback of their own fall back to; both read the same file."""
+    app = "wsgi-file = wsgi_hello.py\ncallable = app\n"
+    with open(os.path.join(folder, f"safe-{port}.ini"), "w", encoding="ascii") as ini:
+        ini.write(f"[uwsgi]\nhttp-socket = 127.0.0.1:{port}\n{app}")
+
+
+def tail(path: str) -> str:
+    """Return the last two thousand characters of a log."""
+    with open(path, encoding="utf-8", errors="replace") as log:
+        return log.read()[-2000:]
+
+
+def run(only: Sequence[str], rounds: int, bin_: str) -> dict[str, list[figures.Sample]]:
+    """Measure every case of these servers once per round, in an order of its own each time; the first round warms up."""
+    with tempfile.TemporaryDirectory(prefix="arun-bench-") as folder:
+        shutil.copytree(os.path.join(HERE, "apps"), folder, dirs_exist_ok=True)
+        chosen = [case for case in cases(folder) if case.server in only]
+        taken: dict[str, list[figures.Sample]] = {case.name: [] for case in chosen}
+        for number in range(rounds + 1):
+            sys.stderr.write(f"round {number} of {rounds}\n")
+            for case in random.Random(number).sample(chosen, len(chosen)):  # noqa: S311 - an order, no secret
+                sample = measure(case, folder, bin_)
+                if number:
+                    taken[case.name].append(sample)
+    return taken
+
+
+def setup() -> None:
+    """Make ``.venv-bench``: the pinned peers, and arun as a wheel, compiled as an installation is."""
+    venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    with open(os.path.join(ENVIRONMENT, ".gitignore"), "w", encoding="ascii") as ignore:
+        ignore.write("*\n")
+    pip = [os.path.join(ENVIRONMENT, "bin", "python"), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "-r", os.path.join(HERE, "requirements.txt")], check=True)
+    subprocess.run([*pip, ROOT], check=True)
+
+
+def main() -> None:
+    """Read the command line, measure, and tell."""
+    options = arguments()
+    if options.setup:
+        setup()
+        return
+    servers = [server for server in options.only or SERVERS if server not in options.without]
+    told = figures.report(run(servers, options.rounds, options.bin), options.bin)
+    print(figures.markdown(told))
+    if options.output or len(servers) == len(SERVERS):
+        figures.write(told, options.output or os.path.join(HERE, "results"))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--setup", action="store_true", help="make .venv-bench with the pinned peers and arun as a wheel"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="how often each case is measured (default 15)")
+    parser.add_argument("--only", nargs="+", choices=SERVERS, help="measure these servers alone")
+    parser.add_argument("--without", nargs="+", choices=SERVERS, default=[], help="leave these servers out")
+    parser.add_argument("--bin", default=os.path.join(ENVIRONMENT, "bin"), help="where the servers are installed")
+    parser.add_argument("--output", help="folder of start.json and start.md (default: results/, for a whole run)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

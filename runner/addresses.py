@@ -1,0 +1,105 @@
+"""Where an instance listens, as pure values: text to address and back. No socket is opened here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = ("Address", "Inherited", "Tcp", "Unix", "absolute", "parse", "url")
+
+_LARGEST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A TCP address; ``host`` is a name or an IP address without brackets, port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A unix stream socket by its path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A listening socket that the process was started with, by its descriptor."""
+
+    fd: int
+
+    def __str__(self) -> str:
+        return f"fd://{self.fd}"
+
+
+Address = Tcp | Unix | Inherited
+
+
+def parse(text: str) -> Address:
+    """Read an address as users write it.
+
+    ``:80`` (all IPv4 interfaces), ``host:80``, ``[::1]:80``, ``unix:/path`` or ``/path``, ``fd://3``.
+
+    Raises:
+        ValueError: a sentence that says what is wrong with the text.
+    """
+    if text.startswith("fd://"):
+        return Inherited(_number(text.removeprefix("fd://"), "a descriptor", 1_000_000))
+    if text.startswith("unix:") or "/" in text:
+        path = text.removeprefix("unix:").removeprefix("//") if text.startswith("unix:") else text
+        if not path or "\0" in path:
+            raise ValueError(f"{text!r} names no path for a unix socket")
+        return Unix(path)
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{text!r} has no port: write host:port, :port, unix:/path or fd://number")
+    return Tcp(_host(host), _number(port, "a port", _LARGEST_PORT))
+
+
+def absolute(address: Address, directory: str) -> Address:
+    """Return the address with a unix path made absolute against the directory."""
+    return Unix(os.path.join(directory, address.path)) if isinstance(address, Unix) else address
+
+
+def url(address: Address) -> str:
+    """Return how a person or a client would write the address."""
+    return f"http://{address}" if isinstance(address, Tcp) else str(address)
+
+
+def _number(text: str, what: str, largest: int) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not {what}: it takes a number from 0 to {largest}")
+    if int(text[:9]) > largest or len(text) > 9:  # noqa: PLR2004 - nine digits hold every limit used here
+        raise ValueError(f"{text} is not {what}: it takes a number from 0 to {largest}")
+    return int(text)
+
+
+def _host(text: str) -> str:
+    import _socket  # the C module: the sockets proper cost an enum each, and this file is on the start path
+
+    if text in {"", "*"}:
+        return "0.0.0.0"  # noqa: S104 - what :80 means to users of every runner
+    if text.startswith("[") and text.endswith("]"):
+        text, numeric = text[1:-1], True
+    else:
+        numeric = text.replace(".", "").isdigit()
+        if ":" in text:
+            raise ValueError(f"{text!r} is not a host: an IPv6 address is written in brackets, [{text}]:port")
+    family = _socket.AF_INET6 if ":" in text else _socket.AF_INET
+    if numeric:
+        try:
+            _socket.inet_pton(family, text.partition("%")[0])
+        except OSError:
+            raise ValueError(f"{text!r} is not an IP address") from None
+    elif not text.isprintable() or any(c in text for c in " []@?#"):
+        raise ValueError(f"{text!r} is not a host name")
+    return text

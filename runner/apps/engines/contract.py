@@ -1,0 +1,34 @@
+"""What a worker asks of an engine, whatever kind of app it serves.
+
+The currency is a factory of asyncio protocols: a worker hands it every listener it has.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Engine(Protocol):
+        """One app, ready to be started, served and stopped on the running loop."""
+
+        async def start(self) -> Callable[[], asyncio.BaseProtocol]:
+            """Run the app's own start-up and return the protocol factory that serves it.
+
+            Raises:
+                AppStartupFailed: the app's start-up raised, said that it failed, or broke its protocol.
+            """
+            ...
+
+        async def stop(self, grace: float) -> None:
+            """Answer what has begun within ``grace`` seconds, then run the app's own shut-down.
+
+            The listeners are closed already. Idle connections are closed at once; what is not answered in time is cut.
+            """
+            ...
+
+        def abort(self) -> None:
+            """Cut every connection now, so that a running ``stop`` has nothing to wait for."""
+            ...

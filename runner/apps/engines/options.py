@@ -1,0 +1,36 @@
+"""What an engine may be told: one frozen value of plain values, the same for every kind of app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+__all__ = ("Options", "silent")
+
+
+def silent(_text: str) -> None:
+    """Write nothing: the error log of an engine that was given none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an engine serves.
+
+    ``keep_alive`` is how many seconds a connection may be idle between two requests; 0 closes after each answer.
+    ``trusted`` are the peers whose X-Forwarded-For and X-Forwarded-Proto are believed: IP addresses or networks as
+    text, or ``"*"`` for all; empty for none. ``threads`` is how many WSGI requests run at the same time, and
+    ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
+    request and must be quick. ``debug`` shows the traceback of a failing app to clients on the loopback.
+    """
+
+    root_path: str = ""
+    keep_alive: float = 5.0
+    trusted: tuple[str, ...] | Literal["*"] = ()
+    threads: int = 8
+    processes: int = 1
+    debug: bool = False
+    on_error: Callable[[str], None] = silent

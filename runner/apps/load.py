@@ -1,0 +1,287 @@
+"""Find an app, import it, make it if it is a factory, tell its kind; or say precisely why not.
+
+Whatever a target's own code does while it is imported becomes one of the failures of the stage "load". Stop signals
+and the deadline of the start pass through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+from runner import exits
+from runner.apps import shadows
+from runner.failures import (
+    AppAmbiguous,
+    AppAttributeMissing,
+    AppDependencyMissing,
+    AppExited,
+    AppImportFailed,
+    AppKindUnknown,
+    AppNameCollision,
+    AppNotFound,
+    AppSyntaxError,
+    StartupFailure,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import ModuleType
+    from typing import Any
+
+    RunCoroutine = Callable[[Coroutine[Any, Any, Any]], Any]
+
+__all__ = ("App", "Target", "find", "load", "parse")
+
+#: Where an app is looked for in a folder, and under which names in a module; the first that is there is taken.
+FILES = ("app.py", "main.py", "application.py", "asgi.py", "wsgi.py")
+INSTANCES = ("app", "application")
+FACTORIES = ("create_app", "make_app", "build_app", "get_app", "init_app")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be loaded: ``name`` is a module's dotted name or, when ``root`` is set, that of a file below it."""
+
+    name: str
+    attribute: str
+    text: str
+    origin: str
+    file: str = ""
+    root: str = ""
+    factory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A loaded app: the object, its kind ("aiohttp", "asgi", "wsgi"), and the target it came from."""
+
+    object: Any
+    kind: str
+    target: Target
+
+
+def find(directory: str) -> str | None:
+    """Return the file in the directory that has one of the usual names, or None."""
+    for name in FILES:
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def parse(text: str, directory: str, *, origin: str, attribute: str = "", factory: bool = False) -> Target:
+    """Read a target as users write it: ``module``, ``module:attribute``, ``path/to/file.py:attribute``, a directory.
+
+    ``module:make()`` calls the attribute, as ``factory`` does. Paths count from ``directory``.
+
+    Raises:
+        AppNotFound: the text names a file or a directory without an app.
+    """
+    name, _, named = text.rpartition(":") if ":" in text else (text, "", "")
+    named = named or attribute
+    if named.endswith("()"):
+        named, factory = named[:-2], True
+    path = os.path.join(directory, name)
+    if os.path.isdir(path) and ("/" in name or name in {".", ".."} or not os.path.isfile(f"{path}/__init__.py")):
+        found = find(path)
+        if found is None:
+            raise AppNotFound(
+                f"the directory {name} holds no app", origin=origin, hint=f"arun looks for {', '.join(FILES)}"
+            )
+        path = found
+    elif not name.endswith(".py") and "/" not in name:
+        return Target(name, named, text, origin, root=directory, factory=factory)
+    if not os.path.isfile(path):
+        raise AppNotFound(f"there is no file {path}", origin=origin)
+    root, module = _importable_name(os.path.realpath(path))
+    return Target(module, named, text, origin, file=os.path.realpath(path), root=root, factory=factory)
+
+
+def load(target: Target, interface: str, run: RunCoroutine) -> App:
+    """Import the target's module, pick the app out of it, make it if it is a factory, and tell its kind.
+
+    ``interface`` is "auto" or the kind that the user says it is; ``run`` completes the coroutine of an async factory.
+
+    Raises:
+        StartupFailure: one of the failures of the stage "load".
+    """
+    shadows.protect(target.root)
+    if target.root in sys.path:
+        sys.path.remove(target.root)
+    sys.path.insert(0, target.root)
+    module = _import(target)
+    from runner.apps import kinds
+
+    candidate = _pick(module, target)
+    kind = kinds.kind_of(candidate)
+    if target.factory or kind == kinds.FACTORY:
+        candidate = _make(candidate, target, run)
+        kind = kinds.kind_of(candidate)
+    if interface != "auto":
+        return App(candidate, _agreed(candidate, kind, interface, target), target)
+    if kind in {kinds.AIOHTTP, kinds.ASGI, kinds.WSGI}:
+        return App(candidate, kind, target)
+    what = f"{_described(target)} is {_article(type(candidate).__name__)}"
+    if kind == kinds.AMBIGUOUS:
+        raise AppAmbiguous(f"{what} that could be called as ASGI or as WSGI", origin=target.origin)
+    raise AppKindUnknown(what, origin=target.origin)
+
+
+def _agreed(candidate: Any, kind: str | None, interface: str, target: Target) -> str:
+    """The interface that the user names settles a doubt, but an object that plainly cannot be it is refused."""
+    if kind == interface or (interface != "aiohttp" and kind != "aiohttp" and callable(candidate)):
+        return interface
+    raise AppKindUnknown(
+        f"{_described(target)} is {_article(type(candidate).__name__)}, which is no app of kind {interface}",
+        origin=target.origin,
+    )
+
+
+def _import(target: Target) -> ModuleType:
+    with _explained(target, "importing"):
+        top = target.name.partition(".")[0]
+        if target.file and (top in sys.modules or not top.isidentifier()):
+            return _import_file(target)
+        if top in {"runner", "welcome"} and top in shadows.own_names_of(target.root):
+            raise shadows.NameTakenError(f"the module name {top!r} is taken by arun", name=top)
+        return importlib.import_module(target.name)
+
+
+def _import_file(target: Target) -> ModuleType:
+    """Import a file whose own name cannot be used: another module has it, or it is no identifier."""
+    import importlib.util
+
+    name = f"_app_{target.name.replace('.', '_').replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, target.file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{target.file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _pick(module: ModuleType, target: Target) -> Any:
+    if target.attribute:
+        candidate: Any = module
+        for part in target.attribute.split("."):
+            try:
+                candidate = getattr(candidate, part)
+            except AttributeError:
+                raise _attribute_missing(module, target) from None
+        return candidate
+    found = {name: vars(module)[name] for name in INSTANCES if vars(module).get(name) is not None}
+    if len({id(candidate) for candidate in found.values()}) > 1:
+        names = " and ".join(found)
+        raise AppAmbiguous(
+            f"{target.text} has {names}, and they are not the same",
+            origin=target.origin,
+            hint=f"name one: {target.text}:app",
+        )
+    for name in (*INSTANCES, *FACTORIES):
+        if vars(module).get(name) is not None:
+            return vars(module)[name]
+    raise _attribute_missing(module, target)
+
+
+def _attribute_missing(module: ModuleType, target: Target) -> AppAttributeMissing:
+    import difflib
+
+    public = [name for name in vars(module) if not name.startswith("_")]
+    if not target.attribute:
+        names = ", ".join((*INSTANCES, *FACTORIES))
+        return AppAttributeMissing(f"{target.text} has none of {names}", origin=target.origin)
+    close = difflib.get_close_matches(target.attribute, public, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(public[:8]) or 'no public names'}"
+    return AppAttributeMissing(f"{target.text} has no attribute {target.attribute!r}", origin=target.origin, hint=hint)
+
+
+def _make(factory: Any, target: Target, run: RunCoroutine) -> Any:
+    if not callable(factory):
+        raise AppKindUnknown(f"{_described(target)} is no factory: it cannot be called", origin=target.origin)
+    import inspect
+
+    with _explained(target, "making"):
+        made = factory()
+        return run(made) if inspect.iscoroutine(made) else made
+
+
+@contextlib.contextmanager
+def _explained(target: Target, doing: str) -> Iterator[None]:
+    """Turn whatever the app's code raises into a failure that names the cause; interruptions of ours pass."""
+    try:
+        yield
+    except StartupFailure:
+        raise
+    except BaseException as error:
+        if exits.in_forked_child() or isinstance(error, exits.Interruption):
+            raise
+        raise _failure(error, target, doing) from error
+
+
+def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure:
+    from runner.apps.tracebacks import app_traceback
+
+    origin, detail = target.origin, app_traceback(error)
+    raised = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SystemExit):
+        return AppExited(
+            f"{target.text} called sys.exit({_shown(error.code)}) while {doing} it", origin=origin, detail=detail
+        )
+    if isinstance(error, KeyboardInterrupt):
+        return AppExited(f"{target.text} raised KeyboardInterrupt while {doing} it", origin=origin, detail=detail)
+    if isinstance(error, shadows.NameTakenError):
+        hint = f"rename {error.name}.py in {target.root}"
+        return AppNameCollision(f"{target.text}: {error}", origin=origin, hint=hint, detail=detail)
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}:{error.lineno}"
+        return AppSyntaxError(f"{where}: {error.msg}", origin=origin, detail=detail)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if not target.file and f"{target.name}.".startswith(f"{error.name}."):
+            hint = f"arun looked in {target.root} and on sys.path"
+            return AppNotFound(f"there is no module {error.name!r}", origin=origin, hint=hint)
+        hint = f"pip install the package that provides {error.name!r} into {sys.prefix}"
+        return AppDependencyMissing(
+            f"{target.text} needs the module {error.name!r}, which is not installed",
+            origin=origin,
+            hint=hint,
+            detail=detail,
+        )
+    hint = _shadow_hint(error, target)
+    return AppImportFailed(f"{target.text} raised {raised}", origin=origin, hint=hint, detail=detail)
+
+
+def _shadow_hint(error: BaseException, target: Target) -> str:
+    """An import error or a missing attribute may come of a file that is named like a module of Python's."""
+    if isinstance(error, ImportError | AttributeError):
+        hidden = sorted(name for name in shadows.own_names_of(target.root) if f"'{name}'" in str(error))
+        if hidden:
+            return f"the folder's own {hidden[0]}.py has the name of another module; rename it"
+    return ""
+
+
+def _importable_name(path: str) -> tuple[str, str]:
+    """The folder to import a file from, and its dotted name there: out of all packages, so relative imports work."""
+    directory, name = os.path.split(path.removesuffix(".py"))
+    parts = [name] if name != "__init__" else []
+    while os.path.isfile(os.path.join(directory, "__init__.py")):
+        directory, package = os.path.split(directory)
+        parts.insert(0, package)
+    return directory, ".".join(parts)
+
+
+def _described(target: Target) -> str:
+    return f"{target.text}:{target.attribute}" if target.attribute and ":" not in target.text else target.text
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
+
+
+def _shown(code: Any) -> str:
+    return "" if code is None else repr(code)[:200]

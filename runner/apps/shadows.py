@@ -1,0 +1,94 @@
+"""What an app's folder and Python's own modules could hide from each other.
+
+The folder of the app comes first on sys.path, as Python does for a script. A file there may bear the name of a module
+that arun still has to import, or of arun itself; neither may end up with the wrong one.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
+
+__all__ = ("NameTakenError", "load_what_serving_needs", "own_names_of", "protect")
+
+#: What serving needs; imported before the app where the app's folder has a module of such a name.
+_SERVING = (
+    "asyncio",
+    "concurrent.futures.thread",
+    "httptools",
+    "inspect",
+    "json",
+    "logging",
+    "ssl",
+    "traceback",
+    "uvloop",
+    "runner.apps.engines.h1_engine",
+    "runner.serve.worker",
+    "welcome",
+)
+_OURS = ("runner", "welcome")
+
+
+class NameTakenError(ImportError):
+    """The app imports a module of its own whose name is arun's."""
+
+
+def own_names_of(directory: str) -> frozenset[str]:
+    """Return the top-level names that a folder offers to import and that Python or arun use as well."""
+    try:
+        entries = os.listdir(directory)
+    except OSError:
+        return frozenset()
+    names = {entry.removesuffix(".py") for entry in entries if entry.endswith(".py") or "." not in entry}
+    taken = {*sys.stdlib_module_names, *(name.partition(".")[0] for name in _SERVING), *_OURS}
+    return frozenset(names & taken)
+
+
+def protect(directory: str) -> None:
+    """Make sure, before ``directory`` comes first on sys.path, that each side gets its own modules or an error."""
+    names = own_names_of(directory)
+    if not names or directory == _root():
+        return
+    load_what_serving_needs()
+    if foreign := names.intersection(_OURS):
+        _refuse_imports_of(foreign)
+
+
+def load_what_serving_needs() -> None:
+    """Import what is otherwise imported after the app: its files may be hidden, or closed to the user, by then."""
+    for module in _SERVING:
+        importlib.import_module(module)
+
+
+def _root() -> str:
+    """The folder that holds the package runner."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _refuse_imports_of(names: frozenset[str]) -> None:
+    """Let an import statement of the app fail that would silently get arun's module instead of the app's own."""
+    genuine = builtins.__import__
+
+    def guarded(
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of builtins.__import__
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        top = name.partition(".")[0]
+        if level == 0 and top in names:
+            importer = str((globals or {}).get("__name__", "")).partition(".")[0]
+            if importer not in _OURS:
+                raise NameTakenError(f"the module name {top!r} is taken by arun", name=name)
+        return genuine(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = guarded

@@ -1,0 +1,124 @@
+"""How a start ends: its failures told, its successor planned, and what is left to do where there is none."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runner import exits, fallback
+from runner.failures import (
+    ExecFailed,
+    FailureRecord,
+    FallbackLimit,
+    FallbackLoop,
+    StartTimedOut,
+    StartupFailure,
+)
+from runner.system import listeners, logs, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from runner.fallback import Attempt
+
+__all__ = ("leave", "overdue", "status_of", "timed_out", "unexpected", "way_out")
+
+
+def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
+    """Tell the failures and end the process: status 0 without any, otherwise 1 or the fallback."""
+    attempt.signals.hold()
+    attempt.records = _records(attempt, failures)
+    for record in attempt.records:
+        logs.frame(record)
+    exits.leave(1 if failures else 0, failures)
+
+
+def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[StartupFailure, ...]) -> int:
+    """Become the fallback, or return the status to end with; called by the exit shim when all hooks have run.
+
+    ``serve`` runs a start in this process: the last resort where the exec is refused.
+    """
+    try:
+        config = fallback.plan(attempt, failures)
+        if config is not None:
+            fallback.become(attempt, config, attempt.records)
+    except process.StopRequested:
+        return 0
+    except (FallbackLoop, FallbackLimit) as end:
+        _tell_chain(attempt, end)
+    except ExecFailed as failure:
+        return _last_resort(attempt, failure, serve)
+    for listener in attempt.listeners:
+        listeners.close(listener)
+    return 1
+
+
+def overdue(attempt: Attempt, waiting_for: str) -> None:
+    """End a start whose main thread does not come back; called in the thread of the watch."""
+    leave(attempt, (timed_out(waiting_for),))
+
+
+def timed_out(waiting_for: str) -> StartTimedOut:
+    """The failure of a start that used up its time."""
+    return StartTimedOut(
+        f"the start took longer than it may; it was waiting for {waiting_for}", origin="--start-timeout"
+    )
+
+
+def unexpected(error: BaseException) -> StartupFailure:
+    """The failure that stands for an exception nobody foresaw: it is ours, and still ends in the fallback."""
+    import traceback
+
+    detail = "".join(traceback.format_exception(error))
+    return StartupFailure(f"{type(error).__name__}: {error}", detail=detail)
+
+
+def status_of(error: BaseException) -> int:
+    """The status that Python gives a process which ends with this exception."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
+
+
+def _records(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> tuple[FailureRecord, ...]:
+    config = fallback.shown(attempt.config, attempt.program.cwd)
+    return tuple(FailureRecord.of(failure, config=config, when=time.time()) for failure in failures)
+
+
+def _tell_chain(attempt: Attempt, end: StartupFailure) -> None:
+    """One message for the end of a chain: why it ends, and every link of it."""
+    logs.frame(FailureRecord.of(end, config=attempt.config, when=time.time()))
+    links = attempt.history(attempt.records)
+    lines = [f"arun: {len(links.tried)} starts failed in this chain:"]
+    lines += [f"arun:   {record.config}: {record.summary()}" for record in links.failures]
+    logs.write("".join(f"{line}\n" for line in lines))
+
+
+def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt], None]) -> int:
+    """Serve the welcome page in this very process; returns the status once it has been told to stop.
+
+    No config is read: the file may be what this user cannot read. Without one, a fallback serves the welcome page on
+    what it inherits.
+    """
+    config = fallback.shown(attempt.config, attempt.program.cwd)
+    record = FailureRecord.of(failure, config=config, when=time.time())
+    logs.frame(record)
+    logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
+    again = fallback.Attempt(
+        attempt.program,
+        process.StopSignals(),
+        (),
+        attempt.history((*attempt.records, record)),
+        listeners=attempt.listeners,
+    )
+    try:
+        again.signals.install()
+        serve(again)
+    except process.StopRequested:
+        return 0
+    except StartupFailure as last:
+        logs.frame(FailureRecord.of(last, config=fallback.WELCOME, when=time.time()))
+        return 1
+    return 0

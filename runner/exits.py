@@ -1,0 +1,134 @@
+"""The exit shim: the one way out of the process, and the only place that knows the last status.
+
+``arm`` registers an atexit hook before anything else can, so that it runs last; ``leave`` remembers the status and the
+failures, runs the hooks itself, within a bound, and never returns. The hook hands a failed start to the successor
+that was armed (see runner/fallback.py) and ends the process where there is none. The interpreter's own finalization is
+never reached: it would wait for every thread that a half-imported app left behind.
+
+Nothing here imports more than builtins and os: it has to stand before anything can fail.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from runner.failures import StartupFailure
+
+    Successor = Callable[[tuple[StartupFailure, ...]], int]
+
+__all__ = ("Interruption", "arm", "in_forked_child", "leave", "succeed_with")
+
+#: Seconds that exit hooks and buffered output may hold back the end of a failed start.
+HOOKS_BOUND = 2.0
+#: Seconds that a clean stop waits for hooks and for threads that are not daemons.
+CLEAN_BOUND = 5.0
+
+
+class Interruption(KeyboardInterrupt):
+    """arun interrupts its own start: a stop signal, or the deadline. Loops and ``except Exception`` let it through."""
+
+
+class _Shim:
+    """What the process remembers about its end."""
+
+    __slots__ = ("closing", "failures", "pid", "status", "successor")
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.successor: Successor | None = None
+        self.status: int | None = None
+        self.failures: tuple[StartupFailure, ...] = ()
+        self.closing = _thread.allocate_lock()
+
+
+_shim: _Shim | None = None
+
+
+def arm() -> None:
+    """Register the exit hook; call it before any import that registers one."""
+    global _shim  # noqa: PLW0603 - a process has one end
+    _shim = _Shim()
+    atexit.register(_finish)
+
+
+def succeed_with(successor: Successor) -> None:
+    """Name what follows a failed start: called with its failures once all other hooks have run.
+
+    It does not return when it could replace the process, and returns the status to end with when there is nothing to
+    fall back to.
+    """
+    if _shim is not None:
+        _shim.successor = successor
+
+
+def in_forked_child() -> bool:
+    """Tell whether this is a child that the app forked: it inherits the hooks and must not use them."""
+    return _shim is not None and os.getpid() != _shim.pid
+
+
+def leave(status: int, failures: tuple[StartupFailure, ...] = ()) -> NoReturn:
+    """End the process with ``status``, or become the fallback when ``failures`` are given; never returns."""
+    if _shim is None or in_forked_child():
+        _flush()
+        os._exit(status)
+    _shim.status, _shim.failures = status, failures
+    bound = HOOKS_BOUND if failures else CLEAN_BOUND
+    _thread.start_new_thread(_finish_after, (bound,))
+    if not failures:
+        _join_threads(bound)
+    atexit._run_exitfuncs()  # noqa: SLF001 - documented in PEP 3121's atexit; the only way to run them before threads are joined
+    _finish()  # an app may have cleared the hooks
+    raise AssertionError("unreachable: the hook ends the process")
+
+
+def _finish() -> None:
+    """Become the successor or end. Registered first, so it runs after every other hook."""
+    shim = _shim
+    if shim is None or shim.status is None or os.getpid() != shim.pid:
+        return
+    _flush()
+    shim.closing.acquire()  # for good: of the main thread and the one that enforces the bound, one goes on
+    if shim.failures and shim.successor is not None:
+        try:
+            shim.status = shim.successor(shim.failures)
+        except BaseException as error:  # noqa: BLE001 - the end of the process: there is nobody left to tell but stderr
+            os.write(2, f"arun: internal-error: the way out failed: {error!r}\n".encode(errors="replace"))
+    os._exit(shim.status)
+
+
+def _finish_after(bound: float) -> None:
+    """Finish from a thread when hooks, threads or a full pipe hold the main thread longer than ``bound`` seconds."""
+    time.sleep(bound)
+    shim = _shim
+    if shim is not None and shim.closing.acquire(blocking=False):
+        shim.closing.release()
+        sys.stdout = sys.stderr = None  # a stuck flush is not tried again
+        _finish()
+
+
+def _join_threads(bound: float) -> None:
+    """Wait for the app's threads as the interpreter would, but not for ever."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    deadline = time.monotonic() + bound
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError, RuntimeError):
+            continue  # closed, full or replaced by the app: an exit does not fail over it

@@ -1,0 +1,208 @@
+"""The fallback: whether a failed start has a successor, which, and how the process becomes it.
+
+``plan`` is a pure decision. ``become`` is the only exec of the house: same pid, same binary, one argument.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+from runner import handover
+from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure
+from runner.system import logs, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from runner.system.process import StopSignals
+    from runner.system.sockets import Listener
+
+__all__ = ("Attempt", "Program", "become", "plan", "shown")
+
+#: What a start is called that no config file describes.
+COMMAND_LINE = "command line"
+#: The name that stands for the built-in fallback, and the file that it means.
+WELCOME = "welcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How this process was started, so that it can be started again: recorded before anything can change it."""
+
+    arguments: tuple[str, ...]
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    cwd: str
+    ignored: frozenset[int]
+    children: frozenset[int]
+
+    @classmethod
+    def current(cls) -> Program:
+        """Record the interpreter with its own flags, and arun in the form in which it was started."""
+        own = len(sys.argv) - 1
+        prefix = list(sys.orig_argv[: len(sys.orig_argv) - own])
+        prefix[0] = sys.executable or "/proc/self/exe"
+        if len(prefix) > 1 and prefix[-2] not in {"-m", "-c"}:
+            prefix[-1] = os.path.abspath(prefix[-1])
+        return cls(
+            tuple(prefix),
+            tuple(sys.argv),
+            dict(os.environ),
+            _cwd(),
+            process.ignored_signals(),
+            frozenset(process.children()),
+        )
+
+    @property
+    def name(self) -> str:
+        """The program as a user knows it."""
+        return self.arguments[-1] if "-m" not in self.arguments[-2:] else " ".join(self.arguments[-2:])
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The start that is under way, as far as its end needs to know; filled in as the start learns it."""
+
+    program: Program
+    signals: StopSignals
+    arguments: tuple[str, ...]
+    past: handover.Handover
+    config: str = COMMAND_LINE
+    fallback: str | None = None
+    falls_back_on: frozenset[str] | None = None
+    limit: int = 8
+    records: tuple[FailureRecord, ...] = ()
+    listeners: list[Listener] = field(default_factory=list)
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether this start follows a failed one in the same process."""
+        return bool(self.past.tried)
+
+    def history(self, records: tuple[FailureRecord, ...]) -> handover.Handover:
+        """What the successor of this attempt is to know."""
+        past = self.past if self.is_fallback else handover.Handover(self.program.argv, self.program.cwd)
+        return past.after(records, config_key(self.config))
+
+
+def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> str | None:
+    """Return the config that the failed attempt falls back to, or None where it names none for such a failure.
+
+    Raises:
+        FallbackLoop: the fallback was tried before in this chain.
+        FallbackLimit: the chain has as many links as it may have.
+    """
+    if attempt.fallback is None:
+        return None
+    if attempt.falls_back_on is not None and not any(
+        {failure.identifier, failure.stage} & attempt.falls_back_on for failure in failures
+    ):
+        return None
+    if config_key(attempt.fallback) in {*attempt.past.tried, config_key(attempt.config)}:
+        raise FallbackLoop(f"{shown(attempt.fallback, attempt.program.cwd)} was tried before in this chain")
+    if len(attempt.past.tried) >= attempt.limit:
+        raise FallbackLimit(f"the chain of fallbacks has {len(attempt.past.tried)} links already")
+    return attempt.fallback
+
+
+def become(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) -> NoReturn:
+    """Replace this process by arun with ``config`` as its one argument; bound listeners and the handover go along.
+
+    Raises:
+        StopRequested: a stop signal came in time; there is no need for a successor.
+        ExecFailed: the system refuses; the process is as it was, but for its children, which are gone.
+    """
+    if attempt.signals.count:
+        raise process.StopRequested
+    logs.write(f"!!! {attempt.program.name} (pid: {os.getpid()}) exited with status 1 !!!\n")
+    logs.write(f"!!! Fallback config to {shown(config, attempt.program.cwd)} !!!\n")
+    process.block_stop_signals()
+    process.end_children(spared=attempt.program.children)
+    if attempt.signals.count:
+        raise process.StopRequested
+    for path in needed_files(attempt, config):
+        if os.path.exists(path) and not os.access(path, os.R_OK):
+            raise ExecFailed(f"uid {os.geteuid()} cannot read {path}")
+    try:
+        _execute(attempt, config, records)
+    except OSError as error:
+        process.unblock_signals()
+        raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {error.strerror or error}") from error
+
+
+def _execute(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) -> NoReturn:
+    passed = tuple(
+        handover.InheritedListener(listener.socket.fileno(), str(listener.requested)) for listener in attempt.listeners
+    )
+    past = attempt.history(records)
+    fd = handover.write(handover.Handover(past.argv, past.cwd, passed, past.failures, past.tried))
+    environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
+    arguments = (*attempt.program.arguments, config)
+    try:
+        process.close_on_exec_except([fd, *(listener.fd for listener in passed)])
+        process.reset_for_exec(keep_ignored=attempt.program.ignored)
+        _return_to(attempt.program.cwd)
+        _exec(arguments, environ)
+    finally:  # only reached when the exec failed
+        os.close(fd)
+        attempt.signals.install()
+
+
+def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
+    try:
+        os.execve(arguments[0], arguments, environ)  # noqa: S606 - ourselves, as we were started
+    except FileNotFoundError:  # replaced by an upgrade since: the kernel still has the file that we run
+        os.execve("/proc/self/exe", arguments, environ)  # noqa: S606
+
+
+def needed_files(attempt: Attempt, config: str) -> tuple[str, ...]:
+    """Return the files that the successor has to read: the interpreter with its library, arun, the config."""
+    return (attempt.program.arguments[0], os.__file__, os.path.abspath(__file__), _split(config)[0])
+
+
+def config_key(reference: str) -> str:
+    """Return what makes a config the same config: device and inode of its file, and its section."""
+    path, section = _split(reference)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return reference
+    return f"{status.st_dev}:{status.st_ino}:{section}"
+
+
+def shown(reference: str, cwd: str) -> str:
+    """Return a config as a user would name it: relative below the starting directory, the built-in one by its name."""
+    if reference == welcome_config():
+        return WELCOME
+    return os.path.relpath(reference, cwd) if reference.startswith(cwd.rstrip("/") + "/") else reference
+
+
+def welcome_config() -> str:
+    """Return the path of the built-in fallback config."""
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "welcome", "welcome.ini")
+
+
+def _split(reference: str) -> tuple[str, str]:
+    if os.path.exists(reference):
+        return reference, ""
+    path, colon, section = reference.rpartition(":")
+    return (path, section) if colon else (reference, "")
+
+
+def _return_to(cwd: str) -> None:
+    """Go back to where the first start stood, so that relative paths in the fallback mean what its author meant."""
+    try:
+        os.chdir(cwd)
+    except OSError:
+        return  # gone, or closed to the user that we have become: the fallback's own path is absolute
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"  # a deleted directory has no path; relative names lead nowhere from it

@@ -1,0 +1,126 @@
+"""The handover: the one value that crosses the exec from a failed start to its fallback.
+
+It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
+shows what failed. Version 1 is JSON: the listeners with their addresses, the failures so far, what was tried, and the
+command line and directory of the first start.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from runner.failures import FailureRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+__all__ = ("VARIABLE", "Handover", "InheritedListener", "take", "write")
+
+VARIABLE = "ARUN_HANDOVER"
+_VERSION = 1
+#: Records kept of a long chain: the first tells the cause, the last ones how the fallbacks fared.
+_RECORDS_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedListener:
+    """A listening socket that is passed on: its descriptor and the address that was asked for, as text."""
+
+    fd: int
+    requested: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a start knows of those before it; the first start of a process has an empty one."""
+
+    argv: tuple[str, ...] = ()
+    cwd: str = ""
+    listeners: tuple[InheritedListener, ...] = ()
+    failures: tuple[FailureRecord, ...] = ()
+    tried: tuple[str, ...] = ()
+
+    def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
+        """Return the handover with one more failed start on it."""
+        records = self.failures + failures
+        if len(records) > _RECORDS_KEPT:
+            records = (records[0], *records[1 - _RECORDS_KEPT :])
+        return replace(self, failures=records, tried=(*self.tried, tried))
+
+
+def write(handover: Handover) -> int:
+    """Return a descriptor, inheritable and sealed where the system can, that holds the handover.
+
+    Raises:
+        OSError: no descriptor or no memory is left.
+    """
+    import json
+
+    content = json.dumps(
+        {
+            "version": _VERSION,
+            "argv": handover.argv,
+            "cwd": handover.cwd,
+            "listeners": [[listener.fd, listener.requested] for listener in handover.listeners],
+            "failures": [record.as_dict() for record in handover.failures],
+            "tried": handover.tried,
+        }
+    ).encode()
+    fd = _anonymous_file()
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    _seal(fd)
+    os.set_inheritable(fd, True)
+    return fd
+
+
+def take(environ: MutableMapping[str, str]) -> Handover | None:
+    """Remove the variable from the environment and return what it points to, or None at a first start.
+
+    Raises:
+        ValueError: the variable is there, but what it names is no handover of this version.
+    """
+    number = environ.pop(VARIABLE, None)
+    if number is None:
+        return None
+    import json
+
+    try:
+        with os.fdopen(int(number), "rb") as file:
+            file.seek(0)
+            return _decode(json.loads(file.read()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{VARIABLE}={number} names no handover of version {_VERSION}: {error}") from error
+
+
+def _decode(fields: dict[str, Any]) -> Handover:
+    if fields["version"] != _VERSION:
+        raise ValueError(f"it is of version {fields['version']}")
+    return Handover(
+        argv=tuple(fields["argv"]),
+        cwd=fields["cwd"],
+        listeners=tuple(InheritedListener(fd, requested) for fd, requested in fields["listeners"]),
+        failures=tuple(FailureRecord(**record) for record in fields["failures"]),
+        tried=tuple(fields["tried"]),
+    )
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("arun-handover", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    import tempfile  # macOS has no memfd: an unlinked file is as private, if not as sealed
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _seal(fd: int) -> None:
+    import fcntl
+
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

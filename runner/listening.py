@@ -1,0 +1,95 @@
+"""From settings to listeners: who we become, which sockets are claimed before and after, which are given up."""
+
+from __future__ import annotations
+
+import os
+
+from runner import addresses, fallback
+from runner.failures import StartupFailure
+from runner.system import listeners, logs, privileges, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runner.fallback import Attempt
+    from runner.settings import Settings
+    from runner.system.sockets import Listener
+
+__all__ = ("bind_what_is_known", "listen")
+
+DEFAULT = addresses.Tcp("127.0.0.1", 8000)
+
+
+def listen(attempt: Attempt, chosen: Settings) -> list[Listener]:
+    """Claim the sockets in their order around the drop of privileges: shared ones before it, ordinary ones after.
+
+    What the attempt inherited and nobody names is given up; a fallback that names no address takes all of it.
+
+    Raises:
+        StartupFailure: one of the failures of the stages "identity", "listen" and "privileges".
+    """
+    identity = privileges.lookup(
+        chosen.uid, chosen.gid, user_origin=chosen.origin("uid"), group_origin=chosen.origin("gid")
+    )
+    options = _options(chosen)
+    inherited = list(attempt.listeners)
+    claimed = listeners.claim(chosen.shared_addresses, attempt.listeners, options)
+    if identity is not None:
+        _prepare_for_drop(attempt, identity)
+        privileges.drop(identity)
+    named = list(chosen.addresses)
+    if inherited and all(origin == "PORT" for _, origin in named):
+        wanted = [(listener.requested, "") for listener in inherited]
+    else:
+        wanted = named or ([] if claimed else [(DEFAULT, "default")])
+    if not attempt.is_fallback:
+        wanted += [(listener.requested, "") for listener in inherited]
+    claimed += listeners.claim(wanted, attempt.listeners, options)
+    for listener in [one for one in attempt.listeners if one not in claimed]:
+        attempt.listeners.remove(listener)
+        listeners.close(listener)
+    return list(dict.fromkeys(claimed))
+
+
+def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
+    """Bind the addresses that could be read from settings with a fault elsewhere, so that their clients are answered.
+
+    Best effort, and only for a successor: nothing is bound that needs the rights which uid and gid were to give up.
+    """
+    if attempt.fallback is None or attempt.is_fallback:
+        return
+    for address, origin in partial.addresses:
+        try:
+            listeners.claim([(address, origin)], attempt.listeners, _options(partial))
+        except (StartupFailure, OSError):
+            continue  # the fault that is told is the one in the settings
+
+
+def _options(chosen: Settings) -> sockets.Options:
+    owner = None
+    if chosen.chown_socket:
+        user, group = chosen.chown_socket
+        origin = chosen.origin("chown_socket")
+        identity = privileges.lookup(user, group or None, user_origin=origin, group_origin=origin)
+        owner = (identity.uid, identity.gid) if identity else None
+    return sockets.Options(
+        backlog=chosen.backlog,
+        reuse_port=chosen.reuse_port,
+        listen=chosen.listen == "early",
+        mode=chosen.chmod_socket,
+        owner=owner,
+    )
+
+
+def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity) -> None:
+    """Notice before the drop what the dropped user will not be able to read, and load what serving needs while we can."""
+    needed = fallback.needed_files(attempt, attempt.fallback or os.__file__)
+    unreadable = privileges.unreadable_after_drop(identity, needed)
+    if not unreadable:
+        return
+    from runner.apps import shadows
+
+    shadows.load_what_serving_needs()
+    for path in unreadable if attempt.fallback else ():
+        logs.warning(
+            f"uid {identity.uid} cannot read {path}: if this start fails, this process serves the welcome page itself"
+        )

@@ -1,0 +1,118 @@
+"""From settings to an app that is served: which app, which engine, and the run of the worker."""
+
+from __future__ import annotations
+
+import os
+
+from runner.failures import AppNotNamed, FailureRecord, StartupFailure
+from runner.system import logs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from runner.apps.engines.contract import Engine
+    from runner.apps.load import App
+    from runner.settings import Settings
+    from runner.serve.worker import Work
+    from runner.system.process import StopSignals
+
+__all__ = ("choose_app", "engine_for", "new_loop", "run")
+
+
+def choose_app(
+    chosen: Settings, failures: tuple[FailureRecord, ...], loop: Callable[[], asyncio.AbstractEventLoop]
+) -> App:
+    """Load the app that the settings name, find one in the folder, or take the built-in one.
+
+    A fallback that names no app gets the welcome app, whatever lies in the folder: it may be what failed.
+
+    Raises:
+        StartupFailure: one of the failures of the stage "load".
+    """
+    from runner.apps import load
+
+    directory = os.path.abspath(chosen.app_dir or ".")
+    text, origin = _named(chosen)
+    if text is None and not failures:
+        text, origin = load.find(directory), f"the folder {directory}"
+    try:
+        if text is None:
+            return _unnamed(chosen, failures, directory)
+        target = load.parse(text, directory, origin=origin, attribute=chosen.callable or "", factory=chosen.factory)
+        return load.load(target, chosen.interface, lambda made: loop().run_until_complete(made))
+    except StartupFailure as failure:
+        if chosen.need_app is not False:
+            raise
+        logs.frame(FailureRecord.of(failure, config="", when=0))
+        logs.warning("started without an app, as --no-need-app says: every request is answered with status 500")
+        return _built_in("no app", _no_app())
+
+
+def _named(chosen: Settings) -> tuple[str | None, str]:
+    for name in ("app", "wsgi_file"):
+        if (text := getattr(chosen, name)) is not None:
+            return text, chosen.origin(name)
+    return None, ""
+
+
+def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
+    if chosen.need_app:
+        raise AppNotNamed(f"no app is named, and {directory} holds none", origin=chosen.origin("need_app"))
+    import welcome
+
+    return _built_in(
+        "the welcome page", welcome.make_app(status=chosen.welcome_status, failures=failures, debug=chosen.debug)
+    )
+
+
+def _no_app() -> Callable[..., object]:
+    from runner.apps.no_app import no_app
+
+    return no_app
+
+
+def _built_in(name: str, app: Callable[..., object]) -> App:
+    from runner.apps import load
+
+    return load.App(app, "asgi", load.Target(name, "", name, ""))
+
+
+def engine_for(app: App, chosen: Settings) -> Engine:
+    """Return the engine that serves this kind of app; no other one is imported."""
+    trusted = chosen.forwarded_allow_ips if chosen.proxy_headers else ()
+    if app.kind == "aiohttp":
+        from runner.apps.engines.aiohttp_engine import AiohttpEngine
+
+        return AiohttpEngine(app.object, keep_alive=chosen.timeout_keep_alive, trusted=trusted)
+    from runner.apps.engines import h1_engine
+
+    options = h1_engine.Options(
+        root_path=chosen.root_path,
+        keep_alive=chosen.timeout_keep_alive,
+        trusted=trusted,
+        threads=chosen.threads,
+        debug=chosen.debug,
+        on_error=logs.write,
+    )
+    return h1_engine.engine(app.object, app.kind, options)
+
+
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
+    """Return a new event loop of the kind that ``--loop`` names."""
+    from runner.serve import loops
+
+    return loops.new_loop(name)
+
+
+def run(loop: asyncio.AbstractEventLoop, work: Work, signals: StopSignals) -> None:
+    """Serve on the loop until a stop signal comes.
+
+    Raises:
+        AppStartupFailed: from the engine.
+    """
+    from runner.serve import worker
+
+    logs.adopt_logging()
+    loop.run_until_complete(worker.serve(work, signals))

@@ -1,0 +1,167 @@
+"""The command line: words to entries, and the first look for a fallback before anything else is read.
+
+This is not argparse. It stops at the first of several mistakes, cannot say that a value is optional and stands behind
+``=`` only (``--need-app app.py`` would take the app for the value), prints and exits on its own, and costs 9 ms of a
+start. The rules are getopt_long's (glibc, ``argp``) without abbreviations.
+"""
+
+from __future__ import annotations
+
+from runner.failures import OptionInvalid, OptionUnknown
+
+from .declaration import declared, named
+from .entries import Entry, absolute_reference, names_config, normal
+from .options import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.failures import StartupFailure
+
+    from .declaration import Option
+
+__all__ = ("EXTRA_ARGUMENTS", "read_arguments", "scan_fallback", "split_extra")
+
+#: The variable whose words are read as if they stood before the command line, as gunicorn's GUNICORN_CMD_ARGS.
+EXTRA_ARGUMENTS = "ARUN_CMD_ARGS"
+_FALLBACK = "--fallback-config"
+
+
+def scan_fallback(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> str | None:
+    """Return the fallback that the command line or the environment names, absolute; look at nothing else.
+
+    This comes before anything is parsed and never raises: whatever else is wrong, the fallback is known.
+    """
+    said = _said_fallback(argv)
+    if said is None and _FALLBACK in environ.get(EXTRA_ARGUMENTS, ""):
+        said = _said_fallback(split_extra(environ)[0])
+    if said is None:
+        said = environ.get("ARUN_FALLBACK_CONFIG")
+    return absolute_reference(said or "", directory)
+
+
+def _said_fallback(argv: Sequence[str]) -> str | None:
+    said = None
+    for place, word in enumerate(argv):
+        if word == "--":
+            break
+        if word == _FALLBACK and place + 1 < len(argv) and not argv[place + 1].startswith("-"):
+            said = argv[place + 1]
+        elif word.startswith(_FALLBACK + "="):
+            said = word.removeprefix(_FALLBACK + "=")
+    return said
+
+
+def split_extra(environ: Mapping[str, str]) -> tuple[list[str], list[StartupFailure]]:
+    """Split ARUN_CMD_ARGS as a shell would; what cannot be split is split at its blanks, with a problem."""
+    text = environ.get(EXTRA_ARGUMENTS, "")
+    if not text.strip():
+        return [], []
+    import shlex
+
+    try:
+        return shlex.split(text), []
+    except ValueError as error:
+        sentence = f"{text!r} cannot be split into arguments: {str(error).lower()}"
+        return text.split(), [OptionInvalid(sentence, origin=EXTRA_ARGUMENTS)]
+
+
+def read_arguments(argv: Sequence[str], suffix: str = "") -> tuple[list[Entry], list[StartupFailure]]:
+    """Read a command line; every word becomes an entry or belongs to a problem.
+
+    ``suffix`` is added to each origin, for words that did not stand on the command line itself.
+    """
+    line = _Line(list(argv), suffix)
+    while line.words:
+        word = line.words.pop(0)
+        if word == "--":
+            for rest in line.words:
+                line.positional(rest)
+            break
+        if word.startswith("--"):
+            line.long(word)
+        elif word.startswith("-") and len(word) > 1:
+            line.short(word)
+        else:
+            line.positional(word)
+    return line.entries, line.problems
+
+
+class _Line:
+    """A command line while it is read."""
+
+    def __init__(self, words: list[str], suffix: str) -> None:
+        self.words = words
+        self.suffix = suffix
+        self.entries: list[Entry] = []
+        self.problems: list[StartupFailure] = []
+        self.app = ""
+
+    def positional(self, word: str) -> None:
+        """Take a config or the one app."""
+        if names_config(word):
+            self.entries.append(Entry("config", word, "command line" + self.suffix))
+        elif self.app:
+            sentence = f"{word!r} is one argument too many: the app is {self.app!r} already"
+            self.problems.append(OptionInvalid(sentence, origin="command line" + self.suffix))
+        else:
+            self.app = word
+            self.entries.append(Entry("app", word, "command line" + self.suffix))
+
+    def long(self, word: str) -> None:
+        """Take ``--name``, ``--name=value``, ``--name value`` or ``--no-name``."""
+        name, equals, value = word[2:].partition("=")
+        option = named(Settings).get(name)
+        if option is None and name.startswith("no-") and not equals:
+            option = named(Settings).get(name[3:])
+            if option is not None and option.is_flag and not option.command_line_only:
+                self.entries.append(Entry(name[3:], "false", f"--{name}{self.suffix}"))
+                return
+            option = None
+        if option is None:
+            self.unknown(f"--{name}", name, takes_next=not equals)
+        elif equals:
+            self.entries.append(Entry(name, value, f"--{name}{self.suffix}"))
+        else:
+            self.following(option, name, f"--{name}")
+
+    def short(self, word: str) -> None:
+        """Take ``-b value`` or ``-bvalue``."""
+        option = next((one for one in declared(Settings).values() if one.short == word[1]), None)
+        if option is None or (option.is_flag and len(word) > 2):  # noqa: PLR2004 - a dash and a letter
+            self.unknown(word, word[1:], takes_next=True)
+        elif len(word) > 2:  # noqa: PLR2004 - as above
+            self.entries.append(Entry(option.name, word[2:].removeprefix("="), word[:2] + self.suffix))
+        else:
+            self.following(option, option.name, word)
+
+    def following(self, option: Option, name: str, flag: str) -> None:
+        """Take the value of an option from the next word, where it has one."""
+        origin = flag + self.suffix
+        if option.is_flag or (option.bare is not None and not self.next_is_value_of(option)):
+            self.entries.append(Entry(name, None, origin))
+        elif self.words and (not self.words[0].startswith("-") or self.words[0] == "-"):
+            self.entries.append(Entry(name, self.words.pop(0), origin))
+        else:
+            found = f", not {self.words[0]}" if self.words else ""
+            sentence = f"{flag} takes a value ({option.metavar}){found}"
+            self.problems.append(OptionInvalid(sentence, origin=origin, hint=f"write {flag} {option.metavar}"))
+
+    def next_is_value_of(self, option: Option) -> bool:
+        """Whether the next word can only be meant for an option whose value may be left out."""
+        try:
+            return bool(self.words) and option.kind(self.words[0]) is not None
+        except ValueError:
+            return False
+
+    def unknown(self, flag: str, name: str, *, takes_next: bool) -> None:
+        """Note an unknown option; the word behind it is taken for its value, unless it is a config to be read."""
+        from .hints import hint_for
+
+        if takes_next and self.words and not self.words[0].startswith("-") and not names_config(self.words[0]):
+            self.words.pop(0)
+        hint = hint_for(normal(name), flag=True)
+        self.problems.append(
+            OptionUnknown(f"arun has no option {flag}", origin="command line" + self.suffix, hint=hint)
+        )

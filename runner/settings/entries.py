@@ -1,0 +1,64 @@
+"""What somebody said, before it is judged: one entry per key, and how references to config files are written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ("FORMATS", "Entry", "absolute_reference", "format_of", "names_config", "normal", "split_reference")
+
+#: The formats of config files by the end of their names; a name that ends otherwise is read as ini.
+FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was said: the key as it was written (with dashes), its value, and where.
+
+    ``value`` is text, None for a bare key, or the native value of a toml, json or yaml file. ``path`` is the absolute
+    path of the file that holds it, empty on the command line and in the environment. ``lenient`` entries come from a
+    section of uWSGI, whose own keys are no mistakes.
+    """
+
+    key: str
+    value: Any
+    origin: str
+    path: str = ""
+    lenient: bool = False
+
+
+def normal(key: str) -> str:
+    """Return the key with dashes; files may write underscores."""
+    return key.replace("_", "-")
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split ``FILE:SECTION``; a colon only counts behind the suffix of a config file or at the very start."""
+    head, colon, section = reference.rpartition(":")
+    if colon and "/" not in section and (not head or os.path.splitext(head)[1].lower() in FORMATS):
+        return head, section
+    return reference, ""
+
+
+def names_config(text: str) -> bool:
+    """Whether a bare argument is a config file and no app."""
+    path = split_reference(text)[0]
+    return os.path.splitext(path)[1].lower() in FORMATS
+
+
+def format_of(path: str, key: str = "config") -> str:
+    """Return the format of a config file; ``--toml FILE`` and the like settle it, else the name does."""
+    if key in {"ini", "toml", "json", "yaml"}:
+        return key.upper()
+    return FORMATS.get(os.path.splitext(path)[1].lower(), "INI")
+
+
+def absolute_reference(text: str, folder: str) -> str | None:
+    """Return where a fallback config is: absolute, or ``welcome``; None for nowhere (empty or ``none``)."""
+    if text in {"", "none"}:
+        return None
+    return text if text == "welcome" else os.path.abspath(os.path.join(folder, text))

@@ -1,0 +1,203 @@
+"""Config files: read them with what they include, replace what stands in their values, keep going at every mistake."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from runner.failures import (
+    ConfigIncludeLoop,
+    ConfigMalformed,
+    ConfigMissing,
+    ConfigUnreadable,
+    OptionInvalid,
+    OptionUnknown,
+)
+
+from .declaration import named
+from .entries import Entry, absolute_reference, format_of, split_reference
+from .expand import Surroundings, expand
+from .options import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from runner.failures import StartupFailure
+
+__all__ = ("Config", "ConfigFiles")
+
+_LARGEST = 1_048_576
+_MOST_FILES = 64
+_PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A config file that was read: its name as it was written, its absolute path, format, and lines to say."""
+
+    name: str
+    path: str
+    format: str
+    lines: tuple[str, ...] = ()
+
+
+class ConfigFiles:
+    """All config files of a start: ``read`` each that is named, then ``finish`` once."""
+
+    def __init__(self, environ: Mapping[str, str], directory: str) -> None:
+        self.around = Surroundings(environ, directory)
+        self.problems: list[StartupFailure] = []
+        self.warnings: list[str] = []
+        self.configs: list[Config] = []
+        self._read: list[tuple[Entry, int, Mapping[str, Entry]]] = []
+
+    def read(self, reference: str, key: str, origin: str, chain: tuple[tuple[str, str, str], ...] = ()) -> None:
+        """Read a file with what it includes; ``key`` may tell the format, ``origin`` who named it.
+
+        ``chain`` holds path, section and name of the files that are being read; a relative path counts from the last
+        of them, or from the starting directory.
+        """
+        written, section = split_reference(reference)
+        above = chain[-1] if chain else (os.path.join(self.around.directory, ""), "", "")
+        name = os.path.join(os.path.dirname(above[2]), written) if written else above[2]
+        path = os.path.abspath(os.path.join(os.path.dirname(above[0]), written)) if written else above[0]
+        called = f"{name}:{section}" if section else name
+        if any((path, section) == one[:2] for one in chain) or len(self.configs) >= _MOST_FILES:
+            way = " -> ".join([*(f"{one[2]}:{one[1]}" if one[1] else one[2] for one in chain), called])
+            self.problems.append(ConfigIncludeLoop(f"{called} is included again: {way}", origin=origin))
+            return
+        text = self._text(path, name, origin)
+        if text is None:
+            return
+        kind = format_of(path, key)
+        self.configs.append(Config(called, path, kind))
+        self._walk(self._parse(text, kind, section, name, path), (*chain, (path, section, name)))
+
+    def finish(self) -> tuple[Entry, ...]:
+        """Replace what stands in the values and return what is a setting; the rest becomes lines, or problems."""
+        expanded = [(self._expanded(entry, ahead), number) for entry, number, ahead in self._read]
+        settings, foreign, lines = [], dict[str, list[str]](), dict[int, list[str]]()
+        for entry, number in expanded:
+            if entry is None or entry.key in _PLACEHOLDER_KEYS:
+                continue
+            option = named(Settings).get(entry.key)
+            if option is not None and option.name == "print" and isinstance(entry.value, (str, list)):
+                said = entry.value if isinstance(entry.value, list) else [entry.value]
+                lines.setdefault(number, []).extend(str(line) for line in said)
+            elif option is not None and not option.command_line_only:
+                settings.append(entry)
+            elif entry.key in self.around.used:
+                continue
+            elif entry.lenient:
+                foreign.setdefault(self.configs[number].name, []).append(entry.key)
+            else:
+                self._unknown(entry)
+        self.configs = [replace(one, lines=tuple(lines.get(number, ()))) for number, one in enumerate(self.configs)]
+        for name, keys in foreign.items():
+            self.warnings.append(f"{name}: arun leaves out what only uWSGI knows: {', '.join(dict.fromkeys(keys))}")
+        return tuple(settings)
+
+    def _text(self, path: str, name: str, origin: str) -> str | None:
+        """Return what the file holds; None, and a problem, if nothing can be read."""
+        try:
+            with open(path, "rb") as stream:
+                raw = stream.read(_LARGEST + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            self.problems.append(ConfigMissing(f"the config {name} is not there", origin=origin))
+            return None
+        except (OSError, ValueError) as error:
+            why = "is a directory" if isinstance(error, IsADirectoryError) else _reason(error)
+            self.problems.append(ConfigUnreadable(f"the config {name} {why}", origin=origin))
+            return None
+        if len(raw) > _LARGEST:
+            self.problems.append(ConfigUnreadable(f"the config {name} is larger than {_LARGEST} bytes", origin=origin))
+            return None
+        if not raw.strip():
+            self.problems.append(ConfigMalformed(f"the config {name} is empty", origin=origin))
+            return None
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            where = f"{name}:{raw[: error.start].count(b'\n') + 1}"
+            self.problems.append(ConfigMalformed(f"the config {name} is not UTF-8", origin=where))
+            return raw.decode("utf-8", "replace")
+
+    def _parse(self, text: str, kind: str, section: str, name: str, path: str) -> list[Entry]:
+        if kind == "INI":
+            from .ini import parse_ini
+
+            entries, problems = parse_ini(text, section, name, path, self.around.environ)
+        else:
+            from .structured import parse_structured
+
+            entries, problems = parse_structured(text, kind, section, name, path)
+        self.problems += problems
+        return entries
+
+    def _walk(self, entries: list[Entry], chain: tuple[tuple[str, str, str], ...]) -> None:
+        """Note the entries of one file in order, reading what it includes where it includes it."""
+        number = len(self.configs) - 1
+        ahead: dict[str, Entry] = {}
+        for entry in entries:
+            for key, value in _names(entry):
+                ahead.setdefault(key, value)
+        for entry in entries:
+            for key, value in _names(entry):
+                self.around.keys.setdefault(key, value)
+            option = named(Settings).get(entry.key)
+            if option is None or option.name != "config":
+                self._read.append((entry, number, ahead))
+                continue
+            full = self._expanded(entry, ahead)
+            values = full.value if full and isinstance(full.value, list) else [full.value] if full else []
+            for value in values:
+                if isinstance(value, str) and value:
+                    self.read(value, entry.key, entry.origin, chain)
+                else:
+                    sentence = f"{entry.key}: it takes the path of a config file"
+                    self.problems.append(OptionInvalid(sentence, origin=entry.origin))
+
+    def _expanded(self, entry: Entry, ahead: Mapping[str, Entry]) -> Entry | None:
+        """Return the entry with everything in its value replaced, a fallback made absolute; None, and a problem."""
+        try:
+            value = self._value(entry.value, entry, ahead)
+        except ValueError as error:
+            self.problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin))
+            return None
+        if entry.key == "fallback-config" and isinstance(value, str):
+            value = f"{os.path.basename(entry.path)}{value}" if value.startswith(":") else value
+            value = absolute_reference(value, os.path.dirname(entry.path)) or ""
+        return replace(entry, value=value)
+
+    def _value(self, value: Any, entry: Entry, ahead: Mapping[str, Entry]) -> Any:
+        if isinstance(value, str):
+            return expand(value, entry.path, self.around, ahead)
+        if isinstance(value, list):
+            return [self._value(one, entry, ahead) for one in value]
+        if isinstance(value, dict):
+            return {key: self._value(one, entry, ahead) for key, one in value.items()}
+        return value
+
+    def _unknown(self, entry: Entry) -> None:
+        from .hints import hint_for
+
+        hint = hint_for(entry.key, flag=False)
+        self.problems.append(OptionUnknown(f"arun has no key {entry.key}", origin=entry.origin, hint=hint))
+
+
+def _names(entry: Entry) -> list[tuple[str, Entry]]:
+    """Return what placeholders may call the entry: its key, or the names that set-placeholder sets."""
+    if entry.key not in _PLACEHOLDER_KEYS:
+        return [(entry.key, entry)]
+    said = entry.value if isinstance(entry.value, list) else [entry.value]
+    if isinstance(entry.value, dict):
+        said = [f"{key}={value}" for key, value in entry.value.items()]
+    pairs = [str(one).partition("=") for one in said]
+    return [(name.strip().replace("_", "-"), replace(entry, value=value.strip())) for name, _, value in pairs]
+
+
+def _reason(error: Exception) -> str:
+    why = getattr(error, "strerror", None) or str(error)
+    return f"cannot be read: {why.lower()}"

@@ -1,0 +1,65 @@
+"""What to say about a key that arun does not have: the option that was meant, or what it means elsewhere."""
+
+from __future__ import annotations
+
+from .declaration import named
+from .options import Settings
+
+__all__ = ("hint_for", "nearest")
+
+_NO_MASTER = "arun needs none of uWSGI's master, it answers without one; leave it out"
+_NO_DAEMON = "arun stays in the foreground, a supervisor keeps it; leave it out"
+_PLAIN_HTTP = "arun speaks HTTP, not uWSGI's binary protocol; use {bind}"
+_NO_RELOAD = "arun does not watch files; restart it"
+#: Names of other runners that arun does not take, or that would mean something else here.
+_ELSEWHERE = {
+    "http": "uWSGI means its router, uvicorn its parser; to listen use {bind} or {http-socket}",
+    "socket": _PLAIN_HTTP,
+    "uwsgi-socket": _PLAIN_HTTP,
+    "s": _PLAIN_HTTP,
+    "https": "arun speaks plain HTTP; let a proxy end TLS and use {bind}",
+    "https-socket": "arun speaks plain HTTP; let a proxy end TLS and use {bind}",
+    "master": _NO_MASTER,
+    "M": _NO_MASTER,
+    "daemonize": _NO_DAEMON,
+    "daemon": _NO_DAEMON,
+    "D": _NO_DAEMON,
+    "d": _NO_DAEMON,
+    "reload": "uWSGI means a pid file to signal, uvicorn to watch files; arun does neither, restart it",
+    "py-autoreload": _NO_RELOAD,
+    "touch-reload": _NO_RELOAD,
+    "home": "uWSGI means a virtual environment; start the arun that is installed there",
+    "virtualenv": "uWSGI means a virtual environment; start the arun that is installed there",
+    "H": "uWSGI means a virtual environment; start the arun that is installed there",
+    "worker-class": "gunicorn means the kind of worker; arun finds the kind of app by itself, or use {interface}",
+    "k": "gunicorn means the kind of worker; arun finds the kind of app by itself, or use {interface}",
+    "harakiri": "uWSGI means the longest time of a request; arun has {timeout-graceful-shutdown} for the stop",
+    "timeout": "gunicorn means the longest silence of a worker; arun has {start-timeout} and {graceful-timeout}",
+    "t": "gunicorn means the longest silence of a worker; arun has {start-timeout} and {graceful-timeout}",
+    "plugin": "uWSGI means a part of itself; arun has no plugins, leave it out",
+    "plugins": "uWSGI means parts of itself; arun has no plugins, leave it out",
+    "enable-threads": "threads are always enabled; leave it out",
+    "lazy-apps": "every process loads the app by itself; leave it out",
+    "die-on-term": "SIGTERM always ends arun; leave it out",
+    "l": "uWSGI means the length of the queue; use {backlog}",
+    "no-fallback": "use {fallback-config} none",
+    "m": "name a module as a bare argument or with {module}",
+    "P": "use {port}",
+}
+
+
+def nearest(key: str) -> str:
+    """Return the name that was probably meant, empty if there is none."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(key.lower(), list(named(Settings)), 1, 0.72)
+    return found[0] if found else ""
+
+
+def hint_for(key: str, *, flag: bool) -> str:
+    """Return what to do about an unknown key, with option names as flags or as file keys; empty for no idea."""
+    dashes = "--" if flag else ""
+    if key in _ELSEWHERE:
+        return _ELSEWHERE[key].replace("{", dashes).replace("}", "")
+    near = nearest(key.removeprefix("no-"))
+    return f"did you mean {dashes}{near}?" if near else ""

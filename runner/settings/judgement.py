@@ -1,0 +1,114 @@
+"""From what was said to settings: which layer counts for which option, and whether each value can be taken."""
+
+from __future__ import annotations
+
+from runner.failures import OptionInvalid
+
+from .declaration import declared, named
+from .kinds import Octal
+from .options import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runner.failures import StartupFailure
+
+    from .declaration import Option
+    from .entries import Entry
+    from .layers import Layers
+
+__all__ = ("SettingsRejected", "judge")
+
+#: Options that answer one question together, with those that complete the others from a lower layer: a layer that
+#: answers replaces every answer of the layers below it.
+_ANSWERS = (
+    (("bind", "host", "port", "uds", "fd"), ("host", "port")),
+    (("app", "wsgi-file", "callable"), ("callable",)),
+)
+
+
+class SettingsRejected(Exception):  # noqa: N818 - the design's word, beside StartupFailure
+    """Settings that cannot be taken: all problems, and the settings as far as they could be read."""
+
+    def __init__(self, problems: tuple[StartupFailure, ...], partial: Settings) -> None:
+        super().__init__("; ".join(one.sentence for one in problems))
+        self.problems = problems
+        self.partial = partial
+
+
+def judge(layers: Layers) -> Settings:
+    """Return the settings.
+
+    Raises:
+        SettingsRejected: with every problem of reading and of values, in the order of the options.
+    """
+    problems = list(layers.problems)
+    said: dict[str, tuple[Any, tuple[str, ...]]] = {}
+    for name, entries in _in_force(layers).items():
+        option = declared(Settings)[name]
+        values, origins = [], []
+        for entry in entries if option.repeatable else entries[-1:]:
+            try:
+                found = _decode(option, entry.value)
+            except ValueError as error:
+                problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=option.hint))
+            else:
+                values += found
+                origins += [entry.origin] * len(found)
+        if option.repeatable:
+            said[name] = (tuple(values), tuple(origins))
+        elif values:
+            said[name] = (values[-1], (origins[-1],))
+    settings = Settings(said, layers.directory)
+    if problems:
+        raise SettingsRejected(tuple(problems), settings)
+    return settings
+
+
+def _in_force(layers: Layers) -> dict[str, list[Entry]]:
+    """Return for each option the entries of the highest layer that names it, less those that are superseded."""
+    by_option: dict[str, tuple[int, list[Entry]]] = {}
+    for level, layer in enumerate(layers.said):
+        for entry in layer:
+            name = named(Settings)[entry.key].name
+            found, entries = by_option.setdefault(name, (level, []))
+            if found == level:
+                entries.append(entry)
+    if "shared-socket" in by_option and by_option.get("bind", (0, []))[0] == len(layers.said) - 1:
+        by_option.pop("bind", None)  # PORT is an address only where nothing else is one
+    for together, completing in _ANSWERS:
+        top = min((by_option[name][0] for name in together if name in by_option), default=None)
+        complete = any(name in by_option and by_option[name][0] == top for name in completing)
+        for name in together:
+            if name in by_option and by_option[name][0] != top and not (complete and name in completing):
+                del by_option[name]
+    order = [name for name in declared(Settings) if name in by_option]
+    return {name: by_option[name][1] for name in order}
+
+
+def _decode(option: Option, raw: Any) -> list[Any]:
+    """Return the values of one entry; a list or a separated text may hold several.
+
+    Raises:
+        ValueError: a sentence that says what the option cannot take.
+    """
+    if raw is None or isinstance(raw, bool):
+        if option.is_flag:
+            return [raw is not False]
+        if raw is None and option.bare is not None:
+            return [option.kind(option.bare)]
+        raise ValueError(f"it takes a value ({option.metavar})" + ("" if raw is None else f", not {str(raw).lower()}"))
+    if isinstance(raw, list):
+        if not option.repeatable:
+            raise ValueError(f"it takes one value ({option.metavar}), not a list")
+        return [value for one in raw for value in _decode(option, [] if isinstance(one, list) else one)]
+    if isinstance(raw, dict):
+        if option.name != "env":
+            raise ValueError(f"it takes a value ({option.metavar}), not a table")
+        return [value for key, one in raw.items() for value in _decode(option, f"{key}={one}")]
+    if isinstance(raw, int) and isinstance(option.kind, Octal):
+        raise ValueError(f'{raw} is a number, and a mode is octal: write it in quotes, such as "660"')
+    text = str(raw)
+    parts = [part.strip() for part in text.split(option.separator)] if option.separator else [text]
+    return [option.kind(part) for part in parts]

@@ -1,0 +1,90 @@
+"""Everything that was said, by whom, before it is judged; the fallback is known even when the rest is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .arguments import read_arguments, split_extra
+from .declaration import named
+from .entries import Entry, absolute_reference
+from .environment import read_environment, read_shared
+from .files import ConfigFiles
+from .options import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.failures import StartupFailure
+
+    from .files import Config
+
+__all__ = ("Layers", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What was said, the highest layer first; nothing has been judged but what could not be read at all.
+
+    The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.
+    ``fallback`` is absolute (``/a/b.ini``, ``/a/b.ini:section``), ``welcome``, or None.
+    """
+
+    said: tuple[tuple[Entry, ...], ...]
+    problems: tuple[StartupFailure, ...]
+    warnings: tuple[str, ...]
+    fallback: str | None
+    configs: tuple[Config, ...]
+    directory: str
+
+
+def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, factory_reset: bool) -> Layers:
+    """Read the command line, the environment and every file they name; never raise for bad input.
+
+    With ``factory_reset`` argv is the one reference of a fallback config: neither ``ARUN_*`` nor the shared names count,
+    save PORT as the default address. ``directory`` is the absolute starting directory.
+    """
+    warnings: list[str] = []
+    if factory_reset and argv:
+        upper: list[list[Entry]] = [[Entry("config", argv[0], "fallback config")]]
+        rest, problems = read_arguments(argv[1:])
+        upper[0] += rest
+    else:
+        words, problems = split_extra(environ)
+        line, wrong = read_arguments(argv)
+        extra, wrong_extra = read_arguments(words, " in ARUN_CMD_ARGS")
+        variables, warnings = read_environment(environ)
+        upper = [line, extra, variables]
+        problems += wrong + wrong_extra
+    upper = [[_absolute_fallback(entry, directory) for entry in layer] for layer in upper]
+    files = ConfigFiles(environ, directory)
+    for entry in next((named_here for layer in upper if (named_here := _configs(layer))), []):
+        files.read(entry.value, entry.key, entry.origin)
+    below = files.finish()
+    said = (*map(tuple, upper), below, tuple(read_shared(environ, factory_reset=factory_reset)))
+    return Layers(
+        said=said,
+        problems=(*problems, *files.problems),
+        warnings=(*warnings, *files.warnings),
+        fallback=_fallback(said),
+        configs=tuple(files.configs),
+        directory=directory,
+    )
+
+
+def _configs(layer: list[Entry]) -> list[Entry]:
+    return [entry for entry in layer if named(Settings)[entry.key].name == "config" and entry.value]
+
+
+def _absolute_fallback(entry: Entry, directory: str) -> Entry:
+    if entry.key != "fallback-config" or not isinstance(entry.value, str):
+        return entry
+    return replace(entry, value=absolute_reference(entry.value, directory) or "")
+
+
+def _fallback(said: tuple[tuple[Entry, ...], ...]) -> str | None:
+    for layer in said:
+        values = [entry.value for entry in layer if entry.key == "fallback-config" and isinstance(entry.value, str)]
+        if values:
+            return values[-1] or None
+    return None

@@ -1,0 +1,237 @@
+"""THE declaration of the options: flags, environment names, file keys, help, reference and schema follow from here.
+
+Units stand in the words of each option. Names: uvicorn's and gunicorn's where they are the habit, uWSGI's as aliases;
+short flags mean what they mean to gunicorn, never what they mean to uWSGI.
+"""
+
+from __future__ import annotations
+
+from runner.addresses import Inherited, Tcp, Unix, absolute
+
+from .declaration import declared, option, repeated
+from .kinds import (
+    Cause,
+    Choice,
+    Fallback,
+    Flag,
+    Host,
+    Listener,
+    Number,
+    Octal,
+    Owner,
+    PidPath,
+    Seconds,
+    Text,
+    Trusted,
+    Variable,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from runner.addresses import Address
+
+__all__ = ("Settings",)
+
+_HOST = "127.0.0.1"
+_PORT = 8000
+
+
+class _App:
+    """What to run."""
+
+    __slots__ = ()
+
+    app = option(
+        Text("APP"),
+        default=None,
+        aliases=("module", "wsgi"),
+        about="module:attribute, module, path/to/file.py[:attribute] or a folder; also the bare argument",
+    )
+    wsgi_file = option(Text("FILE"), default=None, aliases=("file",), about="the Python file that holds the app")
+    callable = option(Text("NAME"), default=None, about="the attribute that is the app, or makes it")
+    factory = option(Flag(), default=False, about="call the attribute to get the app")
+    app_dir = option(Text("FOLDER"), default=None, about="where modules of the app are looked for first (default: .)")
+    interface = option(
+        Choice("auto", "aiohttp", "asgi", "wsgi"), default="auto", about="the kind of app, when it cannot be told"
+    )
+    need_app = option(Flag(), default=None, about="no app is a failed start; --no-need-app starts without one")
+    root_path = option(Text("PATH", may_be_empty=True), default="", about="the path under which a proxy shows the app")
+    pythonpath = repeated(
+        Text("FOLDER"), separator=":", aliases=("python-path", "pp"), about="a folder to import from; repeatable"
+    )
+
+
+class _Listen:
+    """Where to listen."""
+
+    __slots__ = ()
+
+    bind = repeated(
+        Listener(),
+        aliases=("http-socket",),
+        short="b",
+        separator=",",
+        about="host:port, :port (all IPv4), [::1]:port, unix:/path or fd://N; repeatable",
+    )
+    host = option(Host(), default=None, about=f"a name or IP address (default: {_HOST})")
+    port = option(Number(0, 65_535, "PORT"), default=None, about=f"0 lets the system choose (default: {_PORT})")
+    uds = option(Text("PATH"), default=None, about="a unix socket")
+    fd = option(Number(0, 1_000_000), default=None, about="a listening socket that arun was started with")
+    shared_socket = repeated(
+        Listener(), separator=",", about="as --bind, but bound before --uid and --gid; for low ports; repeatable"
+    )
+    backlog = option(Number(1, 65_535), default=2048, about="how many connections may wait to be accepted")
+    reuse_port = option(Flag(), default=False, about="share the port with other processes (SO_REUSEPORT)")
+    listen = option(
+        Choice("early", "ready"),
+        default="early",
+        about="accept connections at once, or when the app is up",
+        hint="--listen says when: early or ready; how many may wait (uWSGI's --listen) is --backlog",
+    )
+    chmod_socket = option(
+        Octal(), default=None, aliases=("uds-mode",), bare="666", about="the mode of unix sockets, in octal; bare: 666"
+    )
+    chown_socket = option(Owner(), default=None, aliases=("uds-owner",), about="the owner of unix sockets")
+    vacuum = option(Flag(), default=False, about="remove unix sockets and the pid file at a clean stop")
+
+
+class _Process:
+    """The process."""
+
+    __slots__ = ()
+
+    uid = option(Text("USER"), default=None, aliases=("user",), short="u", about="run as this user, name or number")
+    gid = option(Text("GROUP"), default=None, aliases=("group",), short="g", about="run as this group, name or number")
+    umask = option(Octal(), default=None, about="the mode bits that new files do not get, in octal")
+    chdir = option(Text("FOLDER"), default=None, about="the working directory")
+    pidfile = option(
+        PidPath("FILE"),
+        default=None,
+        aliases=("pid",),
+        short="p",
+        about="write the process id there",
+        hint="uWSGI's -p is the number of processes, use --workers; here -p is the pid file",
+    )
+    env = repeated(Variable(), short="e", about="an environment variable for the app; repeatable; never shown")
+    env_file = option(Text("FILE"), default=None, about="a file of NAME=value lines for the app")
+    workers = option(
+        Number(1, 1024),
+        default=1,
+        aliases=("processes",),
+        short="w",
+        about="number of processes (also WEB_CONCURRENCY)",
+        hint="uWSGI's -w names a module, use --module; here -w is the number of workers",
+    )
+    threads = option(Number(1, 4096), default=8, about="number of threads that run a WSGI app")
+    loop = option(Choice("auto", "uvloop", "asyncio"), default="auto", about="the event loop")
+
+
+class _Fallback:
+    """When a start fails."""
+
+    __slots__ = ()
+
+    fallback_config = option(
+        Fallback(), default=None, about="become the instance of this config when a start fails; welcome needs no file"
+    )
+    fallback_on = repeated(
+        Cause(), default=("all",), separator=",", about="which failures: identifiers, stages, all or none; repeatable"
+    )
+    fallback_limit = option(Number(0, 100_000), default=8, about="the longest chain of fallbacks")
+    welcome_status = option(
+        Number(200, 599, "STATUS"), default=None, about="the status of the welcome page (default: 200, 503 as fallback)"
+    )
+    start_timeout = option(
+        Seconds(zero=False), default=None, about="a start that takes longer has failed (default: none)"
+    )
+
+
+class _Serving:
+    """While it serves."""
+
+    __slots__ = ()
+
+    timeout_graceful_shutdown = option(
+        Seconds(zero=True), default=8.0, aliases=("graceful-timeout",), about="time for open requests at a stop"
+    )
+    timeout_keep_alive = option(
+        Seconds(zero=True), default=5.0, aliases=("keep-alive",), about="time that an idle connection stays open"
+    )
+    forwarded_allow_ips = repeated(
+        Trusted(),
+        default=("127.0.0.1", "::1"),
+        separator=",",
+        about="peers whose X-Forwarded headers are believed (also FORWARDED_ALLOW_IPS)",
+    )
+    proxy_headers = option(Flag(), default=True, about="believe X-Forwarded headers of these peers at all")
+    debug = option(Flag(), default=False, about="show causes to visitors from this machine")
+    log_level = option(
+        Choice("critical", "error", "warning", "info", "debug", "trace"), default="info", about="how much is logged"
+    )
+
+
+class _Arun:
+    """arun itself."""
+
+    __slots__ = ()
+
+    config = repeated(
+        Text("FILE"),
+        aliases=("ini", "toml", "yaml", "json", "include"),
+        about="read settings from FILE or FILE:SECTION; also the bare argument; repeatable",
+    )
+    print = repeated(Text(may_be_empty=True), about="a line to say when the settings have been read; repeatable")
+    show_config = option(
+        Flag(),
+        default=False,
+        aliases=("print-config",),
+        command_line_only=True,
+        about="show each setting and where it came from",
+    )
+    schema = option(Flag(), default=False, command_line_only=True, about="show the JSON schema of config files")
+    version = option(Flag(), default=False, short="V", command_line_only=True, about="show the version")
+    help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
+
+
+class Settings(_Arun, _Serving, _Fallback, _Process, _Listen, _App):
+    """All settings of an instance, frozen; each knows where it came from."""
+
+    __slots__ = ("_said", "directory")
+
+    def __init__(self, said: Mapping[str, tuple[Any, tuple[str, ...]]], directory: str) -> None:
+        self._said = said
+        self.directory = directory
+
+    def value(self, name: str) -> Any:
+        """Return the value of an option by its canonical name (``log-level``), the default when none was said."""
+        return self._said[name][0] if name in self._said else declared(type(self))[name].default
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """Return where the value came from, one origin for each value of a repeatable option; empty for the default."""
+        return self._said[name.replace("_", "-")][1] if name.replace("_", "-") in self._said else ()
+
+    def origin(self, name: str) -> str:
+        """Return where the value came from: ``--http-socket``, ``ARUN_BIND``, ``site.ini:12``, ``default``."""
+        return ", ".join(dict.fromkeys(self.origins(name))) or "default"
+
+    @property
+    def addresses(self) -> tuple[tuple[Address, str], ...]:
+        """Every address to listen on with its origin: those of bind, then host and port, uds, fd; empty if none."""
+        found = list(zip(self.bind, self.origins("bind"), strict=True))
+        if self.host is not None or self.port is not None:
+            origins = ", ".join(dict.fromkeys(self.origins("host") + self.origins("port")))
+            found.append((Tcp(self.host or _HOST, _PORT if self.port is None else self.port), origins))
+        if self.uds is not None:
+            found.append((Unix(self.uds.removeprefix("unix:")), self.origin("uds")))
+        if self.fd is not None:
+            found.append((Inherited(self.fd), self.origin("fd")))
+        return tuple((absolute(address, self.directory), origin) for address, origin in found)
+
+    @property
+    def shared_addresses(self) -> tuple[tuple[Address, str], ...]:
+        """Every address to bind before the privileges are dropped, with its origin."""
+        found = zip(self.shared_socket, self.origins("shared-socket"), strict=True)
+        return tuple((absolute(address, self.directory), origin) for address, origin in found)

@@ -1,0 +1,174 @@
+"""The story of a start, on one page: settings, surroundings, listeners, app, serving, and what to leave with."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import time
+
+from runner import __version__, addresses, ending, exits, fallback, handover, listening, serving, settings
+from runner.failures import FileUnusable, StartupFailure
+from runner.system import listeners, logs, process, sockets, surroundings
+from runner.watch import DeadlineReached, Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+    from runner.fallback import Attempt
+    from runner.settings import Layers, Settings
+    from runner.system.sockets import Listener
+
+__all__ = ("main",)
+
+
+def main() -> NoReturn:
+    """Start one instance and serve until it is told to stop; every end goes through the exit shim."""
+    process.open_standard_streams()
+    attempt = _attempt(process.StopSignals())
+    exits.succeed_with(functools.partial(ending.way_out, attempt, _start))
+    failures: tuple[StartupFailure, ...] = ()
+    try:
+        attempt.signals.install()
+        _start(attempt)
+    except process.StopRequested:
+        pass
+    except settings.SettingsRejected as rejected:
+        failures = rejected.problems
+        listening.bind_what_is_known(attempt, rejected.partial)
+    except StartupFailure as failure:
+        failures = (failure,)
+    except BaseException as error:  # noqa: BLE001 - a fault of ours must end in the fallback too
+        if exits.in_forked_child():
+            exits.leave(ending.status_of(error))
+        failures = (ending.unexpected(error),)
+    ending.leave(attempt, failures)
+
+
+def _attempt(signals: process.StopSignals) -> Attempt:
+    """Gather what this start comes with, and know its fallback before anything can fail."""
+    try:
+        past = handover.take(os.environ)
+    except ValueError as error:
+        logs.warning(f"{error}; ignored")
+        past = None
+    attempt = fallback.Attempt(fallback.Program.current(), signals, tuple(sys.argv[1:]), past or handover.Handover())
+    for inherited in attempt.past.listeners:
+        attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
+    attempt.listeners += listeners.from_service_manager(os.environ)
+    if not attempt.is_fallback:
+        attempt.fallback = settings.scan_fallback(attempt.arguments, os.environ, attempt.program.cwd)
+    return attempt
+
+
+def _start(attempt: Attempt) -> None:
+    """From the settings to the end of serving. What fails raises; what returns was a clean stop."""
+    layers = settings.read(
+        attempt.arguments, os.environ, directory=attempt.program.cwd, factory_reset=attempt.is_fallback
+    )
+    _arm(attempt, layers)
+    if layers.command is not None:
+        sys.stdout.write(settings.answer(layers))
+        return
+    chosen = settings.judge(layers)
+    logs.set_level(chosen.log_level)
+    attempt.limit, attempt.falls_back_on = chosen.fallback_limit, chosen.fallback_on
+    _announce(chosen)
+    watch = Watch(chosen.start_timeout, functools.partial(ending.overdue, attempt))
+    watch.begin()
+    try:
+        with _surroundings(chosen):
+            _serve(attempt, chosen, watch)
+    except DeadlineReached:
+        raise ending.timed_out(watch.waiting_for) from None
+    finally:
+        watch.finish()
+
+
+def _arm(attempt: Attempt, layers: Layers) -> None:
+    """Know the fallback that the files name before they are judged, and say what was read."""
+    attempt.fallback = layers.fallback
+    if layers.configs:
+        attempt.config = layers.configs[0].reference
+    for config in layers.configs:
+        name = fallback.shown(config.reference, attempt.program.cwd)
+        logs.info(f"[arun] getting {config.format.upper()} configuration from {name}")
+        for line in config.prints:
+            logs.info(line)
+    for line in layers.warnings:
+        logs.warning(line)
+
+
+def _announce(chosen: Settings) -> None:
+    date = time.strftime("%a %b %d %H:%M:%S %Y")
+    logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
+    if chosen.workers > 1:
+        logs.warning(
+            f"workers = {chosen.workers} (from {chosen.origin('workers')}): this version serves with one process"
+        )
+
+
+@contextlib.contextmanager
+def _surroundings(chosen: Settings) -> Iterator[None]:
+    """Directory, umask, environment, import path and pid file; the pid file is removed after a clean stop."""
+    pidfile = os.path.abspath(chosen.pidfile) if chosen.pidfile else None
+    if chosen.chdir:
+        surroundings.enter(chosen.chdir, origin=chosen.origin("chdir"))
+    if chosen.umask is not None:
+        os.umask(chosen.umask)
+    if chosen.env_file:
+        os.environ.update(surroundings.read_env_file(chosen.env_file, origin=chosen.origin("env_file")))
+    os.environ.update(chosen.env)
+    surroundings.extend_import_path(chosen.pythonpath)
+    if pidfile is not None:
+        _write_pidfile(pidfile, chosen.origin("pidfile"))
+    yield
+    if pidfile is not None:
+        process.remove_pidfile(pidfile)
+
+
+def _write_pidfile(path: str, origin: str) -> None:
+    try:
+        process.write_pidfile(path)
+    except OSError as error:
+        raise FileUnusable(f"cannot write the pid file {path}: {error.strerror or error}", origin=origin) from error
+
+
+def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
+    watch.step("its sockets")
+    claimed = listening.listen(attempt, chosen)
+    watch.step("the app to be loaded")
+    loop = functools.cache(functools.partial(serving.new_loop, chosen.loop))
+    app = serving.choose_app(chosen, attempt.past.failures, loop)
+    attempt.signals.install()  # a loop that the app ran while it was imported may have taken the signals away
+    if attempt.signals.count:
+        raise process.StopRequested  # and its code may have caught what it was interrupted with
+    if watch.expired:
+        raise DeadlineReached
+    watch.step("the app's own start-up")
+    engine = serving.engine_for(app, chosen)
+
+    def on_ready() -> None:
+        watch.finish()
+        _say_ready(attempt, app.target.text, claimed)
+
+    from runner.serve.worker import Work
+
+    sockets_ = [listener.socket for listener in claimed]
+    work = Work(engine, sockets_, chosen.backlog, chosen.timeout_graceful_shutdown, on_ready)
+    serving.run(loop(), work, attempt.signals)
+    if chosen.vacuum:
+        for listener in claimed:
+            listeners.close(listener)
+
+
+def _say_ready(attempt: Attempt, app: str, claimed: list[Listener]) -> None:
+    for listener in claimed:
+        logs.info(f"arun running on {addresses.url(listener.address)} (Press CTRL+C to quit)")
+    if attempt.past.failures:
+        first = attempt.past.failures[0]
+        logs.warning(f"this is a fallback: {first.config} failed with {first.summary()}")
+    logs.info(f"serving {app}")

@@ -1,0 +1,1 @@
+"""What arun asks of the operating system: sockets, privileges, the process itself, its log."""

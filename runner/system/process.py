@@ -1,0 +1,234 @@
+"""The process itself: its standard streams, its stop signals, its children, and what it must not carry through an exec."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from runner.exits import Interruption
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType
+
+__all__ = (
+    "STOP_SIGNALS",
+    "PidFileInUseError",
+    "StopRequested",
+    "StopSignals",
+    "block_stop_signals",
+    "children",
+    "close_on_exec_except",
+    "end_children",
+    "ignored_signals",
+    "open_standard_streams",
+    "reap",
+    "remove_pidfile",
+    "reset_for_exec",
+    "unblock_signals",
+    "write_pidfile",
+)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequested(Interruption):
+    """A stop signal came before there was a loop to tell."""
+
+
+class StopSignals:
+    """Receives SIGTERM and SIGINT from the first moment to the last and tells whoever is in charge.
+
+    Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
+    one does so in any case, for then whoever is in charge does not react. After ``hold`` signals are only counted.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._teller: Callable[[int], None] | None = None
+        self._held = False
+
+    def install(self) -> None:
+        """Take over the stop signals, then let through those that a predecessor held back."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._receive)
+        unblock_signals()
+
+    def tell(self, teller: Callable[[int], None] | None) -> None:
+        """Call ``teller`` with the count so far at each signal, instead of interrupting."""
+        self._teller = teller
+        if teller is not None and self.count:
+            teller(self.count)
+
+    def hold(self) -> None:
+        """Only count from now on: the process is on its way out."""
+        self._held = True
+
+    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self._held:
+            return
+        if self._teller is not None:
+            self._teller(self.count)
+            if self.count <= 2:  # noqa: PLR2004 - the first asks, the second forces, the third does not ask the loop
+                return
+        raise StopRequested
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null on whichever of the descriptors 0 to 2 is closed, before a socket gets its number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is fd
+            os.set_inheritable(opened, True)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(fd, "r" if fd == 0 else "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it lives as long as the process
+            setattr(sys, name, stream)
+
+
+def ignored_signals() -> frozenset[int]:
+    """Return the signals that are ignored now: whoever started us with SIGHUP ignored (nohup) meant it."""
+    return frozenset(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
+
+
+def block_stop_signals() -> None:
+    """Hold back the stop signals and SIGHUP until somebody can act on them; the block survives an exec."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP})
+
+
+def unblock_signals() -> None:
+    """Let every signal through: a mask inherited from a predecessor or a careless parent would deafen us."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
+    """Undo what an exec would carry on unasked: ignored signals and running timers.
+
+    Stop signals get their default action while they are blocked: should another thread take one in the last moment, it
+    ends the process, as was asked, instead of being lost with the old image.
+    """
+    for number in signal.valid_signals():
+        if number in {signal.SIGKILL, signal.SIGSTOP} or number in keep_ignored:
+            continue
+        if number in STOP_SIGNALS or signal.getsignal(number) == signal.SIG_IGN:
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except ValueError:  # in another thread than the main one, which then is stuck: handlers end at the exec
+                break
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+
+
+def close_on_exec_except(kept: Iterable[int]) -> None:
+    """Let exactly the standard streams and ``kept`` through the next exec; nothing is closed before it."""
+    kept = {0, 1, 2, *kept}
+    for fd in _open_descriptors():
+        try:
+            os.set_inheritable(fd, fd in kept)
+        except OSError:
+            continue  # closed since it was listed
+
+
+def children() -> set[int]:
+    """Return the pids of this process's children, zombies included; empty where the system does not tell."""
+    found: set[int] = set()
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as listed:
+                found.update(int(pid) for pid in listed.read().split())
+    except OSError:  # macOS, or a kernel without CONFIG_PROC_CHILDREN
+        return found
+    return found
+
+
+def end_children(*, spared: frozenset[int] = frozenset(), patience: float = 1.0) -> None:
+    """End and reap all children but the spared: SIGTERM, then SIGKILL after ``patience`` seconds."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
+        remaining = children() - spared
+        if not remaining:
+            return
+        for pid in remaining:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                continue
+        _reap_until_gone(remaining, seconds)
+
+
+def reap(pids: Iterable[int]) -> set[int]:
+    """Collect those of the children that have ended and return the others."""
+    living = set()
+    for pid in pids:
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            continue
+        if not ended:
+            living.add(pid)
+    return living
+
+
+def _reap_until_gone(pids: Iterable[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    remaining = reap(pids)
+    while remaining and time.monotonic() < deadline:
+        time.sleep(0.002)
+        remaining = reap(remaining)
+
+
+def _open_descriptors() -> list[int]:
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return [int(name) for name in os.listdir(directory)]
+        except OSError:
+            continue
+    return list(range(3, min(os.sysconf("SC_OPEN_MAX"), 65_536)))
+
+
+class PidFileInUseError(OSError):
+    """The pid file names another process that lives."""
+
+
+def write_pidfile(path: str) -> None:
+    """Write our pid, replacing a file whose process is gone.
+
+    Raises:
+        PidFileInUseError: the process that the file names lives.
+        OSError: the file cannot be written.
+    """
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            holder = file.read(32).strip()
+    except FileNotFoundError:
+        holder = ""
+    if holder.isdigit() and int(holder) != os.getpid() and _lives(int(holder)):
+        raise PidFileInUseError(f"process {holder} lives")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def remove_pidfile(path: str) -> None:
+    """Remove the pid file if it is ours."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            ours = file.read(32).strip() == str(os.getpid())
+        if ours:
+            os.unlink(path)
+    except OSError:
+        return
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

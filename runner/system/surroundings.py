@@ -1,0 +1,67 @@
+"""What an app finds around it: directory, umask, environment, import path. All changes raise where they fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runner.failures import DirectoryUnusable, FileUnusable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ("enter", "extend_environment", "extend_import_path", "read_env_file")
+
+
+def enter(directory: str, *, origin: str) -> None:
+    """Change the working directory.
+
+    Raises:
+        DirectoryUnusable: it is not there, no directory, or closed to this user.
+    """
+    try:
+        os.chdir(directory)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DirectoryUnusable(f"cannot enter {directory}: {reason}", origin=origin) from error
+
+
+def read_env_file(path: str, *, origin: str) -> dict[str, str]:
+    """Read ``NAME=value`` lines; blank lines, comments, ``export`` and quotes around a value are understood.
+
+    Raises:
+        FileUnusable: the file cannot be read, or a line is no assignment.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as error:
+        raise FileUnusable(f"cannot read the env file {path}: {error}", origin=origin) from error
+    values = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ").lstrip()
+        if not text or text.startswith("#"):
+            continue
+        name, assigned, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        if not assigned or not name:
+            raise FileUnusable(
+                f"line {number} of the env file {path} is no assignment",  # its text may be a secret
+                origin=origin,
+                hint="write NAME=value",
+            )
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name] = value
+    return values
+
+
+def extend_environment(values: Mapping[str, str]) -> None:
+    """Set environment variables for the app and its children."""
+    os.environ.update(values)
+
+
+def extend_import_path(directories: Iterable[str]) -> None:
+    """Put directories before the rest of sys.path, in their order, as PYTHONPATH does."""
+    sys.path[:0] = [os.path.abspath(directory) for directory in directories]
