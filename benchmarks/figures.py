@@ -153,19 +153,14 @@ def _judge(wanted: Wanted, taken: dict[str, list[Sample]]) -> dict[str, Any]:
 
 
 def _ratios(taken: dict[str, list[Sample]]) -> dict[str, Any]:
-    """Compare arun with every peer that does the same thing."""
-    told = {}
-    for name in taken:
-        server, _, kind = name.partition(" ")
-        if server == "arun":
-            rivals = [other for other in taken if other.partition(" ")[2] == kind and other != name]
-        elif server == "shell:" and _PAGE in taken:
-            told[f"{_PAGE} / {name}"] = asdict(_ratio(taken[_PAGE], taken[name], "first_byte"))
-            continue
-        else:
-            continue
-        told |= {f"{name} / {rival}": asdict(_ratio(taken[name], taken[rival], "first_byte")) for rival in rivals}
-    return told
+    """Compare arun with every peer that does the same thing, and its fallback with every shell line."""
+    pairs = []
+    for ours in (name for name in taken if name.startswith("arun ")):
+        kind = ours.removeprefix("arun ")
+        pairs += [(ours, name) for name in taken if name != ours and name.partition(" ")[2] == kind]
+    if _PAGE in taken:
+        pairs += [(_PAGE, name) for name in taken if name.startswith("shell:")]
+    return {f"{ours} / {name}": asdict(_ratio(taken[ours], taken[name], "first_byte")) for ours, name in pairs}
 
 
 def _ratio(ours: list[Sample], theirs: list[Sample], quantity: str) -> Spread:

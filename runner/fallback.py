@@ -73,7 +73,7 @@ class Attempt:
     past: handover.Handover
     config: str = COMMAND_LINE
     fallback: str | None = None
-    falls_back_on: frozenset[str] | None = None
+    falls_back_on: frozenset[str] = frozenset(("all",))
     limit: int = 8
     records: tuple[FailureRecord, ...] = ()
     listeners: list[Listener] = field(default_factory=list)
@@ -98,9 +98,7 @@ def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> str | None:
     """
     if attempt.fallback is None:
         return None
-    if attempt.falls_back_on is not None and not any(
-        {failure.identifier, failure.stage} & attempt.falls_back_on for failure in failures
-    ):
+    if not any({"all", failure.identifier, failure.stage} & attempt.falls_back_on for failure in failures):
         return None
     if config_key(attempt.fallback) in {*attempt.past.tried, config_key(attempt.config)}:
         raise FallbackLoop(f"{shown(attempt.fallback, attempt.program.cwd)} was tried before in this chain")
@@ -179,6 +177,11 @@ def shown(reference: str, cwd: str) -> str:
     if reference == welcome_config():
         return WELCOME
     return os.path.relpath(reference, cwd) if reference.startswith(cwd.rstrip("/") + "/") else reference
+
+
+def located(reference: str | None) -> str | None:
+    """Return the file that a reference means; only the built-in config has a name that is no path."""
+    return welcome_config() if reference == WELCOME else reference
 
 
 def welcome_config() -> str:

@@ -81,22 +81,27 @@ def _built_in(name: str, app: Callable[..., object]) -> App:
 
 def engine_for(app: App, chosen: Settings) -> Engine:
     """Return the engine that serves this kind of app; no other one is imported."""
-    trusted = chosen.forwarded_allow_ips if chosen.proxy_headers else ()
-    if app.kind == "aiohttp":
-        from runner.apps.engines.aiohttp_engine import AiohttpEngine
+    from runner.apps.engines.options import Options
 
-        return AiohttpEngine(app.object, keep_alive=chosen.timeout_keep_alive, trusted=trusted)
-    from runner.apps.engines import h1_engine
-
-    options = h1_engine.Options(
+    options = Options(
         root_path=chosen.root_path,
         keep_alive=chosen.timeout_keep_alive,
-        trusted=trusted,
+        trusted=chosen.forwarded_allow_ips if chosen.proxy_headers else (),
         threads=chosen.threads,
         debug=chosen.debug,
         on_error=logs.write,
     )
-    return h1_engine.engine(app.object, app.kind, options)
+    if app.kind == "aiohttp":
+        from runner.apps.engines.aiohttp_engine import AiohttpEngine
+
+        return AiohttpEngine(app.object, options)
+    if app.kind == "asgi":
+        from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
+
+        return AsgiEngine(app.object, options)
+    from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+
+    return WsgiEngine(app.object, options)
 
 
 def new_loop(name: str) -> asyncio.AbstractEventLoop:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ("main",)
 
+#: Options that ask about arun instead of starting it; a mistake beside them never ends in a fallback.
+_QUESTIONS = frozenset(("help", "schema", "show-config", "print-config", "version"))
+
 
 def main() -> NoReturn:
     """Start one instance and serve until it is told to stop; every end goes through the exit shim."""
@@ -38,6 +41,7 @@ def main() -> NoReturn:
         pass
     except settings.SettingsRejected as rejected:
         failures = rejected.problems
+        attempt.falls_back_on = frozenset(rejected.partial.fallback_on)
         listening.bind_what_is_known(attempt, rejected.partial)
     except StartupFailure as failure:
         failures = (failure,)
@@ -60,7 +64,8 @@ def _attempt(signals: process.StopSignals) -> Attempt:
         attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
     attempt.listeners += listeners.from_service_manager(os.environ)
     if not attempt.is_fallback:
-        attempt.fallback = settings.scan_fallback(attempt.arguments, os.environ, attempt.program.cwd)
+        said = settings.scan_fallback(attempt.arguments, os.environ, attempt.program.cwd)
+        attempt.fallback = fallback.located(said)
     return attempt
 
 
@@ -69,13 +74,19 @@ def _start(attempt: Attempt) -> None:
     layers = settings.read(
         attempt.arguments, os.environ, directory=attempt.program.cwd, factory_reset=attempt.is_fallback
     )
-    _arm(attempt, layers)
-    if layers.command is not None:
-        sys.stdout.write(settings.answer(layers))
+    asked = {entry.key for entry in layers.said[0] if entry.key in _QUESTIONS and entry.value is not False}
+    attempt.fallback = None if asked else fallback.located(layers.fallback)
+    if asked - {"show-config"}:
+        _answer(asked)
         return
+    if not asked:
+        _say_what_was_read(attempt, layers)
     chosen = settings.judge(layers)
+    if asked:
+        sys.stdout.write(settings.show_config(chosen))
+        return
     logs.set_level(chosen.log_level)
-    attempt.limit, attempt.falls_back_on = chosen.fallback_limit, chosen.fallback_on
+    attempt.limit, attempt.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
     _announce(chosen)
     watch = Watch(chosen.start_timeout, functools.partial(ending.overdue, attempt))
     watch.begin()
@@ -88,15 +99,25 @@ def _start(attempt: Attempt) -> None:
         watch.finish()
 
 
-def _arm(attempt: Attempt, layers: Layers) -> None:
-    """Know the fallback that the files name before they are judged, and say what was read."""
-    attempt.fallback = layers.fallback
+def _answer(asked: set[str]) -> None:
+    """Answer a question about arun itself; whatever else stands on the command line is not looked at."""
+    if "help" in asked:
+        sys.stdout.write(settings.help_text())
+    elif "version" in asked:
+        sys.stdout.write(f"arun {__version__}\n")
+    else:
+        import json
+
+        sys.stdout.write(json.dumps(settings.schema(), indent=2) + "\n")
+
+
+def _say_what_was_read(attempt: Attempt, layers: Layers) -> None:
     if layers.configs:
-        attempt.config = layers.configs[0].reference
+        attempt.config = os.path.join(attempt.program.cwd, layers.configs[0].name)
     for config in layers.configs:
-        name = fallback.shown(config.reference, attempt.program.cwd)
+        name = fallback.shown(os.path.join(attempt.program.cwd, config.name), attempt.program.cwd)
         logs.info(f"[arun] getting {config.format.upper()} configuration from {name}")
-        for line in config.prints:
+        for line in config.lines:
             logs.info(line)
     for line in layers.warnings:
         logs.warning(line)

@@ -17,11 +17,11 @@ def app_traceback(exc: BaseException) -> str:
     from traceback import TracebackException
 
     told = TracebackException.from_exception(exc, compact=True)
-    _trim(told)
+    _trim(told, exc)
     return "".join(told.format())
 
 
-def _trim(told: TracebackException) -> None:
+def _trim(told: TracebackException, exc: BaseException) -> None:
     waiting, seen = [told], set[int]()
     while waiting:
         one = waiting.pop()
@@ -29,13 +29,15 @@ def _trim(told: TracebackException) -> None:
             continue
         seen.add(id(one))
         kept = [frame for frame in one.stack if not _is_ours(frame.filename)]
-        if kept or isinstance(one.exc_type, type) and issubclass(one.exc_type, (ImportError, SyntaxError)):
+        if kept or isinstance(exc, (ImportError, SyntaxError)):
             one.stack[:] = kept
         waiting += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
 
 
 def _is_ours(filename: str) -> bool:
+    import importlib
     import os
 
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    return filename.startswith((home, "<frozen importlib"))
+    machinery = os.path.dirname(importlib.__file__) + os.sep
+    return filename.startswith((home, machinery, "<frozen importlib"))

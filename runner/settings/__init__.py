@@ -6,7 +6,10 @@ from .arguments import scan_fallback
 from .judgement import SettingsRejected, judge
 from .layers import Layers, read
 from .options import Settings
-from .pages import help_text, reference, schema, show_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pages import help_text, reference, schema, show_config
 
 __all__ = (
     "Layers",
@@ -20,3 +23,12 @@ __all__ = (
     "schema",
     "show_config",
 )
+
+
+def __getattr__(name: str) -> object:
+    """Import the pages when they are asked for (PEP 562): an ordinary start shows none of them."""
+    if name in __all__:
+        from . import pages
+
+        return getattr(pages, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,12 +68,12 @@ def expand(text: str, path: str, around: Surroundings, ahead: Mapping[str, Entry
 
 
 def _placeholder(name: str, around: Surroundings, ahead: Mapping[str, Entry], stack: tuple[str, ...]) -> str:
-    name = name.replace("_", "-")
+    written, name = name, name.replace("_", "-")
     entry = around.keys.get(name) or ahead.get(name)
     if name in stack:
-        raise ValueError(f"%({name}) refers to itself: {' -> '.join((*stack, name))}")
+        raise ValueError(f"%({written}) refers to itself: {' -> '.join((*stack, name))}")
     if entry is None or entry.value is None or isinstance(entry.value, (list, dict)):
-        raise ValueError(f"%({name}) has no value; write %% for a percent sign")
+        raise ValueError(f"%({written}) has no value; write %% for a percent sign")
     around.used.add(name)
     if isinstance(entry.value, bool):
         return "true" if entry.value else "false"

@@ -53,27 +53,38 @@ class ConfigFiles:
         self.configs: list[Config] = []
         self._read: list[tuple[Entry, int, Mapping[str, Entry]]] = []
 
-    def read(self, reference: str, key: str, origin: str, chain: tuple[tuple[str, str, str], ...] = ()) -> None:
-        """Read a file with what it includes; ``key`` may tell the format, ``origin`` who named it.
+    def read(self, said: Entry, reference: str, chain: tuple[tuple[str, str, str], ...] = ()) -> None:
+        """Read a file with what it includes; the entry that names it may tell the format by its key.
 
         ``chain`` holds path, section and name of the files that are being read; a relative path counts from the last
         of them, or from the starting directory.
         """
         written, section = split_reference(reference)
         above = chain[-1] if chain else (os.path.join(self.around.directory, ""), "", "")
-        name = os.path.join(os.path.dirname(above[2]), written) if written else above[2]
+        name = os.path.normpath(os.path.join(os.path.dirname(above[2]), written)) if written else above[2]
         path = os.path.abspath(os.path.join(os.path.dirname(above[0]), written)) if written else above[0]
         called = f"{name}:{section}" if section else name
-        if any((path, section) == one[:2] for one in chain) or len(self.configs) >= _MOST_FILES:
+        loop = any((path, section) == one[:2] for one in chain)
+        if loop or len(self.configs) >= _MOST_FILES:
             way = " -> ".join([*(f"{one[2]}:{one[1]}" if one[1] else one[2] for one in chain), called])
-            self.problems.append(ConfigIncludeLoop(f"{called} is included again: {way}", origin=origin))
+            what = f"includes itself: {way}" if loop else f"is one file too many, {_MOST_FILES} were read: {way}"
+            self.problems.append(ConfigIncludeLoop(f"{called} {what}", origin=said.origin))
             return
-        text = self._text(path, name, origin)
+        text = self._text(path, name, said.origin)
         if text is None:
             return
-        kind = format_of(path, key)
+        kind = format_of(path, said.key)
         self.configs.append(Config(called, path, kind))
-        self._walk(self._parse(text, kind, section, name, path), (*chain, (path, section, name)))
+        if kind == "INI":
+            from .ini import parse_ini
+
+            entries, problems = parse_ini(text, section, name, path, self.around.environ, lenient=said.lenient)
+        else:
+            from .structured import parse_structured
+
+            entries, problems = parse_structured(text, kind, section, name, path)
+        self.problems += problems
+        self._walk(entries, (*chain, (path, section, name)))
 
     def finish(self) -> tuple[Entry, ...]:
         """Replace what stands in the values and return what is a setting; the rest becomes lines, or problems."""
@@ -120,21 +131,9 @@ class ConfigFiles:
         try:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            where = f"{name}:{raw[: error.start].count(b'\n') + 1}"
-            self.problems.append(ConfigMalformed(f"the config {name} is not UTF-8", origin=where))
+            line = raw.count(b"\n", 0, error.start) + 1
+            self.problems.append(ConfigMalformed(f"the config {name} is not UTF-8", origin=f"{name}:{line}"))
             return raw.decode("utf-8", "replace")
-
-    def _parse(self, text: str, kind: str, section: str, name: str, path: str) -> list[Entry]:
-        if kind == "INI":
-            from .ini import parse_ini
-
-            entries, problems = parse_ini(text, section, name, path, self.around.environ)
-        else:
-            from .structured import parse_structured
-
-            entries, problems = parse_structured(text, kind, section, name, path)
-        self.problems += problems
-        return entries
 
     def _walk(self, entries: list[Entry], chain: tuple[tuple[str, str, str], ...]) -> None:
         """Note the entries of one file in order, reading what it includes where it includes it."""
@@ -154,7 +153,7 @@ class ConfigFiles:
             values = full.value if full and isinstance(full.value, list) else [full.value] if full else []
             for value in values:
                 if isinstance(value, str) and value:
-                    self.read(value, entry.key, entry.origin, chain)
+                    self.read(entry, value, chain)
                 else:
                     sentence = f"{entry.key}: it takes the path of a config file"
                     self.problems.append(OptionInvalid(sentence, origin=entry.origin))

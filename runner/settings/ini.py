@@ -29,18 +29,19 @@ _CONDITIONS = ("if-env", "if-not-env")
 
 
 def parse_ini(
-    text: str, section: str, name: str, path: str, environ: Mapping[str, str]
+    text: str, section: str, name: str, path: str, environ: Mapping[str, str], *, lenient: bool
 ) -> tuple[list[Entry], list[StartupFailure]]:
     """Read one section of an ini file.
 
     ``section`` is empty for the default; ``name`` is how the file is called in origins, ``path`` where it is.
-    Conditions (``if-env = NAME`` or ``if-env = NAME=value``, to ``endif``) are decided by ``environ``.
+    ``lenient`` says that a section of uWSGI includes this one. Conditions (``if-env = NAME`` or ``if-env = NAME=value``, to ``endif``) are decided by ``environ``.
     """
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     lines = [(number, line) for number, line in lines if line and line[0] not in "#;"]
     sections = {line[1:-1] for _, line in lines if line[0] == "[" and line[-1] == "]"}
     wanted = section or next((one for one in _SECTIONS if one in sections), "")
-    reading = _Section(wanted, name, path, environ)
+    uwsgis_own = wanted == "uwsgi" or (lenient and wanted != "arun")
+    reading = _Section(wanted, name, path, environ, lenient=uwsgis_own)
     for number, line in lines:
         reading.line(number, line)
     reading.end()
@@ -48,15 +49,25 @@ def parse_ini(
         there = f"; it has {', '.join(f'[{one}]' for one in sorted(sections))}" if sections else " and no other"
         asked = f"[{section}]" if section else "[arun]"
         missing = ConfigSectionMissing(f"{name} has no section {asked}{there}", origin=name)
-        return [], [missing, *reading.problems]
+        return _salvage(lines, name, path), [missing, *reading.problems]
     return reading.entries, reading.problems
+
+
+def _salvage(lines: list[tuple[int, str]], name: str, path: str) -> list[Entry]:
+    """Find the fallback config in a file without the section: any answer is better than none."""
+    parts = [(number, *line.partition("=")) for number, line in lines]
+    return [
+        Entry("fallback-config", value.strip(), f"{name}:{number}", path)
+        for number, key, _, value in parts
+        if normal(key.strip()) == "fallback-config"
+    ]
 
 
 class _Section:
     """One section while it is read."""
 
-    def __init__(self, wanted: str, name: str, path: str, environ: Mapping[str, str]) -> None:
-        self.wanted, self.name, self.path, self.environ = wanted, name, path, environ
+    def __init__(self, wanted: str, name: str, path: str, environ: Mapping[str, str], *, lenient: bool) -> None:
+        self.wanted, self.name, self.path, self.environ, self.lenient = wanted, name, path, environ, lenient
         self.inside: str | None = None
         self.open: list[tuple[int, bool]] = []
         self.entries: list[Entry] = []
@@ -70,10 +81,13 @@ class _Section:
             if line[-1] != "]" or not self.inside.strip():
                 self.malformed(number, f"{line!r} is not a section, which is written [name]")
             return
-        if self.inside is None:
+        if self.inside is None and self.wanted:
             self.malformed(number, f"{line!r} stands before any section")
-        if self.inside != self.wanted:
-            return
+        elif self.inside == self.wanted:
+            self.inner(number, line)
+
+    def inner(self, number: int, line: str) -> None:
+        """Take one line of the section that is read."""
         key, equals, value = (part.strip() for part in line.partition("="))
         word = key.partition(" ")[0]
         if word in _CONDITIONS and word != key:  # the condition without its first equals sign
@@ -96,9 +110,8 @@ class _Section:
             hint = "arun knows if-env and if-not-env, each closed by endif"
             self.problems.append(OptionUnknown(f"arun has no condition {key}", origin=origin, hint=hint))
             return
-        lenient = self.wanted == "uwsgi"
-        key = _UWSGI_NAMES.get(key, key) if lenient else key
-        self.entries.append(Entry(key, value, origin, self.path, lenient))
+        key = _UWSGI_NAMES.get(key, key) if self.lenient else key
+        self.entries.append(Entry(key, value, origin, self.path, self.lenient))
 
     def end(self) -> None:
         """Close a section: each condition must have been closed in it."""

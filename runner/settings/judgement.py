@@ -108,7 +108,9 @@ def _decode(option: Option, raw: Any) -> list[Any]:
             raise ValueError(f"it takes a value ({option.metavar}), not a table")
         return [value for key, one in raw.items() for value in _decode(option, f"{key}={one}")]
     if isinstance(raw, int) and isinstance(option.kind, Octal):
-        raise ValueError(f'{raw} is a number, and a mode is octal: write it in quotes, such as "660"')
+        raise ValueError(  # noqa: TRY004 - what is wrong is the value in the file
+            f'{raw} is a number, and a mode is octal: write it in quotes, such as "660"'
+        )
     text = str(raw)
     parts = [part.strip() for part in text.split(option.separator)] if option.separator else [text]
     return [option.kind(part) for part in parts]

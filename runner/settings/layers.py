@@ -59,7 +59,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, fac
     upper = [[_absolute_fallback(entry, directory) for entry in layer] for layer in upper]
     files = ConfigFiles(environ, directory)
     for entry in next((named_here for layer in upper if (named_here := _configs(layer))), []):
-        files.read(entry.value, entry.key, entry.origin)
+        files.read(entry, entry.value)
     below = files.finish()
     said = (*map(tuple, upper), below, tuple(read_shared(environ, factory_reset=factory_reset)))
     return Layers(

@@ -207,7 +207,7 @@ class Settings(_Arun, _Serving, _Fallback, _Process, _Listen, _App):
 
     def value(self, name: str) -> Any:
         """Return the value of an option by its canonical name (``log-level``), the default when none was said."""
-        return self._said[name][0] if name in self._said else declared(type(self))[name].default
+        return self._said[name][0] if name in self._said else declared(Settings)[name].default
 
     def origins(self, name: str) -> tuple[str, ...]:
         """Return where the value came from, one origin for each value of a repeatable option; empty for the default."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runner.failures import printable
+
 from .declaration import declared
 from .options import Settings
 
@@ -57,7 +59,7 @@ def help_text() -> str:
 
 
 def show_config(settings: Settings) -> str:
-    """Return each setting with its origin, one a line for each value; values of env are masked."""
+    """Return each setting with its origin behind it, one line for each value; values of env are masked."""
     lines = []
     for one in _in_reading_order():
         if one.command_line_only:
@@ -66,10 +68,10 @@ def show_config(settings: Settings) -> str:
         values = list(value) if one.repeatable else [value]
         origins = origins if len(origins) == len(values) else (*origins, *origins * len(values))
         for each, origin in zip(values or [None], origins, strict=False):
-            shown = "" if each is None else f" = {one.kind.shown(each)}"
-            lines.append((f"{one.name}{shown}" if shown else f"; {one.name} =", origin))
+            shown = "" if each is None else one.kind.shown(each)
+            lines.append((f"{one.name} = {shown}", origin))
     column = min(max(len(left) for left, _ in lines), 48)
-    return "[arun]\n" + "".join(f"{left.ljust(column)}  ; {origin}\n" for left, origin in lines)
+    return "".join(f"{printable(left).ljust(column)}  ({printable(origin)})\n" for left, origin in lines)
 
 
 def schema() -> dict[str, Any]:

@@ -28,16 +28,16 @@ def parse_structured(
     reader = {"TOML": _toml, "JSON": _json, "YAML": _yaml}[kind]
     try:
         top = reader(text, name)
-        table, lenient = _table(top, section, name, pyproject=path.endswith("/pyproject.toml"))
+        table, wanted = _table(top, section, name, pyproject=path.endswith("/pyproject.toml"))
     except (ConfigMalformed, ConfigFormatUnavailable, ConfigSectionMissing) as problem:
         return _salvage(text, name, path), [problem]
     return [
-        Entry(normal(str(key)), value, f"{name}:{_line_of(text, str(key))}", path, lenient)
+        Entry(normal(str(key)), value, f"{name}:{_line_of(text, wanted, str(key))}", path, wanted == "uwsgi")
         for key, value in table.items()
     ], []
 
 
-def _table(top: Any, section: str, name: str, *, pyproject: bool) -> tuple[dict[Any, Any], bool]:
+def _table(top: Any, section: str, name: str, *, pyproject: bool) -> tuple[dict[Any, Any], str]:
     if not isinstance(top, dict):
         raise ConfigMalformed(f"{name} is no table of keys and values at its top", origin=name)
     if pyproject and not section:
@@ -50,9 +50,9 @@ def _table(top: Any, section: str, name: str, *, pyproject: bool) -> tuple[dict[
         raise ConfigSectionMissing(
             f"{name} has no table {where}", origin=name, hint="name another table as FILE:TABLE, or none"
         )
-    if not table:
+    if not table and not wanted:
         raise ConfigMalformed(f"{name} is empty: it holds no key", origin=name)
-    return table, wanted == "uwsgi"
+    return table, wanted
 
 
 def _toml(text: str, name: str) -> Any:
@@ -131,13 +131,15 @@ def _plain(node: Any, loader: Any, name: str) -> Any:
     return None if kind == "null" else node.value
 
 
-def _line_of(text: str, key: str) -> int:
-    """Return the number of the first line that starts with the key; the parsers do not keep it."""
+def _line_of(text: str, table: str, key: str) -> int:
+    """Return the number of the first line of the table that starts with the key; the parsers do not keep it."""
+    wanted, found = [part for part in (table, key) if part], 1
     for number, line in enumerate(text.split("\n"), 1):
-        bare = line.strip().lstrip("{[\"'- ")
-        if bare.startswith(key) and bare[len(key) :].lstrip("\"' ")[:1] in {"=", ":"}:
-            return number
-    return 1
+        bare = line.strip().lstrip("{[\"'- ").removeprefix("tool.")
+        while wanted and bare.startswith(wanted[0]) and bare[len(wanted[0]) :].lstrip("\"' ")[:1] in {"=", ":", "]"}:
+            bare = bare[len(wanted.pop(0)) :].lstrip("\"': {")
+            found = number
+    return found
 
 
 def _salvage(text: str, name: str, path: str) -> list[Entry]:

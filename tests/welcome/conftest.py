@@ -61,13 +61,14 @@ def ask() -> Callable[..., Awaitable[Answer]]:
             messages.append(message)
 
         headers = parts.pop("headers", {})
+        pairs = headers.items() if isinstance(headers, dict) else headers
         scope = {
             "type": "http",
             "method": "GET",
             "path": path,
             "query_string": b"",
             "client": ("203.0.113.9", 50_000),
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in pairs],
         }
         await app(scope | parts, receive, send)
         start, body = messages

@@ -125,8 +125,8 @@ async def test_languages_differ_in_every_form(ask: Any, failure: FailureRecord, 
 
 
 async def test_repeated_headers_count_as_one_list(ask: Any) -> None:
-    answer = await ask(make_app(), headers={}, method="GET")
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    answer = await ask(make_app(), headers=[("accept", "image/png"), ("accept", "text/html")])
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
 async def test_the_lifespan_is_answered_in_its_order() -> None:

@@ -1,4 +1,4 @@
-"""The engine of an aiohttp app: aiohttp's own server and its own order of start and stop, held to arun's promises."""
+"""The engine of an aiohttp app: aiohttp's own server, with arun's promises about errors, proxies and the stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from runner.apps.engines.proxies import TrustedPeers, scheme
 from runner.apps.tracebacks import app_traceback
@@ -18,4 +19,171 @@ if TYPE_CHECKING:
 
     from runner.apps.engines.options import Options
 
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 __all__ = ("AiohttpEngine",)
+
+#: Seconds in which a connection that was accepted before a stop may still send its first request.
+_FIRST_REQUEST = 0.25
+#: Seconds that cancelled handlers, or the cleanup after a failed start, get to end.
+_CANCELLED = 0.5
+#: aiohttp takes a time-out of 0 for none.
+_AT_ONCE = 0.01
+
+
+class AiohttpEngine:
+    """Serves a ``web.Application``; fulfils :class:`runner.apps.engines.contract.Engine`."""
+
+    def __init__(self, app: web.Application, options: Options) -> None:
+        self._app = app
+        self._options = options
+        self._trusted = TrustedPeers(options.trusted)
+        self._server: web.Server | None = None
+        self._stopping = False
+        self._aborted = False
+        self._phase: asyncio.Timeout | None = None
+
+    async def start(self) -> Callable[[], asyncio.BaseProtocol]:
+        """Run the app's on_startup and return aiohttp's own protocol factory.
+
+        Raises:
+            AppStartupFailed: a handler of on_startup, or a cleanup context, raised.
+        """
+        runner = web.AppRunner(
+            self._app,
+            handle_signals=False,
+            access_log=None,
+            logger=_ErrorLog(self._options.on_error),
+            keepalive_timeout=self._options.keep_alive,
+        )
+        try:
+            await runner.setup()
+        except BaseException as exc:
+            await self._run(self._app.cleanup(), _CANCELLED, "cleanup after its failed start-up")
+            if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+                raise
+            kind = type(exc).__name__
+            what = printable(f"{kind}: {exc}" if str(exc) else kind)
+            raise AppStartupFailed(f"the app's start-up raised {what}", detail=app_traceback(exc)) from None
+        self._server = server = runner.server
+        if server is None:
+            raise RuntimeError("aiohttp's runner was set up and has no server")
+        server.request_handler = self._guarded(server.request_handler)
+        if self._trusted:
+            server.request_factory = self._forwarded(server.request_factory)  # type: ignore[assignment]
+        return server
+
+    async def stop(self, grace: float) -> None:
+        """Answer what has begun within ``grace`` seconds, cut the rest, then run the app's cleanup within as many.
+
+        aiohttp's order is kept: on_shutdown comes first, as it is what ends long-lived answers.
+        """
+        self._stopping = True
+        server = self._server
+        if server is None:
+            return
+        # What lies in the sockets' buffers has begun: let the loop read it before idle connections are closed.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        fresh = [one for one in server.connections if not one._request_count]  # noqa: SLF001 - nothing public tells it
+        settled = [one for one in server.connections if one not in fresh]
+        for connection in settled:
+            connection.close()
+        await self._run(self._app.shutdown(), grace, "on_shutdown")
+        await self._drain(settled, fresh, grace)
+        await asyncio.gather(*(one.shutdown(_AT_ONCE) for one in server.connections))
+        await self._run(self._app.cleanup(), grace, "cleanup")
+
+    def abort(self) -> None:
+        """Cut every connection now, and whatever a running stop waits for."""
+        self._aborted = self._stopping = True
+        for connection in self._server.connections if self._server else ():
+            connection.force_close()
+        if self._phase is not None:
+            self._phase.reschedule(asyncio.get_running_loop().time())
+
+    async def _drain(self, settled: list[web.RequestHandler], fresh: list[web.RequestHandler], grace: float) -> None:
+        """Wait for the requests that run; a connection that has sent nothing yet gets a moment to do so."""
+        bound = max(grace, _AT_ONCE)
+
+        async def first(connection: web.RequestHandler) -> None:
+            await asyncio.sleep(_FIRST_REQUEST)
+            await connection.shutdown(bound)
+
+        try:
+            async with self._within(bound):
+                await asyncio.gather(*(one.shutdown(bound) for one in settled), *(first(one) for one in fresh))
+        except TimeoutError:
+            pass
+
+    async def _run(self, step: Awaitable[None], seconds: float, name: str) -> None:
+        """Run one of the app's own steps within a bound; what goes wrong is told, and the stop goes on."""
+        try:
+            async with self._within(seconds):
+                await step
+        except TimeoutError:
+            self._options.on_error(f"the app's {name} took longer than {seconds:g} s and was cut\n")
+        except BaseException as exc:
+            if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+                raise
+            self._options.on_error(f"the app's {name} raised\n{app_traceback(exc)}")
+
+    def _within(self, seconds: float) -> asyncio.Timeout:
+        self._phase = asyncio.timeout(0 if self._aborted else seconds)
+        return self._phase
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """Wrap the app: no request ends the process, and answers given during a stop close their connection."""
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                answer = await handler(request)
+            except web.HTTPException as exc:
+                if self._stopping:
+                    exc.force_close()
+                raise
+            except (SystemExit, KeyboardInterrupt, GeneratorExit) as exc:
+                raise RuntimeError(f"a handler raised {type(exc).__name__}") from exc
+            if self._stopping and not getattr(answer, "prepared", True):  # an app may answer with no response at all
+                answer.force_close()
+            return answer
+
+        return handle
+
+    def _forwarded(self, factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+        """Wrap the making of requests: client and scheme are those that a trusted proxy tells."""
+
+        def make(message: Any, *arguments: Any) -> web.BaseRequest:
+            request = factory(message, *arguments)
+            said_for = request.headers.getall("X-Forwarded-For", ())
+            proto = request.headers.getall("X-Forwarded-Proto", ())
+            if not (said_for or proto) or not self._trusted.trusts(request.remote or None):
+                return request
+            changes: dict[str, Any] = {}
+            if said_for and (client := self._trusted.client(",".join(said_for))):
+                changes["remote"] = client
+            if proto and (said := scheme(proto[-1])):
+                changes["scheme"] = said
+            return request.clone(**changes)
+
+        return make
+
+
+class _ErrorLog(logging.Logger):
+    """aiohttp's logger, which writes to the error log of the instance instead of the root logger's handlers."""
+
+    def __init__(self, on_error: Callable[[str], None]) -> None:
+        super().__init__("aiohttp.server", logging.INFO)
+        self._on_error = on_error
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write one record with the app's own traceback; malformed requests are the client's fault and not told."""
+        exc = record.exc_info[1] if record.exc_info else None
+        if isinstance(exc, HttpProcessingError):
+            return
+        self._on_error(f"{printable(record.getMessage())}\n{app_traceback(exc) if exc else ''}")
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.heads import AnswerInvalid
 from runner.apps.engines.h1_engine.targets import unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import MutableMapping
     from typing import Any
 

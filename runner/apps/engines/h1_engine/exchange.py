@@ -40,7 +40,7 @@ class Exchange:
     buffered = 0
     _chunks: list[bytes] | None = None
     _line = b""
-    _status = 0
+    _status: object = 0
     _fields: Fields | None = None
     _sent_head = False
     _bodiless = False
@@ -95,7 +95,7 @@ class Exchange:
         """Whether bytes of the answer are on their way, so that it cannot become another."""
         return self._sent_head
 
-    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
+    def begin(self, status: object, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
         """Take status and header fields; they are sent with the first piece of the body.
 
         Raises:
@@ -141,7 +141,6 @@ class Exchange:
         if self.answered:
             return
         if self._sent_head:
-            self.answered = True
             self.connection.cut(self, hard=self._left is None and not self._chunked)
             return
         self._fields = None

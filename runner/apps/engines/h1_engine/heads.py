@@ -119,7 +119,7 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
     return fields
 
 
-def status_line(status: int, reason: bytes = b"") -> bytes:
+def status_line(status: object, reason: bytes = b"") -> bytes:
     """Return the first line of an answer; without a reason the registered one is taken.
 
     Raises:
@@ -151,9 +151,10 @@ def server_fields() -> bytes:
 def date_field(seconds: int) -> bytes:
     """Return the field Date for a time in seconds since the epoch, whatever the locale."""
     year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
-    names = "Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    day_name = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[weekday]
+    names = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
     clock = f"{hour:02}:{minute:02}:{second:02}"
-    return f"date: {names[weekday]}, {day:02} {names[month + 6]} {year} {clock} GMT\r\n".encode()
+    return f"date: {day_name}, {day:02} {names[month - 1]} {year} {clock} GMT\r\n".encode()
 
 
 def _kind_of(name: bytes) -> int:

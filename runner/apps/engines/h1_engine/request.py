@@ -37,9 +37,11 @@ class Request:
         self.headers: list[tuple[bytes, bytes]] = []
 
     @property
-    def chunked(self) -> bool:
-        """Whether the body comes in chunks."""
-        return self._coding is not None
+    def framing(self) -> bytes:
+        """The field that frames the body; empty if there is no body."""
+        if self._coding is not None:
+            return b"transfer-encoding: chunked"
+        return b"content-length: %d" % self.length if self.length else b""
 
     def note(self, name: bytes, value: bytes) -> None:
         """Remember a field that the server itself acts on."""
