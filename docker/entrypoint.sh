@@ -78,7 +78,6 @@ on_path() (
     case $1 in
     */*) is_program "$1" && exit 0 || exit 1 ;;
     esac
-    set -f
     IFS=:
     for folder in $PATH; do
         if is_program "$folder/$1"; then exit 0; fi

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Successor = Callable[[tuple[StartupFailure, ...]], int]
 
-__all__ = ("Interruption", "arm", "in_forked_child", "leave", "succeed_with")
+__all__ = ("Interruption", "arm", "in_forked_child", "leave", "start_thread", "succeed_with")
 
 #: Seconds that exit hooks and buffered output may hold back the end of a failed start.
 HOOKS_BOUND = 2.0
@@ -82,12 +82,26 @@ def leave(status: int, failures: tuple[StartupFailure, ...] = ()) -> NoReturn:
         os._exit(status)
     _shim.status, _shim.failures = status, failures
     bound = HOOKS_BOUND if failures else CLEAN_BOUND
-    _thread.start_new_thread(_finish_after, (bound,))
+    start_thread(_finish_after, bound)
     if not failures:
         _join_threads(bound)
     atexit._run_exitfuncs()  # noqa: SLF001 - documented in PEP 3121's atexit; the only way to run them before threads are joined
     _finish()  # an app may have cleared the hooks
     raise AssertionError("unreachable: the hook ends the process")
+
+
+def start_thread(function: Callable[..., object], *arguments: object) -> None:
+    """Start a thread of arun's own, deaf to signals: they are the main thread's, up to the last moment before an exec.
+
+    It is nobody's to join and holds nothing back.
+    """
+    import signal
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        _thread.start_new_thread(function, arguments)  # a thread inherits the mask of its maker
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _finish() -> None:

@@ -272,7 +272,7 @@ class AppSyntaxError(StartupFailure, identifier="app-syntax-error", stage="load"
 
 
 class AppImportFailed(
-    StartupFailure, identifier="app-import-failed", stage="load", hint="the traceback above is the app's own"
+    StartupFailure, identifier="app-import-failed", stage="load", hint="the traceback is the app's own"
 ):
     """The app is there and raises while it is imported or made."""
 
@@ -326,7 +326,7 @@ class AppNotNamed(
 
 
 class AppStartupFailed(
-    StartupFailure, identifier="app-startup-failed", stage="startup", hint="the lines above are the app's own"
+    StartupFailure, identifier="app-startup-failed", stage="startup", hint="what is shown of it is the app's own"
 ):
     """The app's start-up (lifespan, on_startup) failed."""
 

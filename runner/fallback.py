@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner import handover
 from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure
@@ -112,42 +112,39 @@ def become(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) ->
 
     Raises:
         StopRequested: a stop signal came in time; there is no need for a successor.
-        ExecFailed: the system refuses; the process is as it was, but for its children, which are gone.
+        ExecFailed: the system refuses; the process is as it was, but its children are gone and stop signals blocked.
     """
     if attempt.signals.count:
         raise process.StopRequested
     logs.write(f"!!! {attempt.program.name} (pid: {os.getpid()}) exited with status 1 !!!\n")
     logs.write(f"!!! Fallback config to {shown(config, attempt.program.cwd)} !!!\n")
-    process.block_stop_signals()
+    late_signals = process.block_stop_signals()
     process.end_children(spared=attempt.program.children)
     if attempt.signals.count:
         raise process.StopRequested
-    for path in needed_files(attempt, config):
-        if os.path.exists(path) and not os.access(path, os.R_OK):
-            raise ExecFailed(f"uid {os.geteuid()} cannot read {path}")
+    if path := _obstacle(attempt, config):
+        raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
     try:
-        _execute(attempt, config, records)
+        _execute(attempt, config, records, late_signals)
     except OSError as error:
-        process.unblock_signals()
         raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {error.strerror or error}") from error
 
 
-def _execute(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) -> NoReturn:
+def _execute(attempt: Attempt, config: str, records: tuple[FailureRecord, ...], late_signals: int) -> NoReturn:
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), str(listener.requested)) for listener in attempt.listeners
     )
     past = attempt.history(records)
-    fd = handover.write(handover.Handover(past.argv, past.cwd, passed, past.failures, past.tried))
+    fd = handover.write(replace(past, listeners=passed, signals=late_signals))
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
     arguments = (*attempt.program.arguments, config)
     try:
-        process.close_on_exec_except([fd, *(listener.fd for listener in passed)])
+        process.close_on_exec_except([fd, late_signals, *(listener.fd for listener in passed)])
         process.reset_for_exec(keep_ignored=attempt.program.ignored)
         _return_to(attempt.program.cwd)
         _exec(arguments, environ)
     finally:  # only reached when the exec failed
         os.close(fd)
-        attempt.signals.install()
 
 
 def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
@@ -158,8 +155,20 @@ def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
 
 
 def needed_files(attempt: Attempt, config: str) -> tuple[str, ...]:
-    """Return the files that the successor has to read: the interpreter with its library, arun, the config."""
+    """Return the files that the successor has to read: the interpreter, its library, arun, the config."""
     return (attempt.program.arguments[0], os.__file__, os.path.abspath(__file__), _split(config)[0])
+
+
+def _obstacle(attempt: Attempt, config: str) -> str | None:
+    """Return a file without which the exec would succeed and the successor die before it could say a word.
+
+    An interpreter that was replaced is still to be had, and a config that is missing is told by the successor.
+    """
+    for path in needed_files(attempt, config):
+        replaceable = path in {attempt.program.arguments[0], _split(config)[0]} and not os.path.lexists(path)
+        if not replaceable and not os.access(path, os.R_OK):
+            return path
+    return None
 
 
 def config_key(reference: str) -> str:

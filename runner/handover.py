@@ -42,6 +42,8 @@ class Handover:
     listeners: tuple[InheritedListener, ...] = ()
     failures: tuple[FailureRecord, ...] = ()
     tried: tuple[str, ...] = ()
+    #: The reading end of a pipe with the signals that were caught too late, -1 for none.
+    signals: int = -1
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -67,6 +69,7 @@ def write(handover: Handover) -> int:
             "listeners": [[listener.fd, listener.requested] for listener in handover.listeners],
             "failures": [record.as_dict() for record in handover.failures],
             "tried": handover.tried,
+            "signals": handover.signals,
         }
     ).encode()
     fd = _anonymous_file()
@@ -106,6 +109,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         listeners=tuple(InheritedListener(fd, requested) for fd, requested in fields["listeners"]),
         failures=tuple(FailureRecord(**record) for record in fields["failures"]),
         tried=tuple(fields["tried"]),
+        signals=fields["signals"],
     )
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from runner.apps.engines.contract import Engine
     from runner.apps.load import App
-    from runner.settings import Settings
     from runner.serve.worker import Work
+    from runner.settings import Settings
     from runner.system.process import StopSignals
 
 __all__ = ("choose_app", "engine_for", "new_loop", "run")
@@ -60,11 +60,11 @@ def _named(chosen: Settings) -> tuple[str | None, str]:
 def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
     if chosen.need_app:
         raise AppNotNamed(f"no app is named, and {directory} holds none", origin=chosen.origin("need_app"))
-    import welcome
+    from runner.apps import shadows
 
-    return _built_in(
-        "the welcome page", welcome.make_app(status=chosen.welcome_status, failures=failures, debug=chosen.debug)
-    )
+    welcome = shadows.own_welcome()
+    page = welcome.make_app(status=chosen.welcome_status, failures=failures, debug=chosen.debug)
+    return _built_in("the welcome page", page)
 
 
 def _no_app() -> Callable[..., object]:

@@ -36,6 +36,8 @@ def main() -> NoReturn:
     failures: tuple[StartupFailure, ...] = ()
     try:
         attempt.signals.install()
+        if attempt.past.signals >= 0:
+            attempt.signals.collect(attempt.past.signals)
         _start(attempt)
     except process.StopRequested:
         pass

@@ -10,7 +10,7 @@ import _thread
 import signal
 import time
 
-from runner.exits import Interruption
+from runner.exits import Interruption, start_thread
 from runner.system import logs
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class Watch:
         """Start watching; call it in the main thread."""
         self._done.acquire()
         signal.signal(signal.SIGALRM, self._interrupt)
-        _thread.start_new_thread(self._run, ())
+        start_thread(self._run)
 
     def step(self, waiting_for: str) -> None:
         """Say what the start is doing now."""

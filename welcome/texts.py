@@ -93,7 +93,7 @@ _SIMPLIFIED_CHINESE: Words = {
         "welcome": {
             "title": "运行正常",
             "heading": "一切就绪。",
-            "lead": ("arun 已经启动，正在应答请求。", "还没有为它指定应用，所以先由这个页面来迎接您。"),
+            "lead": ("arun 已经启动，正在应答请求。", "还没有指定应用，所以先显示这个页面。"),
         },
         "pause": {
             "title": "服务暂时不可用",

@@ -228,7 +228,6 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
     from runner.apps.tracebacks import app_traceback
 
     origin, detail = target.origin, app_traceback(error)
-    raised = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SystemExit):
         return AppExited(
             f"{target.text} called sys.exit({_shown(error.code)}) while {doing} it", origin=origin, detail=detail
@@ -253,7 +252,15 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
             detail=detail,
         )
     hint = _shadow_hint(error, target)
-    return AppImportFailed(f"{target.text} raised {raised}", origin=origin, hint=hint, detail=detail)
+    return AppImportFailed(f"{target.text} raised {_named(error)}", origin=origin, hint=hint, detail=detail)
+
+
+def _named(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - code of the app's: an exception that cannot say what it is still has a name
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _shadow_hint(error: BaseException, target: Target) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ("NameTakenError", "load_what_serving_needs", "own_names_of", "protect")
+__all__ = ("NameTakenError", "load_what_serving_needs", "own_names_of", "own_welcome", "protect")
 
 #: What serving needs; imported before the app where the app's folder has a module of such a name.
 _SERVING = (
@@ -30,9 +30,8 @@ _SERVING = (
     "ssl",
     "traceback",
     "uvloop",
-    "runner.apps.engines.h1_engine",
+    "runner.apps.engines.h1_engine.asgi_engine",
     "runner.serve.worker",
-    "welcome",
 )
 _OURS = ("runner", "welcome")
 
@@ -66,6 +65,26 @@ def load_what_serving_needs() -> None:
     """Import what is otherwise imported after the app: its files may be hidden, or closed to the user, by then."""
     for module in _SERVING:
         importlib.import_module(module)
+    own_welcome()
+
+
+def own_welcome() -> ModuleType:
+    """Return arun's package welcome, even where an app or the starting directory has a module of that name."""
+    home = _root()
+    if _is_below(sys.modules.get("welcome"), home):
+        return sys.modules["welcome"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "welcome"]:
+        del sys.modules[name]
+    sys.path.insert(0, home)
+    try:
+        return importlib.import_module("welcome")
+    finally:
+        sys.path.remove(home)
+
+
+def _is_below(module: ModuleType | None, directory: str) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and file.startswith(f"{directory}/")
 
 
 def _root() -> str:

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("FORMATS", "Entry", "absolute_reference", "format_of", "names_config", "normal", "split_reference")
+__all__ = ("FORMATS", "Entry", "Source", "absolute_reference", "format_of", "names_config", "normal", "split_reference")
 
 #: The formats of config files by the end of their names; a name that ends otherwise is read as ini.
 FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
@@ -29,6 +29,22 @@ class Entry:
     origin: str
     path: str = ""
     lenient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A section of a config file: its absolute path, the name it was called by, the section that is asked for.
+
+    ``lenient`` says that it was included by a section of uWSGI.
+    """
+
+    path: str
+    name: str
+    section: str = ""
+    lenient: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.section}" if self.section else self.name
 
 
 def normal(key: str) -> str:

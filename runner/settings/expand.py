@@ -3,8 +3,8 @@
 Source: uWSGI's documentation, "Configuring uWSGI", sections "Magic variables" and "Placeholders"; checked against
 uWSGI 2.0.30. ``%d`` is the absolute folder of the config file *with* its slash, ``%n`` its name without the extension,
 ``%p`` its absolute path, ``%v`` the starting directory ("vassals directory (pwd)"), ``%h`` the host name, ``%s`` the file
-name, ``%e`` its extension, ``%c`` the name of its folder, ``%%`` a percent sign. The folder is resolved, a link as the
-file itself is not. ``%(name)`` is the first value of that key in any file that was read, in the order of reading.
+name, ``%e`` its extension, ``%c`` the name of its folder, ``%k`` the number of processor cores, ``%%`` a percent sign. The
+folder is resolved, a link as the file itself is not. ``%(name)`` is the first value of that key in any file that was read, in the order of reading.
 
 Where uWSGI swallows an unknown ``%x`` and leaves an unknown ``%(name)`` or ``$(NAME)`` in place, this raises. The result of
 an expansion is not expanded again, save the values of placeholders, which are written in config files too.
@@ -121,5 +121,6 @@ _MAGIC: dict[str, Callable[[str, str, Surroundings], str]] = {
     "s": lambda _folder, name, _around: name,
     "e": lambda _folder, name, _around: os.path.splitext(name)[1][1:],
     "c": lambda folder, _name, _around: os.path.basename(folder),
+    "k": lambda _folder, _name, _around: str(os.cpu_count() or 1),
     "%": lambda _folder, _name, _around: "%",
 }

@@ -15,7 +15,7 @@ from runner.failures import (
 )
 
 from .declaration import named
-from .entries import Entry, absolute_reference, format_of, split_reference
+from .entries import Entry, Source, absolute_reference, format_of, split_reference
 from .expand import Surroundings, expand
 from .options import Settings
 
@@ -53,38 +53,38 @@ class ConfigFiles:
         self.configs: list[Config] = []
         self._read: list[tuple[Entry, int, Mapping[str, Entry]]] = []
 
-    def read(self, said: Entry, reference: str, chain: tuple[tuple[str, str, str], ...] = ()) -> None:
+    def read(self, said: Entry, reference: str, chain: tuple[Source, ...] = ()) -> None:
         """Read a file with what it includes; the entry that names it may tell the format by its key.
 
-        ``chain`` holds path, section and name of the files that are being read; a relative path counts from the last
-        of them, or from the starting directory.
+        ``chain`` holds the files that are being read; a relative path counts from the last of them, or from the
+        starting directory.
         """
         written, section = split_reference(reference)
-        above = chain[-1] if chain else (os.path.join(self.around.directory, ""), "", "")
-        name = os.path.normpath(os.path.join(os.path.dirname(above[2]), written)) if written else above[2]
-        path = os.path.abspath(os.path.join(os.path.dirname(above[0]), written)) if written else above[0]
-        called = f"{name}:{section}" if section else name
-        loop = any((path, section) == one[:2] for one in chain)
+        above = chain[-1] if chain else Source(os.path.join(self.around.directory, ""), "")
+        name = os.path.normpath(os.path.join(os.path.dirname(above.name), written)) if written else above.name
+        path = os.path.abspath(os.path.join(os.path.dirname(above.path), written)) if written else above.path
+        source = Source(path, name, section, said.lenient)
+        loop = any((path, section) == (one.path, one.section) for one in chain)
         if loop or len(self.configs) >= _MOST_FILES:
-            way = " -> ".join([*(f"{one[2]}:{one[1]}" if one[1] else one[2] for one in chain), called])
+            way = " -> ".join(str(one) for one in (*chain, source))
             what = f"includes itself: {way}" if loop else f"is one file too many, {_MOST_FILES} were read: {way}"
-            self.problems.append(ConfigIncludeLoop(f"{called} {what}", origin=said.origin))
+            self.problems.append(ConfigIncludeLoop(f"{source} {what}", origin=said.origin))
             return
         text = self._text(path, name, said.origin)
         if text is None:
             return
         kind = format_of(path, said.key)
-        self.configs.append(Config(called, path, kind))
+        self.configs.append(Config(str(source), path, kind))
         if kind == "INI":
             from .ini import parse_ini
 
-            entries, problems = parse_ini(text, section, name, path, self.around.environ, lenient=said.lenient)
+            entries, problems = parse_ini(text, source, self.around.environ)
         else:
             from .structured import parse_structured
 
-            entries, problems = parse_structured(text, kind, section, name, path)
+            entries, problems = parse_structured(text, kind, source)
         self.problems += problems
-        self._walk(entries, (*chain, (path, section, name)))
+        self._walk(entries, (*chain, source))
 
     def finish(self) -> tuple[Entry, ...]:
         """Replace what stands in the values and return what is a setting; the rest becomes lines, or problems."""
@@ -135,7 +135,7 @@ class ConfigFiles:
             self.problems.append(ConfigMalformed(f"the config {name} is not UTF-8", origin=f"{name}:{line}"))
             return raw.decode("utf-8", "replace")
 
-    def _walk(self, entries: list[Entry], chain: tuple[tuple[str, str, str], ...]) -> None:
+    def _walk(self, entries: list[Entry], chain: tuple[Source, ...]) -> None:
         """Note the entries of one file in order, reading what it includes where it includes it."""
         number = len(self.configs) - 1
         ahead: dict[str, Entry] = {}
@@ -160,6 +160,8 @@ class ConfigFiles:
 
     def _expanded(self, entry: Entry, ahead: Mapping[str, Entry]) -> Entry | None:
         """Return the entry with everything in its value replaced, a fallback made absolute; None, and a problem."""
+        if entry.key in _PLACEHOLDER_KEYS:
+            return entry  # its value is replaced where it is used
         try:
             value = self._value(entry.value, entry, ahead)
         except ValueError as error:

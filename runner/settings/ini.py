@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from runner.failures import StartupFailure
 
+    from .entries import Source
+
 __all__ = ("parse_ini",)
 
 #: Read when no section is asked for: the first of them that is there.
@@ -28,36 +30,33 @@ _UWSGI_NAMES = {"listen": "backlog"}
 _CONDITIONS = ("if-env", "if-not-env")
 
 
-def parse_ini(
-    text: str, section: str, name: str, path: str, environ: Mapping[str, str], *, lenient: bool
-) -> tuple[list[Entry], list[StartupFailure]]:
-    """Read one section of an ini file.
+def parse_ini(text: str, source: Source, environ: Mapping[str, str]) -> tuple[list[Entry], list[StartupFailure]]:
+    """Read the section of an ini file that the source asks for, or the default.
 
-    ``section`` is empty for the default; ``name`` is how the file is called in origins, ``path`` where it is.
-    ``lenient`` says that a section of uWSGI includes this one. Conditions (``if-env = NAME`` or ``if-env = NAME=value``, to ``endif``) are decided by ``environ``.
+    Conditions (``if-env = NAME`` or ``if-env = NAME=value``, to ``endif``) are decided by ``environ``.
     """
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     lines = [(number, line) for number, line in lines if line and line[0] not in "#;"]
     sections = {line[1:-1] for _, line in lines if line[0] == "[" and line[-1] == "]"}
-    wanted = section or next((one for one in _SECTIONS if one in sections), "")
-    uwsgis_own = wanted == "uwsgi" or (lenient and wanted != "arun")
-    reading = _Section(wanted, name, path, environ, lenient=uwsgis_own)
+    name = source.name
+    wanted = source.section or next((one for one in _SECTIONS if one in sections), "")
+    reading = _Section(wanted, source, environ)
     for number, line in lines:
         reading.line(number, line)
     reading.end()
     if wanted not in sections:
         there = f"; it has {', '.join(f'[{one}]' for one in sorted(sections))}" if sections else " and no other"
-        asked = f"[{section}]" if section else "[arun]"
+        asked = f"[{source.section}]" if source.section else "[arun]"
         missing = ConfigSectionMissing(f"{name} has no section {asked}{there}", origin=name)
-        return _salvage(lines, name, path), [missing, *reading.problems]
+        return _salvage(lines, source), [missing, *reading.problems]
     return reading.entries, reading.problems
 
 
-def _salvage(lines: list[tuple[int, str]], name: str, path: str) -> list[Entry]:
+def _salvage(lines: list[tuple[int, str]], source: Source) -> list[Entry]:
     """Find the fallback config in a file without the section: any answer is better than none."""
     parts = [(number, *line.partition("=")) for number, line in lines]
     return [
-        Entry("fallback-config", value.strip(), f"{name}:{number}", path)
+        Entry("fallback-config", value.strip(), f"{source.name}:{number}", source.path)
         for number, key, _, value in parts
         if normal(key.strip()) == "fallback-config"
     ]
@@ -66,8 +65,9 @@ def _salvage(lines: list[tuple[int, str]], name: str, path: str) -> list[Entry]:
 class _Section:
     """One section while it is read."""
 
-    def __init__(self, wanted: str, name: str, path: str, environ: Mapping[str, str], *, lenient: bool) -> None:
-        self.wanted, self.name, self.path, self.environ, self.lenient = wanted, name, path, environ, lenient
+    def __init__(self, wanted: str, source: Source, environ: Mapping[str, str]) -> None:
+        self.wanted, self.source, self.environ = wanted, source, environ
+        self.lenient = wanted == "uwsgi" or (source.lenient and wanted != "arun")
         self.inside: str | None = None
         self.open: list[tuple[int, bool]] = []
         self.entries: list[Entry] = []
@@ -105,13 +105,13 @@ class _Section:
 
     def entry(self, number: int, key: str, value: str | None) -> None:
         """Keep one key; uWSGI's other conditions are refused even in its own section, for they would be lost."""
-        origin = f"{self.name}:{number}"
+        origin = f"{self.source.name}:{number}"
         if key.startswith(("if-", "for-", "end")) or key == "for":
             hint = "arun knows if-env and if-not-env, each closed by endif"
             self.problems.append(OptionUnknown(f"arun has no condition {key}", origin=origin, hint=hint))
             return
         key = _UWSGI_NAMES.get(key, key) if self.lenient else key
-        self.entries.append(Entry(key, value, origin, self.path, self.lenient))
+        self.entries.append(Entry(key, value, origin, self.source.path, self.lenient))
 
     def end(self) -> None:
         """Close a section: each condition must have been closed in it."""
@@ -126,4 +126,4 @@ class _Section:
 
     def malformed(self, number: int, sentence: str) -> None:
         """Note a line that breaks the rules."""
-        self.problems.append(ConfigMalformed(sentence, origin=f"{self.name}:{number}"))
+        self.problems.append(ConfigMalformed(sentence, origin=f"{self.source.name}:{number}"))

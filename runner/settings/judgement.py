@@ -100,13 +100,13 @@ def _decode(option: Option, raw: Any) -> list[Any]:
             return [option.kind(option.bare)]
         raise ValueError(f"it takes a value ({option.metavar})" + ("" if raw is None else f", not {str(raw).lower()}"))
     if isinstance(raw, list):
-        if not option.repeatable:
+        if not option.repeatable or any(isinstance(one, list) for one in raw):
             raise ValueError(f"it takes one value ({option.metavar}), not a list")
-        return [value for one in raw for value in _decode(option, [] if isinstance(one, list) else one)]
+        return [value for one in raw for value in _decode(option, one)]
     if isinstance(raw, dict):
         if option.name != "env":
             raise ValueError(f"it takes a value ({option.metavar}), not a table")
-        return [value for key, one in raw.items() for value in _decode(option, f"{key}={one}")]
+        return [option.kind(f"{key}={str(one).lower() if isinstance(one, bool) else one}") for key, one in raw.items()]
     if isinstance(raw, int) and isinstance(option.kind, Octal):
         raise ValueError(  # noqa: TRY004 - what is wrong is the value in the file
             f'{raw} is a number, and a mode is octal: write it in quotes, such as "660"'

@@ -200,7 +200,10 @@ class Listener(_Shown):
 
     def __call__(self, text: str) -> Address:
         """Return the address; unix paths stay as they are written."""
-        return parse(text)
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(str(error) if text in str(error) else f"{text!r}: {error}") from None
 
 
 class Host(_Shown):

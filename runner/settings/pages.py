@@ -64,10 +64,9 @@ def show_config(settings: Settings) -> str:
     for one in _in_reading_order():
         if one.command_line_only:
             continue
-        value, origins = settings.value(one.name), settings.origins(one.name) or ("default",)
-        values = list(value) if one.repeatable else [value]
-        origins = origins if len(origins) == len(values) else (*origins, *origins * len(values))
-        for each, origin in zip(values or [None], origins, strict=False):
+        value = settings.value(one.name)
+        values = (value or [None]) if one.repeatable else [value]
+        for each, origin in zip(values, settings.origins(one.name) or ["default"] * len(values), strict=True):
             shown = "" if each is None else one.kind.shown(each)
             lines.append((f"{one.name} = {shown}", origin))
     column = min(max(len(left) for left, _ in lines), 48)

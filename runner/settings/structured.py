@@ -8,27 +8,30 @@ from .entries import Entry, normal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from runner.failures import StartupFailure
 
+    from .entries import Source
+
 __all__ = ("parse_structured",)
 
+_MOST_YAML_NODES = 100_000
 _FALLBACK_KEYS = ("fallback-config", "fallback_config")
 
 
-def parse_structured(
-    text: str, kind: str, section: str, name: str, path: str
-) -> tuple[list[Entry], list[StartupFailure]]:
+def parse_structured(text: str, kind: str, source: Source) -> tuple[list[Entry], list[StartupFailure]]:
     """Read a TOML, JSON or YAML file: ``kind`` is one of these words, the rest as for parse_ini.
 
     Without a section the table ``arun`` is read, else ``uwsgi``, else the top level; in pyproject.toml ``tool.arun``.
     A text that its parser refuses still yields the fallback config that one of its lines names.
     """
+    name, path = source.name, source.path
     reader = {"TOML": _toml, "JSON": _json, "YAML": _yaml}[kind]
     try:
         top = reader(text, name)
-        table, wanted = _table(top, section, name, pyproject=path.endswith("/pyproject.toml"))
+        table, wanted = _table(top, source.section, name, pyproject=path.endswith("/pyproject.toml"))
     except (ConfigMalformed, ConfigFormatUnavailable, ConfigSectionMissing) as problem:
         return _salvage(text, name, path), [problem]
     return [
@@ -94,7 +97,7 @@ def _yaml(text: str, name: str) -> Any:
     try:
         loader = yaml.SafeLoader(text)
         try:
-            return _plain(loader.get_single_node(), loader, name)
+            return _plain(loader.get_single_node(), loader, name, iter(range(_MOST_YAML_NODES)))
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -107,16 +110,18 @@ def _yaml(text: str, name: str) -> Any:
         raise ConfigMalformed(f"{name} is nested too deeply", origin=name) from None
 
 
-def _plain(node: Any, loader: Any, name: str) -> Any:
+def _plain(node: Any, loader: Any, name: str, budget: Iterator[int]) -> Any:
     """Return a node as tables, lists, booleans, None and otherwise its text as it is written.
 
-    The text, because YAML 1.1 reads 0660 as 432 and 12:30 as 750.
+    The text, because YAML 1.1 reads 0660 as 432 and 12:30 as 750. The budget ends what aliases multiply.
     """
     if node is None:
         return {}
+    if next(budget, None) is None:
+        raise ConfigMalformed(f"{name} holds more than {_MOST_YAML_NODES} values", origin=name)
     kind = node.tag.rpartition(":")[2]
     if node.id == "sequence":
-        return [_plain(one, loader, name) for one in node.value]
+        return [_plain(one, loader, name, budget) for one in node.value]
     if node.id == "mapping":
         loader.flatten_mapping(node)
         table: dict[Any, Any] = {}
@@ -124,7 +129,7 @@ def _plain(node: Any, loader: Any, name: str) -> Any:
             if key.value in table:
                 where = f"{name}:{key.start_mark.line + 1}"
                 raise ConfigMalformed(f"{key.value!r} stands twice; write a list", origin=where)
-            table[key.value if isinstance(key.value, str) else str(key.value)] = _plain(value, loader, name)
+            table[key.value if isinstance(key.value, str) else str(key.value)] = _plain(value, loader, name, budget)
         return table
     if kind == "bool":
         return loader.construct_object(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -57,6 +58,13 @@ class StopSignals:
             signal.signal(number, self._receive)
         unblock_signals()
 
+    def collect(self, fd: int) -> None:
+        """Receive the stop signals that a predecessor caught too late to act on; ``fd`` is a pipe of their numbers."""
+        with open(fd, "rb") as late:
+            for number in late.read() or b"":
+                if number in STOP_SIGNALS:
+                    self._receive(number, None)
+
     def tell(self, teller: Callable[[int], None] | None) -> None:
         """Call ``teller`` with the count so far at each signal, instead of interrupting."""
         self._teller = teller
@@ -97,9 +105,19 @@ def ignored_signals() -> frozenset[int]:
     return frozenset(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
 
 
-def block_stop_signals() -> None:
-    """Hold back the stop signals and SIGHUP until somebody can act on them; the block survives an exec."""
+def block_stop_signals() -> int:
+    """Hold back the stop signals and SIGHUP until somebody can act on them; the block survives an exec.
+
+    Another thread, one that the app left behind, may still take such a signal. Returns the reading end of a pipe into
+    which the numbers of all signals go that are caught from now on, up to the exec itself.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    with contextlib.suppress(ValueError):  # not the main thread: that one is stuck, and its signals are lost on it
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP})
+    return reading
 
 
 def unblock_signals() -> None:
@@ -108,15 +126,11 @@ def unblock_signals() -> None:
 
 
 def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
-    """Undo what an exec would carry on unasked: ignored signals and running timers.
-
-    Stop signals get their default action while they are blocked: should another thread take one in the last moment, it
-    ends the process, as was asked, instead of being lost with the old image.
-    """
+    """Undo what an exec would carry on unasked: ignored signals and running timers."""
     for number in signal.valid_signals():
         if number in {signal.SIGKILL, signal.SIGSTOP} or number in keep_ignored:
             continue
-        if number in STOP_SIGNALS or signal.getsignal(number) == signal.SIG_IGN:
+        if signal.getsignal(number) == signal.SIG_IGN:
             try:
                 signal.signal(number, signal.SIG_DFL)
             except ValueError:  # in another thread than the main one, which then is stuck: handlers end at the exec

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.util
 import itertools
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -66,11 +71,11 @@ class Instance:
         with self._news:
             return self._said
 
-    def wait_for(self, text: str, *, times: int = 1) -> str:
+    def wait_for(self, text: str, *, times: int = 1, patience: float = PATIENCE) -> str:
         """Wait until standard error contains the text (``times`` times) and return everything said."""
         with self._news:
-            if not self._news.wait_for(lambda: self._said.count(text) >= times, PATIENCE):
-                raise AssertionError(f"{text!r} was not said {times}x within {PATIENCE} s, but:\n{self._said}")
+            if not self._news.wait_for(lambda: self._said.count(text) >= times, patience):
+                raise AssertionError(f"{text!r} was not said {times}x within {patience} s, but:\n{self._said[-9000:]}")
             return self._said
 
     def ready(self) -> Instance:
@@ -87,9 +92,32 @@ class Instance:
             answer = connection.getresponse()
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
 
+    def connect(self) -> socket.socket:
+        """Connect as soon as somebody listens."""
+        host, _, port = self.address.rpartition(":")
+        return until(lambda: socket.create_connection((host, int(port)), PATIENCE), ConnectionRefusedError)
+
     def eventually(self, path: str = "/", **more: Mapping[str, str]) -> Answer:
         """Ask until somebody accepts: for starts whose address is not bound yet."""
         return until(lambda: self.get(path, **more), ConnectionRefusedError, FileNotFoundError)
+
+    def failures(self) -> list[str]:
+        """The identifiers that were said, in their order."""
+        return [name for name in re.findall(r"^arun: ([a-z-]+): ", self.said, re.MULTILINE) if name not in {"hint", "warning"}]
+
+    def hints(self) -> int:
+        return len(re.findall(r"^arun: hint: \S", self.said, re.MULTILINE))
+
+    def fallbacks(self) -> list[str]:
+        """What each re-execution named as its config, in their order."""
+        return re.findall(r"^!!! Fallback config to (.*) !!!$", self.said, re.MULTILINE)
+
+    def exits_told(self) -> list[str]:
+        return re.findall(r"^!!! .* exited with status .* !!!$", self.said, re.MULTILINE)
+
+    def own_frames(self) -> list[str]:
+        """Lines of tracebacks that show arun's own code or the import system's."""
+        return re.findall(r'^ *File ".*?(?:/runner/|importlib).*$', self.said, re.MULTILINE)
 
     def argv(self) -> list[str]:
         return Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().split("\0")[:-1]
@@ -98,6 +126,10 @@ class Instance:
         """Open descriptors and what they point to."""
         folder = Path(f"/proc/{self.pid}/fd")
         return {int(entry.name): os.readlink(entry) for entry in folder.iterdir()}
+
+    def holdings(self) -> Counter[str]:
+        """How many descriptors of each sort are open: sockets, pipes, files by their path."""
+        return Counter(re.sub(r":\[\d+\]", "", target) for target in self.descriptors().values())
 
     def children(self) -> list[int]:
         """Children, zombies included."""
@@ -156,9 +188,10 @@ def until(ask: Callable[[], T], *retried: type[BaseException]) -> T:
 class Starter:
     """Starts instances in a folder of the test's own and ends all of them afterwards."""
 
-    def __init__(self, folder: Path, address: str) -> None:
+    def __init__(self, folder: Path, address: str, command: Path = ARUN) -> None:
         self.folder = folder
         self.address = address
+        self.command = command
         self.running: list[Instance] = []
 
     def write(self, name: str, content: str) -> Path:
@@ -171,16 +204,24 @@ class Starter:
     def __call__(
         self,
         *arguments: str,
-        command: Sequence[str] = (str(ARUN),),
+        command: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        measured: bool = True,
         **popen: object,
     ) -> Instance:
-        """Start arun with the arguments; the environment is clean but for PATH, coverage's variables and ``env``."""
-        kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"} or "COV" in k}
+        """Start arun with the arguments; the environment is clean but for PATH and ``env``.
+
+        Coverage's variables are passed on unless ``measured`` is false.
+        """
+        names = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
+        kept = {k: v for k, v in os.environ.items() if k in names or (measured and "COV" in k)}
         options: dict[str, object] = {"stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **popen}
         process = subprocess.Popen(  # type: ignore[call-overload]
-            [*command, *(argument.replace("{address}", self.address) for argument in arguments)],
+            [
+                *(command or [str(self.command)]),
+                *(argument.replace("{address}", self.address) for argument in arguments),
+            ],
             cwd=cwd or self.folder,
             env={**kept, **(env or {})},
             **options,
@@ -188,6 +229,10 @@ class Starter:
         instance = Instance(process, self.address)
         self.running.append(instance)
         return instance
+
+    def close(self) -> None:
+        for instance in self.running:
+            instance.close()
 
 
 _numbers = itertools.count(1)
@@ -207,12 +252,57 @@ def address() -> str:
 @pytest.fixture
 def arun(tmp_path: Path, address: str) -> Iterator[Starter]:
     """Start the installed command in an empty folder."""
-    starter = Starter(tmp_path, address)
-    try:
+    with contextlib.closing(Starter(tmp_path, address)) as starter:
         yield starter
+
+
+#: Who the tests become where they must not be root: an id that owns nothing.
+STRANGER = 65_534
+
+
+@pytest.fixture(scope="session")
+def public_folder() -> Iterator[Path]:
+    """A folder that every user can read, with the command ``arun`` in it: pytest's own are private."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it becomes another user")
+    folder = Path(tempfile.mkdtemp(prefix="arun-tests-"))
+    folder.chmod(0o755)
+    try:
+        install_copy(folder, readable_interpreter())
+        yield folder
     finally:
-        for instance in starter.running:
-            instance.close()
+        shutil.rmtree(folder)
+
+
+def readable_interpreter() -> str:
+    """Return a Python of this version that strangers can run; the one that runs the tests may lie under a 0700 home."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for path in (os.path.realpath(sys.executable), f"/usr/local/bin/{name}", f"/usr/bin/{name}"):
+        with contextlib.suppress(OSError):
+            subprocess.run([path, "-c", ""], check=True, user=STRANGER, group=STRANGER, extra_groups=[], cwd="/")
+            return path
+    pytest.skip(f"needs a {name} that every user can run")
+
+
+def install_copy(folder: Path, interpreter: str) -> None:
+    """Put the command ``arun`` and the packages that it needs into the folder; a script's own folder is importable."""
+    for package in ("runner", "welcome", "httptools", "uvloop"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        shutil.copytree(Path(spec.origin).parent, folder / package)
+    script = folder / "arun"
+    script.write_text(f"#!{interpreter}\nfrom runner.__main__ import main\nmain()\n")
+    script.chmod(0o755)
+
+
+@pytest.fixture
+def public_arun(public_folder: Path, address: str) -> Iterator[Starter]:
+    """Start arun in a folder and with an interpreter that every user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=public_folder))
+    folder.chmod(0o755)
+    with contextlib.closing(Starter(folder, address, public_folder / "arun")) as starter:
+        yield starter
 
 
 @pytest.fixture
@@ -224,3 +314,91 @@ def held(address: str) -> Iterator[socket.socket]:
         holder.bind((host, int(port)))
         holder.listen()
         yield holder
+
+
+#: A fallback that serves the welcome page on the address of the test.
+SAFE = "[arun]\nbind = {address}\n"
+PAGE = "be right back"
+
+
+class Healthy(NamedTuple):
+    """A start that serves the welcome page by its own config, nothing having failed: the measure of a fallback."""
+
+    holdings: Counter[str]
+    program: list[str]
+
+
+@pytest.fixture(scope="session")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Healthy:
+    starter = Starter(tmp_path_factory.mktemp("healthy"), own_address())
+    starter.write("safe.ini", SAFE)
+    instance = starter("safe.ini").ready()
+    try:
+        return Healthy(instance.holdings(), instance.argv()[:-1])
+    finally:
+        instance.close()
+
+
+@pytest.fixture
+def assert_welcomes(arun: Starter, healthy: Healthy) -> Callable[..., None]:
+    """Check that an instance became the welcome page of a config: same process, nothing left of the failed start."""
+
+    def check(instance: Instance, config: str = "safe.ini", program: Sequence[str] = ()) -> None:
+        program = list(program) or healthy.program
+        assert instance.ready().holdings() == healthy.holdings  # before a client adds its connection
+        answer = instance.get()
+        assert (answer.status, PAGE in answer.text) == (503, True)
+        assert instance.process.poll() is None
+        assert instance.fallbacks() == [config]
+        name = " ".join(program[-2:]) if "-m" in program else program[-1]
+        assert instance.exits_told() == [f"!!! {name} (pid: {instance.pid}) exited with status 1 !!!"]
+        assert instance.argv() == [*program, str(arun.folder / config)]
+        assert instance.children() == []
+
+    return check
+
+
+class FailingStart:
+    """Starts that have to fail in a known way: alone they end with status 1, with a fallback they become its page."""
+
+    def __init__(self, arun: Starter, assert_welcomes: Callable[..., None]) -> None:
+        self.arun = arun
+        self.assert_welcomes = assert_welcomes
+        arun.write("safe.ini", SAFE)
+
+    def __call__(self, *arguments: str, fails: Sequence[str], **more: Any) -> str:
+        """Start both ways and return what the one without a fallback said."""
+        said = self.alone(*arguments, fails=fails, **more)
+        self.falls_back(*arguments, "--fallback-config", "safe.ini", fails=fails, **more)
+        return said
+
+    def alone(self, *arguments: str, fails: Sequence[str], **more: Any) -> str:
+        """Start, wait for the end, and return what was said."""
+        instance = self.arun(*arguments, **more)
+        assert instance.wait() == 1, instance.said
+        self._assert_told(instance, fails)
+        assert instance.fallbacks() == []
+        return instance.said
+
+    def falls_back(self, *arguments: str, fails: Sequence[str], **more: Any) -> Instance:
+        """Start with arguments that name the fallback ``safe.ini``, themselves or by a config; return its instance."""
+        instance = self.arun(*arguments, **more)
+        self.assert_welcomes(instance)
+        self._assert_told(instance, fails)
+        return instance
+
+    def _assert_told(self, instance: Instance, fails: Sequence[str]) -> None:
+        assert instance.failures() == list(fails), instance.said
+        assert instance.hints() == len(fails), instance.said
+        assert instance.own_frames() == []
+
+
+@pytest.fixture
+def failing_start(arun: Starter, assert_welcomes: Callable[..., None]) -> FailingStart:
+    return FailingStart(arun, assert_welcomes)
+
+
+@pytest.fixture
+def stranger() -> dict[str, object]:
+    """What starts a process as a user that owns nothing."""
+    return {"user": STRANGER, "group": STRANGER, "extra_groups": []}

@@ -58,6 +58,11 @@ async def test_in_debug_mode_the_operator_at_this_machine_is_told_all(
     assert len(_telling(failure, text)) == 9
 
 
+async def test_without_debug_mode_nobody_is_told_not_even_here(ask: Any, failure: FailureRecord) -> None:
+    answer = await ask(make_app(failures=(failure,)), client=HERE, headers={"host": "localhost"})
+    assert not _telling(failure, answer.text)
+
+
 async def test_the_operator_is_told_the_whole_chain_in_its_order(ask: Any, failure: FailureRecord) -> None:
     second = replace(failure, identifier="address-denied", detail="", origin="")
     app = make_app(failures=(failure, second), debug=True)

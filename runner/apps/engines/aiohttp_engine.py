@@ -70,7 +70,7 @@ class AiohttpEngine:
             raise RuntimeError("aiohttp's runner was set up and has no server")
         server.request_handler = self._guarded(server.request_handler)
         if self._trusted:
-            server.request_factory = self._forwarded(server.request_factory)  # type: ignore[assignment]
+            server.request_factory = self._forwarded(server.request_factory)
         return server
 
     async def stop(self, grace: float) -> None:

@@ -55,8 +55,8 @@ class AsgiExchange(Exchange):
         while not (self._delivered or self.answered):
             if self._chunks or self.received:
                 body = self.take()
-                self._delivered = self.received
-                return {"type": "http.request", "body": body, "more_body": not self.received}
+                self._delivered = self.received and not self._chunks  # taking lets more in
+                return {"type": "http.request", "body": body, "more_body": not self._delivered}
             if self.connection.eof:
                 break
             self.expect_body()

@@ -95,6 +95,11 @@ class Exchange:
         """Whether bytes of the answer are on their way, so that it cannot become another."""
         return self._sent_head
 
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the end of the connection is what tells the client the end of the answer."""
+        return self._left is None and not self._chunked and not self._bodiless
+
     def begin(self, status: object, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
         """Take status and header fields; they are sent with the first piece of the body.
 
@@ -141,7 +146,7 @@ class Exchange:
         if self.answered:
             return
         if self._sent_head:
-            self.connection.cut(self, hard=self._left is None and not self._chunked)
+            self.connection.cut(self)
             return
         self._fields = None
         self.begin(500, ((b"content-type", b"text/plain; charset=utf-8"),))

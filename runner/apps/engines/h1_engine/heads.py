@@ -15,7 +15,7 @@ _PLAIN, _LENGTH, _CODING, _CONNECTION, _DATE, _SERVER, _HOP = range(7)
 _TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _REMEMBERED = 512
 
-_REASONS = {
+_REASONS: dict[object, bytes] = {
     200: b"OK",
     201: b"Created",
     202: b"Accepted",
@@ -76,7 +76,7 @@ _REASONS = {
 }
 
 _kinds: dict[bytes, int] = {}
-_status_lines: dict[int, bytes] = {}
+_status_lines: dict[object, bytes] = {}
 _server_fields: tuple[int, bytes] = (0, b"")
 
 

@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._queue.remove(broken)
         elif broken is not None:
             if broken.begun:
-                self.cut(broken, hard=False)
+                self.cut(broken)
                 return
             self._current = None
             broken.abandon()
@@ -165,13 +165,13 @@ class Connection(asyncio.Protocol):
             self._timer = self._engine.loop.call_later(self._engine.options.keep_alive, self._close_if_idle)
         self._advance()
 
-    def cut(self, exchange: Exchange, *, hard: bool) -> None:
-        """End the connection in the middle of an answer; ``hard`` if a plain end would look like a complete one."""
+    def cut(self, exchange: Exchange) -> None:
+        """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
         self._current, self._closing = None, True
         self._intake.end()
         exchange.abandon()
         self._drop_queue()
-        if hard:
+        if exchange.ends_with_connection:
             self._transport.abort()
         else:
             self._transport.close()

@@ -1,0 +1,90 @@
+"""A real listening socket in front of an engine, and a client that speaks bytes; each test runs on both loops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
+from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+from runner.apps.engines.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from runner.apps.engines.contract import Engine
+
+PATIENCE = 10
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+class Served:
+    """An engine that serves on a port of the loopback."""
+
+    def __init__(self, engine: Engine, errors: list[str]) -> None:
+        self.engine = engine
+        self.errors = errors
+        self.stopped = False
+
+    async def listen(self) -> None:
+        factory = await self.engine.start()
+        self.server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def talk(self, *pieces: bytes, half_close: bool = False) -> bytes:
+        """Send the pieces as packets of their own and return all that comes until the server closes."""
+        reader, writer = await self.connect()
+        with contextlib.closing(writer):
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0)
+            if half_close:
+                writer.write_eof()
+            return undated(await asyncio.wait_for(reader.read(), PATIENCE))
+
+    async def stop(self, grace: float = 1.0) -> None:
+        self.stopped = True
+        self.server.close()
+        await asyncio.wait_for(self.engine.stop(grace), PATIENCE)
+
+
+def undated(answer: bytes) -> bytes:
+    return re.sub(rb"date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"", answer)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Any]]:
+    """Serve an app by an engine class, with options by name."""
+    running: list[Served] = []
+
+    async def start(app: Any, engine: Callable[..., Engine] = AsgiEngine, **options: Any) -> Served:
+        errors: list[str] = []
+        served = Served(engine(app, Options(on_error=errors.append, **options)), errors)
+        await served.listen()
+        running.append(served)
+        return served
+
+    yield start
+    for served in running:
+        if not served.stopped:
+            await served.stop(0.5)
+
+
+@pytest.fixture
+async def serve_wsgi(serve: Callable[..., Any]) -> Callable[..., Any]:
+    async def start(app: Any, **options: Any) -> Served:
+        served: Served = await serve(app, WsgiEngine, **options)
+        return served
+
+    return start

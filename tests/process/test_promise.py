@@ -1,0 +1,155 @@
+"""The promise: nobody is refused, nothing is left behind, and a process can fall back for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Instance, Starter
+
+SLOWLY_BROKEN = """
+import time
+time.sleep(0.3)  # long enough for clients to come while the start is under way
+raise RuntimeError("no")
+"""
+
+
+async def one_request(host: str, port: int) -> bytes | None:
+    """Ask once and return the whole answer, None when the connection is refused."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return None
+    writer.write(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def ask_every_millisecond(instance: Instance, served: str, *, requests_after: int) -> list[bytes | None]:
+    """Ask until ``served`` was said and ``requests_after`` more requests have begun; answers in order of asking."""
+    host, _, port = instance.address.rpartition(":")
+    asked: list[asyncio.Task[bytes | None]] = []
+    rest = requests_after
+    async with asyncio.timeout(60):
+        while rest:
+            asked.append(asyncio.create_task(one_request(host, int(port))))
+            await asyncio.sleep(0.001)
+            rest -= served in instance.said
+        return list(await asyncio.gather(*asked))
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+async def test_a_client_that_connects_every_millisecond_is_never_refused_and_always_answered(
+    arun: Starter, levels: int
+) -> None:
+    arun.write("broken.py", SLOWLY_BROKEN)
+    for level in range(1, levels):
+        arun.write(f"{level}.ini", f"[arun]\nbind = {{address}}\napp = broken.py\nfallback-config = {level + 1}.ini\n")
+    arun.write(f"{levels}.ini", "[arun]\nbind = {address}\n")
+
+    instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "1.ini")
+    answers = await ask_every_millisecond(instance, "arun running on", requests_after=200)
+
+    accepted = next(place for place, answer in enumerate(answers) if answer is not None)
+    refused = [place for place, answer in enumerate(answers[accepted:]) if answer is None]
+    assert not refused
+    assert all(answer is not None and answer.startswith(b"HTTP/1.1 503 ") for answer in answers[accepted:])
+    assert all(answer is not None and b"starting over" in answer for answer in answers[accepted:])
+    assert len(answers) - accepted > 300 * levels
+    assert instance.said.count("!!! Fallback config to") == levels
+
+
+def test_clients_of_an_early_listener_wait_while_the_app_loads_and_are_answered_by_it(arun: Starter) -> None:
+    arun.write(
+        "slow.py",
+        """
+import sys
+sys.stdin.read()  # until the test says so
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+""",
+    )
+    reading, writing = os.pipe()
+    instance = arun("slow.py", "--bind", "{address}", stdin=reading)
+    os.close(reading)
+    with instance.connect() as waiting, waiting.makefile("rb") as answer:
+        waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        os.close(writing)
+        assert answer.read().endswith(b"\r\n\r\nok")
+
+
+CHAIN = 1000
+
+
+def test_a_thousand_fallbacks_of_one_process_leave_nothing_behind(arun: Starter) -> None:
+    """No descriptor, no child, no zombie, no growth: the last of a thousand is like the first."""
+    for level in range(1, CHAIN):
+        arun.write(
+            f"{level}.ini",
+            f"[arun]\nbind = {{address}}\napp = missing.py\nfallback-config = {level + 1}.ini\nfallback-limit = {CHAIN}\n",
+        )
+    arun.write(f"{CHAIN}.ini", "[arun]\nbind = {address}\n")
+
+    after_one = arun("missing.py", "--bind", "{address}", "--fallback-config", f"{CHAIN}.ini", measured=False).ready()
+    assert after_one.get().status == 503
+    descriptors, memory = sorted(after_one.descriptors().values()), after_one.rss()
+    kinds = [name.partition(":")[0] for name in descriptors]
+    assert after_one.stop() == 0
+
+    arguments = ("--bind", "{address}", "--fallback-config", "1.ini", "--fallback-limit", str(CHAIN))
+    after_all = arun("missing.py", *arguments, measured=False)
+    after_all.wait_for("arun running on", patience=300)
+    assert after_all.said.count("!!! Fallback config to") == CHAIN
+    assert after_all.said.count(f"(pid: {after_all.pid}) exited with status 1") == CHAIN
+    assert after_all.get().status == 503
+    assert [name.partition(":")[0] for name in sorted(after_all.descriptors().values())] == kinds
+    assert after_all.children() == []
+    assert after_all.rss() < memory * 1.1 + 1024
+    assert after_all.stop() == 0
+
+
+def test_the_successor_still_starts_when_the_interpreter_was_replaced(arun: Starter) -> None:
+    """An upgrade may remove the file that runs; the kernel still has it."""
+    arun.write("broken.py", "import os, sys\nos.unlink(sys.executable)\nraise RuntimeError\n")
+    python = arun.virtual_python()
+    arguments = ("broken.py", "--bind", "{address}", "--fallback-config", "welcome")
+    instance = arun(*arguments, command=(python, "-m", "runner"), measured=False)
+    instance.wait_for("arun running on")
+    assert not os.path.exists(python)
+    assert instance.get().status == 503
+    assert "exec-failed" not in instance.said
+
+
+def test_a_refused_exec_is_answered_by_the_same_process_and_said(arun: Starter) -> None:
+    arun.write("broken.py", "import os, sys\nos.chmod(os.environ['BLOCK'], 0)\nraise RuntimeError\n")
+    config = arun.write("safe.ini", "[arun]\n")
+    command = ("setpriv", "--reuid", "65534", "--clear-groups", arun.readable_python(), "-m", "runner")
+    arun.folder.chmod(0o777)
+    os.chown(config, 65534, 65534)
+    instance = arun(
+        "broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", command=command, env={"BLOCK": str(config)}
+    ).ready()
+    assert "arun: exec-failed: " in instance.said
+    assert "serves the welcome page itself" in instance.said
+    assert instance.get().status == 503
+    assert instance.stop() == 0
+
+
+def test_sigterm_lost_nowhere_between_failure_and_successor(arun: Starter) -> None:
+    """At whatever moment of a fallback the signal comes, the process ends with status 0, soon."""
+    arun.write("broken.py", "raise RuntimeError\n")
+    for moment in range(25):
+        instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "welcome")
+        instance.wait_for("exited with status 1")
+        for _ in range(moment * 400):
+            os.getpid()  # a little later at each round, across the exec and the successor's first steps
+        instance.send(signal.SIGTERM)
+        assert instance.wait() == 0, instance.said

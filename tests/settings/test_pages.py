@@ -1,0 +1,79 @@
+"""What follows from the declaration: help, the shown config, the schema and the reference page."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runner.settings import help_text, reference, schema, show_config
+from runner.settings.declaration import declared
+from runner.settings.options import Settings
+
+if TYPE_CHECKING:
+    from conftest import Folder
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def test_the_help_names_every_option_and_fits_eighty_columns() -> None:
+    text = help_text()
+    assert max(map(len, text.splitlines())) <= 80
+    for one in declared(Settings).values():
+        assert all(f"--{spelling}" in text for spelling in one.spellings)
+
+
+def test_the_shown_config_tells_value_and_origin_and_masks_secrets(folder: Folder) -> None:
+    folder.write("site.ini", "[arun]\nenv = TOKEN=hunter2\nchmod-socket\n")
+    shown = show_config(folder.settings("site.ini", "-b", ":1", "-b", "unix:x", environ={"ARUN_DEBUG": "1"}))
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "hunter2" not in shown
+    for line in (
+        "env = TOKEN=*** (site.ini:2)",
+        "chmod-socket = 666 (site.ini:3)",
+        "bind = 0.0.0.0:1 (-b)",
+        "bind = unix:x (-b)",
+        "debug = true (ARUN_DEBUG)",
+        "uid = (default)",
+        "forwarded-allow-ips = ::1 (default)",
+    ):
+        assert line in lines
+
+
+def test_the_schema_knows_every_key_of_a_file_and_no_other() -> None:
+    made = schema()
+    properties = made["properties"]
+    for one in declared(Settings).values():
+        assert all((spelling in properties) != one.command_line_only for spelling in one.spellings)
+    assert made["additionalProperties"] is False
+    assert "need_app" in properties
+
+
+@pytest.mark.parametrize("name", ["reference.md", "schema.json"])
+def test_the_written_page_is_current(name: str) -> None:
+    """If not: ``python -m runner.settings docs``."""
+    with open(os.path.join(ROOT, "docs", name), encoding="utf-8") as page:
+        text = page.read()
+    assert text == (reference() if name == "reference.md" else json.dumps(schema(), indent=2) + "\n")
+
+
+def test_an_ordinary_start_imports_no_page_and_no_reader_of_other_formats() -> None:
+    program = (
+        "import sys; before = set(sys.modules)\n"
+        "from runner.settings import judge, read, scan_fallback\n"
+        "judge(read(['app.py', '--bind', ':80', '--uid', '1'], {}, directory='/', factory_reset=False))\n"
+        "heavy = {'argparse', 'difflib', 'json', 'logging', 'pathlib', 'shlex', 'socket', 'textwrap', 'tomllib', 'yaml',\n"
+        "         'runner.settings.pages', 'runner.settings.ini', 'runner.settings.structured'}\n"
+        "print(sorted(heavy & (set(sys.modules) - before)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{program}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

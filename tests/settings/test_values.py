@@ -1,0 +1,113 @@
+"""Values: what each kind takes, what it refuses, and the sentence it refuses it with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runner.settings.declaration import declared
+from runner.settings.options import Settings
+
+if TYPE_CHECKING:
+    from conftest import Folder
+
+TAKEN = [
+    ("port", "0", 0),
+    ("port", "65535", 65_535),
+    ("start-timeout", "30", 30.0),
+    ("start-timeout", "1.5", 1.5),
+    ("start-timeout", "30s", 30.0),
+    ("start-timeout", "500ms", 0.5),
+    ("start-timeout", "2m", 120.0),
+    ("start-timeout", ".5h", 1800.0),
+    ("timeout-graceful-shutdown", "0", 0.0),
+    ("graceful-timeout", "3", 3.0),
+    ("umask", "022", 0o022),
+    ("chmod-socket", "0o660", 0o660),
+    ("chown-socket", "www:www-data", ("www", "www-data")),
+    ("chown-socket", "33", ("33", "")),
+    ("env", "A=b=c", (("A", "b=c"),)),
+    ("env", "A=", (("A", ""),)),
+    ("fallback-on", "listen,app-not-found", ("listen", "app-not-found")),
+    ("forwarded-allow-ips", "10.0.0.0/8, ::1,*", ("10.0.0.0/8", "::1", "*")),
+    ("host", "*", "0.0.0.0"),
+    ("host", "[::1]", "::1"),
+    ("host", "localhost", "localhost"),
+    ("welcome-status", "200", 200),
+    ("pythonpath", "a:b", ("a", "b")),
+    ("root-path", "", ""),
+    ("user", "1000", "1000"),
+]
+
+REFUSED = [
+    ("port", "abc"),
+    ("port", "99999"),
+    ("port", "-1"),
+    ("port", "٣"),
+    ("port", "9" * 40),
+    ("backlog", "0"),
+    ("workers", "1_0"),
+    ("start-timeout", "0"),
+    ("start-timeout", "nan"),
+    ("start-timeout", "1e9"),
+    ("start-timeout", "soon"),
+    ("start-timeout", "1.2.3"),
+    ("start-timeout", "3ss"),
+    ("start-timeout", "99999999"),
+    ("umask", "999"),
+    ("chmod-socket", "1777"),
+    ("chown-socket", "a:b:c"),
+    ("chown-socket", "a:"),
+    ("fallback-on", "lisen"),
+    ("forwarded-allow-ips", "10.0.0.0/33"),
+    ("forwarded-allow-ips", "10.0.0"),
+    ("host", "999.1.2.3"),
+    ("host", "a b"),
+    ("bind", "host"),
+    ("bind", "[::1:80"),
+    ("need-app", "banana"),
+    ("interface", "ASGI"),
+    ("log-level", "loud"),
+    ("welcome-status", "99"),
+    ("uid", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "wanted"), TAKEN)
+def test_a_value_is_taken(folder: Folder, name: str, text: str, wanted: object) -> None:
+    settings = folder.settings(f"--{name}={text}")
+    canonical = {"graceful-timeout": "timeout-graceful-shutdown", "user": "uid"}.get(name, name)
+    assert settings.value(canonical) == wanted
+
+
+@pytest.mark.parametrize(("name", "text"), REFUSED)
+def test_a_value_is_refused_with_a_sentence_that_holds_it(folder: Folder, name: str, text: str) -> None:
+    problem = folder.problem(f"--{name}={text}")
+    assert (problem.identifier, problem.origin) == ("option-invalid", f"--{name}")
+    assert problem.sentence.startswith(f"{name}: ")
+    assert text in problem.sentence
+
+
+def test_a_misspelt_cause_names_the_one_that_was_meant(folder: Folder) -> None:
+    assert "did you mean address-in-use?" in folder.problem("--fallback-on=adress-in-use").sentence
+
+
+def test_a_secret_is_not_repeated_in_a_problem(folder: Folder) -> None:
+    assert "hunter2" not in folder.problem("--env", "hunter2").sentence
+
+
+def test_every_default_is_a_value_that_the_option_itself_would_take() -> None:
+    for one in declared(Settings).values():
+        if one.default is None or one.default == "":
+            continue
+        values = one.default if one.repeatable else (one.default,)
+        assert tuple(one.kind(one.kind.shown(value)) for value in values) == tuple(values), one.name
+
+
+def test_no_two_options_share_a_name_or_a_flag() -> None:
+    options = list(declared(Settings).values())
+    names = [spelling for one in options for spelling in one.spellings]
+    shorts = [one.short for one in options if one.short]
+    assert len(names) == len(set(names))
+    assert len(shorts) == len(set(shorts))
