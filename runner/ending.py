@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from runner import exits, fallback
+from runner import exits, fallback, listening
 from runner.failures import (
     ExecFailed,
     FailureRecord,
@@ -29,6 +29,7 @@ __all__ = ("leave", "overdue", "status_of", "timed_out", "unexpected", "way_out"
 def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     """Tell the failures and end the process: status 0 without any, otherwise 1 or the fallback."""
     attempt.signals.hold()
+    exits.release_descriptors()
     attempt.records = _records(attempt, failures)
     for record in attempt.records:
         logs.frame(record)
@@ -69,9 +70,13 @@ def timed_out(waiting_for: str) -> StartTimedOut:
 
 def unexpected(error: BaseException) -> StartupFailure:
     """The failure that stands for an exception nobody foresaw: it is ours, and still ends in the fallback."""
-    import traceback
+    exits.release_descriptors()
+    try:
+        import traceback
 
-    detail = "".join(traceback.format_exception(error))
+        detail = "".join(traceback.format_exception(error))
+    except BaseException as second:  # noqa: BLE001 - whatever is broken here, the way out has to be reached
+        detail = f"(no traceback: {second!r})"
     return StartupFailure(f"{type(error).__name__}: {error}", detail=detail)
 
 
@@ -100,12 +105,13 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     """Serve the welcome page in this very process; returns the status once it has been told to stop.
 
     No config is read: the file may be what this user cannot read. Without one, a fallback serves the welcome page on
-    what it inherits.
+    what it inherits; that is joined by where the fallback would listen, which was noted before a drop of privileges.
     """
     config = fallback.shown(attempt.config, attempt.program.cwd)
     record = FailureRecord.of(failure, config=config, when=time.time())
     logs.frame(record)
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
+    listening.bind_for_last_resort(attempt)
     again = fallback.Attempt(
         attempt.program,
         process.StopSignals(),

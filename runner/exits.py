@@ -25,12 +25,23 @@ if TYPE_CHECKING:
 
     Successor = Callable[[tuple[StartupFailure, ...]], int]
 
-__all__ = ("Interruption", "arm", "in_forked_child", "leave", "start_thread", "succeed_with")
+__all__ = (
+    "Interruption",
+    "arm",
+    "in_forked_child",
+    "leave",
+    "release_descriptors",
+    "reserve_descriptors",
+    "start_thread",
+    "succeed_with",
+)
 
 #: Seconds that exit hooks and buffered output may hold back the end of a failed start.
 HOOKS_BOUND = 2.0
 #: Seconds that a clean stop waits for hooks and for threads that are not daemons.
 CLEAN_BOUND = 5.0
+#: Descriptors kept back for the way out: a pipe, the handover, and a file at a time to tell the failure.
+_RESERVED = 5
 
 
 class Interruption(KeyboardInterrupt):
@@ -40,7 +51,7 @@ class Interruption(KeyboardInterrupt):
 class _Shim:
     """What the process remembers about its end."""
 
-    __slots__ = ("closing", "failures", "pid", "status", "successor")
+    __slots__ = ("closing", "failures", "pid", "reserve", "status", "successor")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -48,6 +59,7 @@ class _Shim:
         self.status: int | None = None
         self.failures: tuple[StartupFailure, ...] = ()
         self.closing = _thread.allocate_lock()
+        self.reserve: list[int] = []
 
 
 _shim: _Shim | None = None
@@ -68,6 +80,23 @@ def succeed_with(successor: Successor) -> None:
     """
     if _shim is not None:
         _shim.successor = successor
+
+
+def reserve_descriptors() -> None:
+    """Keep a few descriptors back for the way out, for an app may use up all others; call it when 0 to 2 are open."""
+    try:
+        while _shim is not None and len(_shim.reserve) < _RESERVED:
+            _shim.reserve.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return  # so few are allowed that the start will say so itself
+
+
+def release_descriptors() -> None:
+    """Give them back: the start is over, or has failed and is about to be told."""
+    if _shim is not None:
+        held, _shim.reserve = _shim.reserve, []
+        for fd in held:
+            os.close(fd)
 
 
 def in_forked_child() -> bool:
@@ -144,5 +173,5 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError, RuntimeError):
-            continue  # closed, full or replaced by the app: an exit does not fail over it
+        except BaseException:  # noqa: BLE001, S112 - closed, full, or anything at all that the app put in its place
+            continue

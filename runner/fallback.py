@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+    from runner.addresses import Address
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
 
@@ -75,6 +76,7 @@ class Attempt:
     fallback: str | None = None
     falls_back_on: frozenset[str] = frozenset(("all",))
     limit: int = 8
+    fallback_addresses: tuple[tuple[Address, str], ...] = ()
     records: tuple[FailureRecord, ...] = ()
     listeners: list[Listener] = field(default_factory=list)
 
@@ -165,10 +167,19 @@ def _obstacle(attempt: Attempt, config: str) -> str | None:
     An interpreter that was replaced is still to be had, and a config that is missing is told by the successor.
     """
     for path in needed_files(attempt, config):
-        replaceable = path in {attempt.program.arguments[0], _split(config)[0]} and not os.path.lexists(path)
+        replaceable = path in {attempt.program.arguments[0], _split(config)[0]} and _is_gone(path)
         if not replaceable and not os.access(path, os.R_OK):
             return path
     return None
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether there is no such file; one in a folder that is closed to this user may well be there."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def config_key(reference: str) -> str:

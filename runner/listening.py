@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 
-from runner import addresses, fallback
+from runner import addresses, fallback, settings
 from runner.failures import StartupFailure
 from runner.system import listeners, logs, privileges, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.fallback import Attempt
     from runner.settings import Settings
     from runner.system.sockets import Listener
 
-__all__ = ("bind_what_is_known", "listen")
+__all__ = ("bind_for_last_resort", "bind_what_is_known", "listen")
 
 DEFAULT = addresses.Tcp("127.0.0.1", 8000)
 
@@ -57,11 +59,22 @@ def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
     """
     if attempt.fallback is None or attempt.is_fallback:
         return
-    for address, origin in partial.addresses:
+    _bind_what_can_be_bound(attempt, partial.addresses, _options(partial))
+
+
+def bind_for_last_resort(attempt: Attempt) -> None:
+    """Bind, best effort, where the fallback would listen that this process could not become."""
+    _bind_what_can_be_bound(attempt, attempt.fallback_addresses, sockets.Options())
+
+
+def _bind_what_can_be_bound(
+    attempt: Attempt, wanted: Sequence[tuple[addresses.Address, str]], options: sockets.Options
+) -> None:
+    for address, origin in wanted:
         try:
-            listeners.claim([(address, origin)], attempt.listeners, _options(partial))
+            listeners.claim([(address, origin)], attempt.listeners, options)
         except (StartupFailure, OSError):
-            continue  # the fault that is told is the one in the settings
+            continue  # what is told is why the start failed
 
 
 def _options(chosen: Settings) -> sockets.Options:
@@ -89,7 +102,19 @@ def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity) -> None:
     from runner.apps import shadows
 
     shadows.load_what_serving_needs()
-    for path in unreadable if attempt.fallback else ():
+    if attempt.fallback is None:
+        return
+    attempt.fallback_addresses = _addresses_of(attempt.fallback, attempt.program.cwd)
+    for path in unreadable:
         logs.warning(
             f"uid {identity.uid} cannot read {path}: if this start fails, this process serves the welcome page itself"
         )
+
+
+def _addresses_of(config: str, directory: str) -> tuple[tuple[addresses.Address, str], ...]:
+    """Return where a fallback config wants to listen, as far as it can be read."""
+    layers = settings.read((config,), os.environ, directory=directory, factory_reset=True)
+    try:
+        return settings.judge(layers).addresses
+    except settings.SettingsRejected as rejected:
+        return rejected.partial.addresses

@@ -31,6 +31,7 @@ _QUESTIONS = frozenset(("help", "schema", "show-config", "print-config", "versio
 def main() -> NoReturn:
     """Start one instance and serve until it is told to stop; every end goes through the exit shim."""
     process.open_standard_streams()
+    exits.reserve_descriptors()
     attempt = _attempt(process.StopSignals())
     exits.succeed_with(functools.partial(ending.way_out, attempt, _start))
     failures: tuple[StartupFailure, ...] = ()
@@ -176,6 +177,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
 
     def on_ready() -> None:
         watch.finish()
+        exits.release_descriptors()
         _say_ready(attempt, app.target.text, claimed)
 
     from runner.serve.worker import Work

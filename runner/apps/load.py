@@ -214,6 +214,7 @@ def _make(factory: Any, target: Target, run: RunCoroutine) -> Any:
 @contextlib.contextmanager
 def _explained(target: Target, doing: str) -> Iterator[None]:
     """Turn whatever the app's code raises into a failure that names the cause; interruptions of ours pass."""
+    path = sys.path[:]
     try:
         yield
     except StartupFailure:
@@ -221,6 +222,8 @@ def _explained(target: Target, doing: str) -> Iterator[None]:
     except BaseException as error:
         if exits.in_forked_child() or isinstance(error, exits.Interruption):
             raise
+        sys.path = path  # telling what happened needs modules of ours, and the app may have left neither a path
+        exits.release_descriptors()  # nor a descriptor to import them with
         raise _failure(error, target, doing) from error
 
 

@@ -9,22 +9,8 @@ from __future__ import annotations
 from runner.addresses import Inherited, Tcp, Unix, absolute
 
 from .declaration import declared, option, repeated
-from .kinds import (
-    Cause,
-    Choice,
-    Fallback,
-    Flag,
-    Host,
-    Listener,
-    Number,
-    Octal,
-    Owner,
-    PidPath,
-    Seconds,
-    Text,
-    Trusted,
-    Variable,
-)
+from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Text
+from .names import Cause, Fallback, Host, Listener, Owner, Trusted, Variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -46,7 +46,8 @@ def lookup(user: str | None, group: str | None, *, user_origin: str = "", group_
     uid, name, primary = _user(user, user_origin) if user is not None else (os.getuid(), None, os.getgid())
     gid = _group(group, group_origin) if group is not None else primary
     groups = tuple(os.getgrouplist(name, gid)) if name is not None else (gid,)
-    return Identity(uid, gid, groups, user_origin or group_origin)
+    origin = ", ".join(where for name, where in ((user, user_origin), (group, group_origin)) if name is not None)
+    return Identity(uid, gid, groups, origin)
 
 
 def drop(identity: Identity) -> None:

@@ -295,8 +295,9 @@ async def test_app_is_told_when_the_client_goes(serve: Serve) -> None:
         seen.put_nowait(await receive())
         seen.put_nowait(await receive())
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
             while True:
-                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
                 await asyncio.sleep(0.005)
         except OSError as exc:
             seen.put_nowait(type(exc).__name__)

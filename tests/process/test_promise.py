@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from conftest import Instance, Starter
+
+#: What a start imports from elsewhere.
+NEEDED = ("runner", "welcome", "uvloop", "httptools")
+#: An id that owns nothing.
+STRANGER = 65_534
 
 SLOWLY_BROKEN = """
 import time
@@ -119,26 +128,30 @@ def test_a_thousand_fallbacks_of_one_process_leave_nothing_behind(arun: Starter)
 def test_the_successor_still_starts_when_the_interpreter_was_replaced(arun: Starter) -> None:
     """An upgrade may remove the file that runs; the kernel still has it."""
     arun.write("broken.py", "import os, sys\nos.unlink(sys.executable)\nraise RuntimeError\n")
-    python = arun.virtual_python()
-    arguments = ("broken.py", "--bind", "{address}", "--fallback-config", "welcome")
-    instance = arun(*arguments, command=(python, "-m", "runner"), measured=False)
-    instance.wait_for("arun running on")
-    assert not os.path.exists(python)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "v"], cwd=arun.folder, check=True)
+    paths = {str(Path(spec.origin).parents[1]) for name in NEEDED if (spec := find_spec(name)) and spec.origin}
+    next(arun.folder.glob("v/lib/*/site-packages")).joinpath("ours.pth").write_text("\n".join(paths))
+    python = str(arun.folder / "v" / "bin" / "python")
+
+    arguments = ("-m", "runner", "broken.py", "--bind", "{address}", "--fallback-config", "welcome")
+    instance = arun(*arguments, command=(python,), measured=False).ready()
+    assert not Path(python).exists()
     assert instance.get().status == 503
+    assert instance.argv()[:3] == [python, "-m", "runner"]
     assert "exec-failed" not in instance.said
 
 
-def test_a_refused_exec_is_answered_by_the_same_process_and_said(arun: Starter) -> None:
-    arun.write("broken.py", "import os, sys\nos.chmod(os.environ['BLOCK'], 0)\nraise RuntimeError\n")
-    config = arun.write("safe.ini", "[arun]\n")
-    command = ("setpriv", "--reuid", "65534", "--clear-groups", arun.readable_python(), "-m", "runner")
-    arun.folder.chmod(0o777)
-    os.chown(config, 65534, 65534)
-    instance = arun(
-        "broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", command=command, env={"BLOCK": str(config)}
-    ).ready()
-    assert "arun: exec-failed: " in instance.said
-    assert "serves the welcome page itself" in instance.said
+def test_a_refused_exec_is_answered_by_the_same_process_and_said(public_arun: Starter) -> None:
+    public_arun.write("broken.py", "import os\nos.chmod('safe.ini', 0)\nraise RuntimeError\n")
+    public_arun.write("safe.ini", "[arun]\n")
+    public_arun.folder.chmod(0o777)
+    os.chown(public_arun.folder / "safe.ini", STRANGER, STRANGER)
+    arguments = ("broken.py", "--uid", str(STRANGER), "--bind", "{address}", "--fallback-config", "safe.ini")
+
+    instance = public_arun(*arguments, measured=False).ready()
+    assert instance.failures() == ["app-import-failed", "exec-failed"]
+    assert f"this process (pid: {instance.pid}) serves the welcome page itself" in instance.said
+    assert instance.argv()[-1] == "safe.ini"
     assert instance.get().status == 503
     assert instance.stop() == 0
 

@@ -40,6 +40,18 @@ def test_magic_variables_have_the_meaning_they_have_to_uwsgi(folder: Folder, tex
     assert said(folder, f"chdir = {text}") == wanted.format(folder=folder.path)
 
 
+@pytest.mark.parametrize(("name", "content"), [("binary", b"\xff"), ("long", b"x" * 70_000)])
+def test_a_file_that_is_no_short_text_is_refused(folder: Folder, name: str, content: bytes) -> None:
+    folder.write(name, content)
+    folder.write("site.ini", f"[arun]\nchdir = @({name})\n")
+    assert name in folder.problem("site.ini").sentence
+
+
+def test_a_placeholder_for_a_native_value_is_its_text(folder: Folder) -> None:
+    folder.write("site.yaml", "debug: true\nset-placeholder: {stage: live}\nchdir: /%(debug)/%(stage)\n")
+    assert folder.settings("site.yaml").chdir == "/true/live"
+
+
 @pytest.mark.parametrize("text", ["%q", "100% sure", "100%", "%(nope)", "$(NOPE)", "%(open", "@(none.txt)", "@(.)"])
 def test_nothing_is_swallowed(folder: Folder, text: str) -> None:
     folder.write("site.ini", f"[arun]\nchdir = /x/{text}\n")

@@ -113,6 +113,13 @@ def test_files_that_multiply_come_to_an_end(folder: Folder) -> None:
     assert {one.identifier for one in problems} == {"config-include-loop"}
 
 
+@pytest.mark.parametrize("text", ["include = 3", "include = [1]", "include = ''"])
+def test_what_is_no_path_cannot_be_included(folder: Folder, text: str) -> None:
+    folder.write("site.toml", f"{text}\n")
+    problem = folder.problem("site.toml")
+    assert (problem.identifier, problem.origin) == ("option-invalid", "site.toml:1")
+
+
 def test_several_configs_are_read_in_order(folder: Folder) -> None:
     folder.write("a.ini", "[arun]\nport = 1\nthreads = 1\n")
     folder.write("b.json", '{"port": 2}')

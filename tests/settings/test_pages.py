@@ -61,6 +61,11 @@ def test_the_written_page_is_current(name: str) -> None:
     assert text == (reference() if name == "reference.md" else json.dumps(schema(), indent=2) + "\n")
 
 
+def test_the_pages_are_written_to_the_folder_that_is_named(folder: Folder) -> None:
+    subprocess.run([sys.executable, "-m", "runner.settings", folder.path], check=True, cwd=ROOT)
+    assert sorted(os.listdir(folder.path)) == ["reference.md", "schema.json"]
+
+
 def test_an_ordinary_start_imports_no_page_and_no_reader_of_other_formats() -> None:
     program = (
         "import sys; before = set(sys.modules)\n"

@@ -82,6 +82,9 @@ def test_another_table_is_asked_for_by_name(folder: Folder, name: str, text: str
         ("a.yaml", "port: 1\nbind: [\n", 3),
         ("a.yaml", "port: 1\n---\nport: 2\n", 2),
         ("a.json", "[" * 100_000, None),
+        ("a.toml", "x = " + "[" * 100_000, None),
+        ("a.yaml", "[" * 10_000, None),
+        ("a.yaml", "port: \x01\n", None),
         ("a.yaml", BOMB, None),
     ],
 )

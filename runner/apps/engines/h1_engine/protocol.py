@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
 
     def _answer_refusal(self) -> None:
         line = status_line(self._refusal)
-        text = line[9:].replace(b"\r\n", b"\n")
+        text = line.rstrip().partition(b" ")[2][4:] + b"\n"
         head = b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.write(head % (line, server_fields(), len(text)) + text)
         self.close(linger=True)

@@ -1,0 +1,134 @@
+"""The kinds of values that name something outside: addresses, peers, owners, variables, configs, causes of failure."""
+
+from __future__ import annotations
+
+from runner.addresses import Tcp, parse
+
+from .kinds import Written
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runner.addresses import Address
+
+__all__ = ("Cause", "Fallback", "Host", "Listener", "Owner", "Trusted", "Variable")
+
+
+class Listener(Written):
+    """An address to listen on."""
+
+    metavar = "ADDRESS"
+
+    def __call__(self, text: str) -> Address:
+        """Return the address; unix paths stay as they are written."""
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(str(error) if text in str(error) else f"{text!r}: {error}") from None
+
+
+class Host(Written):
+    """A host name or IP address, IPv6 with or without brackets."""
+
+    metavar = "HOST"
+
+    def __call__(self, text: str) -> str:
+        """Return the host without brackets; empty or ``*`` means all IPv4 interfaces."""
+        bracketed = f"[{text}]" if ":" in text and not text.startswith("[") else text
+        address = parse(f"{bracketed}:0")
+        if not isinstance(address, Tcp):
+            raise ValueError(f"{text!r} is not a host")  # noqa: TRY004 - the value is wrong, its type is text
+        return address.host
+
+
+class Fallback(Written):
+    """Where to go when a start fails: ``welcome``, a config, or nowhere (empty or ``none``)."""
+
+    metavar = "FILE|welcome|none"
+
+    def __call__(self, text: str) -> str | None:
+        """Return the reference, None for nowhere."""
+        return None if text in {"", "none"} else text
+
+
+class Cause(Written):
+    """A cause of failure by its identifier, a stage of the start, or ``all`` or ``none``."""
+
+    metavar = "CAUSE"
+
+    def __call__(self, text: str) -> str:
+        """Return the name."""
+        if text in {"all", "none"} or text in self._known():
+            return text
+        from difflib import get_close_matches
+
+        near = get_close_matches(text, self._known(), 1)
+        ending = f"; did you mean {near[0]}?" if near else ": it takes all, none, a stage or an identifier"
+        raise ValueError(f"{text!r} is no cause of failure{ending}")
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema: every name."""
+        return {"enum": ["all", "none", *self._known()]}
+
+    @staticmethod
+    def _known() -> list[str]:
+        from runner.failures import STAGES, by_identifier
+
+        return [*STAGES, *sorted(by_identifier())]
+
+
+class Trusted(Written):
+    """A peer whose forwarded headers are believed: an IP address, a network in CIDR notation (RFC 4632), or ``*``."""
+
+    metavar = "IP|NETWORK|*"
+
+    def __call__(self, text: str) -> str:
+        """Return the peer as it is written."""
+        import _socket  # the C module: ipaddress would cost milliseconds on every start that sets this
+
+        host, slash, bits = text.partition("/")
+        family, most = (_socket.AF_INET6, 128) if ":" in host else (_socket.AF_INET, 32)
+        try:
+            if text != "*":
+                _socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            raise ValueError(f"{text!r} is neither an IP address, nor a network such as 10.0.0.0/8, nor *") from None
+        if slash and not (bits.isascii() and bits.isdigit() and int(bits[:4]) <= most):
+            raise ValueError(f"{text!r} is not a network: behind the slash stands a number from 0 to {most}")
+        return text
+
+
+class Variable(Written):
+    """One environment variable, ``NAME=value``; its value is never shown."""
+
+    metavar = "NAME=VALUE"
+
+    def __call__(self, text: str) -> tuple[str, str]:
+        """Return name and value."""
+        name, equals, value = text.partition("=")
+        if not name or not equals or "\0" in text:
+            # the text may hold a secret that was given without its name: it is not repeated here
+            raise ValueError("what is given is not NAME=value")
+        return name, value
+
+    def shown(self, value: Any) -> str:
+        """Return the name and a mask."""
+        return f"{value[0]}=***"
+
+
+class Owner(Written):
+    """The owner of a file: ``user``, ``user:group`` or ``:group``, names or numbers."""
+
+    metavar = "USER[:GROUP]"
+
+    def __call__(self, text: str) -> tuple[str, str]:
+        """Return user and group, empty where nothing was said."""
+        user, colon, group = text.partition(":")
+        if not (user or group) or (colon and not group) or ":" in group:
+            raise ValueError(f"{text!r} is not an owner: it takes user, user:group or :group")
+        return user, group
+
+    def shown(self, value: Any) -> str:
+        """Return user and group as they were written."""
+        return f"{value[0]}:{value[1]}" if value[1] else str(value[0])

@@ -1,0 +1,184 @@
+"""Who an instance becomes and what it finds around it: each fault is named and told with the fallback's page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import FailingStart, Instance, Starter
+
+
+class Row(NamedTuple):
+    """Arguments of a start that fails with one identifier; ``told`` is a regex of its line."""
+
+    arguments: str
+    fails: str
+    told: str
+
+
+ROWS = {
+    "user unknown": Row("--uid nosuchuser", "user-unknown", r"'nosuchuser' \(from --uid\)"),
+    "user out of range": Row("--uid 99999999999", "user-unknown", r"'99999999999' .*\(from --uid\)"),
+    "group unknown": Row("--gid nosuchgroup", "group-unknown", r"'nosuchgroup' \(from --gid\)"),
+    "folder missing": Row("--chdir nope", "directory-unusable", r"cannot enter .*nope: .* \(from --chdir\)"),
+    "folder a file": Row("--chdir safe.ini", "directory-unusable", r"cannot enter .*safe.ini: .* \(from --chdir\)"),
+    "pid file in no folder": Row("--pidfile no/pid", "file-unusable", r"the pid file \S*no/pid: .* \(from --pidfile\)"),
+    "pid file a folder": Row("--pidfile .", "file-unusable", r"the pid file .* \(from --pidfile\)"),
+    "pid file of a living process": Row("--pidfile one.pid", "file-unusable", r"one.pid: process 1 lives"),
+    "env file missing": Row("--env-file nope.env", "file-unusable", r"nope.env.* \(from --env-file\)"),
+    "env file malformed": Row("--env-file bad.env", "file-unusable", r"line 2 of the env file \S*bad.env"),
+    "mode out of range": Row("--umask 999", "option-invalid", r"umask: '999' .*\(from --umask\)"),
+    "socket for an unknown user": Row(
+        "--bind unix:a.sock --chown-socket nosuchuser", "user-unknown", r"'nosuchuser' \(from --chown-socket\)"
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_fault_of_the_surroundings_is_named_and_the_fallback_answers(failing_start: FailingStart, row: Row) -> None:
+    failing_start.arun.write("one.pid", "1\n")
+    failing_start.arun.write("bad.env", "A=1\nsecret without a name\n")
+
+    said = failing_start(*row.arguments.split(), fails=[row.fails])
+
+    assert re.search(f"^arun: {row.fails}: .*{row.told}", said, re.MULTILINE), said
+    assert "secret" not in said
+
+
+def test_a_wrong_folder_does_not_lead_the_relative_fallback_astray(failing_start: FailingStart) -> None:
+    """The fallback's path counts from the starting directory, and so does what the fallback itself names."""
+    (failing_start.arun.folder / "inside").mkdir()
+    arguments = ("--chdir", "inside", "--env-file", "nope.env", "--fallback-config", "safe.ini")
+
+    instance = failing_start.falls_back(*arguments, fails=["file-unusable"])
+
+    assert os.readlink(f"/proc/{instance.pid}/cwd") == str(failing_start.arun.folder)
+
+
+@pytest.mark.parametrize("option", ["--uid", "--gid"])
+def test_a_stranger_may_not_become_root(public_arun: Starter, stranger: dict[str, object], option: str) -> None:
+    public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
+
+    instance = public_arun(option, "0", "--fallback-config", "safe.ini", **stranger)
+    answer = instance.eventually()
+
+    assert (answer.status, instance.failures()) == (503, ["privileges-denied"])
+    assert re.search(rf"cannot become .* not permitted \(from {option}\)", instance.said), instance.said
+    assert instance.argv()[-1] == str(public_arun.folder / "safe.ini")
+    assert public_arun(option, "0", **stranger).wait() == 1
+
+
+needs_closed_ports = pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80,
+    reason="every user may have port 80 here",
+)
+
+SCENE = (
+    r"arun: address-denied: cannot listen on \S*:80: permission denied \(from --http-socket\)\n"
+    r"arun: hint: (?P<hint>.*)\n"
+    r"!!! {program} \(pid: {pid}\) exited with status 1 !!!\n"
+    r"!!! Fallback config to safe.ini !!!\n"
+)
+
+
+def identity(instance: Instance) -> dict[str, list[int]]:
+    """Real, effective, saved and file system ids, and the supplementary groups."""
+    rows = (line.split() for line in Path(f"/proc/{instance.pid}/status").read_text().splitlines())
+    return {row[0]: [int(word) for word in row[1:]] for row in rows if row[0] in {"Uid:", "Gid:", "Groups:"}}
+
+
+@needs_closed_ports
+def test_the_scene_this_project_exists_for(public_arun: Starter) -> None:
+    """A low port after the drop of privileges: the lines in uWSGI's order, the same pid, still dropped."""
+    safe = public_arun.write("safe.ini", "[arun]\nprint = Hello i am the fallback config !!!\nbind = {address}\n")
+
+    instance = public_arun("--fallback-config", "safe.ini", "--uid", "1000", "--http-socket", ":80")
+    answer = instance.eventually()
+
+    scene = SCENE.format(program=public_arun.command, pid=instance.pid) + (
+        r"\[arun\] getting INI configuration from safe.ini\n"
+        r"Hello i am the fallback config !!!\n"
+        r"\*\*\* Starting arun \S+ \(64bit\) on \[.*\] \*\*\*\n"
+    )
+    told = re.search(scene, instance.ready().said)
+    assert told, instance.said
+    assert answer.status == 503
+    assert identity(instance) == {"Uid:": [1000] * 4, "Gid:": [1000] * 4, "Groups:": [1000]}
+    assert instance.argv()[-2:] == [str(public_arun.command), str(safe)]
+    assert instance.failures() == ["address-denied"]
+
+
+@needs_closed_ports
+def test_a_forbidden_port_comes_with_three_remedies(public_arun: Starter, stranger: dict[str, object]) -> None:
+    instance = public_arun("--bind", ":80", **stranger)
+
+    assert (instance.wait(), instance.failures(), instance.hints()) == (1, ["address-denied"], 1)
+    hint = instance.said.partition("arun: hint: ")[2]
+    for remedy in ("sysctl net.ipv4.ip_unprivileged_port_start=80", "CAP_NET_BIND_SERVICE", "--shared-socket"):
+        assert remedy in hint
+
+
+@pytest.fixture
+def locked_command(public_arun: Starter) -> Iterator[Path]:
+    """The command ``arun`` with an interpreter in a folder that only root may enter."""
+    private = Path(tempfile.mkdtemp(prefix="arun-locked-"))
+    try:
+        shutil.copy2(os.path.realpath(sys.executable), private / "python")
+        script = public_arun.command.read_text().split("\n", 1)[1]
+        command = public_arun.command.with_name("arun-locked")
+        command.write_text(f"#!{private}/python\n{script}")
+        command.chmod(0o755)
+        yield command
+    finally:
+        shutil.rmtree(private)
+
+
+@needs_closed_ports
+def test_with_an_interpreter_that_the_user_cannot_read_the_process_answers_itself(
+    public_arun: Starter, locked_command: Path
+) -> None:
+    """Noticed before the drop, said, and still answered on the address that the fallback names."""
+    public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
+    scene = ("--fallback-config", "safe.ini", "--uid", "1000", "--http-socket", ":80")
+
+    instance = public_arun(*scene, command=[str(locked_command)])
+    answer = instance.eventually(headers={"Accept": "text/plain"})
+
+    said = instance.ready().said
+    assert (answer.status, "be right back" in answer.text) == (503, True)
+    assert re.search(SCENE.format(program=locked_command, pid=instance.pid), said), said
+    assert re.search(r"arun: warning: uid 1000 cannot read \S+/python: .*itself\n(.*\n)*arun: address-denied", said), (
+        said
+    )
+    assert f"this process (pid: {instance.pid}) serves the welcome page itself" in said
+    assert instance.failures() == ["address-denied", "exec-failed"]
+    assert identity(instance)["Uid:"] == [1000] * 4
+    assert instance.argv()[-5:] == [*scene]
+    assert instance.stop() == 0
+
+
+@pytest.mark.parametrize("hidden_by", ["its own mode", "the mode of its folder"])
+def test_with_a_fallback_that_the_user_cannot_read_the_process_answers_itself(
+    public_arun: Starter, hidden_by: str
+) -> None:
+    """The listener that was bound is the one that answers: what the file says cannot be known any more."""
+    safe = public_arun.write("private/safe.ini", "[arun]\nbind = {address}\n")
+    (safe if hidden_by == "its own mode" else safe.parent).chmod(0o600)
+
+    instance = public_arun("nope.py", "--bind", "{address}", "--uid", "1000", "--fallback-config", "private/safe.ini")
+    answer = instance.eventually()
+
+    assert answer.status == 503
+    assert instance.failures() == ["app-not-found", "exec-failed"]
+    assert "uid 1000 cannot read" in instance.said.partition("arun: app-not-found")[0]
+    assert identity(instance)["Uid:"] == [1000] * 4
