@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from runner import exits
 
 TYPE_CHECKING = False
@@ -11,10 +13,12 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run one instance; the process ends, or becomes its fallback, in here."""
+    collector = gc.get_threshold()
+    gc.set_threshold(50_000)  # imports make little garbage, and looking for it is a tenth of a start
     exits.arm()  # before any import that registers a hook of its own: the first registered runs last
     from runner import start
 
-    start.main()
+    start.main(collector)
 
 
 if __name__ == "__main__":

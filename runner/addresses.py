@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ("Address", "Inherited", "Tcp", "Unix", "absolute", "parse", "url")
 
 _LARGEST_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(NamedTuple):
     """A TCP address; ``host`` is a name or an IP address without brackets, port 0 lets the kernel choose."""
 
     host: str
@@ -21,8 +20,7 @@ class Tcp:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unix:
+class Unix(NamedTuple):
     """A unix stream socket by its path."""
 
     path: str
@@ -31,8 +29,7 @@ class Unix:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Inherited:
+class Inherited(NamedTuple):
     """A listening socket that the process was started with, by its descriptor."""
 
     fd: int

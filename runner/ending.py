@@ -112,13 +112,9 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     logs.frame(record)
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
     listening.bind_for_last_resort(attempt)
-    again = fallback.Attempt(
-        attempt.program,
-        process.StopSignals(),
-        (),
-        attempt.history((*attempt.records, record)),
-        listeners=attempt.listeners,
-    )
+    past = attempt.history((*attempt.records, record))
+    again = fallback.Attempt(attempt.program, process.StopSignals(), (), past)
+    again.listeners = attempt.listeners
     try:
         again.signals.install()
         serve(again)

@@ -6,7 +6,7 @@ floors above. Identifiers are part of the product: tests, log, page and status s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class StartupFailure(Exception):  # noqa: N818 - the design's word; every subcla
         cls.identifier, cls.stage, cls.default_hint = identifier, stage, hint
 
 
-@dataclass(frozen=True, slots=True)
-class FailureRecord:
+class FailureRecord(NamedTuple):
     """One failure as it is told, logged and handed to a successor; ``when`` is in seconds since the epoch."""
 
     identifier: str
@@ -104,7 +103,7 @@ class FailureRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON-able values."""
-        return asdict(self)
+        return self._asdict()
 
     def summary(self) -> str:
         """The failure on one line: identifier, sentence, origin."""

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from runner import handover
 from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure
@@ -30,8 +31,7 @@ COMMAND_LINE = "command line"
 WELCOME = "welcome"
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """How this process was started, so that it can be started again: recorded before anything can change it."""
 
     arguments: tuple[str, ...]
@@ -64,21 +64,24 @@ class Program:
         return self.arguments[-1] if "-m" not in self.arguments[-2:] else " ".join(self.arguments[-2:])
 
 
-@dataclass(slots=True)
 class Attempt:
     """The start that is under way, as far as its end needs to know; filled in as the start learns it."""
 
-    program: Program
-    signals: StopSignals
-    arguments: tuple[str, ...]
-    past: handover.Handover
-    config: str = COMMAND_LINE
-    fallback: str | None = None
-    falls_back_on: frozenset[str] = frozenset(("all",))
-    limit: int = 8
-    fallback_addresses: tuple[tuple[Address, str], ...] = ()
-    records: tuple[FailureRecord, ...] = ()
-    listeners: list[Listener] = field(default_factory=list)
+    def __init__(
+        self, program: Program, signals: StopSignals, arguments: tuple[str, ...], past: handover.Handover
+    ) -> None:
+        self.program = program
+        self.signals = signals
+        self.arguments = arguments
+        self.past = past
+        self.config = COMMAND_LINE
+        self.fallback: str | None = None
+        self.fallback_addresses: tuple[tuple[Address, str], ...] = ()
+        self.falls_back_on = frozenset(("all",))
+        self.limit = 8
+        self.listeners: list[Listener] = []
+        self.collector = gc.get_threshold()
+        self.records: tuple[FailureRecord, ...] = ()
 
     @property
     def is_fallback(self) -> bool:
@@ -137,7 +140,7 @@ def _execute(attempt: Attempt, config: str, records: tuple[FailureRecord, ...], 
         handover.InheritedListener(listener.socket.fileno(), str(listener.requested)) for listener in attempt.listeners
     )
     past = attempt.history(records)
-    fd = handover.write(replace(past, listeners=passed, signals=late_signals))
+    fd = handover.write(past._replace(listeners=passed, signals=late_signals))
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
     arguments = (*attempt.program.arguments, config)
     try:

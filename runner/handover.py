@@ -8,7 +8,7 @@ command line and directory of the first start.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runner.failures import FailureRecord
 
@@ -25,16 +25,14 @@ _VERSION = 1
 _RECORDS_KEPT = 16
 
 
-@dataclass(frozen=True, slots=True)
-class InheritedListener:
+class InheritedListener(NamedTuple):
     """A listening socket that is passed on: its descriptor and the address that was asked for, as text."""
 
     fd: int
     requested: str
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(NamedTuple):
     """What a start knows of those before it; the first start of a process has an empty one."""
 
     argv: tuple[str, ...] = ()
@@ -50,7 +48,7 @@ class Handover:
         records = self.failures + failures
         if len(records) > _RECORDS_KEPT:
             records = (records[0], *records[1 - _RECORDS_KEPT :])
-        return replace(self, failures=records, tried=(*self.tried, tried))
+        return self._replace(failures=records, tried=(*self.tried, tried))
 
 
 def write(handover: Handover) -> int:

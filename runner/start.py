@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import sys
 import time
@@ -28,11 +29,15 @@ __all__ = ("main",)
 _QUESTIONS = frozenset(("help", "schema", "show-config", "print-config", "version"))
 
 
-def main() -> NoReturn:
-    """Start one instance and serve until it is told to stop; every end goes through the exit shim."""
+def main(collector: tuple[int, int, int]) -> NoReturn:
+    """Start one instance and serve until it is told to stop; every end goes through the exit shim.
+
+    ``collector`` are the thresholds that the garbage collector gets back when the instance serves.
+    """
     process.open_standard_streams()
     exits.reserve_descriptors()
     attempt = _attempt(process.StopSignals())
+    attempt.collector = collector
     exits.succeed_with(functools.partial(ending.way_out, attempt, _start))
     failures: tuple[StartupFailure, ...] = ()
     try:
@@ -62,10 +67,11 @@ def _attempt(signals: process.StopSignals) -> Attempt:
     except ValueError as error:
         logs.warning(f"{error}; ignored")
         past = None
+    activated = listeners.from_service_manager(os.environ)  # a successor is handed them: its environment names none
     attempt = fallback.Attempt(fallback.Program.current(), signals, tuple(sys.argv[1:]), past or handover.Handover())
     for inherited in attempt.past.listeners:
         attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
-    attempt.listeners += listeners.from_service_manager(os.environ)
+    attempt.listeners += activated
     if not attempt.is_fallback:
         said = settings.scan_fallback(attempt.arguments, os.environ, attempt.program.cwd)
         attempt.fallback = fallback.located(said)
@@ -96,8 +102,10 @@ def _start(attempt: Attempt) -> None:
     try:
         with _surroundings(chosen):
             _serve(attempt, chosen, watch)
-    except DeadlineReached:
-        raise ending.timed_out(watch.waiting_for) from None
+    except (DeadlineReached, StartupFailure):
+        if watch.expired:  # whatever the app made of the interruption
+            raise ending.timed_out(watch.waiting_for) from None
+        raise
     finally:
         watch.finish()
 
@@ -177,6 +185,8 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
 
     def on_ready() -> None:
         watch.finish()
+        gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
+        gc.set_threshold(*attempt.collector)
         exits.release_descriptors()
         _say_ready(attempt, app.target.text, claimed)
 

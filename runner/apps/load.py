@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner import exits
 from runner.apps import shadows
@@ -43,8 +43,7 @@ INSTANCES = ("app", "application")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "init_app")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What is to be loaded: ``name`` is a module's dotted name or, when ``root`` is set, that of a file below it."""
 
     name: str
@@ -56,8 +55,7 @@ class Target:
     factory: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(NamedTuple):
     """A loaded app: the object, its kind ("aiohttp", "asgi", "wsgi"), and the target it came from."""
 
     object: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ __all__ = ("Work", "serve")
 _SHUTDOWN_MARGIN = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What a worker needs: an engine, bound sockets (they stay the caller's), and whom to tell when it serves."""
 
     engine: Engine

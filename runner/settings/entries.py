@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ __all__ = ("FORMATS", "Entry", "Source", "absolute_reference", "format_of", "nam
 FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One thing that was said: the key as it was written (with dashes), its value, and where.
 
     ``value`` is text, None for a bare key, or the native value of a toml, json or yaml file. ``path`` is the absolute
@@ -31,8 +30,7 @@ class Entry:
     lenient: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A section of a config file: its absolute path, the name it was called by, the section that is asked for.
 
     ``lenient`` says that it was included by a section of uWSGI.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runner.failures import (
     ConfigIncludeLoop,
@@ -33,8 +33,7 @@ _MOST_FILES = 64
 _PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """A config file that was read: its name as it was written, its absolute path, format, and lines to say."""
 
     name: str
@@ -105,7 +104,7 @@ class ConfigFiles:
                 foreign.setdefault(self.configs[number].name, []).append(entry.key)
             else:
                 self._unknown(entry)
-        self.configs = [replace(one, lines=tuple(lines.get(number, ()))) for number, one in enumerate(self.configs)]
+        self.configs = [one._replace(lines=tuple(lines.get(number, ()))) for number, one in enumerate(self.configs)]
         for name, keys in foreign.items():
             self.warnings.append(f"{name}: arun leaves out what only uWSGI knows: {', '.join(dict.fromkeys(keys))}")
         return tuple(settings)
@@ -170,7 +169,7 @@ class ConfigFiles:
         if entry.key == "fallback-config" and isinstance(value, str):
             value = f"{os.path.basename(entry.path)}{value}" if value.startswith(":") else value
             value = absolute_reference(value, os.path.dirname(entry.path)) or ""
-        return replace(entry, value=value)
+        return entry._replace(value=value)
 
     def _value(self, value: Any, entry: Entry, ahead: Mapping[str, Entry]) -> Any:
         if isinstance(value, str):
@@ -196,7 +195,7 @@ def _names(entry: Entry) -> list[tuple[str, Entry]]:
     if isinstance(entry.value, dict):
         said = [f"{key}={value}" for key, value in entry.value.items()]
     pairs = [str(one).partition("=") for one in said]
-    return [(name.strip().replace("_", "-"), replace(entry, value=value.strip())) for name, _, value in pairs]
+    return [(name.strip().replace("_", "-"), entry._replace(value=value.strip())) for name, _, value in pairs]
 
 
 def _reason(error: Exception) -> str:

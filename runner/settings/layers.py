@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .arguments import read_arguments, split_extra
 from .declaration import named
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ("Layers", "read")
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
+class Layers(NamedTuple):
     """What was said, the highest layer first; nothing has been judged but what could not be read at all.
 
     The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.
@@ -79,7 +78,7 @@ def _configs(layer: list[Entry]) -> list[Entry]:
 def _absolute_fallback(entry: Entry, directory: str) -> Entry:
     if entry.key != "fallback-config" or not isinstance(entry.value, str):
         return entry
-    return replace(entry, value=absolute_reference(entry.value, directory) or "")
+    return entry._replace(value=absolute_reference(entry.value, directory) or "")
 
 
 def _fallback(said: tuple[tuple[Entry, ...], ...]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner.failures import GroupUnknown, PrivilegesDenied, UserUnknown
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ("Identity", "drop", "lookup", "unreadable_after_drop")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who the process is to become: user, primary group and supplementary groups, all as numbers."""
 
     uid: int

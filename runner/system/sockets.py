@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner.addresses import Address, Inherited, Tcp, Unix
 from runner.failures import (
@@ -25,8 +25,7 @@ from runner.system.holders import holder_of
 __all__ = ("Listener", "Options", "adopt", "bind", "remove_unix_socket")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How sockets are bound: backlog in connections, mode and owner for unix sockets."""
 
     backlog: int = 2048
@@ -36,8 +35,7 @@ class Options:
     owner: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """A bound socket together with the address that was asked for; ``address`` is where it really is."""
 
     socket: socket.socket

@@ -246,8 +246,14 @@ REFUSED = {
     "method in small letters": (400, b"get / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "version 2.0": (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
     "version 0.9": (505, b"GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
-    "length and chunks": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
-    "chunks and length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"),
+    "length and chunks": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ),
+    "chunks and length": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+    ),
     "chunks in 1.0": (400, b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "two lengths": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
     "signed length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc"),

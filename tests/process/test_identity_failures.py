@@ -163,7 +163,7 @@ def test_with_an_interpreter_that_the_user_cannot_read_the_process_answers_itsel
     assert f"this process (pid: {instance.pid}) serves the welcome page itself" in said
     assert instance.failures() == ["address-denied", "exec-failed"]
     assert identity(instance)["Uid:"] == [1000] * 4
-    assert instance.argv()[-5:] == [*scene]
+    assert instance.argv()[-6:] == [*scene]
     assert instance.stop() == 0
 
 

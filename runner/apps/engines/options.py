@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ def silent(_text: str) -> None:
     """Write nothing: the error log of an engine that was given none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How an engine serves.
 
     ``keep_alive`` is how many seconds a connection may be idle between two requests; 0 closes after each answer.

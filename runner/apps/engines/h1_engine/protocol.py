@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from sys import byteorder
 
 from runner.apps.engines.h1_engine.heads import server_fields, status_line
 from runner.apps.engines.h1_engine.intake import Intake
@@ -20,6 +21,8 @@ __all__ = ("Connection",)
 _LINGER = 1.0
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
 _FIRST_REQUEST = 0.25
+#: struct linger: on, 0 seconds.
+_RESET = (1).to_bytes(4, byteorder) + bytes(4)
 
 
 class Connection(asyncio.Protocol):
@@ -172,7 +175,7 @@ class Connection(asyncio.Protocol):
         exchange.abandon()
         self._drop_queue()
         if exchange.ends_with_connection:
-            self._transport.abort()
+            self.abort()
         else:
             self._transport.close()
 
@@ -198,9 +201,14 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def abort(self) -> None:
-        """Cut the connection now."""
+        """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
+        from socket import SO_LINGER, SOL_SOCKET
+
         self._closing = True
         self._intake.end()
+        own = self._transport.get_extra_info("socket")
+        if own is not None and self.client is not None:
+            own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
         self._transport.abort()
 
     def close(self, *, linger: bool = False) -> None:

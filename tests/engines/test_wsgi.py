@@ -1,0 +1,340 @@
+"""WSGI by PEP 3333, over real sockets and real threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+from wsgiref.validate import validator
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Serve = Any
+GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nserver: arun\r\n"
+
+
+def hello(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"he", b"llo"]
+
+
+async def test_app_that_the_validator_of_the_standard_library_watches(serve_wsgi: Serve) -> None:
+    """A conforming server passes each check of wsgiref.validate in both directions."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(100)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [body.upper()]
+
+    served = await serve_wsgi(validator(app))
+    raw = await served.talk(
+        b"POST /a%20b?c HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
+        b"Connection: close\r\n\r\nabc"
+    )
+    assert served.errors == []
+    assert raw.endswith(b"\r\n\r\n3\r\nABC\r\n0\r\n\r\n")
+
+
+async def test_list_of_pieces_is_one_answer_with_its_length(serve_wsgi: Serve) -> None:
+    served = await serve_wsgi(hello)
+    assert await served.talk(GET) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nserver: arun\r\n"
+        b"content-length: 5\r\nconnection: close\r\n\r\nhello"
+    )
+
+
+async def test_reason_of_the_app_is_sent(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response("200 Very Well", [])
+        return []
+
+    assert (await (await serve_wsgi(app)).talk(GET)).startswith(b"HTTP/1.1 200 Very Well\r\n")
+
+
+async def test_environ_is_complete_and_safe(serve_wsgi: Serve) -> None:
+    seen: dict[str, Any] = {}
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.update(environ)
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app, root_path="/root", threads=1)
+    await served.talk(
+        b"POST /root/a%C3%A9?q=1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 0\r\nContent-Type: x/y\r\nX-A: 1\r\nX-A: 2\r\n"
+        b"Cookie: a=1\r\nCookie: b=2\r\nX_A: forged\r\nProxy: evil\r\nConnection: close\r\n\r\n"
+    )
+    plain = {key: value for key, value in seen.items() if isinstance(value, (str, bool, tuple))}
+    del plain["REMOTE_PORT"]
+    assert plain == {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "/root",
+        "PATH_INFO": "/a\xc3\xa9",
+        "QUERY_STRING": "q=1",
+        "REQUEST_URI": "/root/a%C3%A9?q=1",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": str(served.port),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": "arun",
+        "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_LENGTH": "0",
+        "CONTENT_TYPE": "x/y",
+        "HTTP_HOST": "a:1",
+        "HTTP_X_A": "1,2",
+        "HTTP_COOKIE": "a=1; b=2",
+        "HTTP_CONNECTION": "close",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input_terminated": True,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 16\r\n\r\none\ntwo\n\nthree!\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\non\r\ne\r\ne\ntwo\n\nthree!\n\r\n0\r\n\r\n",
+    ],
+    ids=["length", "chunks"],
+)
+async def test_input_is_a_file_of_the_body(serve_wsgi: Serve, framing: bytes) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"]
+        start_response("200 OK", [])
+        parts = [
+            body.readline(),
+            body.read(2),
+            body.readline(1),
+            body.readline(),
+            body.readlines(),
+            [body.read(), body.read(5)],
+        ]
+        return [repr(parts).encode()]
+
+    served = await serve_wsgi(app)
+    raw = await served.talk(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + framing)
+    assert raw.endswith(rb"[b'one\n', b'tw', b'o', b'\n', [b'\n', b'three!\n'], [b'', b'']]")
+
+
+async def test_large_body_passes_through_in_both_directions(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", environ["CONTENT_LENGTH"])])
+        while piece := environ["wsgi.input"].read(100_000):
+            yield piece
+
+    served = await serve_wsgi(app)
+    body = bytes(range(251)) * 20_000
+    reader, writer = await served.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    raw = await asyncio.wait_for(reader.read(), 10)
+    assert raw.partition(b"\r\n\r\n")[2] == body
+    writer.close()
+
+
+async def test_generator_is_sent_piece_by_piece(serve_wsgi: Serve) -> None:
+    gate = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        yield b""
+        yield b"first"
+        gate.wait(5)
+        yield b"second"
+
+    served = await serve_wsgi(app)
+    reader, writer = await served.connect()
+    writer.write(GET)
+    assert (await reader.readuntil(b"first\r\n")).endswith(
+        b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nfirst\r\n"
+    )
+    gate.set()
+    assert await reader.read() == b"6\r\nsecond\r\n0\r\n\r\n"
+    writer.close()
+
+
+async def test_write_callable_sends_before_the_iterable(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        write = start_response("200 OK", [("Content-Length", "4")])
+        write(b"ab")
+        return [b"cd"]
+
+    assert (await (await serve_wsgi(app)).talk(GET)).endswith(b"\r\n\r\nabcd")
+
+
+async def test_head_request_gets_the_head_alone(serve_wsgi: Serve) -> None:
+    assert (await (await serve_wsgi(hello)).talk(GET.replace(b"GET", b"HEAD"))).endswith(
+        b"content-length: 5\r\nconnection: close\r\n\r\n"
+    )
+
+
+class Closing:
+    """An iterable that remembers whether it was closed."""
+
+    def __init__(self, *pieces: bytes, then: BaseException | None = None) -> None:
+        self.pieces, self.then, self.closed = pieces, then, threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.pieces
+        if self.then is not None:
+            raise self.then
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
+async def test_iterable_is_closed_when_it_raises_and_the_request_is_answered_500(serve_wsgi: Serve, kind: Any) -> None:
+    body = Closing(then=kind("boom"))
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        return body
+
+    served = await serve_wsgi(app, threads=1)
+    for _ in range(2):  # the one thread lives on
+        assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
+    assert body.closed.is_set()
+    assert f"{kind.__name__}: boom" in served.errors[0]
+    assert "/runner/apps/" not in served.errors[0]
+
+
+async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:
+    body = Closing(*(b"x" * 100_000 for _ in range(3)))
+    endless = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        with contextlib.closing(body):
+            while not endless.is_set():
+                yield b"x" * 100_000
+
+    served = await serve_wsgi(app)
+    reader, writer = await served.connect()
+    writer.write(GET)
+    await reader.readexactly(1000)
+    writer.transport.abort()
+    assert await asyncio.to_thread(body.closed.wait, 5)
+    endless.set()
+    await served.stop()
+    assert served.errors == []
+
+
+async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(serve_wsgi: Serve) -> None:
+    ended = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        try:
+            environ["wsgi.input"].read()
+        finally:
+            ended.set()
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app)
+    _, writer = await served.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    await writer.drain()
+    writer.close()
+    assert await asyncio.to_thread(ended.wait, 5)
+
+
+async def test_error_handler_replaces_a_head_that_was_not_sent(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        try:
+            raise ValueError("boom")
+        except ValueError as exc:
+            start_response("503 Later", [("Retry-After", "1")], (type(exc), exc, exc.__traceback__))
+        return [b"sorry"]
+
+    raw = await (await serve_wsgi(app)).talk(GET)
+    assert raw.startswith(b"HTTP/1.1 503 Later\r\nRetry-After: 1\r\n")
+    assert raw.endswith(b"\r\n\r\nsorry")
+
+
+async def test_error_handler_after_the_head_raises_the_error_again(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        yield b"part"
+        try:
+            raise ValueError("boom")
+        except ValueError as exc:
+            start_response("500 No", [], (type(exc), exc, exc.__traceback__))
+        yield b"never"
+
+    served = await serve_wsgi(app)
+    assert (await served.talk(GET)).endswith(b"4\r\npart\r\n")
+    assert "ValueError: boom" in served.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [("OK", []), ("20 OK", []), ("200 O\r\nK", []), ("200 OK", [("X", "a\r\nb")]), ("200 OK", [("X", "\u20ac")])],
+)
+async def test_head_that_breaks_http_becomes_500(serve_wsgi: Serve, status: str, headers: Any) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response(status, headers)
+        return [b"x"]
+
+    assert (await (await serve_wsgi(app)).talk(GET)).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_app_without_start_response_is_answered_for(serve_wsgi: Serve) -> None:
+    served = await serve_wsgi(lambda _environ, _start_response: [b"x"])
+    assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
+    assert "did not call start_response" in served.errors[0]
+
+
+async def test_requests_run_in_as_many_threads_as_allowed(serve_wsgi: Serve) -> None:
+    """Three calls meet in a barrier, a fourth would break the bound."""
+    barrier, running, most = threading.Barrier(3), 0, 0
+    lock = threading.Lock()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        barrier.wait(5)
+        with lock:
+            running -= 1
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app, threads=3)
+    raws = await asyncio.gather(*(served.talk(GET) for _ in range(9)))
+    assert all(raw.endswith(b"hello") for raw in raws)
+    assert most == 3
+
+
+async def test_stuck_thread_holds_no_stop(serve_wsgi: Serve) -> None:
+    gate = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        gate.wait(30)
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app)
+    _, writer = await served.connect()
+    writer.write(GET)
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(2):
+        await served.stop(0.05)
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("arun-wsgi"))
+    gate.set()
+    writer.close()
+
+
+async def test_text_for_wsgi_errors_reaches_the_error_log(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        print("noted", file=environ["wsgi.errors"], flush=True)
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app)
+    await served.talk(GET)
+    assert "".join(served.errors) == "noted\n"
