@@ -33,7 +33,8 @@ def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     attempt.records = _records(attempt, failures)
     for record in attempt.records:
         logs.frame(record)
-    exits.leave(1 if failures else 0, failures)
+    going_back = attempt.signals.going_back and not attempt.signals.count
+    exits.leave(1 if failures else 0, failures, going_back=going_back)
 
 
 def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[StartupFailure, ...]) -> int:
@@ -42,7 +43,9 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
     ``serve`` runs a start in this process: the last resort where the exec is refused.
     """
     try:
-        config = fallback.plan(attempt, failures)
+        config = fallback.plan(attempt, failures) if failures else None
+        if not failures:
+            fallback.go_back(attempt)
         if config is not None:
             fallback.become(attempt, config, attempt.records)
     except process.StopRequested:

@@ -51,13 +51,14 @@ class Interruption(KeyboardInterrupt):
 class _Shim:
     """What the process remembers about its end."""
 
-    __slots__ = ("closing", "failures", "pid", "reserve", "status", "successor")
+    __slots__ = ("closing", "failures", "going_back", "pid", "reserve", "status", "successor")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.successor: Successor | None = None
         self.status: int | None = None
         self.failures: tuple[StartupFailure, ...] = ()
+        self.going_back = False
         self.closing = _thread.allocate_lock()
         self.reserve: list[int] = []
 
@@ -73,7 +74,7 @@ def arm() -> None:
 
 
 def succeed_with(successor: Successor) -> None:
-    """Name what follows a failed start: called with its failures once all other hooks have run.
+    """Name what follows a failed start, or a fallback that goes back: called once all other hooks have run.
 
     It does not return when it could replace the process, and returns the status to end with when there is nothing to
     fall back to.
@@ -104,12 +105,15 @@ def in_forked_child() -> bool:
     return _shim is not None and os.getpid() != _shim.pid
 
 
-def leave(status: int, failures: tuple[StartupFailure, ...] = ()) -> NoReturn:
-    """End the process with ``status``, or become the fallback when ``failures`` are given; never returns."""
+def leave(status: int, failures: tuple[StartupFailure, ...] = (), *, going_back: bool = False) -> NoReturn:
+    """End the process with ``status``; never returns.
+
+    With ``failures`` it becomes the fallback instead, if there is one, and with ``going_back`` what it first was.
+    """
     if _shim is None or in_forked_child():
         _flush()
         os._exit(status)
-    _shim.status, _shim.failures = status, failures
+    _shim.status, _shim.failures, _shim.going_back = status, failures, going_back
     bound = HOOKS_BOUND if failures else CLEAN_BOUND
     start_thread(_finish_after, bound)
     if not failures:
@@ -140,7 +144,7 @@ def _finish() -> None:
         return
     _flush()
     shim.closing.acquire()  # for good: of the main thread and the one that enforces the bound, one goes on
-    if shim.failures and shim.successor is not None:
+    if (shim.failures or shim.going_back) and shim.successor is not None:
         try:
             shim.status = shim.successor(shim.failures)
         except BaseException as error:  # noqa: BLE001 - the end of the process: there is nobody left to tell but stderr

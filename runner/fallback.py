@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
 
-__all__ = ("Attempt", "Program", "become", "plan", "shown")
+__all__ = ("Attempt", "Program", "become", "go_back", "plan", "shown")
 
 #: What a start is called that no config file describes.
 COMMAND_LINE = "command line"
@@ -123,31 +123,45 @@ def become(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) ->
         raise process.StopRequested
     logs.write(f"!!! {attempt.program.name} (pid: {os.getpid()}) exited with status 1 !!!\n")
     logs.write(f"!!! Fallback config to {shown(config, attempt.program.cwd)} !!!\n")
+    _replace_process(attempt, (config,), attempt.history(records))
+
+
+def go_back(attempt: Attempt) -> NoReturn:
+    """Replace this fallback by the first start of its chain, with the listeners and without the history.
+
+    Raises:
+        StopRequested: a stop signal came in time.
+        ExecFailed: as in ``become``.
+    """
+    command = " ".join([attempt.program.name, *attempt.past.argv[1:]])
+    logs.info(f"arun: going back to the first start: {command}")
+    _replace_process(attempt, attempt.past.argv[1:], handover.Handover())
+
+
+def _replace_process(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover) -> NoReturn:
     late_signals = process.block_stop_signals()
     process.end_children(spared=attempt.program.children)
     if attempt.signals.count:
         raise process.StopRequested
-    if path := _obstacle(attempt, config):
+    if path := _obstacle(attempt, arguments[0] if past.tried else None):
         raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
     try:
-        _execute(attempt, config, records, late_signals)
+        _execute(attempt, arguments, past, late_signals)
     except OSError as error:
         raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {error.strerror or error}") from error
 
 
-def _execute(attempt: Attempt, config: str, records: tuple[FailureRecord, ...], late_signals: int) -> NoReturn:
+def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), str(listener.requested)) for listener in attempt.listeners
     )
-    past = attempt.history(records)
     fd = handover.write(past._replace(listeners=passed, signals=late_signals))
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
-    arguments = (*attempt.program.arguments, config)
     try:
         process.close_on_exec_except([fd, late_signals, *(listener.fd for listener in passed)])
         process.reset_for_exec(keep_ignored=attempt.program.ignored)
         _return_to(attempt.program.cwd)
-        _exec(arguments, environ)
+        _exec((*attempt.program.arguments, *arguments), environ)
     finally:  # only reached when the exec failed
         os.close(fd)
 
@@ -159,18 +173,20 @@ def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
         os.execve("/proc/self/exe", arguments, environ)  # noqa: S606
 
 
-def needed_files(attempt: Attempt, config: str) -> tuple[str, ...]:
-    """Return the files that the successor has to read: the interpreter, its library, arun, the config."""
-    return (attempt.program.arguments[0], os.__file__, os.path.abspath(__file__), _split(config)[0])
+def needed_files(attempt: Attempt, config: str | None) -> tuple[str, ...]:
+    """Return the files that a successor has to read: the interpreter, its library, arun, the config if it has one."""
+    needed = (attempt.program.arguments[0], os.__file__, os.path.abspath(__file__))
+    return needed if config is None else (*needed, _split(config)[0])
 
 
-def _obstacle(attempt: Attempt, config: str) -> str | None:
+def _obstacle(attempt: Attempt, config: str | None) -> str | None:
     """Return a file without which the exec would succeed and the successor die before it could say a word.
 
     An interpreter that was replaced is still to be had, and a config that is missing is told by the successor.
     """
-    for path in needed_files(attempt, config):
-        replaceable = path in {attempt.program.arguments[0], _split(config)[0]} and _is_gone(path)
+    interpreter, *others = needed_files(attempt, config)
+    for path in (interpreter, *others):
+        replaceable = path not in others[:2] and not os.path.lexists(path)
         if not replaceable and not os.access(path, os.R_OK):
             return path
     return None

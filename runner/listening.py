@@ -39,12 +39,17 @@ def listen(attempt: Attempt, chosen: Settings) -> list[Listener]:
         _prepare_for_drop(attempt, identity)
         privileges.drop(identity)
     named = list(chosen.addresses)
-    if inherited and all(origin == "PORT" for _, origin in named):
-        wanted = [(listener.requested, "") for listener in inherited]
+    given = [
+        (listener.requested, "inherited")
+        for listener in inherited
+        if attempt.is_fallback or isinstance(listener.requested, addresses.Inherited)
+    ]
+    if given and all(origin == "PORT" for _, origin in named):
+        wanted = given
     else:
         wanted = named or ([] if claimed else [(DEFAULT, "default")])
-    if not attempt.is_fallback:
-        wanted += [(listener.requested, "") for listener in inherited]
+    if not attempt.is_fallback:  # a service manager's sockets are served in any case: it would not pass them otherwise
+        wanted += given
     claimed += listeners.claim(wanted, attempt.listeners, options)
     for listener in [one for one in attempt.listeners if one not in claimed]:
         attempt.listeners.remove(listener)
@@ -95,7 +100,7 @@ def _options(chosen: Settings) -> sockets.Options:
 
 def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity) -> None:
     """Notice before the drop what the dropped user will not be able to read, and load what serving needs while we can."""
-    needed = fallback.needed_files(attempt, attempt.fallback or os.__file__)
+    needed = fallback.needed_files(attempt, attempt.fallback)
     unreadable = privileges.unreadable_after_drop(identity, needed)
     if not unreadable:
         return

@@ -41,7 +41,7 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
     exits.succeed_with(functools.partial(ending.way_out, attempt, _start))
     failures: tuple[StartupFailure, ...] = ()
     try:
-        attempt.signals.install()
+        attempt.signals.install(hangup=attempt.is_fallback)
         if attempt.past.signals >= 0:
             attempt.signals.collect(attempt.past.signals)
         _start(attempt)
@@ -97,7 +97,9 @@ def _start(attempt: Attempt) -> None:
     logs.set_level(chosen.log_level)
     attempt.limit, attempt.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
     _announce(chosen)
-    watch = Watch(chosen.start_timeout, functools.partial(ending.overdue, attempt))
+    watch = Watch(
+        chosen.start_timeout, functools.partial(ending.overdue, attempt), lambda: attempt.signals.count > 0
+    )
     watch.begin()
     try:
         with _surroundings(chosen):
@@ -175,7 +177,9 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     watch.step("the app to be loaded")
     loop = functools.cache(functools.partial(serving.new_loop, chosen.loop))
     app = serving.choose_app(chosen, attempt.past.failures, loop)
-    attempt.signals.install()  # a loop that the app ran while it was imported may have taken the signals away
+    attempt.signals.install(
+        hangup=attempt.is_fallback
+    )  # a loop that the app ran while it was imported may have taken the signals away
     if attempt.signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
     if watch.expired:
@@ -195,7 +199,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     sockets_ = [listener.socket for listener in claimed]
     work = Work(engine, sockets_, chosen.backlog, chosen.timeout_graceful_shutdown, on_ready)
     serving.run(loop(), work, attempt.signals)
-    if chosen.vacuum:
+    if chosen.vacuum and not attempt.signals.going_back:
         for listener in claimed:
             listeners.close(listener)
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ("DeadlineReached", "Watch")
 
-#: Seconds between two lines about a start that takes long.
+#: Seconds between two lines about a start that takes long; on a terminal the line is renewed at each tick.
 _INTERVAL = 5.0
+#: Seconds between two looks at the start.
+_TICK = 1.0
 #: Seconds that the main thread has to get out of what it does, before the thread acts in its place.
 _PATIENCE = 2.0
 
@@ -36,13 +38,14 @@ class Watch:
     Args:
         timeout: seconds that the start may take, None for no limit.
         overdue: called in the watch's thread when the main thread does not react to its interruption.
+        stopping: tells whether a stop signal has come; whatever holds the start back then is interrupted as well.
     """
 
-    def __init__(self, timeout: float | None, overdue: Callable[[str], None]) -> None:
+    def __init__(self, timeout: float | None, overdue: Callable[[str], None], stopping: Callable[[], bool]) -> None:
         self.timeout = timeout
         self.expired = False
         self.waiting_for = "the settings"
-        self._overdue = overdue
+        self._overdue, self._stopping = overdue, stopping
         self._began = time.monotonic()
         self._done = _thread.allocate_lock()
         self._main = _thread.get_ident()
@@ -68,14 +71,19 @@ class Watch:
 
     def _run(self) -> None:
         terminal = logs.terminal()
-        told = False
-        while not self._over(1.0 if terminal else _INTERVAL):
+        told, asked, next_line = False, False, _INTERVAL
+        while not self._over(_TICK):
             elapsed = time.monotonic() - self._began
             if self.timeout is not None and elapsed >= self.timeout:
-                self._expire()
+                self.expired = True
+                self._press(signal.SIGALRM)
                 return
-            if elapsed >= _INTERVAL - 0.5:
-                told = True
+            if asked:  # a tick ago already: the loop that was told does not come round
+                self._press(signal.SIGTERM)
+                return
+            asked = self._stopping()
+            if elapsed >= next_line - _TICK / 2:
+                told, next_line = True, elapsed if terminal else next_line + _INTERVAL
                 self._tell(elapsed, terminal=terminal)
         if told and terminal:
             logs.write("\r\033[K")
@@ -97,18 +105,12 @@ class Watch:
         else:
             logs.info(line)
 
-    def _expire(self) -> None:
+    def _press(self, number: signal.Signals) -> None:
         """Interrupt the main thread until it lets go; act in its place when it cannot."""
-        self.expired = True
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
-            signal.pthread_kill(self._main, signal.SIGALRM)
-            if self._over_after_expiry():
+            signal.pthread_kill(self._main, number)
+            if self._done.acquire(timeout=0.5):
+                self._done.release()
                 return
         self._overdue(self.waiting_for)
-
-    def _over_after_expiry(self) -> bool:
-        if self._done.acquire(timeout=0.5):
-            self._done.release()
-            return True
-        return False

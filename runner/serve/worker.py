@@ -35,6 +35,8 @@ class Work(NamedTuple):
 async def serve(work: Work, signals: StopSignals) -> None:
     """Serve until a stop signal comes: the first asks, the second forces.
 
+    The sockets are closed, unless the process goes back to its first start: then their clients wait for that one.
+
     Raises:
         AppStartupFailed: from the engine.
         OSError: a socket cannot listen.
@@ -53,7 +55,8 @@ async def serve(work: Work, signals: StopSignals) -> None:
     await stopping.wait()
     for server in servers:
         server.close()
-    await _accept_waiting(loop, factory, work.sockets)
+    if not signals.going_back or signals.count:
+        await _accept_waiting(loop, factory, work.sockets)
     stop = asyncio.ensure_future(work.engine.stop(work.grace))
     force = asyncio.ensure_future(forced.wait())
     await asyncio.wait({stop, force}, timeout=work.grace + _SHUTDOWN_MARGIN, return_when=asyncio.FIRST_COMPLETED)

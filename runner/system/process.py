@@ -43,19 +43,24 @@ class StopRequested(Interruption):
 class StopSignals:
     """Receives SIGTERM and SIGINT from the first moment to the last and tells whoever is in charge.
 
+    A fallback also takes SIGHUP: it then stops serving as for the others, but only to go back to the first start.
+
     Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
     one does so in any case, for then whoever is in charge does not react. After ``hold`` signals are only counted.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.going_back = False
         self._teller: Callable[[int], None] | None = None
         self._held = False
 
-    def install(self) -> None:
-        """Take over the stop signals, then let through those that a predecessor held back."""
+    def install(self, *, hangup: bool = False) -> None:
+        """Take over the stop signals, with ``hangup`` SIGHUP too; then let through what a predecessor held back."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
+        if hangup:
+            signal.signal(signal.SIGHUP, self._go_back)
         unblock_signals()
 
     def collect(self, fd: int) -> None:
@@ -68,12 +73,17 @@ class StopSignals:
     def tell(self, teller: Callable[[int], None] | None) -> None:
         """Call ``teller`` with the count so far at each signal, instead of interrupting."""
         self._teller = teller
-        if teller is not None and self.count:
-            teller(self.count)
+        if teller is not None and (self.count or self.going_back):
+            teller(max(self.count, 1))
 
     def hold(self) -> None:
         """Only count from now on: the process is on its way out."""
         self._held = True
+
+    def _go_back(self, _number: int, _frame: FrameType | None) -> None:
+        self.going_back = True
+        if self._teller is not None and not self.count:
+            self._teller(1)
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
@@ -126,13 +136,14 @@ def unblock_signals() -> None:
 
 
 def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
-    """Undo what an exec would carry on unasked: ignored signals and running timers."""
+    """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers stopped."""
     for number in signal.valid_signals():
-        if number in {signal.SIGKILL, signal.SIGSTOP} or number in keep_ignored:
+        if number in {signal.SIGKILL, signal.SIGSTOP}:
             continue
-        if signal.getsignal(number) == signal.SIG_IGN:
+        ignored = signal.getsignal(number) == signal.SIG_IGN
+        if ignored != (number in keep_ignored):
             try:
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, signal.SIG_DFL if ignored else signal.SIG_IGN)
             except ValueError:  # in another thread than the main one, which then is stuck: handlers end at the exec
                 break
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):

@@ -97,13 +97,17 @@ class Instance:
         host, _, port = self.address.rpartition(":")
         return until(lambda: socket.create_connection((host, int(port)), PATIENCE), ConnectionRefusedError)
 
-    def eventually(self, path: str = "/", **more: Mapping[str, str]) -> Answer:
+    def eventually(self, path: str = "/", **more: Any) -> Answer:
         """Ask until somebody accepts: for starts whose address is not bound yet."""
         return until(lambda: self.get(path, **more), ConnectionRefusedError, FileNotFoundError)
 
     def failures(self) -> list[str]:
         """The identifiers that were said, in their order."""
-        return [name for name in re.findall(r"^arun: ([a-z-]+): ", self.said, re.MULTILINE) if name not in {"hint", "warning"}]
+        return [
+            name
+            for name in re.findall(r"^arun: ([a-z-]+): ", self.said, re.MULTILINE)
+            if name not in {"hint", "warning"}
+        ]
 
     def hints(self) -> int:
         return len(re.findall(r"^arun: hint: \S", self.said, re.MULTILINE))
@@ -399,6 +403,6 @@ def failing_start(arun: Starter, assert_welcomes: Callable[..., None]) -> Failin
 
 
 @pytest.fixture
-def stranger() -> dict[str, object]:
+def stranger() -> dict[str, Any]:
     """What starts a process as a user that owns nothing."""
     return {"user": STRANGER, "group": STRANGER, "extra_groups": []}

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -72,6 +72,15 @@ def test_a_busy_address_names_its_holder(failing_start: FailingStart, busy: str)
     assert "python" in held_by[2]
 
 
+def test_a_fallback_on_the_same_busy_address_fails_too_and_is_tried_once(arun: Starter, busy: str) -> None:
+    arun.write("safe.ini", f"[arun]\nbind = {busy}\n")
+
+    instance = arun("--bind", busy, "--fallback-config", "safe.ini")
+
+    assert instance.wait() == 1
+    assert (instance.failures(), instance.hints(), instance.fallbacks()) == ([IN_USE] * 2, 2, ["safe.ini"])
+
+
 @pytest.mark.parametrize("suffix", ["ini", "toml", "json", "yaml"])
 def test_a_busy_address_names_the_line_of_the_file_that_asks_for_it(
     failing_start: FailingStart, busy: str, suffix: str
@@ -134,7 +143,7 @@ def test_a_datagram_socket_cannot_be_listened_on(failing_start: FailingStart) ->
     assert "it is no stream socket (from --fd)" in said
 
 
-def test_a_folder_that_this_user_may_not_write_to_is_named(public_arun: Starter, stranger: dict[str, object]) -> None:
+def test_a_folder_that_this_user_may_not_write_to_is_named(public_arun: Starter, stranger: dict[str, Any]) -> None:
     public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
 
     instance = public_arun("--uds", "a.sock", "--fallback-config", "safe.ini", **stranger)
@@ -144,10 +153,10 @@ def test_a_folder_that_this_user_may_not_write_to_is_named(public_arun: Starter,
     assert f"hint: let this user write to {public_arun.folder}\n" in instance.said
 
 
-def test_only_root_gives_a_socket_away(public_arun: Starter, stranger: dict[str, object]) -> None:
+def test_only_root_gives_a_socket_away(public_arun: Starter, stranger: dict[str, Any]) -> None:
     """What cannot get the owner that was asked for is not left behind with another one."""
     public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
-    public_arun.folder.chmod(0o777)  # noqa: S103 - the stranger has to write here
+    public_arun.folder.chmod(0o777)  # the stranger has to write here
 
     instance = public_arun("--uds", "a.sock", "--chown-socket", "root", "--fallback-config", "safe.ini", **stranger)
     answer = instance.eventually()

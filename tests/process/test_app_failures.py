@@ -27,7 +27,9 @@ ROWS = {
     "submodule missing": Row("shop.gone:app", "app-not-found", "'shop.gone'", {"shop/__init__.py": ""}),
     "folder without an app": Row("./empty", "app-not-found", "empty", {"empty/notes.txt": ""}),
     "dependency missing": Row("shop.py", "app-dependency-missing", "'nowhere'", {"shop.py": "import nowhere\n"}),
-    "dependency of a module missing": Row("shop", "app-dependency-missing", "'nowhere'", {"shop.py": "import nowhere\n"}),
+    "dependency of a module missing": Row(
+        "shop", "app-dependency-missing", "'nowhere'", {"shop.py": "import nowhere\n"}
+    ),
     "syntax error": Row("shop.py", "app-syntax-error", "shop.py:2", {"shop.py": "x = 1\ndef app(:\n"}, "def app(:"),
     "syntax error in a dependency": Row(
         "shop.py", "app-syntax-error", "part.py:1", {"shop.py": "import part\n", "part.py": "1 +\n"}, "1 +"
@@ -56,7 +58,9 @@ ROWS = {
     ),
     "number": Row("shop:app", "app-kind-unknown", "an int", {"shop.py": "app = 42\n"}),
     "callable of four": Row("shop:app", "app-kind-unknown", "a function", {"shop.py": "def app(a, b, c, d): ...\n"}),
-    "ASGI 2 class": Row("shop:app", "app-kind-unknown", "a type", {"shop.py": "class app:\n    def __init__(self, scope): ...\n"}),
+    "ASGI 2 class": Row(
+        "shop:app", "app-kind-unknown", "a type", {"shop.py": "class app:\n    def __init__(self, scope): ...\n"}
+    ),
     "app and application differ": Row(
         "shop.py",
         "app-ambiguous",
@@ -65,7 +69,10 @@ ROWS = {
     ),
     "callable of anything": Row("shop:app", "app-ambiguous", "ASGI or as WSGI", {"shop.py": "def app(*args): ...\n"}),
     "factory raising": Row(
-        "shop:make_app", "app-import-failed", "ValueError: no", {"shop.py": "def make_app():\n    raise ValueError('no')\n"}
+        "shop:make_app",
+        "app-import-failed",
+        "ValueError: no",
+        {"shop.py": "def make_app():\n    raise ValueError('no')\n"},
     ),
     "async factory raising": Row(
         "shop:make_app",
@@ -225,7 +232,10 @@ ENDS = ["sys.exit(1)", "sys.exit()", "raise RuntimeError('child')", "raise Keybo
 
 @pytest.mark.parametrize("end", ENDS)
 def test_forked_child_of_a_broken_import_does_not_fall_back_too(arun: Any, assert_welcomes: Any, end: str) -> None:
-    arun.write("shop.py", f"import os, sys\npid = os.fork()\nif not pid:\n    {end}\n    os._exit(0)\nos.waitpid(pid, 0)\n1 / 0\n")
+    arun.write(
+        "shop.py",
+        f"import os, sys\npid = os.fork()\nif not pid:\n    {end}\n    os._exit(0)\nos.waitpid(pid, 0)\n1 / 0\n",
+    )
     arun.write("safe.ini", SAFE)
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini")
     assert_welcomes(instance)
@@ -234,7 +244,10 @@ def test_forked_child_of_a_broken_import_does_not_fall_back_too(arun: Any, asser
 
 def test_forked_child_keeps_its_own_status(arun: Any) -> None:
     """The status that a child of the app exits with is the one that its parent sees."""
-    arun.write("shop.py", "import os, sys\npid = os.fork()\nif not pid: sys.exit(7)\nraise ValueError(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n")
+    arun.write(
+        "shop.py",
+        "import os, sys\npid = os.fork()\nif not pid: sys.exit(7)\nraise ValueError(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n",
+    )
     instance = arun("shop.py")
     instance.wait()
     assert "ValueError: 7" in instance.said

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_a_wrong_folder_does_not_lead_the_relative_fallback_astray(failing_start
 
 
 @pytest.mark.parametrize("option", ["--uid", "--gid"])
-def test_a_stranger_may_not_become_root(public_arun: Starter, stranger: dict[str, object], option: str) -> None:
+def test_a_stranger_may_not_become_root(public_arun: Starter, stranger: dict[str, Any], option: str) -> None:
     public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
 
     instance = public_arun(option, "0", "--fallback-config", "safe.ini", **stranger)
@@ -119,7 +119,7 @@ def test_the_scene_this_project_exists_for(public_arun: Starter) -> None:
 
 
 @needs_closed_ports
-def test_a_forbidden_port_comes_with_three_remedies(public_arun: Starter, stranger: dict[str, object]) -> None:
+def test_a_forbidden_port_comes_with_three_remedies(public_arun: Starter, stranger: dict[str, Any]) -> None:
     instance = public_arun("--bind", ":80", **stranger)
 
     assert (instance.wait(), instance.failures(), instance.hints()) == (1, ["address-denied"], 1)

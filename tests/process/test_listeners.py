@@ -12,7 +12,7 @@ import stat
 import struct
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -181,7 +181,7 @@ def test_the_socket_file_of_a_process_that_is_gone_is_replaced(arun: Starter, ap
 
 @pytest.mark.parametrize(("arguments", "left"), [((), True), (("--vacuum",), False)], ids=["without", "with"])
 def test_vacuum_removes_the_socket_file_and_the_pid_file(
-    arun: Starter, app: str, arguments: tuple[str, ...], left: bool
+    arun: Starter, app: str, arguments: tuple[str, ...], *, left: bool
 ) -> None:
     instance = arun(app, "--uds", "a.sock", *arguments).ready()
     assert (arun.folder / "a.sock").exists()
@@ -290,11 +290,11 @@ def test_an_address_that_is_said_counts_more_than_port(arun: Starter, app: str, 
     assert running_on(arun(app, "--bind", address, env={"PORT": "0"})) == [address]
 
 
-def loading(arun: Starter, *arguments: str, **more: Mapping[str, str]) -> Instance:
+def loading(arun: Starter, *arguments: str, env: Mapping[str, str] | None = None) -> Instance:
     """Start an app and return while it is being imported."""
     arun.write("waiting.py", WAITING)
     os.mkfifo(arun.folder / "go")
-    instance = arun("waiting.py", *arguments, **more)
+    instance = arun("waiting.py", *arguments, env=env)
     instance.wait_for("loading\n")
     return instance
 
@@ -341,39 +341,49 @@ def listening(instance: Instance) -> dict[str, str]:
     return {address: inode for address, inode in found.items() if f"socket:[{inode}]" in own}
 
 
-#: What the failing start binds, what the fallback names, and which of the former the latter still serves.
+class Handover(NamedTuple):
+    """What the failing start binds, what the fallback says, and what it still serves of the former."""
+
+    bound: list[str]
+    said: str
+    kept: list[str]
+
+
 HANDOVERS = {
-    "the same address": (["{address}"], "bind = {address}", ["{address}"]),
-    "one of two": (["{address}", "{host}:18999"], "bind = {address}", ["{address}"]),
-    "none named": (["{address}", "{host}:18999"], "", ["{address}", "{host}:18999"]),
-    "a unix socket": (["unix:{folder}/a.sock"], "bind = unix:{folder}/a.sock", ["unix:{folder}/a.sock"]),
-    "a unix socket by a relative path": (["unix:a.sock"], "uds = a.sock", ["unix:{folder}/a.sock"]),
-    "a unix socket not named": (["unix:{folder}/a.sock", "{address}"], "bind = {address}", ["{address}"]),
-    "both kinds, none named": (["unix:{folder}/a.sock", "{address}"], "", ["unix:{folder}/a.sock", "{address}"]),
-    "early to ready": (["{address}"], "bind = {address}\nlisten = ready", ["{address}"]),
+    "the same address": Handover(["{address}"], "bind = {address}", ["{address}"]),
+    "one of two": Handover(["{address}", "{host}:18999"], "bind = {address}", ["{address}"]),
+    "none named": Handover(["{address}", "{host}:18999"], "", ["{address}", "{host}:18999"]),
+    "a unix socket": Handover(["unix:{folder}/a.sock"], "bind = unix:{folder}/a.sock", ["unix:{folder}/a.sock"]),
+    "a unix socket by a relative path": Handover(["unix:a.sock"], "uds = a.sock", ["unix:{folder}/a.sock"]),
+    "a unix socket not named": Handover(["unix:{folder}/a.sock", "{address}"], "bind = {address}", ["{address}"]),
+    "both kinds, none named": Handover(
+        ["unix:{folder}/a.sock", "{address}"], "", ["unix:{folder}/a.sock", "{address}"]
+    ),
+    "early to ready": Handover(["{address}"], "bind = {address}\nlisten = ready", ["{address}"]),
 }
 
 
-@pytest.mark.parametrize(("bound", "named", "kept"), HANDOVERS.values(), ids=HANDOVERS)
+@pytest.mark.parametrize("row", HANDOVERS.values(), ids=HANDOVERS)
 def test_the_fallback_adopts_what_it_names_or_all_and_closes_the_rest(
-    arun: Starter, address: str, host: str, bound: list[str], named: str, kept: list[str]
+    arun: Starter, address: str, host: str, row: Handover
 ) -> None:
     def filled(text: str) -> str:
         return text.format(address=address, host=host, folder=arun.folder)
 
-    arun.write("safe.ini", filled(f"[arun]\n{named}\n"))
-    arguments = [filled(word) for one in bound for word in ("--bind", one)]
+    arun.write("safe.ini", filled(f"[arun]\n{row.said}\n"))
+    arguments = [filled(word) for one in row.bound for word in ("--bind", one)]
+    kept = [filled(one) for one in row.kept]
     instance = loading(arun, *arguments, "--fallback-config", "safe.ini")
     before = listening(instance)
-    clients = {filled(one): connect(filled(one)) for one in kept}
+    clients = [connect(one) for one in kept]
 
     tell(arun, "break")
 
-    for client in clients.values():  # they waited in the backlog
+    for client in clients:  # they waited in the backlog
         assert answer_of(client)[0] == 503
-    assert len(before) == len(bound)
-    assert listening(instance) == {filled(one): before[filled(one)] for one in kept}
-    for gone in set(before) - set(clients):
+    assert len(before) == len(row.bound)
+    assert listening(instance) == {one: before[one] for one in kept}
+    for gone in set(before) - set(kept):
         with pytest.raises(OSError, match=r"refused|No such file"):
             connect(gone)
     assert (arun.folder / "a.sock").exists() == any("a.sock" in one for one in kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -180,7 +180,17 @@ def test_all_problems_are_told_at_once_each_with_its_place(failing_start: Failin
         assert said.count(f"(from {place})") == 1, said
 
 
-def test_a_config_that_this_user_may_not_read_is_named(public_arun: Starter, stranger: dict[str, object]) -> None:
+def test_an_address_beside_a_mistake_is_bound_for_a_fallback_that_names_none(
+    failing_start: FailingStart, address: str
+) -> None:
+    """What could be read is not lost: the clients of that address are those that need the answer."""
+    failing_start.arun.write("safe.ini", "[arun]\n")
+    arguments = ("--bind", address, "--frobnicate", "--fallback-config", "safe.ini")
+
+    failing_start.falls_back(*arguments, fails=[UNKNOWN])
+
+
+def test_a_config_that_this_user_may_not_read_is_named(public_arun: Starter, stranger: dict[str, Any]) -> None:
     """Provoked as another user, for root reads everything."""
     public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
     public_arun.write("closed.ini", "[arun]\n").chmod(0o000)

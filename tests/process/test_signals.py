@@ -79,7 +79,9 @@ def test_stop_during_a_blocking_start_up_is_clean(arun: Any, code: str) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--fallback-config", "safe.ini")], ids=["alone", "with a fallback"])
-@pytest.mark.parametrize("then", ["", "raise RuntimeError\n", "import sys\nsys.exit(3)\n"], ids=["goes on", "raises", "exits"])
+@pytest.mark.parametrize(
+    "then", ["", "raise RuntimeError\n", "import sys\nsys.exit(3)\n"], ids=["goes on", "raises", "exits"]
+)
 def test_stop_that_the_app_swallows_is_still_a_stop(arun: Any, options: tuple[str, ...], then: str) -> None:
     """Whatever the app makes of the interruption, the instance was told to stop: status 0."""
     swallow = SAID + "import time\ntry: time.sleep(1e6)\nexcept BaseException: pass\ndef app(e, s): return []\n"
@@ -93,7 +95,10 @@ def test_stop_that_the_app_swallows_is_still_a_stop(arun: Any, options: tuple[st
 
 
 def test_stop_while_exit_hooks_of_a_failed_start_run(arun: Any) -> None:
-    arun.write("shop.py", "import atexit, os, time\n@atexit.register\ndef hook():\n    os.write(2, b'here\\n')\n    time.sleep(1e6)\n1 / 0\n")
+    arun.write(
+        "shop.py",
+        "import atexit, os, time\n@atexit.register\ndef hook():\n    os.write(2, b'here\\n')\n    time.sleep(1e6)\n1 / 0\n",
+    )
     arun.write("safe.ini", SAFE)
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini")
     instance.wait_for("here")
@@ -105,7 +110,10 @@ def test_stop_while_exit_hooks_of_a_failed_start_run(arun: Any) -> None:
 @pytest.mark.parametrize("round_", range(12))
 def test_stop_between_failure_and_successor_is_not_lost(arun: Any, round_: int) -> None:
     """Whether the old image takes it, the exec carries it, or the new image gets it: status 0."""
-    arun.write("shop.py", "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(1e6,)).start()\n1 / 0\n")
+    arun.write(
+        "shop.py",
+        "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(1e6,)).start()\n1 / 0\n",
+    )
     arun.write("safe.ini", SAFE)
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini")
     instance.wait_for("!!! Fallback")
@@ -232,7 +240,9 @@ def deaf_to_children() -> None:
 
 def test_children_are_gone_though_the_parent_ignored_sigchld(arun: Any, assert_welcomes: Any) -> None:
     """With SIGCHLD ignored the kernel reaps, and waiting for a child fails: that must not hold the fallback back."""
-    arun.write("shop.py", "import subprocess\nchildren = [subprocess.Popen(['sleep', '1000']) for _ in range(2)]\n1 / 0\n")
+    arun.write(
+        "shop.py", "import subprocess\nchildren = [subprocess.Popen(['sleep', '1000']) for _ in range(2)]\n1 / 0\n"
+    )
     arun.write("safe.ini", SAFE)
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini", preexec_fn=deaf_to_children)
     assert_welcomes(instance)
