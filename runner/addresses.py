@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 __all__ = ("Address", "Inherited", "Tcp", "Unix", "absolute", "parse", "url")
 
+#: What ``:80`` means to users of every runner: all interfaces of IPv4.
+ALL_IPV4 = "0.0.0.0"  # noqa: S104
 _LARGEST_PORT = 65_535
 
 
@@ -17,6 +19,8 @@ class Tcp(NamedTuple):
     port: int
 
     def __str__(self) -> str:
+        if self.host == ALL_IPV4:
+            return f":{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -69,7 +73,9 @@ def absolute(address: Address, directory: str) -> Address:
 
 def url(address: Address) -> str:
     """Return how a person or a client would write the address."""
-    return f"http://{address}" if isinstance(address, Tcp) else str(address)
+    if not isinstance(address, Tcp):
+        return str(address)
+    return f"http://{ALL_IPV4}{address}" if address.host == ALL_IPV4 else f"http://{address}"
 
 
 def _number(text: str, what: str, largest: int) -> int:
@@ -84,7 +90,7 @@ def _host(text: str) -> str:
     import _socket  # the C module: the sockets proper cost an enum each, and this file is on the start path
 
     if text in {"", "*"}:
-        return "0.0.0.0"  # noqa: S104 - what :80 means to users of every runner
+        return ALL_IPV4
     if text.startswith("[") and text.endswith("]"):
         text, numeric = text[1:-1], True
     else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runner.fallback import Attempt
+    from runner.watch import Watch
 
 __all__ = ("leave", "overdue", "status_of", "timed_out", "unexpected", "way_out")
 
@@ -33,6 +34,8 @@ def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     attempt.records = _records(attempt, failures)
     for record in attempt.records:
         logs.frame(record)
+    if attempt.signals.count:
+        failures = ()  # it was told to stop: what the app made of being interrupted is told, and no failed start
     going_back = attempt.signals.going_back and not attempt.signals.count
     exits.leave(1 if failures else 0, failures, going_back=going_back)
 
@@ -54,20 +57,23 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
         _tell_chain(attempt, end)
     except ExecFailed as failure:
         return _last_resort(attempt, failure, serve)
+    else:
+        if attempt.is_fallback and failures:
+            _tell_chain(attempt)
     for listener in attempt.listeners:
         listeners.close(listener)
     return 1
 
 
-def overdue(attempt: Attempt, waiting_for: str) -> None:
+def overdue(attempt: Attempt, origin: str, watch: Watch) -> None:
     """End a start whose main thread does not come back; called in the thread of the watch."""
-    leave(attempt, (timed_out(waiting_for),))
+    leave(attempt, () if attempt.signals.count else (timed_out(watch, origin),))
 
 
-def timed_out(waiting_for: str) -> StartTimedOut:
-    """The failure of a start that used up its time."""
+def timed_out(watch: Watch, origin: str) -> StartTimedOut:
+    """The failure of a start that used up its time; ``origin`` is where its limit came from."""
     return StartTimedOut(
-        f"the start took longer than it may; it was waiting for {waiting_for}", origin="--start-timeout"
+        f"the start took longer than {watch.timeout or 0:g} s; it was waiting for {watch.waiting_for}", origin=origin
     )
 
 
@@ -95,9 +101,10 @@ def _records(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> tuple[Fa
     return tuple(FailureRecord.of(failure, config=config, when=time.time()) for failure in failures)
 
 
-def _tell_chain(attempt: Attempt, end: StartupFailure) -> None:
-    """One message for the end of a chain: why it ends, and every link of it."""
-    logs.frame(FailureRecord.of(end, config=attempt.config, when=time.time()))
+def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
+    """One message for the end of a chain: why it ends where it named a successor, and every link of it."""
+    if end is not None:
+        logs.frame(FailureRecord.of(end, config=attempt.config, when=time.time()))
     links = attempt.history(attempt.records)
     lines = [f"arun: {len(links.tried)} starts failed in this chain:"]
     lines += [f"arun:   {record.config}: {record.summary()}" for record in links.failures]

@@ -47,7 +47,7 @@ class Program(NamedTuple):
         own = len(sys.argv) - 1
         prefix = list(sys.orig_argv[: len(sys.orig_argv) - own])
         prefix[0] = sys.executable or "/proc/self/exe"
-        if len(prefix) > 1 and prefix[-2] not in {"-m", "-c"}:
+        if not _started_by_name():
             prefix[-1] = os.path.abspath(prefix[-1])
         return cls(
             tuple(prefix),
@@ -186,7 +186,7 @@ def _obstacle(attempt: Attempt, config: str | None) -> str | None:
     """
     interpreter, *others = needed_files(attempt, config)
     for path in (interpreter, *others):
-        replaceable = path not in others[:2] and not os.path.lexists(path)
+        replaceable = path not in others[:2] and _is_gone(path)
         if not replaceable and not os.access(path, os.R_OK):
             return path
     return None
@@ -241,6 +241,12 @@ def _return_to(cwd: str) -> None:
         os.chdir(cwd)
     except OSError:
         return  # gone, or closed to the user that we have become: the fallback's own path is absolute
+
+
+def _started_by_name() -> bool:
+    """Whether arun's last word is a module (``-m runner``, ``-mrunner``, ``-Im runner``) or code (-c), not a file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return sys.argv[0] == "-c" or (spec is not None and "." in spec.name)  # a zip file's is called __main__
 
 
 def _cwd() -> str:

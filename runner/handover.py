@@ -89,13 +89,17 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
     if number is None:
         return None
     import json
+    import stat
 
     try:
-        with os.fdopen(int(number), "rb") as file:
-            file.seek(0)
-            return _decode(json.loads(file.read()))
+        fd = int(number)
+        status = os.fstat(fd)
+        content = os.pread(fd, status.st_size, 0) if stat.S_ISREG(status.st_mode) else b""
+        past = _decode(json.loads(content))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{VARIABLE}={number} names no handover of version {_VERSION}: {error}") from error
+    os.close(fd)  # only now: a number that means something else is somebody else's descriptor
+    return past
 
 
 def _decode(fields: dict[str, Any]) -> Handover:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ("bind_for_last_resort", "bind_what_is_known", "listen")
 
+_FIRST_ORDINARY_PORT = 1024
 DEFAULT = addresses.Tcp("127.0.0.1", 8000)
 
 
@@ -60,11 +61,22 @@ def listen(attempt: Attempt, chosen: Settings) -> list[Listener]:
 def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
     """Bind the addresses that could be read from settings with a fault elsewhere, so that their clients are answered.
 
-    Best effort, and only for a successor: nothing is bound that needs the rights which uid and gid were to give up.
+    Best effort, and only for a successor. Where uid or gid were to give up rights first, nothing is bound that may have
+    been meant to need the lesser ones: no low port, and no unix socket.
     """
     if attempt.fallback is None or attempt.is_fallback:
         return
-    _bind_what_can_be_bound(attempt, partial.addresses, _options(partial))
+    wanted = partial.addresses
+    if partial.uid or partial.gid:
+        wanted = tuple(
+            (address, origin)
+            for address, origin in wanted
+            if isinstance(address, addresses.Tcp) and address.port >= _FIRST_ORDINARY_PORT
+        )
+    try:
+        _bind_what_can_be_bound(attempt, wanted, _options(partial))
+    except StartupFailure:
+        return  # the owner of unix sockets is unknown: one more fault in the settings
 
 
 def bind_for_last_resort(attempt: Attempt) -> None:

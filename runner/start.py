@@ -72,7 +72,9 @@ def _attempt(signals: process.StopSignals) -> Attempt:
     for inherited in attempt.past.listeners:
         attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
     attempt.listeners += activated
-    if not attempt.is_fallback:
+    if attempt.is_fallback:
+        attempt.config = " ".join(attempt.arguments)  # its one argument: told and remembered even if it cannot be read
+    else:
         said = settings.scan_fallback(attempt.arguments, os.environ, attempt.program.cwd)
         attempt.fallback = fallback.located(said)
     return attempt
@@ -97,8 +99,11 @@ def _start(attempt: Attempt) -> None:
     logs.set_level(chosen.log_level)
     attempt.limit, attempt.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
     _announce(chosen)
+    limit_origin = chosen.origin("start_timeout")
     watch = Watch(
-        chosen.start_timeout, functools.partial(ending.overdue, attempt), lambda: attempt.signals.count > 0
+        chosen.start_timeout,
+        functools.partial(ending.overdue, attempt, limit_origin),
+        lambda: attempt.signals.count > 0,
     )
     watch.begin()
     try:
@@ -106,7 +111,7 @@ def _start(attempt: Attempt) -> None:
             _serve(attempt, chosen, watch)
     except (DeadlineReached, StartupFailure):
         if watch.expired:  # whatever the app made of the interruption
-            raise ending.timed_out(watch.waiting_for) from None
+            raise ending.timed_out(watch, limit_origin) from None
         raise
     finally:
         watch.finish()
@@ -174,7 +179,7 @@ def _write_pidfile(path: str, origin: str) -> None:
 def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     watch.step("its sockets")
     claimed = listening.listen(attempt, chosen)
-    watch.step("the app to be loaded")
+    watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = functools.cache(functools.partial(serving.new_loop, chosen.loop))
     app = serving.choose_app(chosen, attempt.past.failures, loop)
     attempt.signals.install(

@@ -41,12 +41,13 @@ class Watch:
         stopping: tells whether a stop signal has come; whatever holds the start back then is interrupted as well.
     """
 
-    def __init__(self, timeout: float | None, overdue: Callable[[str], None], stopping: Callable[[], bool]) -> None:
+    def __init__(self, timeout: float | None, overdue: Callable[[Watch], None], stopping: Callable[[], bool]) -> None:
         self.timeout = timeout
         self.expired = False
         self.waiting_for = "the settings"
         self._overdue, self._stopping = overdue, stopping
         self._began = time.monotonic()
+        self._progress_shown = False
         self._done = _thread.allocate_lock()
         self._main = _thread.get_ident()
 
@@ -64,6 +65,8 @@ class Watch:
         """The start is over, well or not; nothing is interrupted any more."""
         if self._done.locked():
             self._done.release()
+            if self._progress_shown:
+                logs.write("\r\033[K")
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self._done.locked():
@@ -71,7 +74,7 @@ class Watch:
 
     def _run(self) -> None:
         terminal = logs.terminal()
-        told, asked, next_line = False, False, _INTERVAL
+        asked, next_line = False, _INTERVAL
         while not self._over(_TICK):
             elapsed = time.monotonic() - self._began
             if self.timeout is not None and elapsed >= self.timeout:
@@ -83,10 +86,8 @@ class Watch:
                 return
             asked = self._stopping()
             if elapsed >= next_line - _TICK / 2:
-                told, next_line = True, elapsed if terminal else next_line + _INTERVAL
+                next_line = elapsed if terminal else next_line + _INTERVAL
                 self._tell(elapsed, terminal=terminal)
-        if told and terminal:
-            logs.write("\r\033[K")
 
     def _over(self, interval: float) -> bool:
         """Wait for the end of the start, the next line to say, or the deadline, whichever comes first."""
@@ -101,6 +102,7 @@ class Watch:
         limit = f" of {self.timeout:g} s" if self.timeout is not None else ""
         line = f"arun: waiting for {self.waiting_for} ({elapsed:.0f} s{limit})"
         if terminal:
+            self._progress_shown = True
             logs.write(f"\r\033[K{line}")
         else:
             logs.info(line)
@@ -113,4 +115,4 @@ class Watch:
             if self._done.acquire(timeout=0.5):
                 self._done.release()
                 return
-        self._overdue(self.waiting_for)
+        self._overdue(self)

@@ -40,12 +40,12 @@ class Layers(NamedTuple):
 def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, factory_reset: bool) -> Layers:
     """Read the command line, the environment and every file they name; never raise for bad input.
 
-    With ``factory_reset`` argv is the one reference of a fallback config: neither ``ARUN_*`` nor the shared names count,
+    With ``factory_reset`` argv is the one reference of a fallback config, or nothing: neither ``ARUN_*`` nor the shared names count,
     save PORT as the default address. ``directory`` is the absolute starting directory.
     """
     warnings: list[str] = []
-    if factory_reset and argv:
-        upper: list[list[Entry]] = [[Entry("config", argv[0], "fallback config")]]
+    if factory_reset:
+        upper: list[list[Entry]] = [[Entry("config", one, "fallback config") for one in argv[:1]]]
         rest, problems = read_arguments(argv[1:])
         upper[0] += rest
     else:

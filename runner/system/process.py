@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from runner.exits import Interruption
+from runner.exits import Interruption, in_forked_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class StopSignals:
         """Take over the stop signals, with ``hangup`` SIGHUP too; then let through what a predecessor held back."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
-        if hangup:
+        if hangup and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._go_back)
         unblock_signals()
 
@@ -85,7 +85,11 @@ class StopSignals:
         if self._teller is not None and not self.count:
             self._teller(1)
 
-    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if in_forked_child():  # the signal of somebody else's child: it ends by it, as any process does
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self.count += 1
         if self._held:
             return
@@ -141,7 +145,7 @@ def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
         if number in {signal.SIGKILL, signal.SIGSTOP}:
             continue
         ignored = signal.getsignal(number) == signal.SIG_IGN
-        if ignored != (number in keep_ignored):
+        if ignored != (number in keep_ignored.difference(STOP_SIGNALS)):
             try:
                 signal.signal(number, signal.SIG_DFL if ignored else signal.SIG_IGN)
             except ValueError:  # in another thread than the main one, which then is stuck: handlers end at the exec

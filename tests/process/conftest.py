@@ -139,7 +139,8 @@ class Instance:
         """Children, zombies included."""
         found = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            found += [int(pid) for pid in (task / "children").read_text().split()]
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                found += [int(pid) for pid in (task / "children").read_text().split()]
         return found
 
     def rss(self) -> int:

@@ -78,6 +78,36 @@ def test_a_stranger_may_not_become_root(public_arun: Starter, stranger: dict[str
     assert public_arun(option, "0", **stranger).wait() == 1
 
 
+WHO_IMPORTED_ME = """
+import os
+who = f"{os.getuid()} {os.getgid()} {os.getgroups()}"
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [who.encode()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "who"),
+    [
+        (("--uid", "1234"), "1234 1234 [1234]"),
+        (("--uid", "1234", "--gid", "1235"), "1234 1235 [1235]"),
+        (("--gid", "1235"), "0 1235 [1235]"),
+    ],
+    ids=["user", "user and group", "group"],
+)
+def test_an_app_is_imported_by_the_user_that_was_asked_for(
+    public_arun: Starter, arguments: tuple[str, ...], who: str
+) -> None:
+    public_arun.write("app.py", WHO_IMPORTED_ME)
+
+    instance = public_arun("app.py", "--bind", "{address}", *arguments)
+
+    assert (instance.eventually().text, instance.failures()) == (who, [])
+    assert set(identity(instance)["Uid:"]) == {int(who.split(maxsplit=1)[0])}
+
+
 needs_closed_ports = pytest.mark.skipif(
     int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80,
     reason="every user may have port 80 here",
@@ -171,11 +201,12 @@ def test_with_an_interpreter_that_the_user_cannot_read_the_process_answers_itsel
 def test_with_a_fallback_that_the_user_cannot_read_the_process_answers_itself(
     public_arun: Starter, hidden_by: str
 ) -> None:
-    """The listener that was bound is the one that answers: what the file says cannot be known any more."""
+    """The listener that was bound is the one that answers, and the environment has no say, as in any fallback."""
     safe = public_arun.write("private/safe.ini", "[arun]\nbind = {address}\n")
     (safe if hidden_by == "its own mode" else safe.parent).chmod(0o600)
 
-    instance = public_arun("nope.py", "--bind", "{address}", "--uid", "1000", "--fallback-config", "private/safe.ini")
+    arguments = ("--bind", "{address}", "--uid", "1000", "--fallback-config", "private/safe.ini")
+    instance = public_arun("nope.py", *arguments, env={"ARUN_BIND": "192.0.2.1:1", "ARUN_PORT": "abc"})
     answer = instance.eventually()
 
     assert answer.status == 503

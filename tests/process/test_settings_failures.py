@@ -150,8 +150,36 @@ def test_a_wrong_value_before_the_key_does_not_hide_the_fallback(failing_start: 
     assert f"port: 'abc' is not a whole number from 0 to 65535 (from site.{suffix}:2)" in instance.said
 
 
-def test_the_environment_names_the_fallback_too(failing_start: FailingStart) -> None:
-    failing_start.falls_back("--frobnicate", fails=[UNKNOWN], env={"ARUN_FALLBACK_CONFIG": "safe.ini"})
+@pytest.mark.parametrize(
+    "env",
+    [{"ARUN_FALLBACK_CONFIG": "safe.ini"}, {"ARUN_CMD_ARGS": "--fallback-config safe.ini"}],
+    ids=lambda env: next(iter(env)),
+)
+def test_the_environment_names_the_fallback_too(failing_start: FailingStart, env: dict[str, str]) -> None:
+    failing_start.falls_back("--frobnicate", fails=[UNKNOWN], env=env)
+
+
+def test_a_section_of_the_faulty_file_can_be_the_fallback(arun: Starter) -> None:
+    """The same file is another config by its section, and no loop."""
+    site = arun.write("site.ini", "[arun]\nport = abc\nfallback-config = :safe\n[safe]\nbind = {address}\n")
+
+    instance = arun("site.ini")
+
+    assert instance.eventually().status == 503
+    assert (instance.failures(), instance.fallbacks()) == ([INVALID], ["site.ini:safe"])
+    assert instance.argv()[-1] == f"{site}:safe"
+
+
+def test_without_pyyaml_a_yaml_config_says_what_to_install_and_still_names_its_fallback(
+    failing_start: FailingStart,
+) -> None:
+    failing_start.arun.write("hidden/yaml.py", "raise ImportError('hidden by the test')\n")
+    failing_start.arun.write("site.yaml", "threads: 8\nfallback-config: safe.ini\n")
+    env = {"PYTHONPATH": str(failing_start.arun.folder / "hidden")}
+
+    instance = failing_start.falls_back("site.yaml", fails=["config-format-unavailable"], env=env)
+
+    assert "pip install" in instance.said
 
 
 def test_the_fallback_obeys_neither_the_old_command_line_nor_the_environment(failing_start: FailingStart) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -248,18 +245,17 @@ def test_children_are_gone_though_the_parent_ignored_sigchld(arun: Any, assert_w
     assert_welcomes(instance)
 
 
-def hangup_ignored() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def deaf_to_quit() -> None:
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
 
 
-def test_hangup_that_the_parent_ignored_stays_ignored(arun: Any) -> None:
-    """As under nohup: the fallback goes on too when the terminal goes away."""
-    arun.write("broken.py", "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n1 / 0\n")
+def test_signal_that_the_parent_ignored_stays_ignored(arun: Any) -> None:
+    """As a shell does for what it starts in the background; an app that changed its mind changed only its own."""
+    arun.write("broken.py", "import signal\nsignal.signal(signal.SIGQUIT, signal.SIG_DFL)\n1 / 0\n")
     arun.write("safe.ini", SAFE)
-    instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", preexec_fn=hangup_ignored)
-    instance.ready().send(signal.SIGHUP)
+    instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", preexec_fn=deaf_to_quit)
+    instance.ready().send(signal.SIGQUIT)
     assert instance.get().status == 503
-    assert ignored(instance.pid) & 1 << signal.SIGHUP - 1
 
 
 def test_fallback_ignores_no_signal_that_the_first_start_did_not(arun: Any) -> None:
@@ -277,3 +273,30 @@ def test_fallback_ignores_no_signal_that_the_first_start_did_not(arun: Any) -> N
 def ignored(pid: int) -> int:
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         return int(status.read().partition("SigIgn:")[2].split()[0], 16)
+
+
+FORKING = """
+import os, signal, time
+def child(number):
+    ready, go = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(go, b"1")
+        while True: time.sleep(1e6)
+    os.read(ready, 1)
+    os.kill(pid, number)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+@pytest.mark.parametrize("when", ["importing", "serving"])
+def test_child_that_the_app_forks_ends_by_a_stop_signal_of_its_own(arun: Any, when: str, number: signal.Signals) -> None:
+    """Its signal is neither swallowed by arun's handlers, which it inherited, nor taken for one to the instance."""
+    answers = "def app(e, s):\n    s('200 OK', [])\n    return [str({}).encode()]\n"
+    call = f"child({int(number)})"
+    code = f"ended = {call}\n{answers.format('ended')}" if when == "importing" else answers.format(call)
+    arun.write("shop.py", FORKING + code)
+    instance = arun("shop.py", "--bind", "{address}").ready()
+    assert instance.get().text == str(-number)
+    assert instance.stop() == 0

@@ -35,7 +35,7 @@ def test_the_shown_config_tells_value_and_origin_and_masks_secrets(folder: Folde
     for line in (
         "env = TOKEN=*** (site.ini:2)",
         "chmod-socket = 666 (site.ini:3)",
-        "bind = 0.0.0.0:1 (-b)",
+        "bind = :1 (-b)",
         "bind = unix:x (-b)",
         "debug = true (ARUN_DEBUG)",
         "uid = (default)",

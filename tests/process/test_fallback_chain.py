@@ -1,0 +1,278 @@
+"""Fallbacks of fallbacks: which config follows which, what it obeys, what it knows, and where a chain ends."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAFE = "[arun]\nbind = {address}\n"
+ENDS = "[arun]\nbind = {address}\napp = gone.py\n"
+OWN = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"own app of the fallback"]
+"""
+SEES = """
+import os
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return ["".join(f"{k}={v}\\n" for k, v in sorted(os.environ.items())).encode()]
+"""
+
+
+def test_fallback_with_an_app_of_its_own_answers_as_that_app(arun: Any) -> None:
+    arun.write("own.py", OWN)
+    arun.write("safe.ini", SAFE + "app = own.py\n")
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini").ready()
+    assert instance.get()[::2] == (200, b"own app of the fallback")
+    assert instance.fallbacks() == ["safe.ini"]
+
+
+@pytest.mark.parametrize("name", ["welcome", "site.ini:safe", "sub/safe.ini", "safe.toml", "safe.json", "safe.yaml"])
+def test_fallback_by_each_spelling(arun: Any, name: str) -> None:
+    """The built-in page by its name, a section of a file, a relative path, each format."""
+    for path, content in FILES.items():
+        arun.write(path, content)
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", name).ready()
+    assert instance.get().status == 503
+    assert instance.fallbacks() == [name]
+    if name != "welcome":
+        assert instance.argv()[-1] == str(arun.folder / name)
+
+
+FILES = {
+    "site.ini": "[arun]\nuid = nobody-at-all\n[safe]\nbind = {address}\n",
+    "sub/safe.ini": SAFE,
+    "safe.toml": 'bind = "{address}"\n',
+    "safe.json": '{"bind": "{address}"}',
+    "safe.yaml": 'bind: "{address}"\n',
+}
+
+
+def test_relative_fallback_counts_from_the_starting_directory(arun: Any) -> None:
+    """Whatever --chdir or the app itself did to the working directory since."""
+    arun.write("elsewhere/broken.py", "import os\nos.chdir('/')\n1 / 0\n")
+    arun.write("safe.ini", SAFE)
+    command = ["broken.py", "--chdir", "elsewhere", "--bind", "{address}", "--fallback-config", "safe.ini"]
+    instance = arun(*command).ready()
+    assert instance.get().status == 503
+    assert os.readlink(f"/proc/{instance.pid}/cwd") == str(arun.folder)
+
+
+def test_relative_fallback_in_a_file_counts_from_that_file(arun: Any) -> None:
+    arun.write("conf/site.ini", ENDS + "fallback-config = safe.ini\n")
+    arun.write("conf/safe.ini", SAFE)
+    instance = arun("conf/site.ini").ready()
+    assert instance.get().status == 503
+    assert instance.argv()[-1] == str(arun.folder / "conf/safe.ini")
+
+
+def test_fallback_from_the_environment(arun: Any) -> None:
+    arun.write("safe.ini", SAFE)
+    instance = arun("gone.py", "--bind", "{address}", env={"ARUN_FALLBACK_CONFIG": "safe.ini"}).ready()
+    assert instance.get().status == 503
+    assert instance.fallbacks() == ["safe.ini"]
+
+
+def test_chain_goes_on_until_a_config_works(arun: Any) -> None:
+    """A -> b -> c: each failure is told once, in its order, and c serves in the first process."""
+    arun.write("a.ini", ENDS + "fallback-config = b.ini\n")
+    arun.write("b.ini", "[arun]\nbind = {address}\nneed-app = banana\nfallback-config = c.ini\n")
+    arun.write("c.ini", SAFE)
+    instance = arun("a.ini").ready()
+    assert instance.get().status == 503
+    assert instance.fallbacks() == ["b.ini", "c.ini"]
+    assert instance.failures() == ["app-not-found", "option-invalid"]
+    assert instance.argv()[-1] == str(arun.folder / "c.ini")
+
+
+#: First config, the others, what is fallen back to, and every identifier that is told.
+ENDINGS = {
+    "missing": ("gone.ini", {}, ["gone.ini"], ["app-not-found", "config-missing"]),
+    "malformed": (
+        "b.ini",
+        {"b.ini": "[arun]\nbind = {address}\n[oops\n"},
+        ["b.ini"],
+        ["app-not-found", "config-malformed"],
+    ),
+    "without the section": (
+        "b.ini:safe",
+        {"b.ini": SAFE},
+        ["b.ini:safe"],
+        ["app-not-found", "config-section-missing"],
+    ),
+    "failing": ("b.ini", {"b.ini": ENDS}, ["b.ini"], ["app-not-found", "app-not-found"]),
+    "naming itself": (
+        "b.ini",
+        {"b.ini": ENDS + "fallback-config = b.ini\n"},
+        ["b.ini"],
+        ["app-not-found", "app-not-found", "fallback-loop"],
+    ),
+    "naming itself by another path": (
+        "b.ini",
+        {"b.ini": ENDS + "fallback-config = sub/../b.ini\n", "sub/x": ""},
+        ["b.ini"],
+        ["app-not-found", "app-not-found", "fallback-loop"],
+    ),
+    "two naming each other": (
+        "b.ini",
+        {"b.ini": ENDS + "fallback-config = c.ini\n", "c.ini": ENDS + "fallback-config = b.ini\n"},
+        ["b.ini", "c.ini"],
+        ["app-not-found"] * 3 + ["fallback-loop"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "files", "fallen", "told"), ENDINGS.values(), ids=ENDINGS)
+def test_chain_that_ends_tells_the_whole_chain(
+    arun: Any, name: str, files: dict[str, str], fallen: list[str], told: list[str]
+) -> None:
+    """Status 1, each config tried once, and every link is named with its cause in one message at the end."""
+    for path, content in files.items():
+        arun.write(path, content)
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", name)
+    assert instance.wait() == 1
+    assert instance.fallbacks() == fallen
+    assert instance.failures() == told
+    _, _, chain = instance.said.rpartition(" starts failed in this chain:\n")
+    links = re.findall(r"^arun:   (\S.*?): ([a-z-]+): ", chain, re.MULTILINE)
+    assert links == list(zip(["command line", *fallen], [one for one in told if one != "fallback-loop"], strict=True))
+
+
+def test_config_that_is_started_and_names_itself_falls_back_never(arun: Any) -> None:
+    arun.write("a.ini", ENDS + "fallback-config = a.ini\n")
+    instance = arun("a.ini")
+    assert instance.wait() == 1
+    assert instance.fallbacks() == []
+    assert instance.failures() == ["app-not-found", "fallback-loop"]
+
+
+@pytest.mark.parametrize(("limit", "fallen"), [(0, 0), (1, 1), (2, 2), (3, 3)])
+def test_chain_is_no_longer_than_its_limit(arun: Any, limit: int, fallen: int) -> None:
+    for number in range(5):
+        following = f"fallback-config = {number + 1}.ini\nfallback-limit = {limit}\n"
+        arun.write(f"{number}.ini", ENDS + following)
+    instance = arun("0.ini")
+    assert instance.wait() == 1
+    assert len(instance.fallbacks()) == fallen
+    assert instance.failures() == ["app-not-found"] * (fallen + 1) + ["fallback-limit"]
+
+
+#: --fallback-on, and whether a missing app falls back.
+NARROWED = {
+    "all": True,
+    "app-not-found": True,
+    "load": True,
+    "settings,app-not-found": True,
+    "app-import-failed": False,
+    "listen": False,
+    "settings,startup": False,
+    "none": False,
+}
+
+
+@pytest.mark.parametrize(("causes", "falls"), NARROWED.items(), ids=NARROWED)
+def test_fallback_on_names_the_failures_that_fall_back(arun: Any, causes: str, falls: bool) -> None:  # noqa: FBT001
+    arun.write("safe.ini", SAFE)
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini", "--fallback-on", causes)
+    if falls:
+        assert instance.ready().get().status == 503
+        assert instance.stop() == 0
+    else:
+        assert instance.wait() == 1
+    assert instance.fallbacks() == ["safe.ini"] * falls
+    assert instance.failures() == ["app-not-found"]
+
+
+def test_fallback_takes_its_settings_from_its_config_alone(arun: Any) -> None:
+    """Neither the command line nor ARUN_* of the failed start counts: they may be what was wrong."""
+    arun.write("own.py", OWN)
+    arun.write("safe.ini", SAFE + "app = own.py\n")
+    settings = {"ARUN_APP": "gone.py", "ARUN_BIND": "nonsense", "ARUN_START_TIMEOUT": "x", "ARUN_NO_SUCH": "1"}
+    options = [
+        "--log-level",
+        "critical",
+        "--chdir",
+        "/nowhere",
+        "--fallback-config",
+        "safe.ini",
+        "--uid",
+        "nobody-at-all",
+    ]
+    instance = arun(*options, env=settings).ready()
+    assert instance.get().text == "own app of the fallback"
+    assert instance.fallbacks() == ["safe.ini"]
+
+
+def test_fallback_still_reads_the_environment_where_its_config_says_so(arun: Any) -> None:
+    arun.write("own.py", SEES)
+    arun.write("safe.ini", "[arun]\nbind = $(WHERE)\napp = $(WHAT)\n")
+    settings = {"WHERE": arun.address, "WHAT": "own.py"}
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini", env=settings).ready()
+    assert f"WHERE={arun.address}\n" in instance.get().text
+
+
+def test_fallback_without_an_address_listens_where_the_first_start_did(arun: Any) -> None:
+    """PORT is a default only: it does not take the fallback away from the inherited address."""
+    arun.write("safe.ini", "[arun]\nprint = safe\n")
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini", env={"PORT": "1"}).ready()
+    assert instance.get().status == 503
+
+
+def test_port_is_the_address_of_a_fallback_that_has_no_other(arun: Any) -> None:
+    """Where the failed start had bound nothing and the config names nothing, PORT counts."""
+    arun.write("safe.ini", "[arun]\nprint = safe\n")
+    instance = arun("--no-such-option", "--fallback-config", "safe.ini", env={"PORT": "0"}).ready()
+    assert "arun running on http://0.0.0.0:" in instance.said
+    assert ":8000 " not in instance.said
+
+
+SECRETS = """
+import os
+os.environ["LEFT"] = "s3cret-left"
+password = "s3cret-local"
+raise RuntimeError("cannot connect to postgres://u:s3cret-dsn@db")
+"""
+
+
+def test_neither_secret_nor_traceback_goes_to_argv_or_environment(arun: Any) -> None:
+    """What failed crosses the exec in memory: /proc shows none of it, and a visitor is told nothing."""
+    arun.write("broken.py", SECRETS)
+    arun.write("safe.ini", SAFE)
+    command = ["broken.py", "--bind", "{address}", "--env", "TOKEN=s3cret-env", "--fallback-config", "safe.ini"]
+    instance = arun(*command).ready()
+    assert "s3cret-dsn" in instance.said  # the log is for the operator
+    for name in ("cmdline", "environ"):
+        assert b"s3cret" not in Path(f"/proc/{instance.pid}/{name}").read_bytes()
+    for kind in ("text/html", "text/plain", "application/problem+json"):
+        answer = instance.get(headers={"Accept": kind})
+        assert b"s3cret" not in answer.body
+        assert b"RuntimeError" not in answer.body
+
+
+def test_app_of_the_fallback_does_not_see_the_handover(arun: Any) -> None:
+    """Its environment is that of the first start, without arun's own variable, and without what the failed app put there."""
+    arun.write("broken.py", SECRETS)
+    arun.write("own.py", SEES)
+    arun.write("safe.ini", SAFE + "app = own.py\n")
+    given = {"MINE": "1", "ARUN_LOG_LEVEL": "info"}
+    instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", env=given).ready()
+    seen = dict(line.split("=", 1) for line in instance.get().text.splitlines())
+    assert seen["MINE"] == "1"
+    assert "LEFT" not in seen
+    assert [name for name in seen if name.startswith("ARUN_HANDOVER")] == []
+
+
+@pytest.mark.parametrize("number", ["banana", "0", "7", "-1", "999999"])
+def test_handover_that_is_none_is_ignored(arun: Any, number: str) -> None:
+    """A variable left over in an environment is no reason to fail, nor to close a descriptor that is somebody's."""
+    arun.write("own.py", OWN)
+    instance = arun("own.py", "--bind", "{address}", env={"ARUN_HANDOVER": number}).ready()
+    assert instance.get().text == "own app of the fallback"
+    assert "ARUN_HANDOVER" in instance.said
+    assert instance.descriptors()[0] == "/dev/null"  # it was not closed
+    assert instance.failures() == []
