@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import FailingStart, Starter
+    from tests.process.conftest import FailingStart, Starter
 
 IN_USE, UNAVAILABLE, UNRESOLVABLE = "address-in-use", "address-unavailable", "address-unresolvable"
 

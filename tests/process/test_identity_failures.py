@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import FailingStart, Instance, Starter
+    from tests.process.conftest import FailingStart, Instance, Starter
 
 
 class Row(NamedTuple):

@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conftest import Instance, Starter
+    from tests.process.conftest import Instance, Starter
 
 APP = """
 import os

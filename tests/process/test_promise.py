@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Instance, Starter
+    from tests.process.conftest import Instance, Starter
 
 #: What a start imports from elsewhere.
 NEEDED = ("runner", "welcome", "uvloop", "httptools")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import FailingStart, Starter
+    from tests.process.conftest import FailingStart, Starter
 
 INVALID, UNKNOWN, MALFORMED = "option-invalid", "option-unknown", "config-malformed"
 

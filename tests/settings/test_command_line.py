@@ -9,7 +9,7 @@ import pytest
 from runner.addresses import Inherited, Tcp, Unix
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 
 def test_an_app_is_the_bare_argument(folder: Folder) -> None:

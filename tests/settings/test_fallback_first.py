@@ -9,7 +9,7 @@ import pytest
 from runner.settings import scan_fallback
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 BROKEN = [
     ("site.ini", "[arun]\nfallback-config = safe.ini\nthis is no line\n"),

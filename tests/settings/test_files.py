@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from runner.addresses import Tcp
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 
 def test_keys_repeat_stand_bare_or_with_underscores_between_comments(folder: Folder) -> None:

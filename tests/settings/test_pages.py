@@ -15,7 +15,7 @@ from runner.settings.declaration import declared
 from runner.settings.options import Settings
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -9,7 +9,7 @@ import pytest
 from runner.addresses import Tcp
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 
 def test_each_layer_goes_before_the_one_below(folder: Folder) -> None:

@@ -11,7 +11,7 @@ import pytest
 from runner.addresses import Tcp
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 SAME = {
     "site.toml": 'app = "shop:app"\nbind = [":1", ":2"]\nneed_app = true\nthreads = 3\nchmod-socket = "660"\n'

@@ -10,7 +10,7 @@ from runner.settings.declaration import declared
 from runner.settings.options import Settings
 
 if TYPE_CHECKING:
-    from conftest import Folder
+    from tests.settings.conftest import Folder
 
 TAKEN = [
     ("port", "0", 0),

@@ -191,7 +191,7 @@ def _paper(scheme: str) -> bytes:
 async def test_the_narrowest_page_holds_the_longest_word(failure: FailureRecord, tmp_path: Path) -> None:
     """At 320 pixels, to which WCAG 2.2 (1.4.10) reflows a page, nothing is cut off by a traceback or a path."""
     long = "a_path_without_a_place_to_break/" * 9
-    told = replace(failure, sentence=long, origin=long, config=long, detail=long, identifier=long)
+    told = failure._replace(sentence=long, origin=long, config=long, detail=long, identifier=long)
     async with serving(make_app(failures=(told,), debug=True)) as site:
         picture = await look(site, tmp_path, size=(320, 1800), scheme="light", language="en")
     assert picture.ink(302, 320, _paper("light")) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ async def test_without_debug_mode_nobody_is_told_not_even_here(ask: Any, failure
 
 
 async def test_the_operator_is_told_the_whole_chain_in_its_order(ask: Any, failure: FailureRecord) -> None:
-    second = replace(failure, identifier="address-denied", detail="", origin="")
+    second = failure._replace(identifier="address-denied", detail="", origin="")
     app = make_app(failures=(failure, second), debug=True)
     text = (await ask(app, client=HERE)).text
     assert 0 < text.index("app-import-failed: ") < text.index("address-denied: ")
@@ -110,14 +109,14 @@ async def test_who_is_told_does_not_depend_on_who_asked_before(ask: Any, failure
 
 async def test_a_value_cannot_become_mark_up(ask: Any, failure: FailureRecord) -> None:
     evil = "<script>'\"&{{lead}}"
-    app = make_app(failures=(replace(failure, sentence=evil, detail=evil, identifier=evil, origin=evil),), debug=True)
+    app = make_app(failures=(failure._replace(sentence=evil, detail=evil, identifier=evil, origin=evil),), debug=True)
     text = (await ask(app, client=HERE, headers={"accept": "text/html"})).text
     assert text.count("&lt;script&gt;&#39;&quot;&amp;{{lead}}") == 4
     assert "<script" not in text
 
 
 async def test_a_value_cannot_steer_the_terminal_of_the_operator(ask: Any, failure: FailureRecord) -> None:
-    evil = replace(failure, sentence="\x1b]0;x\x07\rforged\nline", detail="a\x1b[2J\n\tb")
+    evil = failure._replace(sentence="\x1b]0;x\x07\rforged\nline", detail="a\x1b[2J\n\tb")
     text = (await ask(make_app(failures=(evil,), debug=True), client=HERE)).text
     assert all(line.isprintable() for line in text.split("\n"))
     assert "\\x1b[2J" in text
@@ -127,6 +126,6 @@ async def test_a_value_cannot_steer_the_terminal_of_the_operator(ask: Any, failu
 async def test_bytes_of_a_file_name_that_are_no_utf_8_do_not_break_the_answer(
     ask: Any, failure: FailureRecord, form: str
 ) -> None:
-    odd = replace(failure, config="/srv/\udcff.ini")
+    odd = failure._replace(config="/srv/\udcff.ini")
     answer = await ask(make_app(failures=(odd,), debug=True), client=HERE, headers={"accept": form})
     assert "udcff.ini" in answer.text
