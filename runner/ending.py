@@ -30,6 +30,8 @@ __all__ = ("leave", "overdue", "status_of", "timed_out", "unexpected", "way_out"
 def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     """Tell the failures and end the process: status 0 without any, otherwise 1 or the fallback."""
     attempt.signals.hold()
+    if failures:
+        process.silence()
     exits.release_descriptors()
     attempt.records = _records(attempt, failures)
     for record in attempt.records:
@@ -79,6 +81,7 @@ def timed_out(watch: Watch, origin: str) -> StartTimedOut:
 
 def unexpected(error: BaseException) -> StartupFailure:
     """The failure that stands for an exception nobody foresaw: it is ours, and still ends in the fallback."""
+    process.silence()
     exits.release_descriptors()
     try:
         import traceback

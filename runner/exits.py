@@ -140,8 +140,10 @@ def start_thread(function: Callable[..., object], *arguments: object) -> None:
 def _finish() -> None:
     """Become the successor or end. Registered first, so it runs after every other hook."""
     shim = _shim
-    if shim is None or shim.status is None or os.getpid() != shim.pid:
+    if shim is None or shim.status is None:
         return
+    if os.getpid() != shim.pid:
+        os._exit(shim.status)  # forked by another hook on the way out: it neither falls back nor goes on
     _flush()
     shim.closing.acquire()  # for good: of the main thread and the one that enforces the bound, one goes on
     if (shim.failures or shim.going_back) and shim.successor is not None:

@@ -26,6 +26,7 @@ from runner.failures import (
     AppSyntaxError,
     StartupFailure,
 )
+from runner.system import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def _explained(target: Target, doing: str) -> Iterator[None]:
     except BaseException as error:
         if exits.in_forked_child() or isinstance(error, exits.Interruption):
             raise
+        process.silence()
         sys.path = path  # telling what happened needs modules of ours, and the app may have left neither a path
         exits.release_descriptors()  # nor a descriptor to import them with
         raise _failure(error, target, doing) from error

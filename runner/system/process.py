@@ -29,6 +29,7 @@ __all__ = (
     "reap",
     "remove_pidfile",
     "reset_for_exec",
+    "silence",
     "unblock_signals",
     "write_pidfile",
 )
@@ -139,6 +140,32 @@ def unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def silence() -> None:
+    """Stop the timers of the app and what it does on signals, for nothing of it may interrupt the way out.
+
+    Without effect on handlers in another thread than the main one; there they do not run.
+    """
+    while True:
+        try:
+            _silence()
+        except Exception:  # noqa: BLE001, S112 - a handler of the app's, which has just struck once more
+            continue
+        return
+
+
+def _silence() -> None:
+    _stop_timers()
+    for number in signal.valid_signals().difference((*STOP_SIGNALS, signal.SIGHUP)):
+        if callable(signal.getsignal(number)):
+            with contextlib.suppress(ValueError):
+                signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
+
+
+def _stop_timers() -> None:
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+
+
 def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
     """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers stopped."""
     for number in signal.valid_signals():
@@ -150,8 +177,7 @@ def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
                 signal.signal(number, signal.SIG_DFL if ignored else signal.SIG_IGN)
             except ValueError:  # in another thread than the main one, which then is stuck: handlers end at the exec
                 break
-    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-        signal.setitimer(timer, 0)
+    _stop_timers()
 
 
 def close_on_exec_except(kept: Iterable[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -120,7 +121,7 @@ async def test_upload_of_any_size_arrives_whole(serve: Serve, size: int) -> None
 
 async def test_slow_app_holds_the_client_back(serve: Serve) -> None:
     """An endless upload is taken no faster than the app reads, and all of it arrives in order."""
-    gate, got = asyncio.Event(), 0
+    gate, enough, got = asyncio.Event(), asyncio.Event(), 0
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
         nonlocal got
@@ -128,21 +129,21 @@ async def test_slow_app_holds_the_client_back(serve: Serve) -> None:
         await gate.wait()
         while (event := await receive())["type"] == "http.request":
             got += len(event["body"])
+            if got > sent // 2:
+                enough.set()
 
-    served = await serve(app)
+    served, sent = await serve(app), 0
     _, writer = await served.connect()
     writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
-    sent = 0
-    with pytest.raises(TimeoutError):
-        while True:
+    with contextlib.suppress(TimeoutError):
+        while sent < 50_000_000:
             writer.write(b"x" * 65_536)
             sent += 65_536
             await asyncio.wait_for(writer.drain(), 0.2)
     assert sent < 50_000_000
     gate.set()
     await asyncio.wait_for(writer.drain(), 5)
-    while got < sent // 2:
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(enough.wait(), 5)
     writer.close()
 
 
@@ -226,71 +227,6 @@ async def test_absolute_form_is_understood_and_replaces_host(serve: Serve) -> No
     for target, path, query in ((b"/x?y", "/x", "y"), (b"?y", "/", "y"), (b"", "/", "")):
         raw = await served.talk(b"GET HTTP://real:81%b HTTP/1.1\r\nHost: other\r\n%b\r\n" % (target, CLOSE))
         assert json.loads(answers(raw)[0]) == [path, query, ["real:81", "close"]]
-
-
-REFUSED = {
-    "no host": (400, b"GET / HTTP/1.1\r\n\r\n"),
-    "two hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
-    "two hosts in 1.0": (400, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
-    "host with a path": (400, b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
-    "host with a user": (400, b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"),
-    "host with a space": (400, b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
-    "host with a bad port": (400, b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n"),
-    "host with an open bracket": (400, b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"),
-    "fragment": (400, b"GET /#a HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "foreign scheme": (400, b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "user in the target": (400, b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "star of a GET": (400, b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "connect": (501, b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"),
-    "unknown method": (400, b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "method in small letters": (400, b"get / HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "version 2.0": (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
-    "version 0.9": (505, b"GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
-    "length and chunks": (
-        400,
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-    ),
-    "chunks and length": (
-        400,
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
-    ),
-    "chunks in 1.0": (400, b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    "two lengths": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
-    "signed length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc"),
-    "coding we do not know": (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
-    "coding that ends nowhere": (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"),
-    "bare line feeds": (400, b"GET / HTTP/1.1\nHost: a\n\n"),
-    "folded field": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n"),
-    "space before the colon": (400, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"),
-    "control byte in a value": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n"),
-    "endless head": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100_000),
-    "endless target": (431, b"GET /" + b"x" * 100_000),
-    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-async def test_broken_request_is_refused_and_its_connection_closed(serve: Serve, case: str) -> None:
-    status, raw = REFUSED[case]
-    served = await serve(echo)
-    answer = await served.talk(raw + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
-    assert b"\r\nconnection: close\r\n" in answer
-    assert len(answers(answer)) == 1
-    assert served.errors == []
-
-
-async def test_requests_before_a_broken_one_are_answered_first(serve: Serve) -> None:
-    served = await serve(echo)
-    raw = await served.talk(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n\0\0\0")
-    assert answers(raw) == [b"GET /1? ", b"GET /2? ", b"Bad Request\n"]
-
-
-async def test_body_with_broken_chunks_is_refused(serve: Serve) -> None:
-    served = await serve(echo)
-    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for body in (b"3\r\nabcXX0\r\n\r\n", b"zz\r\n", b"3\nabc\n", b"1;" + b"x" * 100_000):
-        assert answers(await served.talk(head, body)) == [b"Bad Request\n"], body[:20]
 
 
 async def test_app_is_told_when_the_client_goes(serve: Serve) -> None:

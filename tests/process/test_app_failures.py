@@ -152,6 +152,7 @@ LEFTOVERS = {
     "exit hook that hangs": "import atexit, time\natexit.register(time.sleep, 1e6)\n",
     "exit hook that raises": "import atexit\natexit.register(lambda: 1 / 0)\n",
     "exit hook that exits": "import atexit, sys\natexit.register(sys.exit, 0)\n",
+    "exit hook that forks": "import atexit, os\natexit.register(os.fork)\n",
     "exit hooks cleared": "import atexit\natexit._clear()\n",
     "standard output replaced": "import sys\nclass Odd:\n    def flush(self): 1 / 0\nsys.stdout = Odd()\n",
     "signals ignored": (

@@ -282,7 +282,7 @@ def child(number):
     pid = os.fork()
     if not pid:
         os.write(go, b"1")
-        while True: time.sleep(1e6)
+        while True: time.sleep(0.01)
     os.read(ready, 1)
     os.kill(pid, number)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -291,7 +291,9 @@ def child(number):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 @pytest.mark.parametrize("when", ["importing", "serving"])
-def test_child_that_the_app_forks_ends_by_a_stop_signal_of_its_own(arun: Any, when: str, number: signal.Signals) -> None:
+def test_child_that_the_app_forks_ends_by_a_stop_signal_of_its_own(
+    arun: Any, when: str, number: signal.Signals
+) -> None:
     """Its signal is neither swallowed by arun's handlers, which it inherited, nor taken for one to the instance."""
     answers = "def app(e, s):\n    s('200 OK', [])\n    return [str({}).encode()]\n"
     call = f"child({int(number)})"

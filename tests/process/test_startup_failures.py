@@ -182,4 +182,5 @@ async def app(scope, receive, send):
 def test_long_start_says_what_it_waits_for(arun: Any) -> None:
     arun.write("shop.py", ENDLESS["sleep"])
     instance = arun("shop.py", "--bind", "{address}")
-    assert "arun: waiting for the app to be loaded (5 s)" in instance.wait_for("waiting for")
+    said = instance.wait_for("arun: waiting for ")
+    assert said.rstrip().endswith("arun: waiting for shop.py to be imported (5 s)")

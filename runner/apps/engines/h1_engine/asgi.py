@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.heads import AnswerInvalid
 from runner.apps.engines.h1_engine.targets import unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import MutableMapping
     from typing import Any
 
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ("AsgiExchange",)
 
+#: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
+_STREAK = 262_144
+#: ... and each event counts as so many.
+_EVENT = 1024
+
 
 class AsgiExchange(Exchange):
     """A request that is answered by one task, which runs an ASGI app."""
 
     _task: asyncio.Task[None] | None = None
     _delivered = False
+    #: What was sent since this task let others run.
+    _streak = 0
     _waiters: list[asyncio.Future[None]] | None = None
 
     def __init__(self, connection: Connection, request: Request, engine: AsgiEngine) -> None:
@@ -72,15 +80,22 @@ class AsgiExchange(Exchange):
             ClientDisconnected: nobody is there to read the answer (an OSError, as ASGI 2.4 asks).
             AnswerInvalid: the event breaks HTTP or comes out of turn.
         """
-        if self.abandoned or self.connection.lost:
+        connection = self.connection
+        if self.abandoned or (connection.closing and not self.answered):
             raise ClientDisconnected("the client has gone")
         kind = message["type"]
         if kind == "http.response.start":
             self.begin(message["status"], message.get("headers", ()))
         elif kind == "http.response.body":
-            self.write(message.get("body", b""), more=message.get("more_body", False))
-            while self.connection.write_paused:
+            body, more = message.get("body", b""), message.get("more_body", False)
+            self.write(body, more=more)
+            while connection.write_paused:
                 await self._wait()
+            if more:
+                self._streak += len(body) + _EVENT
+                if self._streak > _STREAK:
+                    self._streak = 0
+                    await asyncio.sleep(0)
         else:
             raise AnswerInvalid(f"an http app cannot send {kind!r}")
 

@@ -30,11 +30,10 @@ class Connection(asyncio.Protocol):
 
     #: The client has closed its side: it may still read.
     eof = False
-    #: The connection is gone.
-    lost = False
+    #: No byte is written any more.
+    closing = False
     #: The transport's buffer is full: wait before more is written.
     write_paused = False
-    _closing = False
     _fresh = True
     _refusal = 0
     _idle_since = 0.0
@@ -68,7 +67,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the writing side open while there is something to answer."""
         self.eof = True
-        if self._closing or not (self._current or self._queue or self._refusal):
+        if self.closing or not (self._current or self._queue or self._refusal):
             return False
         for exchange in (self._current, *self._queue):
             if exchange is not None:
@@ -77,7 +76,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
         """Let go of everything, and tell those who still work for this client."""
-        self.lost = self.eof = self._closing = True
+        self.eof = self.closing = True
         self.write_paused = False
         self._intake.close()
         if self._timer is not None:
@@ -98,7 +97,7 @@ class Connection(asyncio.Protocol):
         self.write_paused = False
         if self._current is not None:
             self._current.changed()
-        elif not self._closing:
+        elif not self.closing:
             self._advance()
 
     # ---- what the intake says
@@ -117,7 +116,7 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Let the client wait, which is ahead of us."""
-        if not (self._intake.paused or self._closing):
+        if not (self._intake.paused or self.closing):
             self._intake.paused = True
             self._transport.pause_reading()
 
@@ -144,7 +143,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless nobody is there any more."""
-        if not self._closing:
+        if not self.closing:
             self._transport.write(data)
 
     def may_go_on(self, exchange: Exchange) -> bool:
@@ -157,7 +156,7 @@ class Connection(asyncio.Protocol):
 
     def finished(self, exchange: Exchange) -> None:
         """Go on after a complete answer: to the next request, to waiting for one, or to the end."""
-        if self._closing:
+        if self.closing:
             return
         self._current = None
         if not exchange.keep_alive:
@@ -170,7 +169,7 @@ class Connection(asyncio.Protocol):
 
     def cut(self, exchange: Exchange) -> None:
         """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
-        self._current, self._closing = None, True
+        self._current, self.closing = None, True
         self._intake.end()
         exchange.abandon()
         self._drop_queue()
@@ -182,18 +181,18 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         """Read on, if reading waited for what has happened now."""
         intake = self._intake
-        if not intake.paused or self._queue or self._closing or intake.is_full:
+        if not intake.paused or self._queue or self.closing or intake.is_full:
             return
         intake.paused = False
         intake.go_on()
-        if not (intake.paused or self._closing):
+        if not (intake.paused or self.closing):
             self._transport.resume_reading()
 
     # ---- what the engine says
 
     def retire(self) -> None:
         """Close the connection unless a request has begun on it; the last answer then closes it."""
-        if self._closing or not self._is_idle():
+        if self.closing or not self._is_idle():
             return
         if self._fresh and self._timer is None:
             self._timer = self._engine.loop.call_later(_FIRST_REQUEST, self.retire)
@@ -204,7 +203,7 @@ class Connection(asyncio.Protocol):
         """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
         from socket import SO_LINGER, SOL_SOCKET
 
-        self._closing = True
+        self.closing = True
         self._intake.end()
         own = self._transport.get_extra_info("socket")
         if own is not None and self.client is not None:
@@ -213,7 +212,7 @@ class Connection(asyncio.Protocol):
 
     def close(self, *, linger: bool = False) -> None:
         """Close when all is sent; lingering, what the client still sends is dropped, lest it loses the answer."""
-        self._closing = True
+        self.closing = True
         self._intake.end()
         self._drop_queue()
         if not linger or self.eof or not self._transport.can_write_eof():
@@ -234,7 +233,7 @@ class Connection(asyncio.Protocol):
 
     def _is_done(self) -> bool:
         """Whether nothing is left to answer, and nothing more will come that should be."""
-        return (self.eof or self._engine.stopping) and not self._closing and self._is_idle()
+        return (self.eof or self._engine.stopping) and not self.closing and self._is_idle()
 
     def _advance(self) -> None:
         """Begin the next request that waits; without one, read on."""
@@ -244,7 +243,7 @@ class Connection(asyncio.Protocol):
             self._current = self._queue.popleft()
             self._current.start()
         self.resume()
-        if self._current is not None or self._queue or self._closing:
+        if self._current is not None or self._queue or self.closing:
             return
         if self._refusal:
             self._answer_refusal()
@@ -268,5 +267,5 @@ class Connection(asyncio.Protocol):
             left += self._idle_since - self._engine.loop.time()
         if left > 0:
             self._timer = self._engine.loop.call_later(left, self._close_if_idle)
-        elif not self._closing:
+        elif not self.closing:
             self.close()

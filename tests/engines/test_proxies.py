@@ -1,0 +1,72 @@
+"""Whose word about the client counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.apps.engines.proxies import TrustedPeers, scheme
+
+Serve = Any
+
+
+def test_nobody_is_trusted_by_default() -> None:
+    peers = TrustedPeers(())
+    assert not peers
+    assert not peers.trusts("127.0.0.1")
+    assert not peers.trusts(None)
+
+
+def test_unix_peer_is_trusted_as_soon_as_anybody_is() -> None:
+    assert TrustedPeers(("10.0.0.1",)).trusts(None)
+    assert TrustedPeers("*").trusts(None)
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "::1", "::ffff:10.1.2.3", "fe80::1%eth0"])
+def test_addresses_and_networks_are_understood(host: str) -> None:
+    peers = TrustedPeers(("10.0.0.0/8", "::1", "fe80::/10"))
+    assert peers.trusts(host)
+    assert not peers.trusts("11.0.0.1")
+    assert not peers.trusts("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        ("1.1.1.1", "1.1.1.1"),
+        ("9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1"),
+        ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("1.1.1.1:5555", "1.1.1.1"),
+        ("[2001:db8::1]:5555,10.0.0.2", "2001:db8::1"),
+        ("forged, 10.0.0.2", "10.0.0.2"),
+        ("unknown", None),
+        ("", None),
+    ],
+)
+def test_client_is_the_nearest_that_is_no_trusted_proxy(forwarded_for: str, client: str | None) -> None:
+    assert TrustedPeers(("10.0.0.0/8",)).client(forwarded_for) == client
+
+
+def test_first_address_counts_when_everybody_is_trusted() -> None:
+    assert TrustedPeers("*").client("9.9.9.9, 1.1.1.1") == "9.9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("https", "https"), ("HTTP", "http"), ("http, https", "https"), ("javascript", None), ("", None)],
+)
+def test_scheme_is_one_of_http(value: str, said: str | None) -> None:
+    assert scheme(value) == said
+
+
+@pytest.mark.parametrize(("trusted", "seen"), [((), "http 127.0.0.1"), (("127.0.0.1",), "https 9.9.9.9")])
+async def test_asgi_app_sees_the_client_that_a_trusted_proxy_tells(serve: Serve, trusted: Any, seen: str) -> None:
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": f"{scope['scheme']} {scope['client'][0]}".encode()})
+
+    served = await serve(app, trusted=trusted)
+    raw = await served.talk(b"GET / HTTP/1.0\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n")
+    assert raw.endswith(b"\r\n\r\n" + seen.encode())

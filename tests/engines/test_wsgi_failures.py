@@ -1,0 +1,187 @@
+"""What happens when a WSGI app, its client or its threads go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Serve = Any
+GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def hello(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"he", b"llo"]
+
+
+class Closing:
+    """An iterable that remembers whether it was closed."""
+
+    def __init__(self, *pieces: bytes, then: BaseException | None = None) -> None:
+        self.pieces, self.then, self.closed = pieces, then, threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.pieces
+        if self.then is not None:
+            raise self.then
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
+async def test_iterable_is_closed_when_it_raises_and_the_request_is_answered_500(serve_wsgi: Serve, kind: Any) -> None:
+    body = Closing(then=kind("boom"))
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        return body
+
+    served = await serve_wsgi(app, threads=1)
+    for _ in range(2):  # the one thread lives on
+        assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
+    assert body.closed.is_set()
+    assert f"{kind.__name__}: boom" in served.errors[0]
+    assert "/runner/apps/" not in served.errors[0]
+
+
+async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:
+    body = Closing(*(b"x" * 100_000 for _ in range(3)))
+    endless = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        with contextlib.closing(body):
+            while not endless.is_set():
+                yield b"x" * 100_000
+
+    served = await serve_wsgi(app)
+    reader, writer = await served.connect()
+    writer.write(GET)
+    await reader.readexactly(1000)
+    writer.transport.abort()
+    assert await asyncio.to_thread(body.closed.wait, 5)
+    endless.set()
+    await served.stop()
+    assert served.errors == []
+
+
+async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(serve_wsgi: Serve) -> None:
+    ended = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        try:
+            environ["wsgi.input"].read()
+        finally:
+            ended.set()
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app)
+    _, writer = await served.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    await writer.drain()
+    writer.close()
+    assert await asyncio.to_thread(ended.wait, 5)
+
+
+async def test_error_handler_replaces_a_head_that_was_not_sent(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        try:
+            raise ValueError("boom")  # noqa: TRY301 - an error handler needs an error
+        except ValueError as exc:
+            start_response("503 Later", [("Retry-After", "1")], (type(exc), exc, exc.__traceback__))
+        return [b"sorry"]
+
+    raw = await (await serve_wsgi(app)).talk(GET)
+    assert raw.startswith(b"HTTP/1.1 503 Later\r\nRetry-After: 1\r\n")
+    assert raw.endswith(b"\r\n\r\nsorry")
+
+
+async def test_error_handler_after_the_head_raises_the_error_again(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        yield b"part"
+        try:
+            raise ValueError("boom")  # noqa: TRY301 - an error handler needs an error
+        except ValueError as exc:
+            start_response("500 No", [], (type(exc), exc, exc.__traceback__))
+        yield b"never"
+
+    served = await serve_wsgi(app)
+    assert (await served.talk(GET)).endswith(b"4\r\npart\r\n")
+    assert "ValueError: boom" in served.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [("OK", []), ("20 OK", []), ("200 O\r\nK", []), ("200 OK", [("X", "a\r\nb")]), ("200 OK", [("X", "\u20ac")])],
+)
+async def test_head_that_breaks_http_becomes_500(serve_wsgi: Serve, status: str, headers: Any) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001
+        start_response(status, headers)
+        return [b"x"]
+
+    assert (await (await serve_wsgi(app)).talk(GET)).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_app_without_start_response_is_answered_for(serve_wsgi: Serve) -> None:
+    served = await serve_wsgi(lambda _environ, _start_response: [b"x"])
+    assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
+    assert "did not call start_response" in served.errors[0]
+
+
+async def test_requests_run_in_as_many_threads_as_allowed(serve_wsgi: Serve) -> None:
+    """Three calls meet in a barrier, a fourth would break the bound."""
+    barrier, running, most = threading.Barrier(3), 0, 0
+    lock = threading.Lock()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        barrier.wait(5)
+        with lock:
+            running -= 1
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app, threads=3)
+    raws = await asyncio.gather(*(served.talk(GET) for _ in range(9)))
+    assert all(raw.endswith(b"hello") for raw in raws)
+    assert most == 3
+
+
+async def test_stuck_thread_holds_no_stop(serve_wsgi: Serve) -> None:
+    gate = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        gate.wait(30)
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app)
+    _, writer = await served.connect()
+    writer.write(GET)
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(2):
+        await served.stop(0.05)
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("arun-wsgi"))
+    gate.set()
+    writer.close()
+
+
+async def test_text_for_wsgi_errors_reaches_the_error_log(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        print("noted", file=environ["wsgi.errors"], flush=True)
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app)
+    await served.talk(GET)
+    assert "".join(served.errors) == "noted\n"
