@@ -68,8 +68,8 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
 
 
 def overdue(attempt: Attempt, origin: str, watch: Watch) -> None:
-    """End a start whose main thread does not come back; called in the thread of the watch."""
-    leave(attempt, () if attempt.signals.count else (timed_out(watch, origin),))
+    """End a start whose main thread does not come back, told to stop or out of time; called in the watch's thread."""
+    leave(attempt, () if attempt.signals.count or watch.stop_caught else (timed_out(watch, origin),))
 
 
 def timed_out(watch: Watch, origin: str) -> StartTimedOut:

@@ -325,7 +325,10 @@ class AppNotNamed(
 
 
 class AppStartupFailed(
-    StartupFailure, identifier="app-startup-failed", stage="startup", hint="what is shown of it is the app's own"
+    StartupFailure,
+    identifier="app-startup-failed",
+    stage="startup",
+    hint="the fault is in the app's own start-up, or in what it needs",
 ):
     """The app's start-up (lifespan, on_startup) failed."""
 

@@ -182,9 +182,8 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = functools.cache(functools.partial(serving.new_loop, chosen.loop))
     app = serving.choose_app(chosen, attempt.past.failures, loop)
-    attempt.signals.install(
-        hangup=attempt.is_fallback
-    )  # a loop that the app ran while it was imported may have taken the signals away
+    # a loop that the app ran while it was imported may have taken the signals away
+    attempt.signals.install(hangup=attempt.is_fallback)
     if attempt.signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
     if watch.expired:
@@ -203,6 +202,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
 
     sockets_ = [listener.socket for listener in claimed]
     work = Work(engine, sockets_, chosen.backlog, chosen.timeout_graceful_shutdown, on_ready)
+    watch.leave_signals_to_loop()
     serving.run(loop(), work, attempt.signals)
     if chosen.vacuum and not attempt.signals.going_back:
         for listener in claimed:

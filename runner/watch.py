@@ -7,16 +7,19 @@ anybody's and starts no other; it costs nothing until it wakes.
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import time
 
 from runner.exits import Interruption, start_thread
 from runner.system import logs
+from runner.system.process import STOP_SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any
 
 __all__ = ("DeadlineReached", "Watch")
 
@@ -38,7 +41,10 @@ class Watch:
     Args:
         timeout: seconds that the start may take, None for no limit.
         overdue: called in the watch's thread when the main thread does not react to its interruption.
-        stopping: tells whether a stop signal has come; whatever holds the start back then is interrupted as well.
+        stopping: tells whether a stop signal was received; whatever holds the start back then is interrupted as well.
+
+    A signal that is caught while the main thread is in C code is received there only when that code returns. The watch
+    hears of it from the interpreter's wakeup descriptor (signal.set_wakeup_fd), and then acts in its place.
     """
 
     def __init__(self, timeout: float | None, overdue: Callable[[Watch], None], stopping: Callable[[], bool]) -> None:
@@ -48,14 +54,24 @@ class Watch:
         self._overdue, self._stopping = overdue, stopping
         self._began = time.monotonic()
         self._progress_shown = False
+        self.stop_caught = False
+        self._caught = self._writing = -1
+        self._previous: Any = None
         self._done = _thread.allocate_lock()
+        self._ended = _thread.allocate_lock()
         self._main = _thread.get_ident()
 
     def begin(self) -> None:
         """Start watching; call it in the main thread."""
         self._done.acquire()
-        signal.signal(signal.SIGALRM, self._interrupt)
-        start_thread(self._run)
+        self._ended.acquire()
+        self._previous = signal.signal(signal.SIGALRM, self._interrupt)
+        self._caught, self._writing = os.pipe()
+        for fd in (self._caught, self._writing):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=self.leave_signals_to_loop)  # a child's signals are not ours
+        start_thread(self._run, self._caught, self._writing)
 
     def step(self, waiting_for: str) -> None:
         """Say what the start is doing now."""
@@ -64,15 +80,35 @@ class Watch:
     def finish(self) -> None:
         """The start is over, well or not; nothing is interrupted any more."""
         if self._done.locked():
+            self.leave_signals_to_loop()
+            if signal.getsignal(signal.SIGALRM) == self._interrupt:
+                signal.signal(signal.SIGALRM, self._previous)
             self._done.release()
+            self._ended.acquire(timeout=_TICK)  # with its descriptors closed: an exec or a test may count them
             if self._progress_shown:
                 logs.write("\r\033[K")
+
+    def leave_signals_to_loop(self) -> None:
+        """Give up the wakeup descriptor: an event loop that is about to run sets its own, and puts back what it found."""
+        if self._writing >= 0:
+            found = signal.set_wakeup_fd(-1)
+            if found not in {-1, self._writing}:
+                signal.set_wakeup_fd(found)
+            self._writing = -1
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self._done.locked():
             raise DeadlineReached
 
-    def _run(self) -> None:
+    def _run(self, *pipe: int) -> None:
+        try:
+            self._watch()
+        finally:
+            for fd in pipe:
+                os.close(fd)
+            self._ended.release()
+
+    def _watch(self) -> None:
         terminal = logs.terminal()
         asked, next_line = False, _INTERVAL
         while not self._over(_TICK):
@@ -84,7 +120,8 @@ class Watch:
             if asked:  # a tick ago already: the loop that was told does not come round
                 self._press(signal.SIGTERM)
                 return
-            asked = self._stopping()
+            self.stop_caught = self.stop_caught or self._has_caught_stop()
+            asked = self._stopping() or self.stop_caught
             if elapsed >= next_line - _TICK / 2:
                 next_line = elapsed if terminal else next_line + _INTERVAL
                 self._tell(elapsed, terminal=terminal)
@@ -97,6 +134,12 @@ class Watch:
             self._done.release()
             return True
         return False
+
+    def _has_caught_stop(self) -> bool:
+        try:
+            return any(number in STOP_SIGNALS for number in os.read(self._caught, 4096))
+        except BlockingIOError:
+            return False
 
     def _tell(self, elapsed: float, *, terminal: bool) -> None:
         limit = f" of {self.timeout:g} s" if self.timeout is not None else ""

@@ -32,6 +32,11 @@ STAGES = {
     "importing, waiting for a child": SAID + "import subprocess\nsubprocess.run(['sleep', '1000'])\n",
     "importing, in asyncio.run": "import os\n" + SERVER + "asyncio.run(main())\n",
     "importing, in uvloop.run": "import os\n" + SERVER + "import uvloop\nuvloop.run(main())\n",
+    "importing, in C that never returns": SAID
+    + (
+        "import ctypes\nlibc = ctypes.CDLL(None)\nmutex = ctypes.create_string_buffer(64)\n"
+        "libc.pthread_mutex_lock(mutex)\nlibc.pthread_mutex_lock(mutex)\n"
+    ),
     "making": SAID + "import time\ndef make_app(): time.sleep(1e6)\n",
     "making, async": "import os\n" + SERVER + "make_app = main\n",
     "in lifespan": LIFESPAN + "    import os; os.write(2, b'here\\n')\n    await asyncio.Event().wait()\n",
@@ -51,6 +56,24 @@ def test_stop_during_a_start_is_clean(arun: Any, code: str, number: signal.Signa
     assert instance.wait() == 0
     assert (instance.failures(), instance.fallbacks()) == ([], [])
     assert "Traceback" not in instance.said
+
+
+def test_the_signal_of_a_child_that_an_import_forked_does_not_stop_the_start(arun: Any) -> None:
+    """Parent and child share descriptors after a fork; what is sent to the child must not be heard by the parent."""
+    arun.write(
+        "shop.py",
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n"
+        "reading, writing = os.pipe()\n"
+        "if not (child := os.fork()):\n    os.write(writing, b'.')\n    while True: time.sleep(0.01)\n"
+        "os.read(reading, 1)\nos.kill(child, 15)\nos.waitpid(child, 0)\n"
+        "time.sleep(2.5)  # longer than a signal that was heard would be left alone\n"
+        "async def app(scope, receive, send):\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    await send({'type': 'http.response.body'})\n",
+    )
+    instance = arun("shop.py", "--bind", "{address}").ready()
+    assert instance.get().status == 200
+    assert instance.stop() == 0
 
 
 #: Start-ups that block the loop: the first signal is for the loop, which is not listening, so a second may be needed.
