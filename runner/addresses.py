@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from runner.values import Value
 
 __all__ = ("Address", "Inherited", "Tcp", "Unix", "absolute", "parse", "url")
 
@@ -12,7 +13,7 @@ ALL_IPV4 = "0.0.0.0"  # noqa: S104
 _LARGEST_PORT = 65_535
 
 
-class Tcp(NamedTuple):
+class Tcp(Value):
     """A TCP address; ``host`` is a name or an IP address without brackets, port 0 lets the kernel choose."""
 
     host: str
@@ -24,7 +25,7 @@ class Tcp(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Unix(NamedTuple):
+class Unix(Value):
     """A unix stream socket by its path."""
 
     path: str
@@ -33,7 +34,7 @@ class Unix(NamedTuple):
         return f"unix:{self.path}"
 
 
-class Inherited(NamedTuple):
+class Inherited(Value):
     """A listening socket that the process was started with, by its descriptor."""
 
     fd: int

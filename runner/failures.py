@@ -6,7 +6,7 @@ floors above. Identifiers are part of the product: tests, log, page and status s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class StartupFailure(Exception):  # noqa: N818 - the design's word; every subcla
         cls.identifier, cls.stage, cls.default_hint = identifier, stage, hint
 
 
-class FailureRecord(NamedTuple):
+class FailureRecord(Value):
     """One failure as it is told, logged and handed to a successor; ``when`` is in seconds since the epoch."""
 
     identifier: str

@@ -8,11 +8,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NamedTuple
 
 from runner import handover
 from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure
 from runner.system import logs, process
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ COMMAND_LINE = "command line"
 WELCOME = "welcome"
 
 
-class Program(NamedTuple):
+class Program(Value):
     """How this process was started, so that it can be started again: recorded before anything can change it."""
 
     arguments: tuple[str, ...]

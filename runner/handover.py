@@ -8,9 +8,9 @@ command line and directory of the first start.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from runner.failures import FailureRecord
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ _VERSION = 1
 _RECORDS_KEPT = 16
 
 
-class InheritedListener(NamedTuple):
+class InheritedListener(Value):
     """A listening socket that is passed on: its descriptor and the address that was asked for, as text."""
 
     fd: int
     requested: str
 
 
-class Handover(NamedTuple):
+class Handover(Value):
     """What a start knows of those before it; the first start of a process has an empty one."""
 
     argv: tuple[str, ...] = ()

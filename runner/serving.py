@@ -61,7 +61,10 @@ def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: s
     if chosen.need_app:
         raise AppNotNamed(f"no app is named, and {directory} holds none", origin=chosen.origin("need_app"))
     from runner.apps import shadows
+    from runner.serve import loops
 
+    if chosen.loop == "auto":
+        loops.import_asyncio_without_tls()
     welcome = shadows.own_welcome()
     page = welcome.make_app(status=chosen.welcome_status, failures=failures, debug=chosen.debug)
     return _built_in("the welcome page", page)

@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import os
 import sys
-from typing import NamedTuple
 
 from runner import exits
 from runner.apps import shadows
@@ -27,6 +26,7 @@ from runner.failures import (
     StartupFailure,
 )
 from runner.system import process
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ INSTANCES = ("app", "application")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "init_app")
 
 
-class Target(NamedTuple):
+class Target(Value):
     """What is to be loaded: ``name`` is a module's dotted name or, when ``root`` is set, that of a file below it."""
 
     name: str
@@ -56,7 +56,7 @@ class Target(NamedTuple):
     factory: bool = False
 
 
-class App(NamedTuple):
+class App(Value):
     """A loaded app: the object, its kind ("aiohttp", "asgi", "wsgi"), and the target it came from."""
 
     object: Any

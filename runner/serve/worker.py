@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import NamedTuple
+
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ("Work", "serve")
 _SHUTDOWN_MARGIN = 2.0
 
 
-class Work(NamedTuple):
+class Work(Value):
     """What a worker needs: an engine, bound sockets (they stay the caller's), and whom to tell when it serves."""
 
     engine: Engine

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ("FORMATS", "Entry", "Source", "absolute_reference", "format_of", "nam
 FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
 
-class Entry(NamedTuple):
+class Entry(Value):
     """One thing that was said: the key as it was written (with dashes), its value, and where.
 
     ``value`` is text, None for a bare key, or the native value of a toml, json or yaml file. ``path`` is the absolute
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
     lenient: bool = False
 
 
-class Source(NamedTuple):
+class Source(Value):
     """A section of a config file: its absolute path, the name it was called by, the section that is asked for.
 
     ``lenient`` says that it was included by a section of uWSGI.

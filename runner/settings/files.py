@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from runner.failures import (
     ConfigIncludeLoop,
@@ -13,6 +12,7 @@ from runner.failures import (
     OptionInvalid,
     OptionUnknown,
 )
+from runner.values import Value
 
 from .declaration import named
 from .entries import Entry, Source, absolute_reference, format_of, split_reference
@@ -33,7 +33,7 @@ _MOST_FILES = 64
 _PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
 
 
-class Config(NamedTuple):
+class Config(Value):
     """A config file that was read: its name as it was written, its absolute path, format, and lines to say."""
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from runner.values import Value
 
 from .arguments import read_arguments, split_extra
 from .declaration import named
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ("Layers", "read")
 
 
-class Layers(NamedTuple):
+class Layers(Value):
     """What was said, the highest layer first; nothing has been judged but what could not be read at all.
 
     The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.

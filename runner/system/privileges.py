@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from runner.failures import GroupUnknown, PrivilegesDenied, UserUnknown
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ("Identity", "drop", "lookup", "unreadable_after_drop")
 
 
-class Identity(NamedTuple):
+class Identity(Value):
     """Who the process is to become: user, primary group and supplementary groups, all as numbers."""
 
     uid: int

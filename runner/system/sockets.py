@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import stat
-from typing import NamedTuple
 
 from runner.addresses import Address, Inherited, Tcp, Unix
 from runner.failures import (
@@ -21,11 +20,12 @@ from runner.failures import (
     StartupFailure,
 )
 from runner.system.holders import holder_of
+from runner.values import Value
 
 __all__ = ("Listener", "Options", "adopt", "bind", "remove_unix_socket")
 
 
-class Options(NamedTuple):
+class Options(Value):
     """How sockets are bound: backlog in connections, mode and owner for unix sockets."""
 
     backlog: int = 2048
@@ -35,7 +35,7 @@ class Options(NamedTuple):
     owner: tuple[int, int] | None = None
 
 
-class Listener(NamedTuple):
+class Listener(Value):
     """A bound socket together with the address that was asked for; ``address`` is where it really is."""
 
     socket: socket.socket

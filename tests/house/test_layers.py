@@ -12,7 +12,7 @@ RUNNER = ROOT / "runner"
 
 #: The floors from the ground up; a module imports its own folder and the floors below.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("runner", "runner.failures", "runner.exits", "runner.addresses", "runner.handover"),
+    ("runner", "runner.values", "runner.failures", "runner.exits", "runner.addresses", "runner.handover"),
     ("runner.settings",),
     ("runner.system",),
     ("runner.apps",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def silent(_text: str) -> None:
     """Write nothing: the error log of an engine that was given none."""
 
 
-class Options(NamedTuple):
+class Options(Value):
     """How an engine serves.
 
     ``keep_alive`` is how many seconds a connection may be idle between two requests; 0 closes after each answer.
