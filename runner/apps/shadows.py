@@ -31,6 +31,10 @@ _SERVING = (
     "traceback",
     "uvloop",
     "runner.apps.engines.h1_engine.asgi_engine",
+    "runner.apps.kinds",
+    "runner.apps.load",
+    "runner.apps.tracebacks",
+    "runner.serve.loops",
     "runner.serve.worker",
 )
 _OURS = ("runner", "welcome")

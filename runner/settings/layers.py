@@ -8,7 +8,6 @@ from .arguments import read_arguments, split_extra
 from .declaration import named
 from .entries import Entry, absolute_reference
 from .environment import read_environment, read_shared
-from .files import ConfigFiles
 from .options import Settings
 
 TYPE_CHECKING = False
@@ -40,8 +39,8 @@ class Layers(Value):
 def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, factory_reset: bool) -> Layers:
     """Read the command line, the environment and every file they name; never raise for bad input.
 
-    With ``factory_reset`` argv is the one reference of a fallback config, or nothing: neither ``ARUN_*`` nor the shared names count,
-    save PORT as the default address. ``directory`` is the absolute starting directory.
+    With ``factory_reset`` argv is the one reference of a fallback config, or nothing: neither ``ARUN_*`` nor the shared
+    names count, save PORT as the default address. ``directory`` is the absolute starting directory.
     """
     warnings: list[str] = []
     if factory_reset:
@@ -56,19 +55,39 @@ def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, fac
         upper = [line, extra, variables]
         problems += wrong + wrong_extra
     upper = [[_absolute_fallback(entry, directory) for entry in layer] for layer in upper]
-    files = ConfigFiles(environ, directory)
-    for entry in next((named_here for layer in upper if (named_here := _configs(layer))), []):
-        files.read(entry, entry.value)
-    below = files.finish()
-    said = (*map(tuple, upper), below, tuple(read_shared(environ, factory_reset=factory_reset)))
+    named_files = next((found for layer in upper if (found := _configs(layer))), [])
+    files = _read_files(named_files, environ, directory) if named_files else _NO_FILES
+    said = (*map(tuple, upper), files.said, tuple(read_shared(environ, factory_reset=factory_reset)))
     return Layers(
         said=said,
         problems=(*problems, *files.problems),
         warnings=(*warnings, *files.warnings),
         fallback=_fallback(said),
-        configs=tuple(files.configs),
+        configs=files.configs,
         directory=directory,
     )
+
+
+class _Files(Value):
+    """What was said in files, and what was noticed while they were read."""
+
+    said: tuple[Entry, ...] = ()
+    problems: tuple[StartupFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    configs: tuple[Config, ...] = ()
+
+
+_NO_FILES = _Files()
+
+
+def _read_files(references: list[Entry], environ: Mapping[str, str], directory: str) -> _Files:
+    from .files import ConfigFiles  # only a start with a config pays for its readers
+
+    files = ConfigFiles(environ, directory)
+    for entry in references:
+        files.read(entry, entry.value)
+    said = files.finish()
+    return _Files(said, tuple(files.problems), tuple(files.warnings), tuple(files.configs))
 
 
 def _configs(layer: list[Entry]) -> list[Entry]:

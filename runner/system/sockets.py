@@ -19,7 +19,6 @@ from runner.failures import (
     AddressUnresolvable,
     StartupFailure,
 )
-from runner.system.holders import holder_of
 from runner.values import Value
 
 __all__ = ("Listener", "Options", "adopt", "bind", "remove_unix_socket")
@@ -206,6 +205,8 @@ def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
 
 
 def _in_use(address: Address, origin: str) -> AddressInUse:
+    from runner.system.holders import holder_of
+
     holder = holder_of(address)
     who = f": held by {holder}" if holder else ": already in use"
     return AddressInUse(f"cannot listen on {address}{who}", origin=origin)
