@@ -108,7 +108,7 @@ class _Process:
         default=1,
         aliases=("processes",),
         short="w",
-        about="number of processes (also WEB_CONCURRENCY)",
+        about="number of processes (also WEB_CONCURRENCY); this version serves with one",
         hint="uWSGI's -w names a module, use --module; here -w is the number of workers",
     )
     threads = option(Number(1, 4096), default=8, about="number of threads that run a WSGI app")
@@ -153,7 +153,7 @@ class _Serving:
         about="peers whose X-Forwarded headers are believed (also FORWARDED_ALLOW_IPS)",
     )
     proxy_headers = option(Flag(), default=True, about="believe X-Forwarded headers of these peers at all")
-    debug = option(Flag(), default=False, about="show causes to visitors from this machine")
+    debug = option(Flag(), default=False, about="show causes to visitors from this machine; not behind a proxy on it")
     log_level = option(
         Choice("critical", "error", "warning", "info", "debug", "trace"), default="info", about="how much is logged"
     )

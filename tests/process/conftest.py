@@ -128,8 +128,11 @@ class Instance:
 
     def descriptors(self) -> dict[int, str]:
         """Open descriptors and what they point to."""
-        folder = Path(f"/proc/{self.pid}/fd")
-        return {int(entry.name): os.readlink(entry) for entry in folder.iterdir()}
+        found = {}
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a file that was open for a moment only
+                found[int(entry.name)] = os.readlink(entry)
+        return found
 
     def holdings(self) -> Counter[str]:
         """How many descriptors of each sort are open: sockets, pipes, files by their path."""

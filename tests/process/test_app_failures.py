@@ -123,7 +123,7 @@ def assert_told(instance: Any, row: Row) -> None:
 
 def test_misspelt_attribute_is_told_with_the_nearest_name(arun: Any) -> None:
     arun.write("shop.py", "def application(environ, start_response): ...\n")
-    instance = arun("shop:aplication")
+    instance = arun("shop:aplication", "--bind", "{address}")
     instance.wait()
     assert "arun: hint: did you mean 'application'?" in instance.said
 
@@ -132,7 +132,7 @@ def test_traceback_is_the_users_own(arun: Any) -> None:
     """Every frame of the app is shown with its line, in order, and no other."""
     arun.write("shop.py", "import importlib\nimportlib.import_module('part')\n")
     arun.write("part.py", "def connect():\n    raise OSError('no database')\nconnect()\n")
-    instance = arun("shop.py")
+    instance = arun("shop.py", "--bind", "{address}")
     instance.wait()
     shown = re.findall(r'^  File "(.*)", line (\d+), in (.*)$', instance.said, re.MULTILINE)
     files = [(str(arun.folder / name), line, place) for name, line, place in FRAMES]
@@ -249,6 +249,6 @@ def test_forked_child_keeps_its_own_status(arun: Any) -> None:
         "shop.py",
         "import os, sys\npid = os.fork()\nif not pid: sys.exit(7)\nraise ValueError(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n",
     )
-    instance = arun("shop.py")
+    instance = arun("shop.py", "--bind", "{address}")
     instance.wait()
     assert "ValueError: 7" in instance.said
