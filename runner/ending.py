@@ -48,9 +48,9 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
     ``serve`` runs a start in this process: the last resort where the exec is refused.
     """
     try:
-        config = fallback.plan(attempt, failures) if failures else None
         if not failures:
             fallback.go_back(attempt)
+        config = fallback.plan(attempt, failures)
         if config is not None:
             fallback.become(attempt, config, attempt.records)
     except process.StopRequested:
@@ -60,7 +60,7 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
     except ExecFailed as failure:
         return _last_resort(attempt, failure, serve)
     else:
-        if attempt.is_fallback and failures:
+        if attempt.is_fallback:
             _tell_chain(attempt)
     for listener in attempt.listeners:
         listeners.close(listener)
@@ -107,9 +107,9 @@ def _records(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> tuple[Fa
 def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
     """One message for the end of a chain: why it ends where it named a successor, and every link of it."""
     if end is not None:
-        logs.frame(FailureRecord.of(end, config=attempt.config, when=time.time()))
+        logs.frame(_records(attempt, (end,))[0])
     links = attempt.history(attempt.records)
-    lines = [f"arun: {len(links.tried)} starts failed in this chain:"]
+    lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]
     lines += [f"arun:   {record.config}: {record.summary()}" for record in links.failures]
     logs.write("".join(f"{line}\n" for line in lines))
 
@@ -120,14 +120,13 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     No config is read: the file may be what this user cannot read. Without one, a fallback serves the welcome page on
     what it inherits; that is joined by where the fallback would listen, which was noted before a drop of privileges.
     """
-    config = fallback.shown(attempt.config, attempt.program.cwd)
-    record = FailureRecord.of(failure, config=config, when=time.time())
+    (record,) = _records(attempt, (failure,))
     logs.frame(record)
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
     listening.bind_for_last_resort(attempt)
     past = attempt.history((*attempt.records, record))
     again = fallback.Attempt(attempt.program, process.StopSignals(), (), past)
-    again.listeners = attempt.listeners
+    again.listeners, again.is_last_resort = attempt.listeners, True
     try:
         again.signals.install()
         serve(again)

@@ -5,7 +5,7 @@ failures, runs the hooks itself, within a bound, and never returns. The hook han
 that was armed (see runner/fallback.py) and ends the process where there is none. The interpreter's own finalization is
 never reached: it would wait for every thread that a half-imported app left behind.
 
-Nothing here imports more than builtins and os: it has to stand before anything can fail.
+Nothing is imported here that an interpreter has not loaded anyway: it has to stand before anything can fail.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def leave(status: int, failures: tuple[StartupFailure, ...] = (), *, going_back:
     start_thread(_finish_after, bound)
     if not failures:
         _join_threads(bound)
-    atexit._run_exitfuncs()  # noqa: SLF001 - documented in PEP 3121's atexit; the only way to run them before threads are joined
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to run the hooks before threads are joined
     _finish()  # an app may have cleared the hooks
     raise AssertionError("unreachable: the hook ends the process")
 

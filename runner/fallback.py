@@ -1,6 +1,7 @@
 """The fallback: whether a failed start has a successor, which, and how the process becomes it.
 
-``plan`` is a pure decision. ``become`` is the only exec of the house: same pid, same binary, one argument.
+``plan`` only decides. The exec in here is the only one of the house: same pid, same binary; a fallback is started with
+its config as the one argument, and the way back with the first command line.
 """
 
 from __future__ import annotations
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
 
-__all__ = ("Attempt", "Program", "become", "go_back", "plan", "shown")
+__all__ = (
+    "WELCOME",
+    "Attempt",
+    "Program",
+    "become",
+    "go_back",
+    "is_missing",
+    "located",
+    "needed_files",
+    "plan",
+    "shown",
+)
 
 #: What a start is called that no config file describes.
 COMMAND_LINE = "command line"
@@ -82,11 +94,17 @@ class Attempt:
         self.listeners: list[Listener] = []
         self.collector = gc.get_threshold()
         self.records: tuple[FailureRecord, ...] = ()
+        self.is_last_resort = False
 
     @property
     def is_fallback(self) -> bool:
         """Whether this start follows a failed one in the same process."""
         return bool(self.past.tried)
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether SIGHUP makes the process try its first start again: not where an exec was just refused."""
+        return self.is_fallback and not self.is_last_resort
 
     def history(self, records: tuple[FailureRecord, ...]) -> handover.Handover:
         """What the successor of this attempt is to know."""
@@ -108,7 +126,7 @@ def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> str | None:
     if config_key(attempt.fallback) in {*attempt.past.tried, config_key(attempt.config)}:
         raise FallbackLoop(f"{shown(attempt.fallback, attempt.program.cwd)} was tried before in this chain")
     if len(attempt.past.tried) >= attempt.limit:
-        raise FallbackLimit(f"the chain of fallbacks has {len(attempt.past.tried)} links already")
+        raise FallbackLimit(f"the chain of fallbacks may have {attempt.limit} links, and has them")
     return attempt.fallback
 
 
@@ -190,6 +208,11 @@ def _obstacle(attempt: Attempt, config: str | None) -> str | None:
         if not replaceable and not os.access(path, os.R_OK):
             return path
     return None
+
+
+def is_missing(config: str) -> bool:
+    """Tell whether there is no file for a config reference."""
+    return _is_gone(_split(config)[0])
 
 
 def _is_gone(path: str) -> bool:

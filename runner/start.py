@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ("main",)
 
-#: Options that ask about arun instead of starting it; a mistake beside them never ends in a fallback.
-_QUESTIONS = frozenset(("help", "schema", "show-config", "print-config", "version"))
-
 
 def main(collector: tuple[int, int, int]) -> NoReturn:
     """Start one instance and serve until it is told to stop; every end goes through the exit shim.
@@ -41,7 +38,7 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
     exits.succeed_with(functools.partial(ending.way_out, attempt, _start))
     failures: tuple[StartupFailure, ...] = ()
     try:
-        attempt.signals.install(hangup=attempt.is_fallback)
+        attempt.signals.install(can_go_back=attempt.can_go_back)
         if attempt.past.signals >= 0:
             attempt.signals.collect(attempt.past.signals)
         _start(attempt)
@@ -49,7 +46,7 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
         pass
     except settings.SettingsRejected as rejected:
         failures = rejected.problems
-        attempt.falls_back_on = frozenset(rejected.partial.fallback_on)
+        attempt.limit, attempt.falls_back_on = rejected.partial.fallback_limit, frozenset(rejected.partial.fallback_on)
         listening.bind_what_is_known(attempt, rejected.partial)
     except StartupFailure as failure:
         failures = (failure,)
@@ -85,7 +82,7 @@ def _start(attempt: Attempt) -> None:
     layers = settings.read(
         attempt.arguments, os.environ, directory=attempt.program.cwd, factory_reset=attempt.is_fallback
     )
-    asked = {entry.key for entry in layers.said[0] if entry.key in _QUESTIONS and entry.value is not False}
+    asked = layers.asked  # a mistake beside a question never ends in a fallback
     attempt.fallback = None if asked else fallback.located(layers.fallback)
     if asked - {"show-config"}:
         _answer(asked)
@@ -99,6 +96,9 @@ def _start(attempt: Attempt) -> None:
     logs.set_level(chosen.log_level)
     attempt.limit, attempt.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
     _announce(chosen)
+    if attempt.fallback and fallback.is_missing(attempt.fallback):
+        name = fallback.shown(attempt.fallback, attempt.program.cwd)
+        logs.warning(f"the fallback config {name} is not there: should this start fail, the next one fails too")
     limit_origin = chosen.origin("start_timeout")
     watch = Watch(
         chosen.start_timeout,
@@ -117,7 +117,7 @@ def _start(attempt: Attempt) -> None:
         watch.finish()
 
 
-def _answer(asked: set[str]) -> None:
+def _answer(asked: frozenset[str]) -> None:
     """Answer a question about arun itself; whatever else stands on the command line is not looked at."""
     if "help" in asked:
         sys.stdout.write(settings.help_text())
@@ -183,7 +183,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     loop = functools.cache(functools.partial(serving.new_loop, chosen.loop))
     app = serving.choose_app(chosen, attempt.past.failures, loop)
     # a loop that the app ran while it was imported may have taken the signals away
-    attempt.signals.install(hangup=attempt.is_fallback)
+    attempt.signals.install(can_go_back=attempt.can_go_back)
     if attempt.signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
     if watch.expired:

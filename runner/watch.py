@@ -1,7 +1,7 @@
 """Watches a start from a thread of its own: says what it waits for, and ends it when its time is up.
 
-A thread, because an import can block in C code where no signal handler of Python runs. The thread holds no lock of
-anybody's and starts no other; it costs nothing until it wakes.
+A thread, because an import can block in C code where no signal handler of Python runs. It holds no lock of anybody's
+and costs nothing until it wakes.
 """
 
 from __future__ import annotations

@@ -197,7 +197,8 @@ def _attribute_missing(module: ModuleType, target: Target) -> AppAttributeMissin
         return AppAttributeMissing(f"{target.text} has none of {names}", origin=target.origin)
     close = difflib.get_close_matches(target.attribute, public, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(public[:8]) or 'no public names'}"
-    return AppAttributeMissing(f"{target.text} has no attribute {target.attribute!r}", origin=target.origin, hint=hint)
+    name = target.text.partition(":")[0]
+    return AppAttributeMissing(f"{name} has no attribute {target.attribute!r}", origin=target.origin, hint=hint)
 
 
 def _make(factory: Any, target: Target, run: RunCoroutine) -> Any:
@@ -245,7 +246,9 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
         return AppSyntaxError(f"{where}: {error.msg}", origin=origin, detail=detail)
     if isinstance(error, ModuleNotFoundError) and error.name:
         if not target.file and f"{target.name}.".startswith(f"{error.name}."):
-            hint = f"arun looked in {target.root} and on sys.path"
+            hint = (
+                f"arun looked in {target.root} and on sys.path; an attribute is named after a colon, module:attribute"
+            )
             return AppNotFound(f"there is no module {error.name!r}", origin=origin, hint=hint)
         hint = f"pip install the package that provides {error.name!r} into {sys.prefix}"
         return AppDependencyMissing(

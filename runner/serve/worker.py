@@ -21,6 +21,8 @@ __all__ = ("Work", "serve")
 
 #: Seconds that the app's shut-down may take beyond the grace for requests, before the worker goes without it.
 _SHUTDOWN_MARGIN = 2.0
+#: Turns of the loop until a connection that it has just accepted is known to the engine; asyncio takes four.
+_ACCEPT_TURNS = 8
 
 
 class Work(Value):
@@ -56,6 +58,8 @@ async def serve(work: Work, signals: StopSignals) -> None:
     await stopping.wait()
     for server in servers:
         server.close()
+    for _ in range(_ACCEPT_TURNS):
+        await asyncio.sleep(0)
     if not signals.going_back or signals.count:
         await _accept_waiting(loop, factory, work.sockets)
     stop = asyncio.ensure_future(work.engine.stop(work.grace))

@@ -159,7 +159,8 @@ class _Line:
         """Note an unknown option; the word behind it is taken for its value, unless it is a config to be read."""
         from .hints import hint_for
 
-        if takes_next and self.words and not self.words[0].startswith("-") and not names_config(self.words[0]):
+        value = self.words[0] if takes_next and self.words else "--"
+        if (value == "-" or not value.startswith("-")) and not names_config(value):
             self.words.pop(0)
         hint = hint_for(normal(name), flag=True)
         self.problems.append(

@@ -106,8 +106,17 @@ class ConfigFiles:
                 self._unknown(entry)
         self.configs = [one._replace(lines=tuple(lines.get(number, ()))) for number, one in enumerate(self.configs)]
         for name, keys in foreign.items():
-            self.warnings.append(f"{name}: arun leaves out what only uWSGI knows: {', '.join(dict.fromkeys(keys))}")
+            told = ", ".join(f"{key} ({hint})" if (hint := self._meant(key)) else key for key in dict.fromkeys(keys))
+            self.warnings.append(f"{name}: arun leaves out what only uWSGI knows: {told}")
         return tuple(settings)
+
+    @staticmethod
+    def _meant(key: str) -> str:
+        """Return what to do about a key that only seems to be uWSGI's: a misspelt one, or one that says where to listen."""
+        from .hints import hint_for
+
+        hint = hint_for(key, flag=False)
+        return hint if hint.startswith("did you mean") or "to listen" in hint or "speaks" in hint else ""
 
     def _text(self, path: str, name: str, origin: str) -> str | None:
         """Return what the file holds; None, and a problem, if nothing can be read."""

@@ -35,6 +35,12 @@ class Layers(Value):
     configs: tuple[Config, ...]
     directory: str
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """The questions about arun itself on the command line, by their canonical names: help, version, schema ..."""
+        options = ((named(Settings)[entry.key], entry.value) for entry in self.said[0])
+        return frozenset(option.name for option, value in options if option.command_line_only and value is not False)
+
 
 def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, factory_reset: bool) -> Layers:
     """Read the command line, the environment and every file they name; never raise for bad input.

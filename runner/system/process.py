@@ -9,6 +9,7 @@ import sys
 import time
 
 from runner.exits import Interruption, in_forked_child
+from runner.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class StopRequested(Interruption):
 class StopSignals:
     """Receives SIGTERM and SIGINT from the first moment to the last and tells whoever is in charge.
 
-    A fallback also takes SIGHUP: it then stops serving as for the others, but only to go back to the first start.
+    SIGHUP makes a fallback stop serving as well, but only to go back to the first start; elsewhere it is just noted,
+    for other runners reload on it, and nobody who sends it means to end the instance.
 
     Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
     one does so in any case, for then whoever is in charge does not react. After ``hold`` signals are only counted.
@@ -53,14 +55,16 @@ class StopSignals:
     def __init__(self) -> None:
         self.count = 0
         self.going_back = False
+        self._can_go_back = False
         self._teller: Callable[[int], None] | None = None
         self._held = False
 
-    def install(self, *, hangup: bool = False) -> None:
-        """Take over the stop signals, with ``hangup`` SIGHUP too; then let through what a predecessor held back."""
+    def install(self, *, can_go_back: bool = False) -> None:
+        """Take over the stop signals and SIGHUP, then let through what a predecessor held back."""
+        self._can_go_back = can_go_back
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
-        if hangup and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._go_back)
         unblock_signals()
 
@@ -82,6 +86,9 @@ class StopSignals:
         self._held = True
 
     def _go_back(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._can_go_back:
+            logs.warning("SIGHUP changes nothing here: only a fallback tries its first start again")
+            return
         self.going_back = True
         if self._teller is not None and not self.count:
             self._teller(1)

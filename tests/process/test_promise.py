@@ -152,6 +152,8 @@ def test_a_refused_exec_is_answered_by_the_same_process_and_said(public_arun: St
     assert instance.failures() == ["app-import-failed", "exec-failed"]
     assert f"this process (pid: {instance.pid}) serves the welcome page itself" in instance.said
     assert instance.argv()[-1] == "safe.ini"
+    instance.send(signal.SIGHUP)  # there is no way back for a process that may not exec
+    instance.wait_for("SIGHUP changes nothing here")
     assert instance.get().status == 503
     assert instance.stop() == 0
 

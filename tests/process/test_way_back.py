@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,3 +47,48 @@ def test_a_cause_that_is_still_there_ends_in_the_fallback_again_and_refuses_nobo
     assert instance.said.count("!!! Fallback config to safe.ini !!!") == 4
     assert "fallback-loop" not in instance.said
     assert instance.stop() == 0
+
+
+def test_sighup_ends_no_instance_that_is_not_a_fallback(arun: Starter) -> None:
+    """Users of other runners send it to reload; a process that has gone back is such an instance too."""
+    arun.write("shop.py", MENDED)
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    instance.send(signal.SIGHUP)
+    instance.wait_for("SIGHUP changes nothing here")
+    assert instance.get().text == "mended"
+    assert instance.stop() == 0
+
+
+def test_a_second_sighup_while_the_first_start_is_tried_again_does_not_end_it(arun: Starter) -> None:
+    arun.write("shop.py", BROKEN)
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    arun.write("shop.py", "import os, time\nos.write(2, b'here\\n')\ntime.sleep(0.5)\n" + MENDED)
+    instance.send(signal.SIGHUP)
+    instance.wait_for("here")
+    instance.send(signal.SIGHUP)
+    instance.wait_for("arun running on", times=2)
+    assert instance.get().text == "mended"
+    assert instance.stop() == 0
+
+
+def test_a_fallback_that_is_missing_is_told_while_the_start_is_still_healthy(arun: Starter) -> None:
+    arun.write("shop.py", MENDED)
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "typo.ini").ready()
+    assert "arun: warning: the fallback config typo.ini is not there" in instance.said
+    assert instance.stop() == 0
+
+
+def test_the_limit_of_the_chain_holds_for_faults_in_the_settings_too(arun: Starter) -> None:
+    arguments = ("--fallback-limit", "0", "--bogus", "--fallback-config", "welcome", "--bind", "{address}")
+    instance = arun(*arguments)
+    assert instance.wait() == 1
+    assert instance.failures() == ["option-unknown", "fallback-limit"]
+
+
+def test_print_config_is_another_name_of_show_config(arun: Starter) -> None:
+    shown = [arun(flag, "--bind", ":1", stdout=subprocess.PIPE).process.communicate()[0] for flag in FLAGS]
+    assert shown[0] == shown[1]
+    assert b"bind = :1" in shown[0]
+
+
+FLAGS = ("--show-config", "--print-config")

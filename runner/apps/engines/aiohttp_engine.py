@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ("AiohttpEngine",)
 
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
-_FIRST_REQUEST = 0.25
+_FIRST_REQUEST = 1.0
 #: Seconds that cancelled handlers, or the cleanup after a failed start, get to end.
 _CANCELLED = 0.5
 #: aiohttp takes a time-out of 0 for none.

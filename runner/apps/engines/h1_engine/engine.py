@@ -136,6 +136,7 @@ class H1Engine:
             self._quiet.set()
 
     async def _until_quiet(self, seconds: float) -> None:
+        self._quiet.clear()  # it may have been quiet for a moment, before the last connection was made
         self._look()
         try:
             async with asyncio.timeout(seconds):

@@ -20,7 +20,7 @@ __all__ = ("Connection",)
 #: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
 _LINGER = 1.0
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
-_FIRST_REQUEST = 0.25
+_FIRST_REQUEST = 1.0
 #: struct linger: on, 0 seconds.
 _RESET = (1).to_bytes(4, byteorder) + bytes(4)
 
