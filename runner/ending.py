@@ -6,6 +6,7 @@ import os
 import time
 
 from runner import exits, fallback, listening
+from runner.apps import tracebacks
 from runner.failures import (
     ExecFailed,
     FailureRecord,
@@ -13,6 +14,7 @@ from runner.failures import (
     FallbackLoop,
     StartTimedOut,
     StartupFailure,
+    printable,
 )
 from runner.system import listeners, logs, process
 
@@ -89,7 +91,7 @@ def unexpected(error: BaseException) -> StartupFailure:
         detail = "".join(traceback.format_exception(error))
     except BaseException as second:  # noqa: BLE001 - whatever is broken here, the way out has to be reached
         detail = f"(no traceback: {second!r})"
-    return StartupFailure(f"{type(error).__name__}: {error}", detail=detail)
+    return StartupFailure(tracebacks.described(error), detail=detail)
 
 
 def status_of(error: BaseException) -> int:
@@ -110,7 +112,7 @@ def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
         logs.frame(_records(attempt, (end,))[0])
     links = attempt.history(attempt.records)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]
-    lines += [f"arun:   {record.config}: {record.summary()}" for record in links.failures]
+    lines += [f"arun:   {printable(record.config)}: {record.summary()}" for record in links.failures]
     logs.write("".join(f"{line}\n" for line in lines))
 
 

@@ -97,7 +97,10 @@ def release_descriptors() -> None:
     if _shim is not None:
         held, _shim.reserve = _shim.reserve, []
         for fd in held:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # an app that closes what is not its own has been here
 
 
 def in_forked_child() -> bool:

@@ -56,6 +56,10 @@ __all__ = (
 STAGES = ("settings", "identity", "listen", "privileges", "load", "startup", "serve", "fallback")
 
 
+#: Characters of a sentence that are worth telling: an app's exception may carry megabytes.
+_LONGEST_SENTENCE = 2048
+
+
 class StartupFailure(Exception):  # noqa: N818 - the design's word; every subclass is one named cause
     """A start that cannot go on: which cause, one sentence with the value, where the value came from, one hint."""
 
@@ -65,7 +69,7 @@ class StartupFailure(Exception):  # noqa: N818 - the design's word; every subcla
 
     def __init__(self, sentence: str, *, origin: str = "", hint: str = "", detail: str = "") -> None:
         super().__init__(sentence)
-        self.sentence = sentence
+        self.sentence = sentence[:_LONGEST_SENTENCE]
         self.origin = origin
         self.hint = hint or self.default_hint
         self.detail = detail

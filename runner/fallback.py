@@ -11,7 +11,7 @@ import os
 import sys
 
 from runner import handover
-from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure
+from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure, printable
 from runner.system import logs, process
 from runner.values import Value
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runner.addresses import Address
+    from runner.settings import Settings
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
 
@@ -35,6 +36,7 @@ __all__ = (
     "needed_files",
     "plan",
     "shown",
+    "working_directory",
 )
 
 #: What a start is called that no config file describes.
@@ -52,6 +54,7 @@ class Program(Value):
     cwd: str
     ignored: frozenset[int]
     children: frozenset[int]
+    umask: int
 
     @classmethod
     def current(cls) -> Program:
@@ -61,13 +64,16 @@ class Program(Value):
         prefix[0] = sys.executable or "/proc/self/exe"
         if not _started_by_name():
             prefix[-1] = os.path.abspath(prefix[-1])
+        umask = os.umask(0o022)  # to ask for it is to set it
+        os.umask(umask)
         return cls(
             tuple(prefix),
             tuple(sys.argv),
             dict(os.environ),
-            _cwd(),
+            working_directory(),
             process.ignored_signals(),
             frozenset(process.children()),
+            umask,
         )
 
     @property
@@ -95,6 +101,7 @@ class Attempt:
         self.collector = gc.get_threshold()
         self.records: tuple[FailureRecord, ...] = ()
         self.is_last_resort = False
+        self.chosen: Settings | None = None
 
     @property
     def is_fallback(self) -> bool:
@@ -140,7 +147,7 @@ def become(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) ->
     if attempt.signals.count:
         raise process.StopRequested
     logs.write(f"!!! {attempt.program.name} (pid: {os.getpid()}) exited with status 1 !!!\n")
-    logs.write(f"!!! Fallback config to {shown(config, attempt.program.cwd)} !!!\n")
+    logs.write(f"!!! Fallback config to {printable(shown(config, attempt.program.cwd))} !!!\n")
     _replace_process(attempt, (config,), attempt.history(records))
 
 
@@ -165,8 +172,9 @@ def _replace_process(attempt: Attempt, arguments: tuple[str, ...], past: handove
         raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
     try:
         _execute(attempt, arguments, past, late_signals)
-    except OSError as error:
-        raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {error.strerror or error}") from error
+    except Exception as error:  # whatever an app has done to this process, it can still answer by itself
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {reason}") from error
 
 
 def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
@@ -179,6 +187,7 @@ def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handov
         process.close_on_exec_except([fd, late_signals, *(listener.fd for listener in passed)])
         process.reset_for_exec(keep_ignored=attempt.program.ignored)
         _return_to(attempt.program.cwd)
+        os.umask(attempt.program.umask)
         _exec((*attempt.program.arguments, *arguments), environ)
     finally:  # only reached when the exec failed
         os.close(fd)
@@ -229,7 +238,7 @@ def config_key(reference: str) -> str:
     path, section = _split(reference)
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return reference
     return f"{status.st_dev}:{status.st_ino}:{section}"
 
@@ -272,8 +281,9 @@ def _started_by_name() -> bool:
     return sys.argv[0] == "-c" or (spec is not None and "." in spec.name)  # a zip file's is called __main__
 
 
-def _cwd() -> str:
+def working_directory() -> str:
+    """Return the working directory; a deleted one has no path, and relative names lead nowhere from it."""
     try:
         return os.getcwd()
     except OSError:
-        return "/"  # a deleted directory has no path; relative names lead nowhere from it
+        return "/"

@@ -96,7 +96,7 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
         status = os.fstat(fd)
         content = os.pread(fd, status.st_size, 0) if stat.S_ISREG(status.st_mode) else b""
         past = _decode(json.loads(content))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, OverflowError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{VARIABLE}={number} names no handover of version {_VERSION}: {error}") from error
     os.close(fd)  # only now: a number that means something else is somebody else's descriptor
     return past

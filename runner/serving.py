@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from runner import fallback
 from runner.failures import AppNotNamed, FailureRecord, StartupFailure
 from runner.system import logs
 
@@ -33,7 +34,7 @@ def choose_app(
     """
     from runner.apps import load
 
-    directory = os.path.abspath(chosen.app_dir or ".")
+    directory = os.path.normpath(os.path.join(fallback.working_directory(), chosen.app_dir or ""))
     text, origin = _named(chosen)
     if text is None and not failures:
         text, origin = load.find(directory), f"the folder {directory}"

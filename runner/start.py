@@ -50,6 +50,8 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
         listening.bind_what_is_known(attempt, rejected.partial)
     except StartupFailure as failure:
         failures = (failure,)
+        if attempt.chosen is not None and failure.stage in {"identity", "privileges"}:
+            listening.bind_what_is_known(attempt, attempt.chosen)  # it had not come to its sockets yet
     except BaseException as error:  # noqa: BLE001 - a fault of ours must end in the fallback too
         if exits.in_forked_child():
             exits.leave(ending.status_of(error))
@@ -67,7 +69,10 @@ def _attempt(signals: process.StopSignals) -> Attempt:
     activated = listeners.from_service_manager(os.environ)  # a successor is handed them: its environment names none
     attempt = fallback.Attempt(fallback.Program.current(), signals, tuple(sys.argv[1:]), past or handover.Handover())
     for inherited in attempt.past.listeners:
-        attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
+        try:
+            attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
+        except OSError as error:  # the app that failed had closed it
+            logs.warning(f"the socket of {inherited.requested} is lost: {error.strerror}")
     attempt.listeners += activated
     if attempt.is_fallback:
         attempt.config = " ".join(attempt.arguments)  # its one argument: told and remembered even if it cannot be read
@@ -89,7 +94,7 @@ def _start(attempt: Attempt) -> None:
         return
     if not asked:
         _say_what_was_read(attempt, layers)
-    chosen = settings.judge(layers)
+    attempt.chosen = chosen = settings.judge(layers)
     if asked:
         sys.stdout.write(settings.show_config(chosen))
         return

@@ -7,6 +7,7 @@ and costs nothing until it wakes.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import signal
 import time
@@ -97,7 +98,7 @@ class Watch:
             self._writing = -1
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if self._done.locked():
+        if self._done.locked() and self.expired:  # and not by an alarm of the app's own
             raise DeadlineReached
 
     def _run(self, *pipe: int) -> None:
@@ -105,7 +106,8 @@ class Watch:
             self._watch()
         finally:
             for fd in pipe:
-                os.close(fd)
+                with contextlib.suppress(OSError):  # closed by the app
+                    os.close(fd)
             self._ended.release()
 
     def _watch(self) -> None:
@@ -138,7 +140,7 @@ class Watch:
     def _has_caught_stop(self) -> bool:
         try:
             return any(number in STOP_SIGNALS for number in os.read(self._caught, 4096))
-        except BlockingIOError:
+        except OSError:  # nothing was caught, or the app has closed what is not its own
             return False
 
     def _tell(self, elapsed: float, *, terminal: bool) -> None:

@@ -116,8 +116,9 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
     module = _import(target)
     from runner.apps import kinds
 
-    candidate = _pick(module, target)
-    kind = kinds.kind_of(candidate)
+    with _explained(target, "looking at"):  # an attribute may be code of the app's as well
+        candidate = _pick(module, target)
+        kind = kinds.kind_of(candidate)
     if target.factory or kind == kinds.FACTORY:
         candidate = _make(candidate, target, run)
         kind = kinds.kind_of(candidate)
@@ -229,7 +230,7 @@ def _explained(target: Target, doing: str) -> Iterator[None]:
 
 
 def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure:
-    from runner.apps.tracebacks import app_traceback
+    from runner.apps.tracebacks import app_traceback, described
 
     origin, detail = target.origin, app_traceback(error)
     if isinstance(error, SystemExit):
@@ -258,15 +259,7 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
             detail=detail,
         )
     hint = _shadow_hint(error, target)
-    return AppImportFailed(f"{target.text} raised {_named(error)}", origin=origin, hint=hint, detail=detail)
-
-
-def _named(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - code of the app's: an exception that cannot say what it is still has a name
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return AppImportFailed(f"{target.text} raised {described(error)}", origin=origin, hint=hint, detail=detail)
 
 
 def _shadow_hint(error: BaseException, target: Target) -> str:
@@ -297,4 +290,7 @@ def _article(noun: str) -> str:
 
 
 def _shown(code: Any) -> str:
-    return "" if code is None else repr(code)[:200]
+    try:
+        return "" if code is None else repr(code)[:200]
+    except Exception:  # noqa: BLE001 - code of the app's
+        return f"<{type(code).__name__}>"

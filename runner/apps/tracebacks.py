@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from traceback import TracebackException
 
-__all__ = ("app_traceback",)
+__all__ = ("app_traceback", "described")
 
 
 def app_traceback(exc: BaseException) -> str:
@@ -19,6 +19,15 @@ def app_traceback(exc: BaseException) -> str:
     told = TracebackException.from_exception(exc, compact=True)
     _trim(told, exc)
     return "".join(told.format())
+
+
+def described(exc: BaseException) -> str:
+    """Return name and message of an exception on one line; one that cannot say what it is still has a name."""
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001 - code of the app's
+        text = ""
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _trim(told: TracebackException, exc: BaseException) -> None:

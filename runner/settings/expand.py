@@ -46,7 +46,7 @@ def expand(text: str, path: str, around: Surroundings, ahead: Mapping[str, Entry
     """
     if not any(sign in text for sign in "%$@"):
         return text
-    parts, rest = [], text
+    parts, rest, length = list[str](), text, 0
     while rest:
         opener = _OPENERS.get(rest[:2])
         if opener:
@@ -64,6 +64,9 @@ def expand(text: str, path: str, around: Surroundings, ahead: Mapping[str, Entry
         else:
             parts.append(rest[0])
             rest = rest[1:]
+        length += len(parts[-1])
+        if length > _LARGEST_FILE:
+            raise ValueError(f"what it becomes is longer than {_LARGEST_FILE} characters")
     return "".join(parts)
 
 

@@ -175,6 +175,10 @@ class ConfigFiles:
         except ValueError as error:
             self.problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin))
             return None
+        except RecursionError:
+            sentence = f"{entry.key}: placeholders stand in each other too deeply"
+            self.problems.append(OptionInvalid(sentence, origin=entry.origin))
+            return None
         if entry.key == "fallback-config" and isinstance(value, str):
             value = f"{os.path.basename(entry.path)}{value}" if value.startswith(":") else value
             value = absolute_reference(value, os.path.dirname(entry.path)) or ""

@@ -69,6 +69,8 @@ def _toml(text: str, name: str) -> Any:
         raise ConfigMalformed(_lower(sentence), origin=f"{name}:{line}") from None
     except RecursionError:
         raise ConfigMalformed(f"{name} is nested too deeply", origin=name) from None
+    except ValueError as error:  # a number too long, for one
+        raise ConfigMalformed(_lower(str(error)), origin=name) from None
 
 
 def _json(text: str, name: str) -> Any:
@@ -108,6 +110,8 @@ def _yaml(text: str, name: str) -> Any:
         raise ConfigMalformed(_lower(str(error).partition("\n")[0]), origin=name) from None
     except RecursionError:
         raise ConfigMalformed(f"{name} is nested too deeply", origin=name) from None
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # from within PyYAML, for odd tags and keys
+        raise ConfigMalformed(f"{name} is no YAML that can be read: {type(error).__name__}", origin=name) from None
 
 
 def _plain(node: Any, loader: Any, name: str, budget: Iterator[int]) -> Any:

@@ -18,6 +18,8 @@ __all__ = ("claim", "close", "from_service_manager")
 
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3
+#: Digits of a number of sockets that somebody can mean.
+_LONGEST_COUNT = 4
 
 
 def claim(wanted: Sequence[tuple[Address, str]], held: list[Listener], options: sockets.Options) -> list[Listener]:
@@ -46,7 +48,7 @@ def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:
     """Take over the sockets of systemd's socket activation, once: the variables are removed (sd_listen_fds(3))."""
     count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if not count.isdigit() or pid != str(os.getpid()):
+    if not (count.isascii() and count.isdigit() and len(count) <= _LONGEST_COUNT) or pid != str(os.getpid()):
         return []
     listeners = []
     for fd in range(_FIRST_PASSED, _FIRST_PASSED + int(count)):

@@ -289,8 +289,8 @@ def remove_pidfile(path: str) -> None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True
-    return True
+    return pid > 0

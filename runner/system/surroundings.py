@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+#: Characters of an env file that are read.
+_LARGEST = 1_048_576
+
 __all__ = ("enter", "extend_environment", "extend_import_path", "read_env_file")
 
 
@@ -35,7 +38,7 @@ def read_env_file(path: str, *, origin: str) -> dict[str, str]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            lines = file.read(_LARGEST).splitlines()
     except (OSError, ValueError) as error:
         raise FileUnusable(f"cannot read the env file {path}: {error}", origin=origin) from error
     values = {}
@@ -53,6 +56,8 @@ def read_env_file(path: str, *, origin: str) -> dict[str, str]:
             )
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
+        if "\0" in value:
+            raise FileUnusable(f"line {number} of the env file {path} holds a NUL", origin=origin)
         values[name] = value
     return values
 

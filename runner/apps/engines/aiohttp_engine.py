@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from runner.apps.engines.proxies import TrustedPeers, scheme
-from runner.apps.tracebacks import app_traceback
+from runner.apps.tracebacks import app_traceback, described
 from runner.failures import AppStartupFailed, printable
 
 TYPE_CHECKING = False
@@ -62,9 +62,7 @@ class AiohttpEngine:
             await self._run(self._app.cleanup(), _CANCELLED, "cleanup after its failed start-up")
             if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
                 raise
-            kind = type(exc).__name__
-            what = printable(f"{kind}: {exc}" if str(exc) else kind)
-            raise AppStartupFailed(f"the app's start-up raised {what}", detail=app_traceback(exc)) from None
+            raise AppStartupFailed(f"the app's start-up raised {described(exc)}", detail=app_traceback(exc)) from None
         self._server = server = runner.server
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")

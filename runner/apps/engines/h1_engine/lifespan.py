@@ -55,8 +55,9 @@ class Lifespan:
         if not self._received or self._foreign:
             return  # it does not know lifespan, which it may say by raising
         if self._raised is not None:
-            kind = type(self._raised).__name__
-            what = printable(f"{kind}: {self._raised}" if str(self._raised) else kind)
+            from runner.apps.tracebacks import described
+
+            what = described(self._raised)
             raise AppStartupFailed(f"the app's start-up raised {what}", detail=self._traceback())
         raise AppStartupFailed("the app's lifespan ended without saying whether its start-up was complete")
 
