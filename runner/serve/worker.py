@@ -56,10 +56,7 @@ async def serve(work: Work, signals: StopSignals) -> None:
     servers = [await _listen(loop, factory, listener, work.backlog) for listener in work.sockets]
     work.on_ready()
     await stopping.wait()
-    for server in servers:
-        server.close()
-    for _ in range(_ACCEPT_TURNS):
-        await asyncio.sleep(0)
+    await _stop_accepting(loop, servers)
     if not signals.going_back or signals.count:
         await _accept_waiting(loop, factory, work.sockets)
     stop = asyncio.ensure_future(work.engine.stop(work.grace))
@@ -97,6 +94,23 @@ async def _listen(
     if listener.family == socket.AF_UNIX:
         return await loop.create_unix_server(factory, sock=own, backlog=backlog)
     return await loop.create_server(factory, sock=own, backlog=backlog)
+
+
+async def _stop_accepting(loop: asyncio.AbstractEventLoop, servers: Sequence[asyncio.Server]) -> None:
+    """Close the servers, so that what they have accepted in the last moment is served.
+
+    asyncio hands an accepted connection over a few turns later, and drops it without a word if its server is closed by
+    then (Server._attach asserts that it is open). So the listeners are not read any more, then there are some turns.
+    """
+    for server in servers:
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())  # without effect on uvloop, which hands over at once
+    for _ in range(_ACCEPT_TURNS):
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
+    for _ in range(_ACCEPT_TURNS):
+        await asyncio.sleep(0)
 
 
 async def _accept_waiting(
