@@ -9,12 +9,12 @@ from runner.failures import DirectoryUnusable, FileUnusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 #: Characters of an env file that are read.
 _LARGEST = 1_048_576
 
-__all__ = ("enter", "extend_environment", "extend_import_path", "read_env_file")
+__all__ = ("enter", "extend_import_path", "read_env_file")
 
 
 def enter(directory: str, *, origin: str) -> None:
@@ -60,11 +60,6 @@ def read_env_file(path: str, *, origin: str) -> dict[str, str]:
             raise FileUnusable(f"line {number} of the env file {path} holds a NUL", origin=origin)
         values[name] = value
     return values
-
-
-def extend_environment(values: Mapping[str, str]) -> None:
-    """Set environment variables for the app and its children."""
-    os.environ.update(values)
 
 
 def extend_import_path(directories: Iterable[str]) -> None:

@@ -40,17 +40,24 @@ async def one_request(host: str, port: int) -> bytes | None:
     return answer
 
 
-async def ask_every_millisecond(instance: Instance, served: str, *, requests_after: int) -> list[bytes | None]:
-    """Ask until ``served`` was said and ``requests_after`` more requests have begun; answers in order of asking."""
+async def ask_every_millisecond(
+    instance: Instance, served: str, *, requests_after: int
+) -> tuple[list[bytes | None], list[int]]:
+    """Ask until ``served`` was said and ``requests_after`` more requests have begun.
+
+    Returns the answers in order of asking, and how many fallbacks there had been when each was asked for.
+    """
     host, _, port = instance.address.rpartition(":")
     asked: list[asyncio.Task[bytes | None]] = []
+    fallbacks: list[int] = []
     rest = requests_after
     async with asyncio.timeout(60):
         while rest:
+            fallbacks.append(len(instance.fallbacks()))
             asked.append(asyncio.create_task(one_request(host, int(port))))
             await asyncio.sleep(0.001)
             rest -= served in instance.said
-        return list(await asyncio.gather(*asked))
+        return list(await asyncio.gather(*asked)), fallbacks
 
 
 @pytest.mark.parametrize("levels", [1, 3])
@@ -63,13 +70,14 @@ async def test_a_client_that_connects_every_millisecond_is_never_refused_and_alw
     arun.write(f"{levels}.ini", "[arun]\nbind = {address}\n")
 
     instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "1.ini")
-    answers = await ask_every_millisecond(instance, "arun running on", requests_after=200)
+    answers, fallbacks = await ask_every_millisecond(instance, "arun running on", requests_after=300 * levels)
 
     accepted = next(place for place, answer in enumerate(answers) if answer is not None)
     refused = [place for place, answer in enumerate(answers[accepted:]) if answer is None]
     assert not refused
     assert all(answer is not None and answer.startswith(b"HTTP/1.1 503 ") for answer in answers[accepted:])
     assert all(answer is not None and b"starting over" in answer for answer in answers[accepted:])
+    assert set(fallbacks[accepted:]) == set(range(levels + 1)), "in each of the starts somebody asked"
     assert len(answers) - accepted > 300 * levels
     assert instance.said.count("!!! Fallback config to") == levels
 
