@@ -6,7 +6,7 @@ import os
 
 from runner import fallback
 from runner.failures import AppNotNamed, FailureRecord, StartupFailure
-from runner.system import logs
+from runner.system import logs, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,8 +85,23 @@ def _built_in(name: str, app: Callable[..., object]) -> App:
 
 def engine_for(app: App, chosen: Settings) -> Engine:
     """Return the engine that serves this kind of app; no other one is imported."""
+    from runner.apps.engines.limits import Limits
     from runner.apps.engines.options import Options
 
+    limits = Limits(
+        request_line=chosen.limit_request_line,
+        request_fields=chosen.limit_request_fields,
+        request_field_size=chosen.limit_request_field_size,
+        request_head=chosen.limit_request_head,
+        request_body=chosen.limit_request_body,
+        header_timeout=chosen.timeout_header,
+        body_timeout=chosen.timeout_body,
+        write_timeout=chosen.timeout_write,
+        connections=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
+        concurrency=chosen.limit_concurrency,
+        keep_alive_requests=chosen.keep_alive_requests,
+        queue=chosen.limit_queue,
+    )
     options = Options(
         root_path=chosen.root_path,
         keep_alive=chosen.timeout_keep_alive,
@@ -94,6 +109,9 @@ def engine_for(app: App, chosen: Settings) -> Engine:
         threads=chosen.threads,
         debug=chosen.debug,
         on_error=logs.write,
+        limits=limits,
+        server_header=chosen.server_header,
+        date_header=chosen.date_header,
     )
     if app.kind == "aiohttp":
         from runner.apps.engines.aiohttp_engine import AiohttpEngine

@@ -10,10 +10,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("Choice", "Flag", "Number", "Octal", "PidPath", "Seconds", "Text", "Written")
+__all__ = ("Choice", "Flag", "Number", "Octal", "PidPath", "Seconds", "Size", "Text", "Written")
 
 _LONGEST_SECONDS = 31_536_000.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZES = {"k": 1024, "m": 1024**2, "g": 1024**3}
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 
@@ -133,6 +134,38 @@ class Seconds(Written):
         limit = "minimum" if self.zero else "exclusiveMinimum"
         number = {"type": "number", limit: 0, "maximum": _LONGEST_SECONDS}
         return {"anyOf": [number, {"type": "string", "pattern": r"^[0-9]*\.?[0-9]+(ms|s|m|h)?$"}]}
+
+
+class Size(Written):
+    """A number of bytes; ``64k``, ``10m`` and ``1g`` count in powers of 1024."""
+
+    metavar = "BYTES"
+
+    def __init__(self, least: int = 0) -> None:
+        self.least = least
+
+    def __call__(self, text: str) -> int:
+        """Return the number of bytes."""
+        unit = text[-1:].lower()
+        number, scale = (text[:-1], _SIZES[unit]) if unit in _SIZES else (text, 1)
+        if not (number.isascii() and number.isdigit() and len(number) <= 15):  # noqa: PLR2004 - a petabyte
+            raise ValueError(f"{text!r} is not a size: it takes bytes such as 65536, or 64k, 10m, 1g")
+        value = int(number) * scale
+        if value < self.least:
+            raise ValueError(f"{text!r} is too small: it takes {self.least} bytes or more")
+        return value
+
+    def shown(self, value: Any) -> str:
+        """Return the size in the largest unit that fits."""
+        for unit in ("g", "m", "k"):
+            if value and value % _SIZES[unit] == 0:
+                return f"{value // _SIZES[unit]}{unit}"
+        return str(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema: a number of bytes, or text with a unit."""
+        number = {"type": "integer", "minimum": self.least}
+        return {"anyOf": [number, {"type": "string", "pattern": "^[0-9]+[kmgKMG]?$"}]}
 
 
 class Octal(Written):

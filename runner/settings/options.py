@@ -9,7 +9,7 @@ from __future__ import annotations
 from runner.addresses import Inherited, Tcp, Unix, absolute
 
 from .declaration import declared, option, repeated
-from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Text
+from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Size, Text
 from .names import Cause, Fallback, Host, Listener, Owner, Trusted, Variable
 
 TYPE_CHECKING = False
@@ -111,7 +111,9 @@ class _Process:
         about="number of processes (also WEB_CONCURRENCY); this version serves with one",
         hint="uWSGI's -w names a module, use --module; here -w is the number of workers",
     )
-    threads = option(Number(1, 4096), default=8, about="number of threads that run a WSGI app")
+    threads = option(
+        Number(0, 4096), default=8, about="number of threads that run a WSGI app; 0 runs it in the event loop itself"
+    )
     loop = option(Choice("auto", "uvloop", "asyncio"), default="auto", about="the event loop")
 
 
@@ -153,9 +155,57 @@ class _Serving:
         about="peers whose X-Forwarded headers are believed (also FORWARDED_ALLOW_IPS)",
     )
     proxy_headers = option(Flag(), default=True, about="believe X-Forwarded headers of these peers at all")
+    drain_delay = option(
+        Seconds(zero=True), default=0.0, about="time to go on accepting after a stop signal, until proxies have noticed"
+    )
+    server_header = option(Flag(), default=True, about="name the server in answers")
+    date_header = option(Flag(), default=True, about="put the date into answers")
     debug = option(Flag(), default=False, about="show causes to visitors from this machine; not behind a proxy on it")
     log_level = option(
         Choice("critical", "error", "warning", "info", "debug", "trace"), default="info", about="how much is logged"
+    )
+
+
+class _Limits:
+    """What a client may ask; 0 is no limit."""
+
+    __slots__ = ()
+
+    limit_request_line = option(Size(), default=8190, about="bytes of a request line; more is answered with 414")
+    limit_request_fields = option(
+        Number(0, 32_768), default=100, about="number of header fields; more are answered with 431"
+    )
+    limit_request_field_size = option(
+        Size(), default=8190, aliases=("limit-request-field_size",), about="bytes of one header field"
+    )
+    limit_request_head = option(
+        Size(1024),
+        default=65_536,
+        aliases=("h11-max-incomplete-event-size",),
+        about="bytes of a whole request head, chunk framing or trailers; never without limit",
+    )
+    limit_request_body = option(
+        Size(), default=1_073_741_824, about="bytes of a request body; more is answered with 413"
+    )
+    timeout_header = option(Seconds(zero=True), default=15.0, about="time for the head of a request to come; then 408")
+    timeout_body = option(
+        Seconds(zero=True), default=30.0, about="time that a request body may stall while the app waits for it"
+    )
+    timeout_write = option(Seconds(zero=True), default=30.0, about="time that a client may take nothing of its answer")
+    limit_connections = option(
+        Number(0, 1_000_000),
+        default=None,
+        aliases=("worker-connections",),
+        about="connections of a process; more are answered with 503 (default: what its descriptors allow)",
+    )
+    limit_concurrency = option(
+        Number(0, 1_000_000), default=0, about="requests that run at the same time; more are answered with 503"
+    )
+    keep_alive_requests = option(
+        Number(0, 1_000_000_000), default=10_000, about="requests on one connection before it is closed"
+    )
+    limit_queue = option(
+        Number(0, 1_000_000), default=1024, about="WSGI requests that wait for a thread; more are answered with 503"
     )
 
 
@@ -182,7 +232,7 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Settings(_Arun, _Serving, _Fallback, _Process, _Listen, _App):
+class Settings(_Arun, _Limits, _Serving, _Fallback, _Process, _Listen, _App):
     """All settings of an instance, frozen; each knows where it came from."""
 
     __slots__ = ("_said", "directory")

@@ -24,6 +24,7 @@ __all__ = (
     "block_stop_signals",
     "children",
     "close_on_exec_except",
+    "connections_possible",
     "end_children",
     "ignored_signals",
     "open_standard_streams",
@@ -34,6 +35,11 @@ __all__ = (
     "unblock_signals",
     "write_pidfile",
 )
+
+#: Descriptors to ask for: a process that scans all of them, as some that an app may start do, should not take forever.
+_DESCRIPTORS = 65_536
+#: Descriptors that clients do not get: files, listeners and what the app opens.
+_KEPT_DESCRIPTORS = 128
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -195,6 +201,21 @@ def close_on_exec_except(kept: Iterable[int]) -> None:
             os.set_inheritable(fd, fd in kept)
         except OSError:
             continue  # closed since it was listed
+
+
+def connections_possible() -> int:
+    """Raise the limit of open descriptors as far as it goes, and return how many of them clients may have."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        wanted = min(hard, _DESCRIPTORS) if hard != resource.RLIM_INFINITY else _DESCRIPTORS
+        with contextlib.suppress(ValueError, OSError):  # macOS has a limit below the one that it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return 0
+    return max(soft - _KEPT_DESCRIPTORS, soft // 2, 1)
 
 
 def children() -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runner.apps.engines.limits import Limits
 from runner.values import Value
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ class Options(Value):
     text, or ``"*"`` for all; empty for none. ``threads`` is how many WSGI requests run at the same time, and
     ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
     request and must be quick. ``debug`` shows the traceback of a failing app to clients on the loopback.
+    ``server_header`` and ``date_header`` say whether answers name the server and the time.
     """
 
     root_path: str = ""
@@ -33,3 +35,6 @@ class Options(Value):
     processes: int = 1
     debug: bool = False
     on_error: Callable[[str], None] = silent
+    limits: Limits = Limits()
+    server_header: bool = True
+    date_header: bool = True
