@@ -72,7 +72,7 @@ REFUSED = {
     "space before the colon": (400, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"),
     "control byte in a value": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n"),
     "endless head": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100_000),
-    "endless target": (431, b"GET /" + b"x" * 100_000),
+    "endless target": (414, b"GET /" + b"x" * 100_000),
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
 }
 

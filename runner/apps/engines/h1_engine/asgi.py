@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ("AsgiExchange",)
 
+_VERSION = {"version": "3.0", "spec_version": "2.5"}
 #: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
 _STREAK = 262_144
 #: ... and each event counts as so many.
@@ -28,15 +29,16 @@ _EVENT = 1024
 class AsgiExchange(Exchange):
     """A request that is answered by one task, which runs an ASGI app."""
 
-    _task: asyncio.Task[None] | None = None
-    _delivered = False
-    #: What was sent since this task let others run.
-    _streak = 0
-    _waiters: list[asyncio.Future[None]] | None = None
+    __slots__ = ("_delivered", "_engine", "_streak", "_task", "_waiters")
 
     def __init__(self, connection: Connection, request: Request, engine: AsgiEngine) -> None:
-        super().__init__(connection, request)
+        Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
         self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._delivered = False
+        #: What was sent since this task let others run.
+        self._streak = 0
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
         """Run the app in a task of its own."""
@@ -51,8 +53,7 @@ class AsgiExchange(Exchange):
 
     def changed(self) -> None:
         """Wake whoever waits in receive or send."""
-        waiters = self._waiters
-        if waiters:
+        if waiters := self._waiters:
             self._waiters = None
             for waiter in waiters:
                 if not waiter.done():
@@ -120,25 +121,22 @@ class AsgiExchange(Exchange):
 
     def _scope(self) -> dict[str, Any]:
         connection, request = self.connection, self.request
-        engine = self._engine
-        client, scheme = connection.client, "http"
+        common = connection.common
+        if common is None:
+            common = connection.common = self._engine.common_scope(connection)
+        scope = common.copy()
         if request.forwarded_for is not None or request.forwarded_proto is not None:
-            client, scheme = engine.forwarded(client, request)
-        raw_path = engine.mounted(request.path)
-        path = unquoted(raw_path) if b"%" in raw_path else raw_path
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": request.version,
-            "method": request.method,
-            "scheme": scheme,
-            "path": path.decode("utf-8", "replace"),
-            "raw_path": raw_path,
-            "query_string": request.query,
-            "root_path": engine.options.root_path,
-            "headers": request.headers,
-            "client": client,
-            "server": connection.server,
-            "state": engine.state.copy(),
-            "extensions": {},
-        }
+            scope["client"], scope["scheme"] = self._engine.forwarded(connection.client, request)
+        raw_path = request.path
+        if scope["root_path"]:
+            raw_path = self._engine.mounted(raw_path)
+        scope["asgi"] = _VERSION.copy()
+        scope["http_version"] = request.version
+        scope["method"] = request.method
+        scope["path"] = (unquoted(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
+        scope["raw_path"] = raw_path
+        scope["query_string"] = request.query
+        scope["headers"] = request.headers
+        scope["state"] = self._engine.state.copy()
+        scope["extensions"] = {}
+        return scope

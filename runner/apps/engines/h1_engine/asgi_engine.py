@@ -32,6 +32,16 @@ class AsgiEngine(H1Engine):
         """Make the exchange of one request."""
         return AsgiExchange(connection, request, self)
 
+    def common_scope(self, connection: Connection) -> dict[str, Any]:
+        """Return what the scope of every request on a connection holds."""
+        return {
+            "type": "http",
+            "scheme": "http",
+            "root_path": self.options.root_path,
+            "client": connection.client,
+            "server": connection.server,
+        }
+
     def abort(self) -> None:
         """Cut every connection, cancel every request and the lifespan now."""
         super().abort()

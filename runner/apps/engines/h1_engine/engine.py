@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
+from runner.apps.engines.h1_engine.heads import own_fields
 from runner.apps.engines.h1_engine.protocol import Connection
 from runner.apps.engines.proxies import TrustedPeers, scheme
 
@@ -20,6 +21,8 @@ __all__ = ("H1Engine",)
 
 #: Seconds that cancelled requests get to end before they are left behind.
 _CANCELLED = 0.5
+#: More than there ever will be.
+_MANY = 1 << 62
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
@@ -32,8 +35,26 @@ class H1Engine:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.connections: set[Connection] = set()
+        #: Requests whose call of the app has begun and not ended.
         self.running: set[Exchange] = set()
         self.stopping = False
+        #: A stop is near: connections are asked to go, and none is refused.
+        self.draining = False
+        #: No connection is kept for a further request.
+        self.closes_idle = not options.keep_alive > 0
+        #: The time of the last look at the connections, in the loop's seconds; it moves while there are any.
+        self.now = 0.0
+        #: The fields of every answer that are the server's own.
+        self.own_fields = b""
+        limits = options.limits
+        #: A head with no more bytes and fields than these exceeds no limit; the first answer that is the last one.
+        self.small_head = min(limits.request_head, limits.request_line or _MANY, limits.request_field_size or _MANY)
+        self.few_fields = limits.request_fields or _MANY
+        self.last_answer = limits.keep_alive_requests or _MANY
+        self._concurrency = limits.concurrency
+        self._own = (options.server_header, options.date_header)
+        self._interval = _interval(options)
+        self._watching: asyncio.TimerHandle | None = None
         self._aborted = False
         self._quiet = asyncio.Event()
         self._trusted = TrustedPeers(options.trusted)
@@ -49,9 +70,14 @@ class H1Engine:
         await self._start_app()
         return lambda: Connection(self)
 
+    def drain(self) -> None:
+        """Ask every client to come back on another connection: a stop is near. New ones are still served."""
+        self.draining = self.closes_idle = True
+
     async def stop(self, grace: float) -> None:
         """Answer what has begun within ``grace`` seconds, cut the rest, then shut the app down within as many."""
-        self.stopping = True
+        self.stopping = self.closes_idle = True
+        self.draining = False
         # What lies in the sockets' buffers has begun: let the loop read it before idle connections are closed.
         for _ in range(3):
             await asyncio.sleep(0)
@@ -77,6 +103,21 @@ class H1Engine:
 
     # ---- what connections and exchanges say
 
+    def joined(self, connection: Connection) -> None:
+        """Know a new connection, and watch over it."""
+        if self._watching is None:
+            self._look_at_clock()
+            self._watching = self.loop.call_later(self._interval, self._watch)
+        connection.since = self.now
+        self.connections.add(connection)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Let an exchange call the app, or decline it where as many run as may (RFC 9110 section 15.6.4)."""
+        if 0 < self._concurrency <= len(self.running):
+            exchange.decline()
+        else:
+            exchange.start()
+
     def left(self, connection: Connection) -> None:
         """Forget a connection that is gone."""
         self.connections.discard(connection)
@@ -85,7 +126,8 @@ class H1Engine:
     def done(self, exchange: Exchange) -> None:
         """Forget a request whose call of the app has ended."""
         self.running.discard(exchange)
-        self._look()
+        if self.stopping:
+            self._look()
 
     def failed(self, exchange: Exchange, exc: BaseException | None) -> None:
         """End an exchange whose app raised, or (None) returned without a complete answer."""
@@ -125,6 +167,20 @@ class H1Engine:
 
     # ---- inner life
 
+    def _watch(self) -> None:
+        """Look at every connection, and again a little later while there are any.
+
+        One clock for all of them: a timer for each would cost more than the requests that it watches.
+        """
+        self._look_at_clock()
+        for connection in tuple(self.connections):
+            connection.sweep(self.now)
+        self._watching = self.loop.call_later(self._interval, self._watch) if self.connections else None
+
+    def _look_at_clock(self) -> None:
+        self.now = self.loop.time()
+        self.own_fields = own_fields(*self._own)
+
     async def _start_app(self) -> None:
         """Run what the app does before its first request."""
 
@@ -156,3 +212,10 @@ class H1Engine:
                 return True
             cause = cause.__cause__ or cause.__context__
         return False
+
+
+def _interval(options: Options) -> float:
+    """Seconds between two looks at the connections: a fraction of the shortest time-out, half a second at most."""
+    limits = options.limits
+    times = (options.keep_alive, limits.header_timeout, limits.body_timeout, limits.write_timeout)
+    return max(0.01, min(0.5, *(seconds / 4 for seconds in times if seconds > 0)))

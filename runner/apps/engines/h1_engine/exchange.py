@@ -5,7 +5,15 @@ What calls the app is a subclass; nothing here knows of ASGI or WSGI.
 
 from __future__ import annotations
 
-from runner.apps.engines.h1_engine.heads import AnswerInvalid, Fields, read_fields, server_fields, status_line
+from runner.apps.engines.h1_engine.heads import (
+    CLOSE,
+    DATED,
+    SERVED,
+    SERVER,
+    AnswerInvalid,
+    read_fields,
+    status_line,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +27,9 @@ __all__ = ("ClientDisconnected", "Exchange")
 _JOINED = 65_536
 _NO_BODY = frozenset((204, 304))
 _FAILED = b"Internal Server Error\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_BUSY = b"Service Unavailable\n"
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class ClientDisconnected(ConnectionError):  # noqa: N818 - the event's name; ASGI asks for a subclass of OSError
@@ -28,28 +39,48 @@ class ClientDisconnected(ConnectionError):  # noqa: N818 - the event's name; ASG
 class Exchange:
     """The life of one request, from its complete head to its complete answer."""
 
-    #: The whole request body has arrived.
-    received = False
-    #: The answer is complete, or given up; nothing more is written.
-    answered = False
-    #: The client, or what it sends, broke off; nothing the app still says reaches it.
-    abandoned = False
-    #: The connection may serve another request after this one.
-    keep_alive = False
-    #: Bytes of the body that arrived and were not taken.
-    buffered = 0
-    _chunks: list[bytes] | None = None
-    _line = b""
-    _status: object = 0
-    _fields: Fields | None = None
-    _sent_head = False
-    _bodiless = False
-    _chunked = False
-    _left: int | None = None
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_chunks",
+        "_fields",
+        "_left",
+        "_line",
+        "_status",
+        "abandoned",
+        "answered",
+        "begun",
+        "buffered",
+        "connection",
+        "expecting",
+        "keep_alive",
+        "received",
+        "request",
+    )
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self.connection = connection
         self.request = request
+        #: The whole request body has arrived.
+        self.received = False
+        #: Bytes of the answer are on their way, so that it cannot become another.
+        self.begun = False
+        #: The answer is complete, or given up; nothing more is written.
+        self.answered = False
+        #: The client, or what it sends, broke off; nothing the app still says reaches it.
+        self.abandoned = False
+        #: The connection may serve another request after this one.
+        self.keep_alive = False
+        #: The app waits for more of the body.
+        self.expecting = False
+        #: Bytes of the body that arrived and were not taken.
+        self.buffered = 0
+        self._chunks: list[bytes] | None = None
+        self._line = b""
+        self._status: object = 0
+        self._fields: tuple[bytes, int | None, int] | None = None
+        self._bodiless = self._chunked = False
+        self._left: int | None = None
 
     def start(self) -> None:
         """Begin to call the app; the answer comes later, never inside this call."""
@@ -77,23 +108,21 @@ class Exchange:
         chunks = self._chunks
         if not chunks:
             return b""
-        self._chunks, self.buffered = None, 0
+        self._chunks, self.buffered, self.expecting = None, 0, False
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self.connection.resume()
         return data
 
     def expect_body(self) -> None:
         """Ask a client that waits for it to send the body (RFC 9110 section 10.1.1)."""
-        if self.request.expects and not (self._sent_head or self.received or self._chunks):
+        if self.request.expects and not (self.begun or self.received or self._chunks):
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.request.expects = False
+        if not self.expecting:
+            self.expecting = True
+            self.connection.since = self.connection.engine.now
 
     # ---- the answer
-
-    @property
-    def begun(self) -> bool:
-        """Whether bytes of the answer are on their way, so that it cannot become another."""
-        return self._sent_head
 
     @property
     def ends_with_connection(self) -> bool:
@@ -121,19 +150,20 @@ class Exchange:
         """
         if self.answered:
             raise AnswerInvalid("the answer is complete already")
-        head = b"" if self._sent_head else self._head(data, more=more)
+        head = b"" if self.begun else self._head(data, more=more)
         problem = ""
         if self._bodiless:
             data = b""
+        elif self._chunked:
+            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
         elif self._left is not None:
             data, problem = self._measured(data, more=more)
-        elif self._chunked:
-            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else b"0\r\n\r\n")
-        if head and len(data) < _JOINED:
-            data, head = head + data, b""
-        self._sent_head = True
         if head:
-            self.connection.write(head)
+            self.begun = True
+            if len(data) < _JOINED:
+                data = head + data
+            else:
+                self.connection.write(head)
         if data:
             self.connection.write(data)
         if not more or problem:
@@ -145,12 +175,17 @@ class Exchange:
         """Answer 500, or cut the connection if an answer has begun, so that nobody takes it for complete."""
         if self.answered:
             return
-        if self._sent_head:
+        if self.begun:
             self.connection.cut(self)
             return
         self._fields = None
-        self.begin(500, ((b"content-type", b"text/plain; charset=utf-8"),))
+        self.begin(500, (_TEXT,))
         self.write(explanation, more=False)
+
+    def decline(self) -> None:
+        """Answer 503 without a call of the app: as many run as may."""
+        self.begin(503, (_TEXT, (b"retry-after", b"1")))
+        self.write(_BUSY, more=False)
 
     def abandon(self) -> None:
         """Give the answer up: nobody is there to read it."""
@@ -167,6 +202,9 @@ class Exchange:
     def _measured(self, data: bytes, *, more: bool) -> tuple[bytes, str]:
         """Hold the body to its Content-Length; a client never takes the rest for the next answer."""
         left = self._left or 0
+        if len(data) == left:
+            self._left = 0
+            return data, ""
         if len(data) > left:
             self.keep_alive = False
             return data[:left], "the body is longer than its Content-Length"
@@ -181,8 +219,9 @@ class Exchange:
         fields, request = self._fields, self.request
         if fields is None:
             raise AnswerInvalid("an answer begins with its status and headers")
-        framing, keep = b"", request.keep_alive and not fields.close and self.connection.may_go_on(self)
-        length, is_head = fields.length, request.method == "HEAD"
+        block, length, says = fields
+        keep = self.connection.may_go_on(self) and request.keep_alive and not says & CLOSE
+        framing, is_head = b"", request.method == "HEAD"
         if self._status in _NO_BODY:
             self._bodiless = True
         elif length is not None or not (more or (is_head and not data)):
@@ -192,17 +231,21 @@ class Exchange:
             self._chunked, framing = True, b"transfer-encoding: chunked\r\n"
         elif not is_head:
             keep = False  # the end of the connection is the end of the body
-        self._bodiless = self._bodiless or is_head
+        if is_head:
+            self._bodiless = True
         self.keep_alive = keep
         if not keep:
             framing += b"connection: close\r\n"
         elif request.version == "1.0":
             framing += b"connection: keep-alive\r\n"
-        ours = server_fields() if not (fields.dated or fields.served) else _missing(fields)
-        return b"%b%b%b%b\r\n" % (self._line, fields.block, ours, framing)
+        own = self.connection.engine.own_fields
+        if says & (DATED | SERVED):
+            own = _missing(own, says)
+        return b"%b%b%b%b\r\n" % (self._line, block, own, framing)
 
 
-def _missing(fields: Fields) -> bytes:
+def _missing(own: bytes, says: int) -> bytes:
     """Return those of the fields Server and Date that the app has not set itself."""
-    server, _, date = server_fields().partition(b"\r\n")
-    return (b"" if fields.served else server + b"\r\n") + (b"" if fields.dated else date)
+    server = SERVER if own.startswith(SERVER) else b""
+    date = own[len(server) :]
+    return (b"" if says & SERVED else server) + (b"" if says & DATED else date)

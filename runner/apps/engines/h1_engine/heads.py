@@ -8,12 +8,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("AnswerInvalid", "Fields", "read_fields", "server_fields", "status_line")
+__all__ = ("CLOSE", "DATED", "SERVED", "SERVER", "AnswerInvalid", "own_fields", "read_fields", "status_line")
 
-_PLAIN, _LENGTH, _CODING, _CONNECTION, _DATE, _SERVER, _HOP = range(7)
+_PLAIN, _LENGTH, _CONNECTION, _HOP = range(0, 32, 8)
+#: What fields say beside what they are sent for: the connection ends; the app has set Date, or Server, itself.
+CLOSE, DATED, SERVED = 1, 2, 4
 
 _TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _REMEMBERED = 512
+#: Bytes of a header value that is worth remembering: short ones come again.
+_SHORT = 64
+SERVER = b"server: arun\r\n"
 
 _REASONS: dict[object, bytes] = {
     200: b"OK",
@@ -76,47 +81,46 @@ _REASONS: dict[object, bytes] = {
 }
 
 _kinds: dict[bytes, int] = {}
+#: Plain fields that were judged before, as they are sent.
+_lines: dict[tuple[bytes, bytes], bytes] = {}
 _status_lines: dict[object, bytes] = {}
-_server_fields: tuple[int, bytes] = (0, b"")
 
 
 class AnswerInvalid(RuntimeError):  # noqa: N818 - said of an answer, to the app that gave it
     """The app's answer breaks HTTP or the protocol between server and app."""
 
 
-class Fields:
-    """The header fields of an answer, judged: the bytes to send and what they say about framing."""
-
-    __slots__ = ("block", "close", "dated", "length", "served")
-
-    block: bytes
-    length: int | None
-    close: bool
-    dated: bool
-    served: bool
-
-
-def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
+def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | None, int]:
     """Judge the header fields an app gives; the framing of the message and the connection stay the server's.
+
+    Returns the fields as they are sent, the value of Content-Length, which is not among them, and what else they say:
+    a sum of CLOSE, DATED and SERVED.
 
     Raises:
         AnswerInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
     """
-    fields = Fields()
-    fields.length, fields.close, fields.dated, fields.served = None, False, False, False
-    lines = []
+    block, length, says = b"", None, 0
     for name, value in headers:
+        line = _lines.get((name, value))
+        if line is not None:
+            block += line
+            continue
         kind = _kinds.get(name)
         if kind is None:
             kind = _kind_of(name)
-        if kind == _PLAIN or _keep(fields, kind, value):
-            lines.append(b"%b: %b\r\n" % (name, value))
-    fields.block = block = b"".join(lines)
-    count = len(lines)
-    # One look at the whole block instead of three at each value (RFC 9110 section 5.5).
-    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
-        raise AnswerInvalid("a header value holds CR, LF or NUL")
-    return fields
+        if kind == _LENGTH:
+            if not value.isdigit() or length not in {None, int(value)}:
+                raise AnswerInvalid(f"{value!r} is not a Content-Length, or not the only one")
+            length = int(value)
+        elif kind == _PLAIN:
+            block += _line(name, value)
+        elif kind == _CONNECTION:
+            says |= CLOSE * (b"close" in value.lower())
+        elif kind in {DATED, SERVED}:
+            says |= kind
+            block += _line(name, value)
+        # Transfer-Encoding and other fields of the connection are ours to set
+    return block, length, says
 
 
 def status_line(status: object, reason: bytes = b"") -> bytes:
@@ -139,13 +143,9 @@ def status_line(status: object, reason: bytes = b"") -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
-def server_fields() -> bytes:
-    """Return the fields Server and Date, the date computed once a second (RFC 9110 section 6.6.1)."""
-    global _server_fields  # noqa: PLW0603 - one clock for all engines of the process
-    now = int(time.time())
-    if now != _server_fields[0]:
-        _server_fields = (now, b"server: arun\r\n" + date_field(now))
-    return _server_fields[1]
+def own_fields(server: bool, date: bool) -> bytes:  # noqa: FBT001 - options of the same names
+    """Return the fields Server and Date that every answer has (RFC 9110 sections 6.6.1 and 10.2.4)."""
+    return (SERVER if server else b"") + (date_field(int(time.time())) if date else b"")
 
 
 def date_field(seconds: int) -> bytes:
@@ -157,16 +157,28 @@ def date_field(seconds: int) -> bytes:
     return f"date: {day_name}, {day:02} {names[month - 1]} {year} {clock} GMT\r\n".encode()
 
 
+def _line(name: bytes, value: bytes) -> bytes:
+    """Judge a field that was not seen before, and return it as it is sent."""
+    if b"\n" in value or b"\r" in value or b"\0" in value:  # RFC 9110 section 5.5
+        raise AnswerInvalid("a header value holds CR, LF or NUL")
+    line = b"%b: %b\r\n" % (name, value)
+    if len(value) <= _SHORT and _kinds[name] == _PLAIN:
+        if len(_lines) >= _REMEMBERED:
+            _lines.clear()
+        _lines[bytes(name), bytes(value)] = line
+    return line
+
+
 def _kind_of(name: bytes) -> int:
     """Classify a name that was not seen before; only valid names are remembered."""
     if not name or name.translate(None, _TOKEN_BYTES):
         raise AnswerInvalid(f"{name!r} is not a header name")
     kind = {
         b"content-length": _LENGTH,
-        b"transfer-encoding": _CODING,
+        b"transfer-encoding": _HOP,
         b"connection": _CONNECTION,
-        b"date": _DATE,
-        b"server": _SERVER,
+        b"date": DATED,
+        b"server": SERVED,
         b"keep-alive": _HOP,
         b"proxy-connection": _HOP,
     }.get(name.lower(), _PLAIN)
@@ -174,20 +186,3 @@ def _kind_of(name: bytes) -> int:
         _kinds.clear()
     _kinds[bytes(name)] = kind
     return kind
-
-
-def _keep(fields: Fields, kind: int, value: bytes) -> bool:
-    """Note what a field of a special kind says, and say whether the field itself is sent."""
-    if kind == _LENGTH:
-        if not value.isdigit() or fields.length not in {None, int(value)}:
-            raise AnswerInvalid(f"{value!r} is not a Content-Length, or not the only one")
-        fields.length = int(value)
-    elif kind == _CONNECTION:
-        fields.close = fields.close or b"close" in value.lower()
-    elif kind == _DATE:
-        fields.dated = True
-        return True
-    elif kind == _SERVER:
-        fields.served = True
-        return True
-    return False  # Transfer-Encoding and other fields of the connection are ours to set

@@ -6,14 +6,16 @@ Nothing is written here, and no app is known.
 
 from __future__ import annotations
 
+import asyncio
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from runner.apps.engines.h1_engine.request import NOTED, Request
+from runner.apps.engines.h1_engine.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runner.apps.engines.h1_engine.engine import H1Engine
     from runner.apps.engines.h1_engine.exchange import Exchange
-    from runner.apps.engines.h1_engine.protocol import Connection
 
 __all__ = ("Intake",)
 
@@ -21,42 +23,69 @@ __all__ = ("Intake",)
 _SLICE = 16_384
 #: Bytes of a request body that wait for the app before the client has to.
 _BODY_WAITING = 65_536
-#: Bytes of a head, of chunk framing or of trailers without anything to show for it.
-_HEAD_LIMIT = 65_536
 #: Bytes of a body that nobody read which are read and dropped, so that the connection can be used again.
 _DISCARDED = 262_144
+#: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
+_FRAMING_SHARE = 16
 
 
 class _ReadingOver(Exception):  # noqa: N818 - no error: it stops the parser, which knows no other way
     """Nothing more is read from this connection."""
 
 
-class Intake:
+class Intake(asyncio.Protocol):
     """What a connection has received: the head or body that is incomplete, and bytes that must wait their turn."""
 
-    #: No further request is taken from this connection.
-    over = False
-    #: The client is ahead of us and has to wait; what came already is held.
-    paused = False
-    #: The exchange whose request body is incomplete.
-    receiving: Exchange | None = None
-    held: memoryview | None = None
-    _request: Request | None = None
-    _refusal = 0
-    _overhead = 0
-    _discarded = 0
-    _known_host: bytes | None = None
-    #: The framing field of an upgrade request whose body the parser leaves unread.
-    _reframe = b""
+    __slots__ = (
+        "_body_size",
+        "_discarded",
+        "_fed",
+        "_headers",
+        "_known_host",
+        "_limits",
+        "_overhead",
+        "_parser",
+        "_reframe",
+        "_refusal",
+        "_target",
+        "begun",
+        "engine",
+        "held",
+        "over",
+        "paused",
+        "receiving",
+        "since",
+    )
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, engine: H1Engine) -> None:
+        self.engine = engine
+        #: No further request is taken from this connection.
+        self.over = False
+        #: The client is ahead of us and has to wait; what came already is held.
+        self.paused = False
+        #: A head has begun and is not complete.
+        self.begun = False
+        #: The exchange whose request body is incomplete.
+        self.receiving: Exchange | None = None
+        #: When what we wait for began or last moved, in the engine's coarse time.
+        self.since = 0.0
+        self.held: memoryview | None = None
+        self._limits = engine.options.limits
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._refusal = 0
+        #: Bytes that were given to the parser last, and those before them that brought neither a head nor a body.
+        self._fed = self._overhead = 0
+        self._body_size = self._discarded = 0
+        self._known_host: bytes | None = None
+        #: The framing field of an upgrade request whose body the parser leaves unread.
+        self._reframe = b""
 
     @property
     def has_begun(self) -> bool:
         """Whether a request is here that is not complete, or not parsed."""
-        return self._request is not None or self.receiving is not None or self.held is not None
+        return self.begun or self.receiving is not None or self.held is not None
 
     @property
     def is_full(self) -> bool:
@@ -64,88 +93,138 @@ class Intake:
         receiving = self.receiving
         return receiving is not None and not receiving.answered and receiving.buffered >= _BODY_WAITING
 
-    def feed(self, data: bytes) -> None:
+    # ---- what a connection does with it
+
+    def accept(self, request: Request) -> Exchange:
+        """Begin to answer a request, or let it wait for the answers before its own."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """Let the client wait, which is ahead of us."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """Note that the rest of a request has come whose answer was complete before."""
+        raise NotImplementedError
+
+    def refuse(self, status: int, broken: Exchange | None) -> None:
+        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
+        raise NotImplementedError
+
+    def close(self, *, linger: bool = False) -> None:
+        """Close when all is sent; lingering, what the client still sends is dropped."""
+        raise NotImplementedError
+
+    # ---- bytes come in
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Parse what came; what comes while the client should wait is held."""
-        if self.over:
-            return
         if self.paused or len(data) > _SLICE:
-            self.held = memoryview(data if self.held is None else bytes(self.held) + data)
-            self.go_on()
+            if not self.over:
+                self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
+                self.go_on()
+            return
+        parser = self._parser
+        if self.over or parser is None:
+            return
+        self._fed = len(data)
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._go_on_after_upgrade(data[upgrade.args[0] :])
+        except HttpParserError:
+            if not self.over:
+                self.break_off(self._refusal or 400)
         else:
-            self._parse(data)
+            if self.begun or self.receiving is not None:
+                self._weigh()
 
     def go_on(self) -> None:
         """Parse what was held, as far as it goes."""
         while self.held is not None and not (self.paused or self.over):
             piece, rest = self.held[:_SLICE], self.held[_SLICE:]
             self.held = rest if len(rest) else None
-            self._parse(piece)
+            self.data_received(piece)
 
     def end(self) -> None:
         """Take nothing more from this connection."""
         self.over = True
-        self.held = self._request = None
+        self.begun = False
+        self.held = None
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Let go of the parser, which refers to us."""
         self.end()
         self._parser = self.receiving = None
 
-    # ---- what the parser says
+    def break_off(self, status: int) -> None:
+        """Take nothing more from a client that breaks the rules or exceeds the limits."""
+        self.end()
+        broken, self.receiving = self.receiving, None
+        self.refuse(status, broken if broken is not None and not broken.answered else None)
 
-    def on_message_begin(self) -> None:
-        """Begin a request with its first byte."""
-        if not self._reframe:
-            self._request = Request()
-            self._overhead = 0
+    # ---- what the parser says
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request target."""
-        if self._request is not None:
-            self._request.target += url
+        if self.receiving is not None:
+            return  # the stand-in for an upgrade's head
+        if not self.begun:
+            self.begun = True
+            self.since = self.engine.now
+            self._target = url
+        else:
+            self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; a trailer is dropped, as merging it is dangerous (RFC 9110 section 6.5.1)."""
-        request = self._request
-        if request is None:
-            return
-        name, value = name.lower(), value.rstrip(b" \t")
-        request.headers.append((name, value))
-        if name in NOTED:
-            request.note(name, value)
+        if self.receiving is None:
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Judge the head, and hand the request on."""
-        request, parser = self._request, self._parser
-        if request is None or parser is None:
+        parser = self._parser
+        if parser is None:
+            return
+        if self._reframe:
             self._reframe = b""
             return
-        request.method = parser.get_method().decode()
-        request.version = parser.get_http_version()
-        self._refusal = request.judge(self._known_host)
+        request = Request(
+            parser.get_method().decode(),
+            parser.get_http_version(),
+            self._target,
+            self._headers,
+            keep_alive=parser.should_keep_alive(),
+        )
+        self._headers = []
+        self._refusal = request.judge(self._known_host) or self._exceeds(request)
         if self._refusal:
             raise _ReadingOver
         self._known_host = request.host
-        request.keep_alive = parser.should_keep_alive()
         if parser.should_upgrade():
             self._reframe = request.framing
-        self._request, self._discarded = None, 0
-        self.receiving = self._connection.accept(request)
+        self.begun, self._overhead = False, 0
+        self.receiving = self.accept(request)
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body for its exchange, or drop it when that is answered."""
-        self._overhead = 0
         exchange = self.receiving
         if exchange is None:
             return
+        size = len(data)
+        self._overhead = max(0, self._overhead - size * (_FRAMING_SHARE + 1))
+        self._body_size += size
+        if 0 < self._limits.request_body < self._body_size:
+            self._refusal = 413
+            raise _ReadingOver
         if not exchange.answered:
             exchange.feed(data)
             if exchange.buffered >= _BODY_WAITING:
-                self._connection.pause()
+                self.pause()
             return
-        self._discarded += len(data)
+        self._discarded += size
         if self._discarded > _DISCARDED:
-            self._connection.close(linger=True)
+            self.close(linger=True)
             raise _ReadingOver
 
     def on_message_complete(self) -> None:
@@ -153,31 +232,36 @@ class Intake:
         exchange = self.receiving
         if exchange is None or self._reframe:
             return
-        self.receiving, self._overhead = None, 0
+        self.receiving = None
+        if self._body_size:
+            self._overhead = self._body_size = self._discarded = 0
         exchange.received = True
         if not exchange.request.keep_alive:
             self.over = True
         if exchange.answered:
-            self._connection.drained()
+            self.drained()
         else:
             exchange.changed()
 
     # ---- inner life
 
-    def _parse(self, data: bytes | memoryview) -> None:
-        if self._parser is None:
-            return
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._go_on_after_upgrade(data[upgrade.args[0] :])
-        except HttpParserError:
-            if not self.over:
-                self._break_off(self._refusal or 400)
-        else:
-            self._overhead += len(data)
-            if self._overhead > _HEAD_LIMIT and not self.over:
-                self._break_off(431 if self._request is not None else 400)
+    def _exceeds(self, request: Request) -> int:
+        """Return 0, or the status for a head that is larger than it may be."""
+        engine, size = self.engine, self._overhead + self._fed
+        if request.length is None and size <= engine.small_head and len(request.headers) <= engine.few_fields:
+            return 0  # that is nearly always so, and much cheaper to know
+        return request.exceeds(self._limits, size)
+
+    def _weigh(self) -> None:
+        """Count what came towards the limit of what brings no progress, and note that a body moves."""
+        if self.receiving is not None:
+            self.since = self.engine.now
+        self._overhead += self._fed
+        if self._overhead > self._limits.request_head and not self.over:
+            status = 400
+            if self.begun:
+                status = 431 if self._headers or len(self._target) < self._limits.request_line else 414
+            self.break_off(status)
 
     def _go_on_after_upgrade(self, rest: bytes | memoryview) -> None:
         """Treat an upgrade that is not taken as the plain request it also is (RFC 9110 section 7.8).
@@ -188,10 +272,4 @@ class Intake:
         if self._reframe:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")
         if len(rest) and not self.over:
-            self._parse(rest)
-
-    def _break_off(self, status: int) -> None:
-        """Take nothing more from a client that breaks the rules."""
-        self.end()
-        broken, self.receiving = self.receiving, None
-        self._connection.refuse(status, broken if broken is not None and not broken.answered else None)
+            self.data_received(rest)

@@ -1,16 +1,18 @@
-"""One connection: its transport, and the order of its answers, which is the order of its requests."""
+"""One connection: its transport, the order of its answers, which is the order of its requests, and its time-outs."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from sys import byteorder
 
-from runner.apps.engines.h1_engine.heads import server_fields, status_line
+from runner.apps.engines.h1_engine.heads import status_line
 from runner.apps.engines.h1_engine.intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
     from runner.apps.engines.h1_engine.engine import H1Engine
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.h1_engine.request import Request
@@ -23,51 +25,71 @@ _LINGER = 1.0
 _FIRST_REQUEST = 1.0
 #: struct linger: on, 0 seconds.
 _RESET = (1).to_bytes(4, byteorder) + bytes(4)
+#: The statuses of a refusal after which the client may try again, and in how many seconds (RFC 9110 section 10.2.3).
+_RETRY = {503: b"retry-after: 1\r\n"}
 
 
-class Connection(asyncio.Protocol):
+class Connection(Intake):
     """A client's connection, whose requests become exchanges of its engine."""
 
-    #: The client has closed its side: it may still read.
-    eof = False
-    #: No byte is written any more.
-    closing = False
-    #: The transport's buffer is full: wait before more is written.
-    write_paused = False
-    _fresh = True
-    _refusal = 0
-    _idle_since = 0.0
-    _current: Exchange | None = None
-    _timer: asyncio.TimerHandle | None = None
-    _transport: asyncio.Transport
+    __slots__ = (
+        "_current",
+        "_queue",
+        "_refused_with",
+        "_timer",
+        "_unsent",
+        "client",
+        "closing",
+        "common",
+        "eof",
+        "served",
+        "server",
+        "transport",
+        "write_paused",
+    )
+    transport: asyncio.Transport
+    #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
 
     def __init__(self, engine: H1Engine) -> None:
-        self._engine = engine
-        self._intake = Intake(self)
+        super().__init__(engine)
+        #: The client has closed its side: it may still read.
+        self.eof = False
+        #: No byte is written any more.
+        self.closing = False
+        #: The transport's buffer is full: wait before more is written.
+        self.write_paused = False
+        #: What is the same for every request of this connection, in the form in which the app is told it.
+        self.common: dict[str, Any] | None = None
+        #: Requests that were answered, the last one by its head at least.
+        self.served = 0
+        self._current: Exchange | None = None
         self._queue: deque[Exchange] = deque()
+        self._refused_with = 0
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     # ---- what the transport says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport and note who is at both of its ends."""
         # An assertion of its type would be wrong: uvloop's transports inherit nothing.
-        self._transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
-        self.client: tuple[str, int] | None = peer[:2] if isinstance(peer, tuple) else None
-        self.server: tuple[str, int | None] | None = own[:2] if isinstance(own, tuple) else (own, None) if own else None
-        self._engine.connections.add(self)
-        if self._engine.stopping:
+        self.client = peer[:2] if isinstance(peer, tuple) else None
+        self.server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
+        self.engine.joined(self)
+        if 0 < self._limits.connections < len(self.engine.connections):
+            self.end()
+            self.refuse(503, None)
+        elif self.engine.stopping:
             self.retire()
-
-    def data_received(self, data: bytes) -> None:
-        """Parse what came."""
-        self._intake.feed(data)
 
     def eof_received(self) -> bool:
         """Keep the writing side open while there is something to answer."""
         self.eof = True
-        if self.closing or not (self._current or self._queue or self._refusal):
+        if self.closing or not (self._current or self._queue or self._refused_with):
             return False
         for exchange in (self._current, *self._queue):
             if exchange is not None:
@@ -78,7 +100,7 @@ class Connection(asyncio.Protocol):
         """Let go of everything, and tell those who still work for this client."""
         self.eof = self.closing = True
         self.write_paused = False
-        self._intake.close()
+        self.let_go()
         if self._timer is not None:
             self._timer.cancel()
         for exchange in (self._current, *self._queue):
@@ -86,15 +108,17 @@ class Connection(asyncio.Protocol):
                 exchange.abandon()
         self._current = None
         self._queue.clear()
-        self._engine.left(self)
+        self.engine.left(self)
 
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than the app writes."""
         self.write_paused = True
+        self._unsent, self.since = 0, self.engine.now
 
     def resume_writing(self) -> None:
         """Let the app write again, or the next request begin."""
         self.write_paused = False
+        self.since = self.engine.now
         if self._current is not None:
             self._current.changed()
         elif not self.closing:
@@ -104,11 +128,10 @@ class Connection(asyncio.Protocol):
 
     def accept(self, request: Request) -> Exchange:
         """Begin to answer a request, or let it wait for the answers before its own."""
-        self._fresh = False
-        exchange = self._engine.exchange(self, request)
+        exchange = self.engine.exchange(self, request)
         if self._current is None and not self.write_paused:
             self._current = exchange
-            exchange.start()
+            self.engine.begin(exchange)
         else:
             self._queue.append(exchange)
             self.pause()
@@ -116,18 +139,19 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Let the client wait, which is ahead of us."""
-        if not (self._intake.paused or self.closing):
-            self._intake.paused = True
-            self._transport.pause_reading()
+        if not (self.paused or self.closing):
+            self.paused = True
+            self.transport.pause_reading()
 
     def drained(self) -> None:
         """Note that the rest of a request has come whose answer was complete before."""
+        self.since = self.engine.now
         if self._is_done():
             self.close()
 
     def refuse(self, status: int, broken: Exchange | None) -> None:
         """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
-        self._refusal = status
+        self._refused_with = status
         if broken is not None and broken is not self._current:
             self._queue.remove(broken)
         elif broken is not None:
@@ -144,14 +168,18 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes, unless nobody is there any more."""
         if not self.closing:
-            self._transport.write(data)
+            self.transport.write(data)
 
     def may_go_on(self, exchange: Exchange) -> bool:
         """Say whether the answer may promise that another request is taken after it."""
+        engine = self.engine
+        self.served += 1
+        if self.served >= engine.last_answer:
+            return False
         if exchange.request.expects and not exchange.received:
             return False  # whether the body still comes, nobody knows
-        if self._engine.stopping or not self._engine.options.keep_alive > 0:
-            return bool(self._queue or self._intake.held)
+        if engine.closes_idle:
+            return not engine.draining and bool(self._queue or self.held)
         return True
 
     def finished(self, exchange: Exchange) -> None:
@@ -160,42 +188,64 @@ class Connection(asyncio.Protocol):
             return
         self._current = None
         if not exchange.keep_alive:
-            self.close(linger=self._intake.has_begun or bool(self._queue))
+            self.close(linger=self.has_begun or bool(self._queue))
             return
-        self._idle_since = self._engine.loop.time()
-        if self._timer is None:
-            self._timer = self._engine.loop.call_later(self._engine.options.keep_alive, self._close_if_idle)
-        self._advance()
+        self.since = self.engine.now
+        if self._queue or self.paused or self.eof or self._refused_with or self.write_paused or self.engine.stopping:
+            self._advance()
 
     def cut(self, exchange: Exchange) -> None:
         """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
         self._current, self.closing = None, True
-        self._intake.end()
+        self.since = self.engine.now
+        self.end()
         exchange.abandon()
         self._drop_queue()
         if exchange.ends_with_connection:
             self.abort()
         else:
-            self._transport.close()
+            self.transport.close()
 
     def resume(self) -> None:
         """Read on, if reading waited for what has happened now."""
-        intake = self._intake
-        if not intake.paused or self._queue or self.closing or intake.is_full:
+        if not self.paused or self._queue or self.closing or self.is_full:
             return
-        intake.paused = False
-        intake.go_on()
-        if not (intake.paused or self.closing):
-            self._transport.resume_reading()
+        self.paused = False
+        self.go_on()
+        if not (self.paused or self.closing):
+            self.transport.resume_reading()
 
     # ---- what the engine says
+
+    def sweep(self, now: float) -> None:
+        """Close or cut the connection if its client has kept us waiting for longer than it may.
+
+        Nothing but the client is timed here: while the app works, nothing happens to its connection.
+        """
+        limits, waited = self._limits, now - self.since
+        if self.closing or self.write_paused:
+            self._sweep_writing(now)
+        elif self.begun:
+            if 0 < limits.header_timeout <= waited:
+                self.break_off(408)
+        elif self.receiving is not None:
+            exchange = self.receiving
+            if 0 < limits.body_timeout <= waited and not self.paused and (exchange.answered or exchange.expecting):
+                if exchange.answered:
+                    self.close()
+                else:
+                    self.break_off(408)
+        elif self._is_idle():
+            limit = self.engine.options.keep_alive if self.served else limits.header_timeout
+            if waited >= limit and (self.served or limit > 0):
+                self.close()
 
     def retire(self) -> None:
         """Close the connection unless a request has begun on it; the last answer then closes it."""
         if self.closing or not self._is_idle():
             return
-        if self._fresh and self._timer is None:
-            self._timer = self._engine.loop.call_later(_FIRST_REQUEST, self.retire)
+        if not self.served and self._timer is None:
+            self._timer = self.engine.loop.call_later(_FIRST_REQUEST, self.retire)
         else:
             self.close()
 
@@ -204,36 +254,47 @@ class Connection(asyncio.Protocol):
         from socket import SO_LINGER, SOL_SOCKET
 
         self.closing = True
-        self._intake.end()
-        own = self._transport.get_extra_info("socket")
+        self.end()
+        own = self.transport.get_extra_info("socket")
         if own is not None and self.client is not None:
             own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-        self._transport.abort()
+        self.transport.abort()
 
     def close(self, *, linger: bool = False) -> None:
         """Close when all is sent; lingering, what the client still sends is dropped, lest it loses the answer."""
         self.closing = True
-        self._intake.end()
+        self.since = self.engine.now
+        self._unsent = 0
+        self.end()
         self._drop_queue()
-        if not linger or self.eof or not self._transport.can_write_eof():
-            self._transport.close()
+        if not linger or self.eof or not self.transport.can_write_eof():
+            self.transport.close()
             return
-        self._transport.write_eof()
-        if self._intake.paused:
-            self._intake.paused = False
-            self._transport.resume_reading()
+        self.transport.write_eof()
+        if self.paused:
+            self.paused = False
+            self.transport.resume_reading()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._engine.loop.call_later(_LINGER, self._transport.close)
+        self._timer = self.engine.loop.call_later(_LINGER, self.transport.close)
 
     # ---- inner life
 
+    def _sweep_writing(self, now: float) -> None:
+        """Cut a connection whose client takes nothing of what it was sent."""
+        unsent = self.transport.get_write_buffer_size()
+        if not self._unsent or unsent < self._unsent:
+            self.since = now
+        self._unsent = unsent
+        if 0 < self._limits.write_timeout <= now - self.since and unsent:
+            self.abort()
+
     def _is_idle(self) -> bool:
-        return not (self._current or self._queue or self._refusal or self._intake.has_begun)
+        return not (self._current or self._queue or self._refused_with or self.has_begun)
 
     def _is_done(self) -> bool:
         """Whether nothing is left to answer, and nothing more will come that should be."""
-        return (self.eof or self._engine.stopping) and not self.closing and self._is_idle()
+        return (self.eof or self.engine.stopping) and not self.closing and self._is_idle()
 
     def _advance(self) -> None:
         """Begin the next request that waits; without one, read on."""
@@ -241,31 +302,22 @@ class Connection(asyncio.Protocol):
             return
         if self._queue:
             self._current = self._queue.popleft()
-            self._current.start()
+            self.engine.begin(self._current)
         self.resume()
         if self._current is not None or self._queue or self.closing:
             return
-        if self._refusal:
+        if self._refused_with:
             self._answer_refusal()
         elif self.eof or self._is_done():
             self.close()
 
     def _answer_refusal(self) -> None:
-        line = status_line(self._refusal)
+        line = status_line(self._refused_with)
         text = line.rstrip().partition(b" ")[2][4:] + b"\n"
-        head = b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.write(head % (line, server_fields(), len(text)) + text)
+        head = b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.write(head % (line, self.engine.own_fields, _RETRY.get(self._refused_with, b""), len(text)) + text)
         self.close(linger=True)
 
     def _drop_queue(self) -> None:
         while self._queue:
             self._queue.popleft().abandon()
-
-    def _close_if_idle(self) -> None:
-        left = self._engine.options.keep_alive
-        if self._is_idle():
-            left += self._idle_since - self._engine.loop.time()
-        if left > 0:
-            self._timer = self._engine.loop.call_later(left, self._close_if_idle)
-        elif not self.closing:
-            self.close()
