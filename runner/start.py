@@ -206,7 +206,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     from runner.serve.worker import Work
 
     sockets_ = [listener.socket for listener in claimed]
-    work = Work(engine, sockets_, chosen.backlog, chosen.timeout_graceful_shutdown, on_ready)
+    work = Work(engine, sockets_, chosen.backlog, chosen.drain_delay, chosen.timeout_graceful_shutdown, on_ready)
     watch.leave_signals_to_loop()
     serving.run(loop(), work, attempt.signals)
     if chosen.vacuum and not attempt.signals.going_back:

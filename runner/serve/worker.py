@@ -31,6 +31,8 @@ class Work(Value):
     engine: Engine
     sockets: Sequence[socket.socket]
     backlog: int
+    #: Seconds to go on accepting after a stop signal, and then for what has begun to end.
+    drain_delay: float
     grace: float
     on_ready: Callable[[], None]
 
@@ -56,6 +58,10 @@ async def serve(work: Work, signals: StopSignals) -> None:
     servers = [await _listen(loop, factory, listener, work.backlog) for listener in work.sockets]
     work.on_ready()
     await stopping.wait()
+    if work.drain_delay and not signals.going_back:
+        work.engine.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(forced.wait(), work.drain_delay)
     await _stop_accepting(loop, servers)
     if not signals.going_back or signals.count:
         await _accept_waiting(loop, factory, work.sockets)

@@ -54,7 +54,7 @@ async def test_scope_is_complete(serve: Serve) -> None:
         "root_path": "",
         "headers": [(b"host", b"a"), (b"x-one", b"1"), (b"connection", b"close")],
         "state": {},
-        "extensions": {},
+        "extensions": {"http.response.early_hint": {}, "http.response.pathsend": {}, "http.response.trailers": {}},
     }
 
 

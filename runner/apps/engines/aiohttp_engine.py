@@ -39,7 +39,7 @@ class AiohttpEngine:
         self._options = options
         self._trusted = TrustedPeers(options.trusted)
         self._server: web.Server | None = None
-        self._stopping = False
+        self._stopping = self._closes_each = False
         self._aborted = False
         self._phase: asyncio.Timeout | None = None
 
@@ -71,12 +71,16 @@ class AiohttpEngine:
             server.request_factory = self._forwarded(server.request_factory)
         return server
 
+    def drain(self) -> None:
+        """Close each connection after its answer: a stop is near. New ones are still served."""
+        self._closes_each = True
+
     async def stop(self, grace: float) -> None:
         """Answer what has begun within ``grace`` seconds, cut the rest, then run the app's cleanup within as many.
 
         aiohttp's order is kept: on_shutdown comes first, as it is what ends long-lived answers.
         """
-        self._stopping = True
+        self._stopping = self._closes_each = True
         server = self._server
         if server is None:
             return
@@ -137,12 +141,12 @@ class AiohttpEngine:
             try:
                 answer = await handler(request)
             except web.HTTPException as exc:
-                if self._stopping:
+                if self._closes_each:
                     exc.force_close()
                 raise
             except (SystemExit, KeyboardInterrupt, GeneratorExit) as exc:
                 raise RuntimeError(f"a handler raised {type(exc).__name__}") from exc
-            if self._stopping and not getattr(answer, "prepared", True):  # an app may answer with no response at all
+            if self._closes_each and not getattr(answer, "prepared", True):  # an app may answer with no response at all
                 answer.force_close()
             return answer
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        def drain(self) -> None:
+            """Ask clients to go: a stop is near, but what still comes is served."""
+            ...
+
         async def stop(self, grace: float) -> None:
             """Answer what has begun within ``grace`` seconds, then run the app's own shut-down.
 

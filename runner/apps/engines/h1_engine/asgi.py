@@ -1,11 +1,15 @@
-"""ASGI: how a request becomes a call of an ASGI 3 app (https://asgi.readthedocs.io, HTTP message format 2.5)."""
+"""ASGI: how a request becomes a call of an ASGI 3 app (https://asgi.readthedocs.io, HTTP message format 2.5).
+
+Of the extensions there are early hints, trailers and pathsend.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
-from runner.apps.engines.h1_engine.heads import AnswerInvalid
+from runner.apps.engines.h1_engine.heads import AnswerInvalid, read_fields
 from runner.apps.engines.h1_engine.targets import unquoted
 
 TYPE_CHECKING = False
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ("AsgiExchange",)
 
+_EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+}
 _VERSION = {"version": "3.0", "spec_version": "2.5"}
 #: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
 _STREAK = 262_144
@@ -29,7 +38,7 @@ _EVENT = 1024
 class AsgiExchange(Exchange):
     """A request that is answered by one task, which runs an ASGI app."""
 
-    __slots__ = ("_delivered", "_engine", "_streak", "_task", "_waiters")
+    __slots__ = ("_delivered", "_engine", "_streak", "_task", "_trailers", "_waiters")
 
     def __init__(self, connection: Connection, request: Request, engine: AsgiEngine) -> None:
         Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
@@ -38,6 +47,8 @@ class AsgiExchange(Exchange):
         self._delivered = False
         #: What was sent since this task let others run.
         self._streak = 0
+        #: The trailer fields so far, None when the app has announced none.
+        self._trailers: bytes | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
@@ -85,20 +96,43 @@ class AsgiExchange(Exchange):
         if self.abandoned or (connection.closing and not self.answered):
             raise ClientDisconnected("the client has gone")
         kind = message["type"]
-        if kind == "http.response.start":
-            self.begin(message["status"], message.get("headers", ()))
-        elif kind == "http.response.body":
+        if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
-            self.write(body, more=more)
+            self.write(body, more=more or self._trailers is not None)
             while connection.write_paused:
                 await self._wait()
             if more:
-                self._streak += len(body) + _EVENT
-                if self._streak > _STREAK:
-                    self._streak = 0
-                    await asyncio.sleep(0)
+                await self._take_turns(len(body))
+        elif kind == "http.response.start":
+            self.begin(message["status"], message.get("headers", ()))
+            if message.get("trailers"):
+                self._trailers = b""
         else:
-            raise AnswerInvalid(f"an http app cannot send {kind!r}")
+            await self._extend(kind, message)
+
+    async def _extend(self, kind: str, message: MutableMapping[str, Any]) -> None:
+        """Take an event of an extension."""
+        if kind == "http.response.trailers" and self._trailers is not None and self.begun:
+            self._trailers += read_fields(message.get("headers", ()))[0]
+            if not message.get("more_trailers", False):
+                takes = any(name == b"te" and b"trailers" in value.lower() for name, value in self.request.headers)
+                self.end(self._trailers if takes else b"")  # RFC 9110 section 6.5.1
+        elif kind == "http.response.early_hint" and self._fields is None:
+            links = read_fields([(b"link", link) for link in message["links"]])[0]
+            if self.request.version == "1.1":  # RFC 9110 section 15.2
+                self.connection.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % links)
+        elif kind == "http.response.pathsend" and not self.begun:
+            with open(message["path"], "rb", buffering=0) as file:  # noqa: ASYNC230 - a local file, as the app's own would be
+                await self.write_file(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        else:
+            raise AnswerInvalid(f"an http app cannot send {kind!r}, or not now")
+
+    async def _take_turns(self, size: int) -> None:
+        """Let other connections have their turn when an app streams to a reader that never makes it wait."""
+        self._streak += size + _EVENT
+        if self._streak > _STREAK:
+            self._streak = 0
+            await asyncio.sleep(0)
 
     async def _wait(self) -> None:
         waiter = self._engine.loop.create_future()
@@ -138,5 +172,5 @@ class AsgiExchange(Exchange):
         scope["query_string"] = request.query
         scope["headers"] = request.headers
         scope["state"] = self._engine.state.copy()
-        scope["extensions"] = {}
+        scope["extensions"] = _EXTENSIONS.copy()
         return scope

@@ -171,6 +171,39 @@ class Exchange:
         if problem:
             raise AnswerInvalid(problem)
 
+    async def write_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
+
+        Raises:
+            AnswerInvalid: as in ``write``; also when the file is shorter than what was announced.
+            ClientDisconnected: the client has gone, or took nothing for the time of ``write_timeout``.
+            OSError: the file cannot be read.
+        """
+        from runner.apps.engines.h1_engine.sendfile import send_file
+
+        if self._fields is not None and not self.begun and self._fields[1] is None:
+            self._fields = (self._fields[0], size, self._fields[2])
+        self.write(b"", more=True)
+        if self._left and not self._bodiless:
+            connection, part = self.connection, min(size, self._left)
+            patience = connection.engine.options.limits.write_timeout
+            try:
+                self._left -= await send_file(connection.transport, descriptor, offset, part, timeout=patience)
+            except TimeoutError:
+                connection.abort()
+                raise ClientDisconnected("the client takes nothing") from None
+        self.write(b"", more=False)
+
+    def end(self, trailers: bytes) -> None:
+        """End an answer whose body was sent with ``more``; the trailer fields go to a client that can take them."""
+        if not (trailers and self._chunked) or self._bodiless:
+            self.write(b"", more=False)
+            return
+        if self.answered:
+            raise AnswerInvalid("the answer is complete already")
+        self.connection.write(b"0\r\n%b\r\n" % trailers)
+        self._complete()
+
     def fail(self, explanation: bytes = _FAILED) -> None:
         """Answer 500, or cut the connection if an answer has begun, so that nobody takes it for complete."""
         if self.answered:

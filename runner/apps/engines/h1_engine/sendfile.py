@@ -1,0 +1,109 @@
+"""Part of a file to a client, by sendfile(2) where the transport allows it, without a thread.
+
+asyncio's own ``loop.sendfile`` is none of uvloop's, and no transport lets others write to its socket; so a duplicate of
+its descriptor is written, once all is sent that the transport held before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from runner.apps.engines.h1_engine.exchange import ClientDisconnected
+
+__all__ = ("send_file",)
+
+#: Bytes sent or copied before other connections get their turn.
+_TURN = 1_048_576
+_COPIED = 65_536
+#: Seconds between two looks at a transport that still has something to send.
+_SHORTEST, _LONGEST = 0.001, 0.05
+
+
+async def send_file(transport: asyncio.Transport, file: int, offset: int, count: int, *, timeout: float) -> int:  # noqa: ASYNC109 - it bounds each stall, not the whole
+    """Send ``count`` bytes of the open file ``file`` from ``offset`` on; nobody else may write meanwhile.
+
+    Returns how many were sent: fewer than ``count`` only where the file ends before. With TLS, and for files the
+    kernel cannot send, they are read and written. Cancelling stops it in the middle.
+
+    Raises:
+        ClientDisconnected: the client has gone.
+        TimeoutError: the client took nothing for ``timeout`` seconds (0: it may).
+        OSError: the file cannot be read.
+    """
+    await _taken(transport, 0, timeout)
+    own = transport.get_extra_info("socket")
+    sent = 0
+    if own is not None and transport.get_extra_info("sslcontext") is None:
+        socket = os.dup(own.fileno())
+        try:
+            sent = await _by_kernel(transport, socket, (file, offset, count), timeout)
+        finally:
+            os.close(socket)
+    return sent + await _by_copy(transport, (file, offset + sent, count - sent), timeout)
+
+
+async def _by_kernel(transport: asyncio.Transport, socket: int, part: tuple[int, int, int], seconds: float) -> int:
+    """Send as much as sendfile(2) does; nothing if this file is none for it."""
+    file, offset, count = part
+    sent = 0
+    while sent < count:
+        if transport.is_closing():
+            raise ClientDisconnected("the client has gone")
+        try:
+            done = os.sendfile(socket, file, offset + sent, min(_TURN, count - sent))
+        except BlockingIOError:
+            await _writable(socket, seconds)
+            continue
+        except ConnectionError as exc:
+            raise ClientDisconnected("the client has gone") from exc
+        except OSError:
+            return sent  # reading tells whose fault it is
+        if not done:
+            break
+        sent += done
+        await asyncio.sleep(0)
+    return sent
+
+
+async def _by_copy(transport: asyncio.Transport, part: tuple[int, int, int], seconds: float) -> int:
+    file, offset, count = part
+    sent = 0
+    while sent < count and (data := os.pread(file, min(_COPIED, count - sent), offset + sent)):
+        transport.write(data)
+        sent += len(data)
+        await asyncio.sleep(0)
+        await _taken(transport, _COPIED, seconds)
+    return sent
+
+
+async def _writable(socket: int, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    loop.add_writer(socket, _set, waiter)
+    try:
+        async with asyncio.timeout(seconds or None):
+            await waiter
+    finally:
+        loop.remove_writer(socket)
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+async def _taken(transport: asyncio.Transport, most: int, seconds: float) -> None:
+    """Wait until the transport holds ``most`` bytes or fewer; it tells that to its protocol only, so it is asked."""
+    loop = asyncio.get_running_loop()
+    held, since, pause = transport.get_write_buffer_size(), loop.time(), 0.0
+    while held > most:
+        await asyncio.sleep(pause)
+        if transport.is_closing():
+            raise ClientDisconnected("the client has gone")
+        before, held = held, transport.get_write_buffer_size()
+        if held < before:
+            since = loop.time()
+        elif 0 < seconds <= loop.time() - since:
+            raise TimeoutError
+        pause = min(_LONGEST, pause * 2 or _SHORTEST)
