@@ -10,41 +10,23 @@ import os
 import random
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from dataclasses import dataclass
 
+import environment
 import figures
 import instances
+import start_report
+from servers import COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
-ENVIRONMENT = os.path.join(ROOT, ".venv-bench")
-
 #: Seconds that one instance may take until it answers, and that it is left alone before it is weighed.
 LIMIT, IDLE = 20.0, 0.2
-
-#: How each server is told to serve {app} on {port}, by what it serves. The same words with a broken app make the
-#: first half of its shell line. Settings are each server's own defaults; granian's and gunicorn's default is one worker.
-COMMANDS = {
-    ("arun", "asgi"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
-    ("uvicorn", "asgi"): "{bin}/uvicorn {app}:app --port {port}",
-    ("granian", "asgi"): "{bin}/granian --interface asgi --port {port} {app}:app",
-    ("gunicorn", "asgi"): "{bin}/gunicorn --worker-class asgi --bind 127.0.0.1:{port} {app}:app",
-    ("arun", "wsgi"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
-    ("granian", "wsgi"): "{bin}/granian --interface wsgi --port {port} {app}:app",
-    ("gunicorn", "wsgi"): "{bin}/gunicorn --bind 127.0.0.1:{port} {app}:app",
-    ("uwsgi", "wsgi"): "{bin}/uwsgi --need-app --http-socket 127.0.0.1:{port} --wsgi-file {app}.py --callable app",
-    ("arun", "aiohttp"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
-    ("aiohttp", "aiohttp"): "{bin}/python {app}.py 127.0.0.1 {port}",
-}
 
 SERVERS = tuple(dict.fromkeys(server for server, _ in COMMANDS))
 
@@ -82,7 +64,7 @@ def cases(folder: str) -> list[Case]:
     return found
 
 
-def measure(case: Case, folder: str, bin_: str) -> figures.Sample:
+def measure(case: Case, folder: str, bin_: str) -> start_report.Sample:
     """Start one instance, wait for its first answer, weigh it, end it.
 
     Raises:
@@ -97,12 +79,12 @@ def measure(case: Case, folder: str, bin_: str) -> figures.Sample:
         try:
             answer = instances.first_answer(process, port, LIMIT)
         except TimeoutError as failure:
-            raise SystemExit(f"{case.name}: {failure}\n{shlex.join(command)}\n{tail(log)}") from None
+            raise SystemExit(f"{case.name}: {failure}\n{shlex.join(command)}\n{instances.tail(log)}") from None
         if answer.status != case.status or case.body not in answer.body:
-            raise SystemExit(f"{case.name}: answered {answer.status} {answer.body[:80]!r}\n{tail(log)}")
+            raise SystemExit(f"{case.name}: answered {answer.status} {answer.body[:80]!r}\n{instances.tail(log)}")
         time.sleep(IDLE)
         weight = instances.memory(process.pid)
-    return figures.Sample((answer.first_byte - begin) * 1000, weight.rss, weight.pss, weight.processes)
+    return start_report.Sample((answer.first_byte - begin) * 1000, weight.rss, weight.pss, weight.processes)
 
 
 def write_fallback(folder: str, port: int) -> None:
@@ -112,18 +94,12 @@ def write_fallback(folder: str, port: int) -> None:
         ini.write(f"[uwsgi]\nhttp-socket = 127.0.0.1:{port}\n{app}")
 
 
-def tail(path: str) -> str:
-    """Return the last two thousand characters of a log."""
-    with open(path, encoding="utf-8", errors="replace") as log:
-        return log.read()[-2000:]
-
-
-def run(only: Sequence[str], rounds: int, bin_: str) -> dict[str, list[figures.Sample]]:
+def run(only: Sequence[str], rounds: int, bin_: str) -> dict[str, list[start_report.Sample]]:
     """Measure every case of these servers once per round, in an order of its own each time; the first round warms up."""
     with tempfile.TemporaryDirectory(prefix="arun-bench-") as folder:
-        shutil.copytree(os.path.join(HERE, "apps"), folder, dirs_exist_ok=True)
+        shutil.copytree(environment.APPS, folder, dirs_exist_ok=True)
         chosen = [case for case in cases(folder) if case.server in only]
-        taken: dict[str, list[figures.Sample]] = {case.name: [] for case in chosen}
+        taken: dict[str, list[start_report.Sample]] = {case.name: [] for case in chosen}
         for number in range(rounds + 1):
             sys.stderr.write(f"round {number} of {rounds}\n")
             for case in random.Random(number).sample(chosen, len(chosen)):  # noqa: S311 - an order, no secret
@@ -133,27 +109,18 @@ def run(only: Sequence[str], rounds: int, bin_: str) -> dict[str, list[figures.S
     return taken
 
 
-def setup() -> None:
-    """Make ``.venv-bench``: the pinned peers, and arun as a wheel, compiled as an installation is."""
-    venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    with open(os.path.join(ENVIRONMENT, ".gitignore"), "w", encoding="ascii") as ignore:
-        ignore.write("*\n")
-    pip = [os.path.join(ENVIRONMENT, "bin", "python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "-r", os.path.join(HERE, "requirements.txt")], check=True)
-    subprocess.run([*pip, ROOT], check=True)
-
-
 def main() -> None:
     """Read the command line, measure, and tell."""
     options = arguments()
     if options.setup:
-        setup()
+        environment.setup()
         return
     servers = [server for server in options.only or SERVERS if server not in options.without]
-    told = figures.report(run(servers, options.rounds, options.bin), options.bin)
-    print(figures.markdown(told))
+    told = start_report.report(run(servers, options.rounds, options.bin), options.bin)
+    text = start_report.markdown(told)
+    print(text)
     if options.output or len(servers) == len(SERVERS):
-        figures.write(told, options.output or os.path.join(HERE, "results"))
+        figures.write(told, text, options.output or environment.RESULTS, "start")
 
 
 def arguments() -> argparse.Namespace:
@@ -165,7 +132,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15, help="how often each case is measured (default 15)")
     parser.add_argument("--only", nargs="+", choices=SERVERS, help="measure these servers alone")
     parser.add_argument("--without", nargs="+", choices=SERVERS, default=[], help="leave these servers out")
-    parser.add_argument("--bin", default=os.path.join(ENVIRONMENT, "bin"), help="where the servers are installed")
+    parser.add_argument("--bin", default=environment.BIN, help="where the servers are installed")
     parser.add_argument("--output", help="folder of start.json and start.md (default: results/, for a whole run)")
     return parser.parse_args()
 

@@ -1,0 +1,152 @@
+"""The clients: wrk for bursts of requests, a loop over plain sockets for websockets, and a holder of idle connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cases import Case
+
+__all__ = ("CONNECTIONS", "Burst", "Idle", "burst", "holding")
+
+CONNECTIONS = 64
+
+#: Seconds that connections may take until all are open and answered.
+_OPENING = 60.0
+_HANDSHAKE = (
+    b"GET /websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_MESSAGE = b"m" * 64
+#: A whole text frame, masked with zeros (RFC 6455 section 5.3: any four bytes will do), and the one that comes back.
+_SENT = bytes((0x81, 0x80 | len(_MESSAGE), 0, 0, 0, 0)) + _MESSAGE
+_ECHOED = bytes((0x81, len(_MESSAGE))) + _MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What came of one burst: answers, seconds, the server's CPU seconds, the 99th percentile in ms, and failures."""
+
+    requests: int
+    seconds: float
+    cpu: float
+    p99: float
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A process that holds connections which have asked once."""
+
+    process: subprocess.Popen[str]
+
+    def lost(self) -> int:
+        """Return how many of the connections the server has closed."""
+        assert self.process.stdin is not None  # noqa: S101 - both are pipes
+        assert self.process.stdout is not None  # noqa: S101
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
+def burst(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> Burst:
+    """Ask on 64 connections for some seconds, each as soon as it has its answer; ``cpu`` reads the server's clock.
+
+    Raises:
+        OSError: the server is gone, or refused a websocket.
+    """
+    return _messages(port, seconds, cpu) if case.websocket else _requests(case, port, seconds, cpu)
+
+
+@contextmanager
+def holding(port: int, number: int) -> Iterator[Idle]:
+    """Hold idle connections, in a process of their own because of the limit of descriptors.
+
+    Raises:
+        OSError: the server did not take or answer them all within a minute.
+    """
+    command = [sys.executable, os.path.join(environment.HERE, "idle.py"), str(port), str(number), str(_OPENING)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - a pipe
+            said = process.stdout.readline().strip()
+            if said != "open":
+                raise ConnectionError(f"idle connections: {said or 'their holder ended'}")
+            yield Idle(process)
+        finally:
+            process.kill()
+
+
+def _requests(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> Burst:
+    script = os.path.join(environment.HERE, "wrk.lua")
+    url = f"http://127.0.0.1:{port}{case.path}"
+    line = f"-t1 -c{CONNECTIONS} -d{seconds} --timeout 10 -s {script} {url} -- {case.body} {case.fields}"
+    begin = cpu()
+    asked = subprocess.run([environment.program("wrk") or "wrk", *line.split()], capture_output=True, check=False)
+    used = cpu() - begin
+    if asked.returncode:
+        raise ConnectionError(f"wrk: {(asked.stderr or asked.stdout).decode(errors='replace').strip()}")
+    told = json.loads(asked.stdout.splitlines()[-1])
+    errors = sum(told[kind] for kind in ("connect", "read", "write", "status", "timeout"))
+    return Burst(told["requests"], told["microseconds"] / 1e6, used, told["p99"] / 1000, errors)
+
+
+def _messages(port: int, seconds: float, cpu: Callable[[], float]) -> Burst:
+    """Send a message on each connection as soon as its last one came back, and compare the bytes."""
+    connections = {c.fileno(): c for c in (_websocket(port) for _ in range(CONNECTIONS))}
+    poll = select.epoll()
+    waits: list[float] = []
+    sent, half, errors = {}, dict.fromkeys(connections, b""), 0
+    begin, used = time.perf_counter(), cpu()
+    end = begin + seconds
+    for number, connection in connections.items():
+        poll.register(number, select.EPOLLIN)
+        sent[number] = time.perf_counter()
+        connection.send(_SENT)
+    while sent and (now := time.perf_counter()) < end:
+        for number, _ in poll.poll(end - now):
+            half[number] += (data := connections[number].recv(4096))
+            if half[number] == _ECHOED:
+                half[number] = b""
+                now = time.perf_counter()
+                waits.append(now - sent[number])
+                sent[number] = now
+                connections[number].send(_SENT)
+            elif not data or not _ECHOED.startswith(half[number]):
+                errors += 1
+                poll.unregister(number)
+                del sent[number]
+    taken, used = time.perf_counter() - begin, cpu() - used
+    for connection in connections.values():
+        connection.close()
+    poll.close()
+    waits.sort()
+    return Burst(len(waits), taken, used, waits[len(waits) * 99 // 100] * 1000 if waits else 0.0, errors)
+
+
+def _websocket(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(_HANDSHAKE)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if not (byte := connection.recv(1)):
+            break
+        head += byte
+    if not head.startswith(b"HTTP/1.1 101 "):
+        connection.close()
+        raise ConnectionError(f"no websocket: {head[:80]!r}")
+    return connection
