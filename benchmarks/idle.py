@@ -1,5 +1,8 @@
-"""Hold idle connections: ``idle.py PORT NUMBER SECONDS`` opens them, asks once on each, and says ``open`` when all are
-answered, or what went wrong. Each line read asks how many the server has closed since; the end of input ends it."""
+"""Hold idle connections: ``idle.py PORT NUMBER SECONDS``.
+
+It opens them, asks once on each, and says ``open`` when all are answered, or what went wrong. Each line that it reads
+asks how many the server has closed since then; the end of its input ends it.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 TYPE_CHECKING = False
@@ -142,7 +142,8 @@ def _tree(root: int) -> list[int]:
     found = [root]
     for pid in found:
         for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+            # A thread of a pool may end between the two looks; who ended has no children.
+            with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{task}/children") as children:
                 found += map(int, children.read().split())
     return found
 

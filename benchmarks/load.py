@@ -60,8 +60,8 @@ class Instance:
     pid: int
     log: str
     idle: clients.Idle | None = None
-    rest: instances.Memory = instances.Memory(0, 0, 0)
-    full: instances.Memory = instances.Memory(0, 0, 0)
+    rss_each: float = 0.0
+    pss_each: float = 0.0
     samples: list[load_report.Sample] = field(default_factory=list)
 
     def burst(self, case: Case) -> load_report.Sample:
@@ -92,11 +92,20 @@ class Instance:
         """Return the end of its log, as one line."""
         return " ".join(instances.tail(self.log).split())[-300:]
 
-    def held(self) -> load_report.Held:
-        """Return what its idle connections cost."""
-        number = self.entrant.idle
-        rss, pss = ((getattr(self.full, kind) - getattr(self.rest, kind)) * 1024 / number for kind in ("rss", "pss"))
-        return load_report.Held(number, rss, pss, self.idle.lost() if self.idle else number)
+    def hold(self, ends: ExitStack) -> None:
+        """Open its idle connections, and weigh what they add.
+
+        Raises:
+            LeftOut: it did not take or answer them all.
+        """
+        before = instances.memory(self.pid)
+        try:
+            self.idle = ends.enter_context(clients.holding(self.port, self.entrant.idle))
+        except OSError as failure:
+            raise LeftOut(f"{failure}; {self.said()}") from None
+        after = instances.memory(self.pid)
+        self.rss_each = (after.rss - before.rss) * 1024 / self.entrant.idle
+        self.pss_each = (after.pss - before.pss) * 1024 / self.entrant.idle
 
 
 def run(case: Case, taking_part: Sequence[Entrant], rounds: int, place: Place) -> load_report.Results:
@@ -121,7 +130,11 @@ def run(case: Case, taking_part: Sequence[Entrant], rounds: int, place: Place) -
                 except LeftOut as reason:
                     left_out[label] = f"in round {number}: {reason}"
                     del up[label]
-        held = {label: instance.held() for label, instance in up.items() if instance.idle}
+        held = {
+            label: load_report.Held(it.entrant.idle, it.rss_each, it.pss_each, it.idle.lost())
+            for label, it in up.items()
+            if it.idle
+        }
     return load_report.Results({label: instance.samples for label, instance in up.items()}, held, left_out)
 
 
@@ -145,12 +158,7 @@ def opened(case: Case, entrant: Entrant, place: Place, ends: ExitStack) -> Insta
         raise LeftOut(f"it answered {answer.status} with {len(answer.body)} bytes; {instance.said()}")
     instance.burst(case)
     if entrant.idle:
-        instance.rest = instances.memory(process.pid)
-        try:
-            instance.idle = ends.enter_context(clients.holding(port, entrant.idle))
-        except OSError as failure:
-            raise LeftOut(str(failure)) from None
-        instance.full = instances.memory(process.pid)
+        instance.hold(ends)
     return instance
 
 

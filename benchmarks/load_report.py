@@ -75,8 +75,9 @@ def markdown(told: dict[str, Any]) -> str:
         lines += _table(case) if case["servers"] else []
         lines += _ratio_table(case["ratios"]) if case["ratios"] else []
         lines += _held_table(case["held"]) if case["held"] else []
-        lines += ["", *(f"- {label} is left out: {why}" for label, why in case["left_out"].items())]
-    return "\n".join(lines).rstrip()
+        if case["left_out"]:
+            lines += ["", *(f"- {label} is left out: {why}" for label, why in case["left_out"].items())]
+    return "\n".join(lines)
 
 
 def _case(case: Case, results: Results) -> dict[str, Any]:
@@ -134,8 +135,10 @@ def _wanted() -> list[figures.Wanted]:
             claim, pair = f"{what}: {ours} / {theirs}", (f"hello: {ours}", f"hello: {theirs}")
             wanted.append(figures.Wanted(claim, *pair, quantity, limit))
     for case, condition in (("idle-10000", "10,000 idle"), ("access-log", "access log")):
-        for arun in ("arun asgi", "arun wsgi", "arun inline wsgi", "arun aiohttp"):
-            wanted.append(_speed(f"{condition}, req/s", case, f"{arun}, {condition}", arun, 0.9))
+        wanted += [
+            _speed(f"{condition}, req/s", case, f"{arun}, {condition}", arun, 0.9)
+            for arun in ("arun asgi", "arun wsgi", "arun inline wsgi", "arun aiohttp")
+        ]
     return wanted
 
 
