@@ -53,13 +53,24 @@ class Idle:
 
     process: subprocess.Popen[str]
 
-    def lost(self) -> int:
-        """Return how many of the connections the server has closed."""
-        assert self.process.stdin is not None  # noqa: S101 - both are pipes
-        assert self.process.stdout is not None  # noqa: S101
+    def renew(self) -> int:
+        """Open those connections anew that the server has closed; return how many they were.
+
+        Raises:
+            OSError: the server did not take or answer them within a minute.
+        """
+        assert self.process.stdin is not None  # noqa: S101 - a pipe
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return self.said()
+
+    def said(self) -> int:
+        """Read what the holder says: a number, or what went wrong."""
+        assert self.process.stdout is not None  # noqa: S101 - a pipe
+        said = self.process.stdout.readline().strip()
+        if not said.isdigit():
+            raise ConnectionError(f"idle connections: {said or 'their holder ended'}")
+        return int(said)
 
 
 def burst(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> Burst:
@@ -81,11 +92,9 @@ def holding(port: int, number: int) -> Iterator[Idle]:
     command = [sys.executable, os.path.join(environment.HERE, "idle.py"), str(port), str(number), str(_OPENING)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None  # noqa: S101 - a pipe
-            said = process.stdout.readline().strip()
-            if said != "open":
-                raise ConnectionError(f"idle connections: {said or 'their holder ended'}")
-            yield Idle(process)
+            idle = Idle(process)
+            idle.said()
+            yield idle
         finally:
             process.kill()
 

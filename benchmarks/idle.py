@@ -1,7 +1,7 @@
 """Hold idle connections: ``idle.py PORT NUMBER SECONDS``.
 
-It opens them, asks once on each, and says ``open`` when all are answered, or what went wrong. Each line that it reads
-asks how many the server has closed since then; the end of its input ends it.
+It opens them, asks once on each, and says ``0`` when all are answered, or what went wrong. For each line that it reads it
+opens those anew that the server has closed, and says how many they were; the end of its input ends it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,35 @@ def main() -> None:
     port, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    end = time.monotonic() + seconds
     held: list[socket.socket] = []
     try:
-        while len(held) < number:
-            held += opened(port, min(_AT_ONCE, number - len(held)), end - time.monotonic())
+        fill(held, port, number, seconds)
+        say("0")
+        for _ in sys.stdin:
+            lost = closed(held)
+            held = [connection for connection in held if connection not in lost]
+            for connection in lost:
+                connection.close()
+            fill(held, port, number, seconds)
+            say(str(len(lost)))
     except OSError as failure:
         say(f"{len(held)} of {number} were answered, then {failure}")
-        return
-    say("open")
+
+
+def fill(held: list[socket.socket], port: int, number: int, seconds: float) -> None:
+    """Open connections until there are as many as wanted."""
+    end = time.monotonic() + seconds
+    while len(held) < number:
+        held += opened(port, min(_AT_ONCE, number - len(held)), end - time.monotonic())
+
+
+def closed(held: list[socket.socket]) -> set[socket.socket]:
+    """Return the connections that the server has closed: nothing was asked for, so nothing else can be read."""
     poll = select.poll()
     for connection in held:
         poll.register(connection, select.POLLIN | select.POLLRDHUP)
-    for _ in sys.stdin:
-        # Nothing more was asked for: whatever can be read is the end of a connection.
-        say(str(len(poll.poll(0))))
+    ready = {number for number, _ in poll.poll(0)}
+    return {connection for connection in held if connection.fileno() in ready}
 
 
 def opened(port: int, number: int, left: float) -> list[socket.socket]:

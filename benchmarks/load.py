@@ -60,6 +60,7 @@ class Instance:
     pid: int
     log: str
     idle: clients.Idle | None = None
+    lost: int = 0
     rss_each: float = 0.0
     pss_each: float = 0.0
     samples: list[load_report.Sample] = field(default_factory=list)
@@ -71,6 +72,8 @@ class Instance:
             LeftOut: it is gone, or does not do what the case wants.
         """
         try:
+            if self.idle:
+                self.lost += self.idle.renew()
             found = clients.burst(case, self.port, BURST, lambda: instances.cpu_seconds(self.pid))
         except OSError as failure:
             raise LeftOut(f"{failure}; {self.said()}") from None
@@ -131,7 +134,7 @@ def run(case: Case, taking_part: Sequence[Entrant], rounds: int, place: Place) -
                     left_out[label] = f"in round {number}: {reason}"
                     del up[label]
         held = {
-            label: load_report.Held(it.entrant.idle, it.rss_each, it.pss_each, it.idle.lost())
+            label: load_report.Held(it.entrant.idle, it.rss_each, it.pss_each, it.lost)
             for label, it in up.items()
             if it.idle
         }

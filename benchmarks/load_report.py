@@ -38,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What idle connections cost a server: bytes of RSS and PSS for each, and how many it closed during the case."""
+    """What idle connections cost a server: bytes of RSS and PSS for each, and how many of them it closed."""
 
     connections: int
     rss: float
@@ -182,4 +182,6 @@ def _held_table(held: dict[str, Any]) -> list[str]:
         [label, f"{told['rss'] / 1024:.2f}", f"{told['pss'] / 1024:.2f}", str(told["lost"])]
         for label, told in held.items()
     ]
-    return figures.table(["idle connections", "kB of RSS each", "kB of PSS each", "closed by the server"], rows)
+    return figures.table(
+        ["idle connections", "kB of RSS each", "kB of PSS each", "closed by the server, opened anew"], rows
+    )

@@ -57,7 +57,8 @@ class Server:
 
 
 _ARUN = {"many": f"--timeout-keep-alive {_HOURS}", "access_log": "--access-log"}
-_GRANIAN = f"--backlog 16384 --backpressure 16384 --http1-header-read-timeout {_HOURS * 1000}"
+#: A minute is the longest that it waits.
+_GRANIAN = "--backlog 16384 --backpressure 16384 --http1-header-read-timeout 60000"
 _GUNICORN = f"--keep-alive {_HOURS} --worker-connections 16384"
 _ASGI, _WSGI, _AIOHTTP = ("arun", "asgi"), ("arun", "wsgi"), ("arun", "aiohttp")
 _THREADS = f"{COMMANDS['gunicorn', 'wsgi']} --worker-class gthread --threads 8"

@@ -1,0 +1,160 @@
+"""What a request costs an engine, without a network: connections that are driven in this process, on transports that count.
+
+``.venv-bench/bin/python benchmarks/cost.py asgi`` prints microseconds per request, the least and the median of all
+rounds. Neither a client nor the kernel takes part, so the least is steady where requests per second are not, and a
+difference of two percent can be seen. For a figure without any noise, count instructions, with two numbers of rounds,
+whose difference leaves out the start:
+``valgrind --tool=callgrind --callgrind-out-file=/dev/null .venv-bench/bin/python benchmarks/cost.py asgi --rounds 2``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import time
+
+import environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+_CONNECTIONS = 64
+#: Seconds for one round; valgrind makes fifty of each.
+_LIMIT = 120
+_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+
+
+class Counter(asyncio.Transport):
+    """A transport that takes every byte at once and counts the answers that begin, over all transports."""
+
+    answers = 0
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 50_000), "sockname": ("127.0.0.1", 8000)})
+        self._protocol: asyncio.BaseProtocol | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Count an answer when this is its first bytes."""
+        if data[:5] == b"HTTP/":
+            Counter.answers += 1
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Take several pieces."""
+        for data in list_of_data:
+            self.write(data)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return whom it belongs to."""
+        assert self._protocol is not None  # noqa: S101 - set before it is used
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Belong to somebody else."""
+        self._protocol = protocol
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing ever waits."""
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing ever waits."""
+
+    def is_reading(self) -> bool:
+        """Say that it reads."""
+        return True
+
+    def pause_reading(self) -> None:
+        """Bytes come when they are given."""
+
+    def resume_reading(self) -> None:
+        """Bytes come when they are given."""
+
+    def is_closing(self) -> bool:
+        """Say that it stays open."""
+        return False
+
+    def close(self) -> None:
+        """Stay open: an answer that ends its connection shows as one that never comes."""
+
+    def abort(self) -> None:
+        """Stay open."""
+
+
+async def factory(kind: str, threads: int) -> Callable[[], asyncio.Protocol]:
+    """Start the engine of a kind on its app that says hello, and return what makes its connections."""
+    sys.path.insert(0, environment.APPS)
+    from runner.apps.engines.options import Options
+
+    engine: Any
+    if kind == "asgi":
+        from asgi_hello import app as asgi_app
+
+        from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
+
+        engine = AsgiEngine(asgi_app, Options())
+    else:
+        from wsgi_hello import app as wsgi_app
+
+        from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+
+        engine = WsgiEngine(wsgi_app, Options(threads=threads))
+    made: Callable[[], asyncio.Protocol] = await engine.start()
+    return made
+
+
+async def measure(kind: str, threads: int, rounds: int, requests: int) -> list[float]:
+    """Return the microseconds per request of each round, in which every connection asks ``requests`` times.
+
+    Raises:
+        TimeoutError: a round took longer than two minutes: an answer did not come.
+    """
+    make = await factory(kind, threads)
+    connections = []
+    for _ in range(_CONNECTIONS):
+        protocol, transport = make(), Counter()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        connections.append(protocol)
+    taken = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        async with asyncio.timeout(_LIMIT):
+            for _ in range(requests):
+                due = Counter.answers + _CONNECTIONS
+                for protocol in connections:
+                    protocol.data_received(_REQUEST)
+                # An event would have to be set by whoever counts, and would cost more than what it waits for.
+                while Counter.answers < due:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        taken.append((time.perf_counter() - begin) / (requests * _CONNECTIONS) * 1e6)
+    return taken
+
+
+def main() -> None:
+    """Read the command line, measure, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("asgi", "wsgi"))
+    parser.add_argument("--threads", type=int, default=0, help="threads that run a WSGI app (default 0: none)")
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
+    parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
+    options = parser.parse_args()
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if options.loop == "uvloop":
+        import uvloop
+
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        taken = runner.run(measure(options.kind, options.threads, options.rounds, options.requests))
+    print(f"{options.kind}: {min(taken):.2f} µs per request, median {statistics.median(taken):.2f}", flush=True)
+    # Connections are still open, and threads wait: nothing of that is worth an orderly end.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
