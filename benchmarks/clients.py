@@ -25,7 +25,7 @@ __all__ = ("CONNECTIONS", "Burst", "Idle", "burst", "holding")
 CONNECTIONS = 64
 
 #: Seconds that connections may take until all are open and answered.
-_OPENING = 60.0
+_OPENING = 120.0
 _HANDSHAKE = (
     b"GET /websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -57,7 +57,7 @@ class Idle:
         """Open those connections anew that the server has closed; return how many they were.
 
         Raises:
-            OSError: the server did not take or answer them within a minute.
+            OSError: the server did not take or answer them within two minutes.
         """
         assert self.process.stdin is not None  # noqa: S101 - a pipe
         self.process.stdin.write("\n")
@@ -87,7 +87,7 @@ def holding(port: int, number: int) -> Iterator[Idle]:
     """Hold idle connections, in a process of their own because of the limit of descriptors.
 
     Raises:
-        OSError: the server did not take or answer them all within a minute.
+        OSError: the server did not take or answer them all within two minutes.
     """
     command = [sys.executable, os.path.join(environment.HERE, "idle.py"), str(port), str(number), str(_OPENING)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -11,6 +11,7 @@ import random
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,8 @@ def prepare() -> int:
     if most < needed:
         raise SystemExit(f"{needed} descriptors are needed, {most} are allowed (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # A run that is ended ends its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     os.sched_setaffinity(0, {cores[-1]})
     return cores[0]
 

@@ -67,7 +67,7 @@ def report(taken: dict[Case, Results], bin_: str) -> dict[str, Any]:
 
 def markdown(told: dict[str, Any]) -> str:
     """Return the run as tables for people."""
-    rounds = max((len(rows) for case in told["cases"].values() for rows in case["samples"].values()), default=0)
+    rounds = max((len(s["rate"]) for case in told["cases"].values() for s in case["samples"].values()), default=0)
     lines = [figures.headline(told, rounds)]
     lines += figures.wanted_table(told["wanted"], "by CPU time")
     for name, case in told["cases"].items():
@@ -98,8 +98,13 @@ def _case(case: Case, results: Results) -> dict[str, Any]:
         },
         "held": {label: asdict(held) for label, held in results.held.items()},
         "left_out": results.left_out,
-        "samples": {label: [asdict(sample) for sample in rows] for label, rows in samples.items()},
+        "samples": {label: _columns(rows) for label, rows in samples.items()},
     }
+
+
+def _columns(rows: list[Sample]) -> dict[str, list[float]]:
+    """Return the samples by quantity, to five digits: that many are meant, and the file stays small."""
+    return {name: [float(f"{getattr(row, name):.5g}") for row in rows] for name in (*_QUANTITIES, "errors")}
 
 
 def _pairs(labels: list[str]) -> list[tuple[str, str]]:
