@@ -1,9 +1,9 @@
 """What a request costs an engine, without a network: connections that are driven in this process, on transports that count.
 
-``.venv-bench/bin/python benchmarks/cost.py asgi`` prints microseconds per request, the least and the median of all
-rounds. Neither a client nor the kernel takes part, so the least is steady where requests per second are not, and a
-difference of two percent can be seen. For a figure without any noise, count instructions, with two numbers of rounds,
-whose difference leaves out the start:
+``.venv-bench/bin/python benchmarks/cost.py asgi`` prints microseconds of CPU time per request, the least and the median
+of all rounds; with ``PYTHONPATH=.`` before it, of the work tree instead of the installed wheel. Neither a client nor the
+kernel takes part, so the least is steady where requests per second are not. For a figure without any noise, count
+instructions, with two numbers of rounds, whose difference leaves out the start:
 ``valgrind --tool=callgrind --callgrind-out-file=/dev/null .venv-bench/bin/python benchmarks/cost.py asgi --rounds 2``.
 """
 
@@ -108,7 +108,7 @@ async def factory(kind: str, threads: int) -> Callable[[], asyncio.Protocol]:
 
 
 async def measure(kind: str, threads: int, rounds: int, requests: int) -> list[float]:
-    """Return the microseconds per request of each round, in which every connection asks ``requests`` times.
+    """Return the microseconds of CPU time per request of each round, in which every connection asks ``requests`` times.
 
     Raises:
         TimeoutError: a round took longer than two minutes: an answer did not come.
@@ -122,7 +122,7 @@ async def measure(kind: str, threads: int, rounds: int, requests: int) -> list[f
         connections.append(protocol)
     taken = []
     for _ in range(rounds):
-        begin = time.perf_counter()
+        begin = time.process_time()
         async with asyncio.timeout(_LIMIT):
             for _ in range(requests):
                 due = Counter.answers + _CONNECTIONS
@@ -131,7 +131,7 @@ async def measure(kind: str, threads: int, rounds: int, requests: int) -> list[f
                 # An event would have to be set by whoever counts, and would cost more than what it waits for.
                 while Counter.answers < due:  # noqa: ASYNC110
                     await asyncio.sleep(0)
-        taken.append((time.perf_counter() - begin) / (requests * _CONNECTIONS) * 1e6)
+        taken.append((time.process_time() - begin) / (requests * _CONNECTIONS) * 1e6)
     return taken
 
 
@@ -151,7 +151,10 @@ def main() -> None:
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
         taken = runner.run(measure(options.kind, options.threads, options.rounds, options.requests))
-    print(f"{options.kind}: {min(taken):.2f} µs per request, median {statistics.median(taken):.2f}", flush=True)
+    print(
+        f"{options.kind}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
+        flush=True,
+    )
     # Connections are still open, and threads wait: nothing of that is worth an orderly end.
     os._exit(0)
 
