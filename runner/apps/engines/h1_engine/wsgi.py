@@ -136,8 +136,9 @@ class WsgiExchange(Exchange):
         fields = self._fields
         if self.abandoned or fields is None:
             raise ClientDisconnected("the client has gone")
-        if fields.length is None:
-            fields.length = part.size
+        block, length, says = fields
+        if length is None:
+            self._fields = (block, part.size, says)
         self.write(b"", more=True)
         if not self._bodiless and self._left:
             from runner.apps.engines.h1_engine.sendfile import send_file

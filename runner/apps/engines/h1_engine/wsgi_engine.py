@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from runner.apps.engines.h1_engine.engine import H1Engine
 from runner.apps.engines.h1_engine.environ import ErrorLog
 from runner.apps.engines.h1_engine.loop_calls import LoopCalls
@@ -50,4 +52,6 @@ class WsgiEngine(H1Engine):
         self.calls = LoopCalls()
 
     async def _stop_app(self, grace: float) -> None:  # noqa: ARG002 - WSGI has no shut-down of its own
+        for _ in range(2):  # what was cancelled has something to close in a thread
+            await asyncio.sleep(0)
         self.threads.close()

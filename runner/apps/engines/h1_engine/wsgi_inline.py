@@ -113,6 +113,11 @@ class InlineExchange(WsgiExchange):
         self._sent = True
         self.write(b"".join((data,)), more=True)
 
+    def _finish(self, last: bytes | None, raised: BaseException | None) -> None:
+        if self._gathered is not None:
+            self._gathered.close()
+        super()._finish(last, raised)
+
     def _file_sent(self, raised: BaseException | None) -> None:
         self._close(raised)
 

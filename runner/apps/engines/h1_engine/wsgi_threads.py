@@ -77,7 +77,7 @@ class ThreadExchange(WsgiExchange):
 
     def _file_sent(self, raised: BaseException | None) -> None:
         if not self.engine.threads.run(lambda: self._close_file(raised), ahead=True):
-            self._finish(None, raised)
+            self._end(None, close_body(self.body, raised))
 
     # ---- in a thread of the pool
 
