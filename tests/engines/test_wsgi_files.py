@@ -121,6 +121,7 @@ async def test_file_that_is_shorter_than_its_content_length_ends_the_connection(
     served = await serve_wsgi(app_of(lambda: file.open("rb"), ("Content-Length", str(len(BODY) + 7))))
     raw = await served.talk(GET.replace(b"Connection: close\r\n", b""))
     assert raw.partition(b"\r\n\r\n")[2] == BODY
+    await served.stop()  # the file is closed after the client has gone, and then it is told
     assert "7 bytes shorter than its Content-Length" in served.errors[0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.file_wrapper import file_part
 from runner.apps.engines.h1_engine.heads import AnswerInvalid, status_line
@@ -28,16 +30,17 @@ _statuses: dict[str, tuple[int, bytes]] = {}
 class WsgiExchange(Exchange):
     """A request that is answered by one call of a WSGI app."""
 
-    #: What the app returned, while it is sent or has still to be closed.
-    body: object = None
-    #: Something of the body was sent, so that the head cannot be replaced.
-    _sent = False
-    _waits_for: Callable[[], None] | None = None
-    _sending: asyncio.Task[None] | None = None
+    __slots__ = ("_body", "_sending", "_sent", "_waits_for", "engine")
 
     def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
-        super().__init__(connection, request)
+        Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
         self.engine = engine
+        #: What the app returned, when it has still to be closed after this call.
+        self._body: object = None
+        #: Something of the body was sent, so that the head cannot be replaced.
+        self._sent = False
+        self._waits_for: Callable[[], None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Call the app soon: not now, as the parser that may have called cannot be re-entered."""
@@ -117,40 +120,17 @@ class WsgiExchange(Exchange):
         self._sending = self.engine.loop.create_task(self._transfer(part))
 
     async def _transfer(self, part: FilePart) -> None:
-        import os
-
         raised: BaseException | None = None
         try:
-            await self._send_part(part)
-        except TimeoutError:
-            self.connection.abort()
-            raised = ClientDisconnected("the client takes nothing")
+            if self.abandoned:
+                raise ClientDisconnected("the client has gone")  # noqa: TRY301 - it ends as if it went a moment later
+            await self.write_file(*part)
         except BaseException as exc:  # noqa: BLE001 - it is logged when the app's file is closed
             raised = exc
         finally:
             os.close(part.descriptor)
         self._sending = None
         self._file_sent(raised)
-
-    async def _send_part(self, part: FilePart) -> None:
-        fields = self._fields
-        if self.abandoned or fields is None:
-            raise ClientDisconnected("the client has gone")
-        block, length, says = fields
-        if length is None:
-            self._fields = (block, part.size, says)
-        self.write(b"", more=True)
-        if not self._bodiless and self._left:
-            from runner.apps.engines.h1_engine.sendfile import send_file
-
-            self._left -= await send_file(
-                self.connection.transport,
-                part.descriptor,
-                part.offset,
-                min(part.size, self._left),
-                timeout=self.engine.options.limits.write_timeout,
-            )
-        self.write(b"", more=False)
 
     def _file_sent(self, raised: BaseException | None) -> None:
         """Let the app close its file, then finish."""

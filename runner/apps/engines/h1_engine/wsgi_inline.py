@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from tempfile import SpooledTemporaryFile
 
+    from runner.apps.engines.h1_engine.protocol import Connection
+    from runner.apps.engines.h1_engine.request import Request
+    from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+
 __all__ = ("InlineExchange",)
 
 #: Bytes of a request body that are kept in memory; a longer one goes to a temporary file.
@@ -29,8 +33,12 @@ _PIECE = 1024
 class InlineExchange(WsgiExchange):
     """A request that is answered by one call in the loop's thread."""
 
-    _gathered: SpooledTemporaryFile[bytes] | None = None
-    _pieces: Iterator[bytes]
+    __slots__ = ("_gathered", "_pieces")
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        WsgiExchange.__init__(self, connection, request, engine)
+        self._gathered: SpooledTemporaryFile[bytes] | None = None
+        self._pieces: Iterator[bytes]
 
     def _go(self) -> None:
         """Call the app once the body is complete."""
@@ -68,7 +76,7 @@ class InlineExchange(WsgiExchange):
                 last = b"".join(body)
                 self._check_begun()
             else:
-                self.body = body
+                self._body = body
                 part = self._part_of(body)
                 if part is not None:
                     self._send_file(part)
@@ -122,4 +130,4 @@ class InlineExchange(WsgiExchange):
         self._close(raised)
 
     def _close(self, raised: BaseException | None) -> None:
-        self._finish(None, close_body(self.body, raised))
+        self._finish(None, close_body(self._body, raised))

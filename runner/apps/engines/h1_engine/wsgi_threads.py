@@ -18,6 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from runner.apps.engines.h1_engine.protocol import Connection
+    from runner.apps.engines.h1_engine.request import Request
+    from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+
 __all__ = ("ThreadExchange",)
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
@@ -27,11 +31,16 @@ _AHEAD = 65_536
 class ThreadExchange(WsgiExchange):
     """A request that is answered by one call in a thread; one side writes each attribute, or waits for the other."""
 
-    _input: BytesIO | Input
-    _answers: SimpleQueue[bytes | BaseException] | None = None
-    #: Why the last piece could not be sent.
-    _problem: BaseException | None = None
-    _ahead = 0
+    __slots__ = ("_ahead", "_answers", "_input", "_problem")
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        WsgiExchange.__init__(self, connection, request, engine)
+        #: Bytes handed over since the loop was last waited for.
+        self._ahead = 0
+        #: Why the last piece could not be sent.
+        self._problem: BaseException | None = None
+        self._answers: SimpleQueue[bytes | BaseException] | None = None
+        self._input: BytesIO | Input
 
     # ---- in the loop's thread
 
@@ -77,7 +86,7 @@ class ThreadExchange(WsgiExchange):
 
     def _file_sent(self, raised: BaseException | None) -> None:
         if not self.engine.threads.run(lambda: self._close_file(raised), ahead=True):
-            self._end(None, close_body(self.body, raised))
+            self._end(None, close_body(self._body, raised))
 
     # ---- in a thread of the pool
 
@@ -103,11 +112,11 @@ class ThreadExchange(WsgiExchange):
         part = self._part_of(body)
         if part is None:
             return False
-        self.body = body
+        self._body = body
         return self._tell(self._send_file, part)
 
     def _close_file(self, raised: BaseException | None) -> None:
-        self._tell(self._end, None, close_body(self.body, raised))
+        self._tell(self._end, None, close_body(self._body, raised))
 
     def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
         """Send piece by piece, and return what was raised."""
