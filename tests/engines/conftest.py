@@ -82,9 +82,29 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-async def serve_wsgi(serve: Callable[..., Any]) -> Callable[..., Any]:
+async def serve_threads(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """Serve a WSGI app by a pool of threads."""
+
     async def start(app: Any, **options: Any) -> Served:
         served: Served = await serve(app, WsgiEngine, **options)
         return served
 
+    return start
+
+
+@pytest.fixture
+async def serve_inline(serve_threads: Callable[..., Any]) -> Callable[..., Any]:
+    """Serve a WSGI app in the loop's own thread."""
+
+    async def start(app: Any, **options: Any) -> Served:
+        served: Served = await serve_threads(app, threads=0, **options)
+        return served
+
+    return start
+
+
+@pytest.fixture(params=["threads", "inline"])
+def serve_wsgi(request: pytest.FixtureRequest, serve_threads: Any, serve_inline: Any) -> Callable[..., Any]:
+    """Serve a WSGI app in each of the two ways: what the client sees is the same."""
+    start: Callable[..., Any] = serve_threads if request.param == "threads" else serve_inline
     return start

@@ -55,14 +55,14 @@ async def test_reason_of_the_app_is_sent(serve_wsgi: Serve) -> None:
     assert (await (await serve_wsgi(app)).talk(GET)).startswith(b"HTTP/1.1 200 Very Well\r\n")
 
 
-async def test_environ_is_complete_and_safe(serve_wsgi: Serve) -> None:
+async def test_environ_is_complete_and_safe(serve_threads: Serve) -> None:
     seen: dict[str, Any] = {}
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         seen.update(environ)
         return hello(environ, start_response)
 
-    served = await serve_wsgi(app, root_path="/root", threads=1)
+    served = await serve_threads(app, root_path="/root", threads=1)
     await served.talk(
         b"POST /root/a%C3%A9?q=1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 0\r\nContent-Type: x/y\r\nX-A: 1\r\nX-A: 2\r\n"
         b"Cookie: a=1\r\nCookie: b=2\r\nX_A: forged\r\nProxy: evil\r\nConnection: close\r\n\r\n"
@@ -137,7 +137,7 @@ async def test_large_body_passes_through_in_both_directions(serve_wsgi: Serve) -
     writer.close()
 
 
-async def test_generator_is_sent_piece_by_piece(serve_wsgi: Serve) -> None:
+async def test_generator_is_sent_piece_by_piece(serve_threads: Serve) -> None:
     gate = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
@@ -147,7 +147,7 @@ async def test_generator_is_sent_piece_by_piece(serve_wsgi: Serve) -> None:
         gate.wait(5)
         yield b"second"
 
-    served = await serve_wsgi(app)
+    served = await serve_threads(app)
     reader, writer = await served.connect()
     writer.write(GET)
     assert (await reader.readuntil(b"first\r\n")).endswith(

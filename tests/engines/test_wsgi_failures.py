@@ -44,8 +44,8 @@ async def test_iterable_is_closed_when_it_raises_and_the_request_is_answered_500
         start_response("200 OK", [])
         return body
 
-    served = await serve_wsgi(app, threads=1)
-    for _ in range(2):  # the one thread lives on
+    served = await serve_wsgi(app)
+    for _ in range(10):  # each thread lives on, and the loop
         assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
     assert body.closed.is_set()
     assert f"{kind.__name__}: boom" in served.errors[0]
@@ -73,7 +73,7 @@ async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:
     assert served.errors == []
 
 
-async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(serve_wsgi: Serve) -> None:
+async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(serve_threads: Serve) -> None:
     ended = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -83,7 +83,7 @@ async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(ser
             ended.set()
         return hello(environ, start_response)
 
-    served = await serve_wsgi(app)
+    served = await serve_threads(app)
     _, writer = await served.connect()
     writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
     await writer.drain()
@@ -138,7 +138,7 @@ async def test_app_without_start_response_is_answered_for(serve_wsgi: Serve) -> 
     assert "did not call start_response" in served.errors[0]
 
 
-async def test_requests_run_in_as_many_threads_as_allowed(serve_wsgi: Serve) -> None:
+async def test_requests_run_in_as_many_threads_as_allowed(serve_threads: Serve) -> None:
     """Three calls meet in a barrier, a fourth would break the bound."""
     barrier, running, most = threading.Barrier(3), 0, 0
     lock = threading.Lock()
@@ -153,20 +153,20 @@ async def test_requests_run_in_as_many_threads_as_allowed(serve_wsgi: Serve) -> 
             running -= 1
         return hello(environ, start_response)
 
-    served = await serve_wsgi(app, threads=3)
+    served = await serve_threads(app, threads=3)
     raws = await asyncio.gather(*(served.talk(GET) for _ in range(9)))
     assert all(raw.endswith(b"hello") for raw in raws)
     assert most == 3
 
 
-async def test_stuck_thread_holds_no_stop(serve_wsgi: Serve) -> None:
+async def test_stuck_thread_holds_no_stop(serve_threads: Serve) -> None:
     gate = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         gate.wait(30)
         return hello(environ, start_response)
 
-    served = await serve_wsgi(app)
+    served = await serve_threads(app)
     _, writer = await served.connect()
     writer.write(GET)
     await asyncio.sleep(0.02)

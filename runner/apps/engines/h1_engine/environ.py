@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from runner.apps.engines.h1_engine.file_wrapper import FileWrapper
 from runner.apps.engines.h1_engine.targets import unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from runner.apps.engines.h1_engine.protocol import Connection
     from runner.apps.engines.h1_engine.wsgi import WsgiExchange
-    from runner.apps.engines.h1_engine.wsgi_input import Input
+    from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 
 __all__ = ("ErrorLog", "environ_of")
 
 #: Fields that are variables under another name, or must not become one: Proxy would be HTTP_PROXY (CVE-2016-5385).
-_APART = frozenset((b"content-type", b"content-length", b"proxy"))
+_APART = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
+_REMEMBERED = 512
+#: Names of variables by those of fields; no name for a field that must not become one.
+_variables: dict[bytes, str] = {}
 
 
 class ErrorLog:
-    """``wsgi.errors``: text for the error log of the instance."""
+    """``wsgi.errors``: text for the error log of the instance, from any thread."""
 
-    def __init__(self, exchange: WsgiExchange) -> None:
-        self._write = exchange.log
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
 
     def write(self, text: str) -> int:
         """Write the text to the error log."""
@@ -37,49 +43,70 @@ class ErrorLog:
         """Do nothing: nothing is kept back."""
 
 
-def environ_of(exchange: WsgiExchange, body: Input) -> dict[str, Any]:
-    """Return what a WSGI app is told of its request."""
+def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
+    """Return what a WSGI app is told of its request; ``body`` is the file of the request body."""
     request, connection, engine = exchange.request, exchange.connection, exchange.engine
-    client, scheme = connection.client, "http"
+    common = connection.common
+    if common is None:
+        common = connection.common = _common(connection, engine)
+    environ = common.copy()
+    path, root = request.path, environ["SCRIPT_NAME"]
+    if root:
+        path = engine.mounted(path)
+    text = (unquoted(path) if b"%" in path else path).decode("latin-1")
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = text.removeprefix(root) if root else text
+    environ["QUERY_STRING"] = request.query.decode("latin-1")
+    environ["REQUEST_URI"] = request.target.decode("latin-1")
+    environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
+    environ["wsgi.input"] = body
+    for name, value in request.headers:
+        variable = _variables.get(name)
+        if variable is None:
+            variable = _variable(name)
+        if variable:
+            text = value.decode("latin-1")
+            if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
+                text = environ[variable] + ("; " if name == b"cookie" else ",") + text
+            environ[variable] = text
     if request.forwarded_for is not None or request.forwarded_proto is not None:
-        client, scheme = engine.forwarded(client, request)
-    root = engine.options.root_path.rstrip("/")
-    path = unquoted(engine.mounted(request.path)).decode("latin-1")
-    server = connection.server or ("", None)
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": root,
-        "PATH_INFO": path.removeprefix(root),
-        "QUERY_STRING": request.query.decode("latin-1"),
-        "REQUEST_URI": request.target.decode("latin-1"),
-        "SERVER_NAME": server[0] or "localhost",
-        "SERVER_PORT": "" if server[1] is None else str(server[1]),
-        "SERVER_PROTOCOL": "HTTP/" + request.version,
+        client, environ["wsgi.url_scheme"] = engine.forwarded(connection.client, request)
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _address(client)
+    return environ
+
+
+def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
+    """Return what the environ of every request on a connection holds."""
+    host, port = connection.server or ("", None)
+    address = _address(connection.client)
+    return {
+        "SCRIPT_NAME": engine.options.root_path.rstrip("/"),
+        "SERVER_NAME": host or "localhost",
+        "SERVER_PORT": "" if port is None else str(port),
         "SERVER_SOFTWARE": "arun",
-        "REMOTE_ADDR": client[0] if client else "",
-        "REMOTE_PORT": str(client[1]) if client else "",
+        "REMOTE_ADDR": address[0],
+        "REMOTE_PORT": address[1],
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scheme,
-        "wsgi.input": body,
+        "wsgi.url_scheme": "http",
         "wsgi.input_terminated": True,
-        "wsgi.errors": ErrorLog(exchange),
+        "wsgi.errors": engine.errors,
+        "wsgi.file_wrapper": FileWrapper,
         "wsgi.multithread": engine.options.threads > 1,
         "wsgi.multiprocess": engine.options.processes > 1,
         "wsgi.run_once": False,
     }
-    _add_fields(environ, request.headers)
-    return environ
 
 
-def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
-    """Add the header fields; those with an underscore could pass for others and are left out (CVE-2015-0219)."""
-    for name, value in headers:
-        text = value.decode("latin-1")
-        if name in _APART:
-            if name != b"proxy":
-                environ[name.decode("latin-1").upper().replace("-", "_")] = text
-        elif b"_" not in name:
-            key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-            if key in environ:  # RFC 9110 section 5.3; RFC 6265 section 5.4 for cookies
-                text = environ[key] + ("; " if name == b"cookie" else ",") + text
-            environ[key] = text
+def _address(client: tuple[str, int] | None) -> tuple[str, str]:
+    return (client[0], str(client[1])) if client else ("", "")
+
+
+def _variable(name: bytes) -> str:
+    """Name the variable of a field not seen before; an underscore could pass for a hyphen (CVE-2015-0219)."""
+    variable = _APART.get(name)
+    if variable is None:
+        variable = "" if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if len(_variables) >= _REMEMBERED:
+        _variables.clear()
+    _variables[name] = variable
+    return variable

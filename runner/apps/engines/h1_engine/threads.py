@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,31 +13,89 @@ __all__ = ("Threads",)
 
 
 class Threads:
-    """At most ``limit`` threads, each started when all others are busy.
+    """At most ``limit`` threads and ``queue`` calls that wait for one of them (0: as many as come).
 
-    ``concurrent.futures`` would join its threads before the interpreter ends, stuck ones too.
+    A thread that takes a call while others wait sends for one more thread, and only for one at a time: as long as
+    calls are short, one thread makes them all and nobody fights for the interpreter's lock; as soon as it blocks, the
+    next is there. ``concurrent.futures`` wakes a thread per call, and joins stuck ones before the interpreter ends.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, queue: int) -> None:
         self._limit = limit
+        self._queue = queue
         self._started = 0
-        self._idle = threading.Semaphore(0)
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._closed = False
+        #: A thread was sent for and has not looked for a call yet.
+        self._sent_for = False
+        self._calls: deque[Callable[[], None]] = deque()
+        #: What the threads without a call wait for, the one that worked last at the end.
+        self._idle: list[threading.Lock] = []
+        self._mutex = threading.Lock()
 
-    def run(self, call: Callable[[], None]) -> None:
-        """Run a call, which raises nothing, in one of the threads; to be used from one thread only."""
-        self._calls.put(call)
-        if not self._idle.acquire(blocking=False) and self._started < self._limit:
-            self._started += 1
-            threading.Thread(target=self._work, name=f"arun-wsgi-{self._started}", daemon=True).start()
+    def run(self, call: Callable[[], None], *, ahead: bool = False) -> bool:
+        """Run a call, which raises nothing, in one of the threads.
+
+        Returns False if too many wait already, or no thread can be had. ``ahead`` lets it run before those that wait, however many they are: it ends something.
+        """
+        with self._mutex:
+            if self._closed:
+                return False
+            if ahead:
+                self._calls.appendleft(call)
+            elif self._queue > 0 and len(self._calls) >= self._queue + self._free():
+                return False
+            else:
+                self._calls.append(call)
+            self._send_for_one()
+            if self._started:
+                return True
+            self._calls.clear()
+            return False
 
     def close(self) -> None:
         """Let each thread end after the calls that wait."""
-        for _ in range(self._started):
-            self._calls.put(None)
+        with self._mutex:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().release()
+
+    def _free(self) -> int:
+        return self._limit - self._started + len(self._idle) + self._sent_for
+
+    def _send_for_one(self) -> None:
+        """Wake or start a thread, unless one is on its way."""
+        if self._sent_for or not self._calls:
+            return
+        if self._idle:
+            self._sent_for = True
+            self._idle.pop().release()
+        elif self._started < self._limit:
+            thread = threading.Thread(target=self._work, name=f"arun-wsgi-{self._started + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more: those that run have to do
+                return
+            self._started += 1
+            self._sent_for = True
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-            del call  # it holds the request while this thread waits for the next one
-            self._idle.release()
+        awake = threading.Lock()
+        awake.acquire()
+        was_sent_for = True
+        while True:
+            call = None
+            with self._mutex:
+                if was_sent_for:
+                    self._sent_for = was_sent_for = False
+                if self._calls:
+                    call = self._calls.popleft()
+                    self._send_for_one()
+                elif self._closed:
+                    return
+                else:
+                    self._idle.append(awake)
+            if call is None:
+                awake.acquire()
+                was_sent_for = True
+            else:
+                call()

@@ -1,10 +1,13 @@
-"""The engine of a WSGI app: a pool of threads, one call per request."""
+"""The engine of a WSGI app: one call per request, in a pool of threads or in the loop's thread."""
 
 from __future__ import annotations
 
+import asyncio
+
 from runner.apps.engines.h1_engine.engine import H1Engine
+from runner.apps.engines.h1_engine.environ import ErrorLog
+from runner.apps.engines.h1_engine.loop_calls import LoopCalls
 from runner.apps.engines.h1_engine.threads import Threads
-from runner.apps.engines.h1_engine.wsgi import WsgiExchange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
     from runner.apps.engines.h1_engine.protocol import Connection
     from runner.apps.engines.h1_engine.request import Request
+    from runner.apps.engines.h1_engine.wsgi import WsgiExchange
     from runner.apps.engines.options import Options
 
 __all__ = ("WsgiEngine",)
@@ -20,16 +24,34 @@ __all__ = ("WsgiEngine",)
 class WsgiEngine(H1Engine):
     """Serves a WSGI app; fulfils :class:`runner.apps.engines.contract.Engine`."""
 
-    cancellable = False
-
     def __init__(self, app: Callable[..., Iterable[bytes]], options: Options) -> None:
         super().__init__(options)
         self.app = app
-        self.threads = Threads(max(1, options.threads))
+        self.errors = ErrorLog(self.log)
+        self.threads = Threads(options.threads, options.limits.queue)
+        # Nothing ends a call in a thread; in the loop's thread there is none that runs while the engine stops.
+        self.cancellable = options.threads == 0
+        if options.threads:
+            from runner.apps.engines.h1_engine.wsgi_threads import ThreadExchange
+
+            self._exchange: type[WsgiExchange] = ThreadExchange
+        else:
+            from runner.apps.engines.h1_engine.wsgi_inline import InlineExchange
+
+            self._exchange = InlineExchange
 
     def exchange(self, connection: Connection, request: Request) -> WsgiExchange:
         """Make the exchange of one request."""
-        return WsgiExchange(connection, request, self)
+        return self._exchange(connection, request, self)
+
+    def log(self, text: str) -> None:
+        """Write to the error log from any thread; in the loop's, as the log is its own."""
+        self.calls.post(self.options.on_error, text)
+
+    async def _start_app(self) -> None:
+        self.calls = LoopCalls()
 
     async def _stop_app(self, grace: float) -> None:  # noqa: ARG002 - WSGI has no shut-down of its own
+        for _ in range(2):  # what was cancelled has something to close in a thread
+            await asyncio.sleep(0)
         self.threads.close()

@@ -1,0 +1,165 @@
+"""A WSGI app that is called in a thread of a pool.
+
+The thread hands over what the app answers and goes on; it waits for the loop only while the client takes too little,
+and for a request body that has not come yet.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from queue import SimpleQueue
+
+from runner.apps.engines.h1_engine.environ import environ_of
+from runner.apps.engines.h1_engine.exchange import ClientDisconnected
+from runner.apps.engines.h1_engine.wsgi import WsgiExchange, close_body
+from runner.apps.engines.h1_engine.wsgi_input import Input
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from runner.apps.engines.h1_engine.protocol import Connection
+    from runner.apps.engines.h1_engine.request import Request
+    from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+
+__all__ = ("ThreadExchange",)
+
+#: Bytes that a thread hands over before it waits until they are with the transport.
+_AHEAD = 65_536
+
+
+class ThreadExchange(WsgiExchange):
+    """A request that is answered by one call in a thread; one side writes each attribute, or waits for the other."""
+
+    __slots__ = ("_ahead", "_answers", "_input", "_problem")
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        WsgiExchange.__init__(self, connection, request, engine)
+        #: Bytes handed over since the loop was last waited for.
+        self._ahead = 0
+        #: Why the last piece could not be sent.
+        self._problem: BaseException | None = None
+        self._answers: SimpleQueue[bytes | BaseException] | None = None
+        self._input: BytesIO | Input
+
+    # ---- in the loop's thread
+
+    def _go(self) -> None:
+        if self.abandoned:
+            self.engine.done(self)
+            return
+        # Most bodies are complete by now; then reading needs no conversation.
+        self._input = BytesIO(self.take()) if self.received else Input(self._fetch)
+        if not self.engine.threads.run(self._call):
+            self.decline()
+            self.engine.done(self)
+
+    def _give_body(self) -> None:
+        if self._chunks or self.received:
+            self._reply(self.take())
+        elif self.abandoned or self.answered or self.connection.eof:
+            self._reply(ClientDisconnected("the client has gone before its request was complete"))
+        else:
+            self.expect_body()
+            self._waits_for = self._give_body
+
+    def _write(self, data: bytes, more: bool) -> None:  # noqa: FBT001 - a loop's callback
+        if self.answered:
+            return
+        try:
+            self.write(data, more=more)
+        except BaseException as exc:  # noqa: BLE001 - the thread sees it at its next piece
+            self._problem = exc
+
+    def _confirm(self) -> None:
+        if self.connection.write_paused and not self.abandoned:
+            self._waits_for = self._confirm
+        else:
+            self._reply(b"")
+
+    def _reply(self, answer: bytes | BaseException) -> None:
+        if self._answers is not None:
+            self._answers.put(answer)
+
+    def _end(self, last: bytes | None, raised: BaseException | None) -> None:
+        self._finish(last, raised or self._problem)
+
+    def _file_sent(self, raised: BaseException | None) -> None:
+        if not self.engine.threads.run(lambda: self._close_file(raised), ahead=True):
+            self._end(None, close_body(self._body, raised))
+
+    # ---- in a thread of the pool
+
+    def _call(self) -> None:
+        last: bytes | None = None
+        raised: BaseException | None = None
+        try:
+            if self.abandoned:
+                raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nobody reads what the app would say
+            body = self.engine.app(environ_of(self, self._input), self.start_response)
+            if type(body) is list or type(body) is tuple:
+                last = b"".join(body)  # all of it is there: one piece, with its length
+                self._check_begun()
+            elif not self._hand_over_file(body):
+                raised = close_body(body, self._send_all(body))
+            else:
+                return
+        except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
+            raised = exc
+        self._tell(self._end, last, raised)
+
+    def _hand_over_file(self, body: object) -> bool:
+        part = self._part_of(body)
+        if part is None:
+            return False
+        self._body = body
+        return self._tell(self._send_file, part)
+
+    def _close_file(self, raised: BaseException | None) -> None:
+        self._tell(self._end, None, close_body(self._body, raised))
+
+    def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
+        """Send piece by piece, and return what was raised."""
+        try:
+            for piece in body:
+                if piece:
+                    self._send(piece)
+            self._check_begun()
+            self._tell(self._write, b"", False)
+        except BaseException as exc:  # noqa: BLE001 - the body has to be closed first
+            return exc
+        return None
+
+    def _send(self, data: bytes) -> None:
+        if type(data) is not bytes:
+            data = b"".join((data,))  # a copy of what is like bytes; a TypeError for the rest
+        if self._problem is not None:
+            raise self._problem
+        if self.abandoned:
+            raise ClientDisconnected("the client has gone")
+        self._check_begun()
+        self._sent = True
+        self._tell(self._write, data, True)
+        self._ahead += len(data)
+        if self._ahead > _AHEAD or self.connection.write_paused:
+            self._ahead = 0
+            self._ask(self._confirm)
+
+    def _fetch(self) -> bytes:
+        return self._ask(self._give_body)
+
+    def _ask(self, question: Callable[[], None]) -> bytes:
+        """Have a question answered by the loop, in its time."""
+        answers = self._answers
+        if answers is None:
+            answers = self._answers = SimpleQueue()
+        if not self._tell(question):
+            raise ClientDisconnected("the server has stopped")
+        answer = answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> bool:
+        """Have something done in the loop's thread; False if the loop is closed, as this call outlived a stop."""
+        return self.engine.calls.post(what, *arguments)

@@ -1,0 +1,239 @@
+"""Many WSGI requests at once: whose answer is whose, how many may wait, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+from wsgiref.validate import validator
+
+import pytest
+
+from runner.apps.engines.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Serve = Any
+GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("X-Path", environ["PATH_INFO"]), ("Content-Type", "text/plain")])
+    return [body]
+
+
+async def test_each_of_64_connections_gets_its_own_answers(serve_wsgi: Serve) -> None:
+    """Ten requests on each, of all sizes up to a megabyte, with a length and in chunks."""
+    sizes = (0, 1, 100, 20_000, 70_000, 0, 3, 1_000, 0, 1_000_000)
+    served = await serve_wsgi(echo)
+
+    async def client(number: int) -> None:
+        reader, writer = await served.connect()
+        for turn, size in enumerate(sizes):
+            body = bytes((number,)) * (size if size < 1_000_000 or number % 8 == 0 else 5)
+            head = b"POST /%d/%d HTTP/1.1\r\nHost: a\r\n" % (number, turn)
+            if turn % 2:
+                writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+                writer.write((b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n")
+            else:
+                writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            assert b"X-Path: /%d/%d\r\n" % (number, turn) in answer
+            assert b"content-length: %d\r\n" % len(body) in answer
+            assert await asyncio.wait_for(reader.readexactly(len(body)), 30) == body
+        writer.close()
+
+    await asyncio.gather(*(client(number) for number in range(64)))
+    assert served.errors == []
+
+
+async def test_request_that_finds_the_queue_full_is_told_to_come_later(serve_threads: Serve) -> None:
+    gate, entered = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        entered.set()
+        gate.wait(10)
+        return echo(environ, start_response)
+
+    served = await serve_threads(app, threads=1, limits=Limits(queue=2))
+    running = asyncio.ensure_future(served.talk(GET))
+    assert await asyncio.to_thread(entered.wait, 5)
+    talks = [asyncio.ensure_future(served.talk(GET)) for _ in range(5)]
+    refused, waiting = await asyncio.wait(talks, return_when=asyncio.FIRST_COMPLETED)
+    while len(refused) < 3:
+        more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        refused |= more
+    for talk in refused:
+        assert talk.result().startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nretry-after: 1\r\n" in talk.result().lower()
+    gate.set()
+    answers = await asyncio.gather(running, *waiting)
+    assert [answer[:15] for answer in answers] == [b"HTTP/1.1 200 OK"] * 3
+    assert (await served.talk(GET)).startswith(b"HTTP/1.1 200 OK")
+    assert served.errors == []
+
+
+async def test_slow_reader_holds_back_the_app_and_nobody_else(serve_wsgi: Serve) -> None:
+    made = 0
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        nonlocal made
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/hello":
+            yield b"hello"
+            return
+        for _ in range(20_000):
+            made += 1
+            yield b"x" * 1000
+
+    served = await serve_wsgi(app)
+    reader, writer = await served.connect()
+    writer.transport.pause_reading()
+    writer.write(GET)
+    before = -1
+    while made != before or not made:  # it has come to a halt, for want of room
+        before = made
+        assert (await served.talk(GET.replace(b"/ ", b"/hello "))).endswith(b"5\r\nhello\r\n0\r\n\r\n")
+        await asyncio.sleep(0.05)
+    assert made < 20_000
+    writer.transport.resume_reading()
+    size = 0
+    while data := await asyncio.wait_for(reader.read(1_000_000), 10):
+        size += data.count(b"x")
+    assert size == 20_000_000
+    writer.close()
+
+
+async def test_endless_answer_to_a_fast_reader_lets_others_in(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        while environ["PATH_INFO"] != "/hello":
+            yield b"x" * 100
+        yield b"hello"
+
+    served = await serve_wsgi(app)
+    reader, writer = await served.connect()
+    writer.write(GET)
+    await reader.readexactly(1000)
+
+    async def drain() -> None:
+        while await reader.read(1_000_000):
+            pass
+
+    draining = asyncio.ensure_future(drain())
+    assert (await served.talk(GET.replace(b"/ ", b"/hello "))).endswith(b"5\r\nhello\r\n0\r\n\r\n")
+    draining.cancel()
+    writer.close()
+
+
+@pytest.mark.parametrize("pieces", [1, 1000])
+async def test_write_and_generator_in_one_answer_keep_their_order(serve_wsgi: Serve, pieces: int) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        write = start_response("200 OK", [("Content-Length", str(8 * pieces))])
+        for number in range(pieces):
+            write(b"%03d," % number)
+            yield b"%03d;" % number
+
+    raw = await (await serve_wsgi(app)).talk(GET)
+    assert raw.partition(b"\r\n\r\n")[2] == b"".join(b"%03d,%03d;" % (number, number) for number in range(pieces))
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        GET,
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+    ids=["no body", "chunks", "length"],
+)
+async def test_validator_of_the_standard_library_finds_nothing(serve_wsgi: Serve, request_bytes: bytes) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        file = environ["wsgi.input"]
+        body = file.read(1) + file.readline() + b"".join(file.readlines()) + b"".join(file)
+        environ["wsgi.errors"].write("")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [body, b"."]
+
+    served = await serve_wsgi(validator(app))
+    raw = await served.talk(request_bytes)
+    assert served.errors in ([], [""])
+    body = raw.partition(b"\r\n\r\n")[2].replace(b"3\r\nabc\r\n", b"abc")
+    assert body.startswith(b"abc" if b"abc" in request_bytes else b"1\r\n.")
+
+
+async def test_client_is_asked_to_go_on_when_the_body_is_read_and_not_before(serve_threads: Serve) -> None:
+    gate = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/read":
+            gate.wait(10)
+            return echo(environ, start_response)
+        start_response("403 Forbidden", [])
+        return [b"no"]
+
+    served = await serve_threads(app)
+    head = b"POST /%b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+    assert (await served.talk(head % b"deny")).startswith(b"HTTP/1.1 403 ")
+    reader, writer = await served.connect()
+    writer.write(head % b"read")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(1), 0.1)
+    gate.set()
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"abc")
+    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\n\r\nabc")
+    writer.close()
+
+
+async def test_threads_that_block_are_joined_by_others(serve_threads: Serve) -> None:
+    """Requests that arrive in one packet's time all run at once, though the first calls never return alone."""
+    barrier = threading.Barrier(8)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        barrier.wait(10)
+        return echo(environ, start_response)
+
+    served = await serve_threads(app, threads=8)
+    for _ in range(5):
+        answers = await asyncio.gather(*(served.talk(GET) for _ in range(16)))
+        assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
+    assert served.errors == []
+
+
+async def test_body_of_an_inline_app_is_complete_before_it_is_called(serve_inline: Serve) -> None:
+    """Even a long one that comes slowly; others are served in between."""
+    served = await serve_inline(echo)
+    body = bytes(range(256)) * 12_000
+    reader, writer = await served.connect()
+    writer.write(b"POST /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+    writer.write(body[:2_000_000])
+    assert b"X-Path: /\r\n" in await served.talk(GET)
+    writer.write(body[2_000_000:])
+    assert (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[2] == body
+    writer.close()
+
+
+async def test_inline_app_is_not_called_for_a_client_that_goes_before_its_body_is_complete(serve_inline: Serve) -> None:
+    called = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        called.append(environ["PATH_INFO"])
+        return echo(environ, start_response)
+
+    served = await serve_inline(app)
+    raw = await served.talk(b"POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc", half_close=True)
+    assert not raw.startswith(b"HTTP/1.1 200")
+    _, writer = await served.connect()
+    writer.write(b"POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    await writer.drain()
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    await served.talk(GET)
+    assert called == ["/"]
+    await served.stop(1)
+    assert served.errors == []
