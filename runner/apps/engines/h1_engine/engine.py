@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.protocol import Connection
+from runner.apps.engines.h1_engine.records import Records
 from runner.apps.engines.proxies import TrustedPeers, scheme
 
 TYPE_CHECKING = False
@@ -37,6 +39,10 @@ class H1Engine:
         self._aborted = False
         self._quiet = asyncio.Event()
         self._trusted = TrustedPeers(options.trusted)
+        records = options.access is not None or options.request_id_header is not None
+        #: What is kept of requests beside their answers; None where nothing is.
+        self.records: Records | None = Records(self) if records else None
+        self._errors = ErrorLog(options.on_error)
         self._root = options.root_path.rstrip("/").encode()
 
     def exchange(self, connection: Connection, request: Request) -> Exchange:
@@ -93,28 +99,38 @@ class H1Engine:
             exchange.fail()
             return
         from runner.apps.tracebacks import app_traceback
-        from runner.failures import printable
 
-        request = exchange.request
-        what = app_traceback(exc) if exc else "the app returned without a complete answer\n"
-        target = printable(request.target.decode("latin-1"))
-        self.options.on_error(f"{request.method} {target} failed\n{what}")
-        client = exchange.connection.client
-        if self.options.debug and client and client[0].startswith(_LOOPBACK) and not request.forwarded_for:
-            exchange.fail(what.encode("utf-8", "backslashreplace"))
+        def told() -> str:
+            return app_traceback(exc) if exc else "the app returned without a complete answer\n"
+
+        request, peer = exchange.request, exchange.connection.client
+        client = self.forwarded(peer, request)[0]
+        self._errors.failed(
+            request.method,
+            request.target,
+            client=client[0] if client else None,
+            request_id=exchange.request_id,
+            traceback=told,
+        )
+        if self.options.debug and peer and peer[0].startswith(_LOOPBACK) and not request.forwarded_for:
+            exchange.fail(told().encode("utf-8", "backslashreplace"))
         else:
             exchange.fail()
 
     def forwarded(self, client: tuple[str, int] | None, request: Request) -> tuple[tuple[str, int] | None, str]:
         """Return client and scheme of a request as a trusted proxy tells them, else as they are."""
         said = "http"
-        if self._trusted and self._trusted.trusts(client[0] if client else None):
+        if self.trusts(client):
             if request.forwarded_proto is not None:
                 said = scheme(request.forwarded_proto.decode("latin-1")) or said
             if request.forwarded_for is not None:
                 host = self._trusted.client(request.forwarded_for.decode("latin-1"))
                 client = (host, 0) if host else client
         return client, said
+
+    def trusts(self, client: tuple[str, int] | None) -> bool:
+        """Say whether what this peer says of a request is believed."""
+        return self._trusted.trusts(client[0] if client else None)
 
     def mounted(self, path: bytes) -> bytes:
         """Return the path below ``root_path``, whether the proxy in front takes that prefix away or not."""

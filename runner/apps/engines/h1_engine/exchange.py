@@ -9,7 +9,7 @@ from runner.apps.engines.h1_engine.heads import AnswerInvalid, Fields, read_fiel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from runner.apps.engines.h1_engine.protocol import Connection
     from runner.apps.engines.h1_engine.request import Request
@@ -38,6 +38,13 @@ class Exchange:
     keep_alive = False
     #: Bytes of the body that arrived and were not taken.
     buffered = 0
+    #: When the head was complete, in seconds of ``time.perf_counter``; only told where the access log is on.
+    began = 0.0
+    #: What the engine calls the request, and the header line that says so; None where it has no ids.
+    request_id: bytes | None = None
+    id_line = b""
+    #: Bytes of the body that were sent without an announced length.
+    streamed = 0
     _chunks: list[bytes] | None = None
     _line = b""
     _status: object = 0
@@ -91,6 +98,30 @@ class Exchange:
     # ---- the answer
 
     @property
+    def status(self) -> int:
+        """The status of the answer, 0 as long as none was sent."""
+        return self._status if self._sent_head and isinstance(self._status, int) else 0
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the body that were handed to the connection, without their framing."""
+        fields = self._fields
+        if self._bodiless or fields is None or fields.length is None or self._left is None:
+            return self.streamed
+        return fields.length - self._left
+
+    def answer_fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the header fields of the answer that are the app's, and its length, with names in lower case."""
+        fields = self._fields
+        if fields is None:
+            return
+        if fields.length is not None:
+            yield b"content-length", b"%d" % fields.length
+        for line in fields.block.splitlines():
+            name, _, value = line.partition(b": ")
+            yield name.lower(), value
+
+    @property
     def begun(self) -> bool:
         """Whether bytes of the answer are on their way, so that it cannot become another."""
         return self._sent_head
@@ -128,7 +159,10 @@ class Exchange:
         elif self._left is not None:
             data, problem = self._measured(data, more=more)
         elif self._chunked:
+            self.streamed += len(data)
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else b"0\r\n\r\n")
+        else:
+            self.streamed += len(data)
         if head and len(data) < _JOINED:
             data, head = head + data, b""
         self._sent_head = True
@@ -154,12 +188,16 @@ class Exchange:
 
     def abandon(self) -> None:
         """Give the answer up: nobody is there to read it."""
+        if self.began and not self.answered:
+            self.connection.log(self)
         self.answered = self.abandoned = True
         self._chunks = None
         self.changed()
 
     def _complete(self) -> None:
         self.answered = True
+        if self.began:
+            self.connection.log(self)
         self._chunks = None
         self.connection.finished(self)
         self.changed()
@@ -186,7 +224,7 @@ class Exchange:
         if self._status in _NO_BODY:
             self._bodiless = True
         elif length is not None or not (more or (is_head and not data)):
-            self._left = length = len(data) if length is None else length
+            self._left = fields.length = length = len(data) if length is None else length
             framing = b"content-length: %d\r\n" % length
         elif request.version == "1.1" and not is_head:
             self._chunked, framing = True, b"transfer-encoding: chunked\r\n"
@@ -199,6 +237,8 @@ class Exchange:
         elif request.version == "1.0":
             framing += b"connection: keep-alive\r\n"
         ours = server_fields() if not (fields.dated or fields.served) else _missing(fields)
+        if self.id_line:
+            framing += self.id_line
         return b"%b%b%b%b\r\n" % (self._line, fields.block, ours, framing)
 
 

@@ -106,6 +106,8 @@ class Connection(asyncio.Protocol):
         """Begin to answer a request, or let it wait for the answers before its own."""
         self._fresh = False
         exchange = self._engine.exchange(self, request)
+        if self._engine.records:
+            self._engine.records.begin(exchange)
         if self._current is None and not self.write_paused:
             self._current = exchange
             exchange.start()
@@ -145,6 +147,11 @@ class Connection(asyncio.Protocol):
         """Send bytes, unless nobody is there any more."""
         if not self.closing:
             self._transport.write(data)
+
+    def log(self, exchange: Exchange) -> None:
+        """Write the line of a request that has ended."""
+        if self._engine.records:
+            self._engine.records.end(exchange)
 
     def may_go_on(self, exchange: Exchange) -> bool:
         """Say whether the answer may promise that another request is taken after it."""
@@ -255,6 +262,8 @@ class Connection(asyncio.Protocol):
         text = line.rstrip().partition(b" ")[2][4:] + b"\n"
         head = b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.write(head % (line, server_fields(), len(text)) + text)
+        if self._engine.records:
+            self._engine.records.refused(self, self._refusal, len(text))
         self.close(linger=True)
 
     def _drop_queue(self) -> None:
