@@ -23,8 +23,8 @@ class RequestIds:
     """
 
     def __init__(self, header: str) -> None:
+        self.header = header
         self.name = header.lower().encode()
-        self._header = header.encode()
         self._prefix = os.urandom(8).hex()
         self._numbers = count(1)
 
@@ -46,4 +46,4 @@ class RequestIds:
 
     def line(self, own: bytes) -> bytes:
         """Return the header line of an answer that carries the id."""
-        return b"%b: %b\r\n" % (self._header, own)
+        return b"%b: %b\r\n" % (self.header.encode(), own)
