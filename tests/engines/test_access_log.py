@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.access_format import parse
@@ -95,6 +95,7 @@ def test_format_with_an_unknown_atom_is_refused_with_its_text(form: str) -> None
         parse(form)
 
 
+@settings(deadline=None, database=None)
 @given(st.binary(), st.binary())
 def test_text_line_stays_one_printable_line_from_which_the_bytes_can_be_told(target: bytes, agent: bytes) -> None:
     line = line_of('"%U" "%{user-agent}i"', ENTRY._replace(target=target, request_fields=((b"user-agent", agent),)))
@@ -109,6 +110,7 @@ def test_text_line_stays_one_printable_line_from_which_the_bytes_can_be_told(tar
     assert told == [target.partition(b"?")[0], agent]
 
 
+@settings(deadline=None, database=None)
 @given(st.binary(), st.binary(), st.text(st.characters(codec="latin-1")))
 def test_json_line_parses_to_the_same_bytes(path: bytes, agent: bytes, client: str) -> None:
     fields = ((b"user-agent", agent), (b"referer", path))
@@ -222,14 +224,14 @@ def aiohttp_app() -> web.Application:
     return app
 
 
-KINDS = {
+KINDS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
     "asgi": (lambda: asgi, AsgiEngine),
     "wsgi": (lambda: wsgi, WsgiEngine),
     "aiohttp": (aiohttp_app, AiohttpEngine),
 }
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def served_with_log(request: pytest.FixtureRequest, serve: Serve) -> Callable[..., Any]:
     make, engine = request.param
 
@@ -247,7 +249,7 @@ def request(target: bytes, *fields: bytes, method: bytes = b"GET", body: bytes =
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
 

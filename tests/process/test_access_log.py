@@ -187,7 +187,7 @@ def test_closed_standard_output_takes_lines_to_nowhere(arun: Any) -> None:
 
 def test_start_that_becomes_its_fallback_leaves_the_file_to_it(arun: Any) -> None:
     arun.write("broken.py", "async def app(scope, receive, send):\n    1 / 0\n")
-    arun.write("safe.ini", "[arun]\nbind = {address}\naccess-logfile = log\naccess-logformat = %(U)s\n")
+    arun.write("safe.ini", "[arun]\nbind = {address}\naccess-logfile = log\naccess-logformat = %U\n")
     arguments = [
         "--bind",
         "{address}",
