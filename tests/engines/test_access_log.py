@@ -394,6 +394,7 @@ async def test_answer_that_is_cut_has_a_line_with_what_was_sent(serve: Serve) ->
 
 async def test_client_that_leaves_before_the_answer_has_a_line_without_status(serve: Serve) -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
         while (await receive())["type"] != "http.disconnect":
             pass
 
