@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runner import fallback
-from runner.failures import AppNotNamed, FailureRecord, StartupFailure
+from runner.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
 from runner.system import logs, process
 
 TYPE_CHECKING = False
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from runner.apps.engines.access_log import Entry
     from runner.apps.engines.contract import Engine
     from runner.apps.load import App
     from runner.serve.worker import Work
     from runner.settings import Settings
+    from runner.system.line_file import LineFile
     from runner.system.process import StopSignals
 
-__all__ = ("choose_app", "engine_for", "new_loop", "run")
+__all__ = ("access_file", "choose_app", "engine_for", "new_loop", "run")
 
 
 def choose_app(
@@ -83,7 +85,28 @@ def _built_in(name: str, app: Callable[..., object]) -> App:
     return load.App(app, "asgi", load.Target(name, "", name, ""))
 
 
-def engine_for(app: App, chosen: Settings) -> Engine:
+def access_file(chosen: Settings, directory: str) -> LineFile | None:
+    """Open the file of the access log, a relative path from ``directory``; None while the log is off.
+
+    Raises:
+        FileUnusable: it cannot be opened for writing.
+    """
+    path = chosen.access_logfile
+    if chosen.disable_logging or not (path is not None if chosen.access_log is None else chosen.access_log):
+        return None
+    from runner.system.line_file import LineFile
+
+    if path is None or path == "-":
+        return LineFile("-", "the access log on standard output")
+    path = os.path.join(directory, path)
+    try:
+        return LineFile(path, f"the access log {path}")
+    except OSError as error:
+        origin = chosen.origin("access_logfile")
+        raise FileUnusable(f"cannot write the access log {path}: {error.strerror or error}", origin=origin) from error
+
+
+def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engine:
     """Return the engine that serves this kind of app; no other one is imported."""
     from runner.apps.engines.limits import Limits
     from runner.apps.engines.options import Options
@@ -102,6 +125,7 @@ def engine_for(app: App, chosen: Settings) -> Engine:
         keep_alive_requests=chosen.keep_alive_requests,
         queue=chosen.limit_queue,
     )
+    names_requests = bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id
     options = Options(
         root_path=chosen.root_path,
         keep_alive=chosen.timeout_keep_alive,
@@ -112,6 +136,8 @@ def engine_for(app: App, chosen: Settings) -> Engine:
         limits=limits,
         server_header=chosen.server_header,
         date_header=chosen.date_header,
+        access=None if access_file is None else _access_log(chosen, access_file),
+        request_id_header=chosen.request_id_header if names_requests else None,
     )
     if app.kind == "aiohttp":
         from runner.apps.engines.aiohttp_engine import AiohttpEngine
@@ -124,6 +150,12 @@ def engine_for(app: App, chosen: Settings) -> Engine:
     from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 
     return WsgiEngine(app.object, options)
+
+
+def _access_log(chosen: Settings, access_file: LineFile) -> Callable[[Entry], None]:
+    from runner.apps.engines.access_log import access_log
+
+    return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)
 
 
 def new_loop(name: str) -> asyncio.AbstractEventLoop:

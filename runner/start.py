@@ -194,7 +194,8 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     if watch.expired:
         raise DeadlineReached
     watch.step("the app's own start-up")
-    engine = serving.engine_for(app, chosen)
+    access_file = serving.access_file(chosen, attempt.program.cwd)
+    engine = serving.engine_for(app, chosen, access_file)
 
     def on_ready() -> None:
         watch.finish()
@@ -208,7 +209,11 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     sockets_ = [listener.socket for listener in claimed]
     work = Work(engine, sockets_, chosen.backlog, chosen.drain_delay, chosen.timeout_graceful_shutdown, on_ready)
     watch.leave_signals_to_loop()
-    serving.run(loop(), work, attempt.signals)
+    try:
+        serving.run(loop(), work, attempt.signals)
+    finally:
+        if access_file is not None:
+            access_file.close()
     if chosen.vacuum and not attempt.signals.going_back:
         for listener in claimed:
             listeners.close(listener)

@@ -12,7 +12,21 @@ if TYPE_CHECKING:
 
     from runner.addresses import Address
 
-__all__ = ("Cause", "Fallback", "Host", "Listener", "Owner", "Trusted", "Variable")
+__all__ = (
+    "Cause",
+    "Fallback",
+    "FieldName",
+    "Host",
+    "LineFormat",
+    "Listener",
+    "Owner",
+    "Trusted",
+    "UrlPath",
+    "Variable",
+)
+
+#: Header fields that frame a message or belong to one connection: no option may set them.
+_FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
 
 
 class Listener(Written):
@@ -132,3 +146,43 @@ class Owner(Written):
     def shown(self, value: Any) -> str:
         """Return user and group as they were written."""
         return f"{value[0]}:{value[1]}" if value[1] else str(value[0])
+
+
+class LineFormat(Written):
+    """The format of an access log's lines."""
+
+    metavar = "FORMAT"
+
+    def __call__(self, text: str) -> str:
+        """Return the format as it is written, once it has been understood."""
+        from runner.access_format import JSON, parse
+
+        if text != JSON:
+            parse(text)
+        return text
+
+
+class UrlPath(Written):
+    """A path of requests; a star at its end stands for whatever follows."""
+
+    metavar = "PATH"
+
+    def __call__(self, text: str) -> str:
+        """Return the path."""
+        if not text.startswith("/") or not text.isascii() or set(text) & set(" ?#") or "*" in text[:-1]:
+            raise ValueError(f"{text!r} is not a path such as /health or /static/*")
+        return text
+
+
+class FieldName(Written):
+    """The name of a header field (RFC 9110 section 5.1)."""
+
+    metavar = "NAME"
+
+    def __call__(self, text: str) -> str:
+        """Return the name."""
+        if not text.isascii() or not text.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"{text!r} is not the name of a header field")
+        if text.lower() in _FRAMING:
+            raise ValueError(f"{text!r} is a header field that the server itself sets")
+        return text

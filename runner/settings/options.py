@@ -10,7 +10,7 @@ from runner.addresses import Inherited, Tcp, Unix, absolute
 
 from .declaration import declared, option, repeated
 from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Size, Text
-from .names import Cause, Fallback, Host, Listener, Owner, Trusted, Variable
+from .names import Cause, Fallback, FieldName, Host, LineFormat, Listener, Owner, Trusted, UrlPath, Variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,6 +209,33 @@ class _Limits:
     )
 
 
+class _Logs:
+    """What is written of each request."""
+
+    __slots__ = ()
+
+    access_log = option(Flag(), default=None, about="a line for each request (default: off, on with --access-logfile)")
+    access_logfile = option(Text("FILE"), default=None, about="where these lines go; - is standard output, the default")
+    access_logformat = option(
+        LineFormat(),
+        default="combined",
+        about="common, combined, json, or a text with atoms as gunicorn and Apache have them",
+        hint="the names are common, combined and json; atoms are %(h)s or %h, %({name}i)s or %{name}i; %% is a percent",
+    )
+    access_log_quiet = repeated(
+        UrlPath(), separator=",", about="a path, or /prefix*, whose requests leave no line if they succeed; repeatable"
+    )
+    disable_logging = option(
+        Flag(), default=False, about="uWSGI's word: no line for each request, whatever else says so"
+    )
+    request_id = option(
+        Flag(), default=None, about="give every request an id: to the app, in its answer and in the logs"
+    )
+    request_id_header = option(
+        FieldName(), default="X-Request-ID", about="the header field that carries the id; naming it asks for ids"
+    )
+
+
 class _Arun:
     """arun itself."""
 
@@ -232,7 +259,7 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Settings(_Arun, _Limits, _Serving, _Fallback, _Process, _Listen, _App):
+class Settings(_Arun, _Logs, _Limits, _Serving, _Fallback, _Process, _Listen, _App):
     """All settings of an instance, frozen; each knows where it came from."""
 
     __slots__ = ("_said", "directory")

@@ -93,7 +93,7 @@ async def test_request_that_raises_is_answered_500_and_the_next_one_lives(serve:
     assert raw.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert b"boom" not in raw
     assert raw.endswith(b"\r\n\r\nfine")
-    assert served.errors[0].startswith("GET /bad failed\nTraceback")
+    assert served.errors[0].startswith("GET /bad failed (client 127.0.0.1)\nTraceback")
     assert len(served.errors) == 1
 
 
@@ -118,7 +118,7 @@ async def test_app_that_returns_without_an_answer_is_answered_for(serve: Serve) 
 
     served = await serve(app)
     assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
-    assert served.errors == ["GET / failed\nthe app returned without a complete answer\n"]
+    assert served.errors == ["GET / failed (client 127.0.0.1)\nthe app returned without a complete answer\n"]
 
 
 async def test_traceback_is_shown_to_the_loopback_in_debug_mode_alone(serve: Serve) -> None:

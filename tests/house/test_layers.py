@@ -12,7 +12,15 @@ RUNNER = ROOT / "runner"
 
 #: The floors from the ground up; a module imports its own folder and the floors below.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("runner", "runner.values", "runner.failures", "runner.exits", "runner.addresses", "runner.handover"),
+    (
+        "runner",
+        "runner.values",
+        "runner.failures",
+        "runner.exits",
+        "runner.addresses",
+        "runner.handover",
+        "runner.access_format",
+    ),
     ("runner.settings",),
     ("runner.system",),
     ("runner.apps",),

@@ -8,6 +8,8 @@ import logging
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from runner.apps.engines.aiohttp_access import Records, failing
+from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.proxies import TrustedPeers, scheme
 from runner.apps.tracebacks import app_traceback, described
 from runner.failures import AppStartupFailed, printable
@@ -49,11 +51,13 @@ class AiohttpEngine:
         Raises:
             AppStartupFailed: a handler of on_startup, or a cleanup context, raised.
         """
+        records = Records(self._options, self._trusted.trusts)
+        records.prepare(self._app)
         runner = web.AppRunner(
             self._app,
             handle_signals=False,
-            access_log=None,
-            logger=_ErrorLog(self._options.on_error),
+            **records.for_aiohttp(),
+            logger=_ErrorLog(self._options.on_error, records),
             keepalive_timeout=self._options.keep_alive,
         )
         try:
@@ -66,9 +70,10 @@ class AiohttpEngine:
         self._server = server = runner.server
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")
-        server.request_handler = self._guarded(server.request_handler)
+        server.request_handler = records.watched(self._guarded(server.request_handler))
         if self._trusted:
             server.request_factory = self._forwarded(server.request_factory)
+        server.request_factory = records.named(server.request_factory)
         return server
 
     def drain(self) -> None:
@@ -174,16 +179,29 @@ class AiohttpEngine:
 class _ErrorLog(logging.Logger):
     """aiohttp's logger, which writes to the error log of the instance instead of the root logger's handlers."""
 
-    def __init__(self, on_error: Callable[[str], None]) -> None:
+    def __init__(self, on_error: Callable[[str], None], records: Records) -> None:
         super().__init__("aiohttp.server", logging.INFO)
         self._on_error = on_error
+        self._requests = ErrorLog(on_error)
+        self._records = records
 
     def handle(self, record: logging.LogRecord) -> None:
         """Write one record with the app's own traceback; malformed requests are the client's fault and not told."""
         exc = record.exc_info[1] if record.exc_info else None
         if isinstance(exc, HttpProcessingError):
             return
-        self._on_error(f"{printable(record.getMessage())}\n{app_traceback(exc) if exc else ''}")
+        request = failing.get()
+        if exc is None or request is None:
+            self._on_error(f"{printable(record.getMessage())}\n{app_traceback(exc) if exc else ''}")
+            return
+        own = self._records.id_of(request)
+        self._requests.failed(
+            request.method,
+            request.raw_path.encode("utf-8", "surrogateescape"),
+            client=request.remote or None,
+            request_id=own.encode() if own else None,
+            traceback=lambda: app_traceback(exc),
+        )
 
 
 def _is_being_cancelled() -> bool:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from runner.apps.engines.access_log import Entry
+
 __all__ = ("Options", "silent")
 
 
@@ -26,6 +28,8 @@ class Options(Value):
     ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
     request and must be quick. ``debug`` shows the traceback of a failing app to clients on the loopback.
     ``server_header`` and ``date_header`` say whether answers name the server and the time.
+    ``access`` is called with every request that has ended, None while the access log is off. ``request_id_header`` is
+    the field in which requests get an id, None for no ids.
     """
 
     root_path: str = ""
@@ -38,3 +42,5 @@ class Options(Value):
     limits: Limits = Limits()
     server_header: bool = True
     date_header: bool = True
+    access: Callable[[Entry], None] | None = None
+    request_id_header: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.heads import own_fields
 from runner.apps.engines.h1_engine.protocol import Connection
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.apps.engines.h1_engine.exchange import Exchange
+    from runner.apps.engines.h1_engine.records import Records
     from runner.apps.engines.h1_engine.request import Request
     from runner.apps.engines.options import Options
 
@@ -58,6 +60,13 @@ class H1Engine:
         self._aborted = False
         self._quiet = asyncio.Event()
         self._trusted = TrustedPeers(options.trusted)
+        #: What is kept of requests beside their answers; None where nothing is.
+        self.records: Records | None = None
+        if options.access is not None or options.request_id_header is not None:
+            from runner.apps.engines.h1_engine.records import Records
+
+            self.records = Records(self)
+        self._errors = ErrorLog(options.on_error)
         self._root = options.root_path.rstrip("/").encode()
 
     def exchange(self, connection: Connection, request: Request) -> Exchange:
@@ -132,31 +141,44 @@ class H1Engine:
     def failed(self, exchange: Exchange, exc: BaseException | None) -> None:
         """End an exchange whose app raised, or (None) returned without a complete answer."""
         if self._is_quiet(exchange, exc):
-            exchange.fail()
+            if exchange.connection.eof and not exchange.answered:
+                exchange.connection.cut(exchange)  # it was told that the client is going, and gave up
+            else:
+                exchange.fail()
             return
         from runner.apps.tracebacks import app_traceback
-        from runner.failures import printable
 
-        request = exchange.request
-        what = app_traceback(exc) if exc else "the app returned without a complete answer\n"
-        target = printable(request.target.decode("latin-1"))
-        self.options.on_error(f"{request.method} {target} failed\n{what}")
-        client = exchange.connection.client
-        if self.options.debug and client and client[0].startswith(_LOOPBACK) and not request.forwarded_for:
-            exchange.fail(what.encode("utf-8", "backslashreplace"))
+        def told() -> str:
+            return app_traceback(exc) if exc else "the app returned without a complete answer\n"
+
+        request, peer = exchange.request, exchange.connection.client
+        client = self.forwarded(peer, request)[0]
+        self._errors.failed(
+            request.method,
+            request.target,
+            client=client[0] if client else None,
+            request_id=exchange.record.request_id if exchange.record else None,
+            traceback=told,
+        )
+        if self.options.debug and peer and peer[0].startswith(_LOOPBACK) and not request.forwarded_for:
+            exchange.fail(told().encode("utf-8", "backslashreplace"))
         else:
             exchange.fail()
 
     def forwarded(self, client: tuple[str, int] | None, request: Request) -> tuple[tuple[str, int] | None, str]:
         """Return client and scheme of a request as a trusted proxy tells them, else as they are."""
         said = "http"
-        if self._trusted and self._trusted.trusts(client[0] if client else None):
+        if self.trusts(client):
             if request.forwarded_proto is not None:
                 said = scheme(request.forwarded_proto.decode("latin-1")) or said
             if request.forwarded_for is not None:
                 host = self._trusted.client(request.forwarded_for.decode("latin-1"))
                 client = (host, 0) if host else client
         return client, said
+
+    def trusts(self, client: tuple[str, int] | None) -> bool:
+        """Say whether what this peer says of a request is believed."""
+        return self._trusted.trusts(client[0] if client else None)
 
     def mounted(self, path: bytes) -> bytes:
         """Return the path below ``root_path``, whether the proxy in front takes that prefix away or not."""
@@ -203,7 +225,7 @@ class H1Engine:
     def _is_quiet(self, exchange: Exchange, exc: BaseException | None) -> bool:
         """Say whether an end is none of the app's faults: nobody was there any more, or we cancelled it."""
         if exc is None:
-            return exchange.abandoned
+            return exchange.abandoned or exchange.connection.eof
         if isinstance(exc, asyncio.CancelledError):
             return self.stopping or exchange.abandoned
         cause: BaseException | None = exc

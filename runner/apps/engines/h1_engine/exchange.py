@@ -17,9 +17,10 @@ from runner.apps.engines.h1_engine.heads import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from runner.apps.engines.h1_engine.protocol import Connection
+    from runner.apps.engines.h1_engine.records import Record
     from runner.apps.engines.h1_engine.request import Request
 
 __all__ = ("ClientDisconnected", "Exchange")
@@ -55,6 +56,7 @@ class Exchange:
         "expecting",
         "keep_alive",
         "received",
+        "record",
         "request",
     )
 
@@ -75,6 +77,8 @@ class Exchange:
         self.expecting = False
         #: Bytes of the body that arrived and were not taken.
         self.buffered = 0
+        #: What is kept for the access log, and the request's id; None where neither is on.
+        self.record: Record | None = None
         self._chunks: list[bytes] | None = None
         self._line = b""
         self._status: object = 0
@@ -125,6 +129,22 @@ class Exchange:
     # ---- the answer
 
     @property
+    def status(self) -> int:
+        """The status of the answer, 0 as long as none was sent."""
+        return self._status if self.begun and isinstance(self._status, int) else 0
+
+    def answer_fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the header fields of the answer that are the app's, and its length, with names in lower case."""
+        if self._fields is None:
+            return
+        block, length, _ = self._fields
+        if length is not None:
+            yield b"content-length", b"%d" % length
+        for line in block.splitlines():
+            name, _, value = line.partition(b": ")
+            yield name.lower(), value
+
+    @property
     def ends_with_connection(self) -> bool:
         """Whether the end of the connection is what tells the client the end of the answer."""
         return self._left is None and not self._chunked and not self._bodiless
@@ -142,7 +162,7 @@ class Exchange:
         self._line = line
         self._status = status
 
-    def write(self, data: bytes, *, more: bool) -> None:
+    def write(self, data: bytes, *, more: bool) -> None:  # noqa: C901 - the hot path: a call for each step is felt
         """Send a piece of the body, the last one unless there is ``more``.
 
         Raises:
@@ -154,10 +174,12 @@ class Exchange:
         problem = ""
         if self._bodiless:
             data = b""
-        elif self._chunked:
-            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
         elif self._left is not None:
             data, problem = self._measured(data, more=more)
+        if self.record is not None:
+            self.record.sent += len(data)
+        if self._chunked:
+            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
         if head:
             self.begun = True
             if len(data) < _JOINED:
@@ -188,10 +210,13 @@ class Exchange:
             connection, part = self.connection, min(size, self._left)
             patience = connection.engine.options.limits.write_timeout
             try:
-                self._left -= await send_file(connection.transport, descriptor, offset, part, timeout=patience)
+                sent = await send_file(connection.transport, descriptor, offset, part, timeout=patience)
             except TimeoutError:
                 connection.abort()
                 raise ClientDisconnected("the client takes nothing") from None
+            self._left -= sent
+            if self.record is not None:
+                self.record.sent += sent
         self.write(b"", more=False)
 
     def end(self, trailers: bytes) -> None:
@@ -222,12 +247,16 @@ class Exchange:
 
     def abandon(self) -> None:
         """Give the answer up: nobody is there to read it."""
+        if self.record is not None and not self.answered:
+            self.record.end(self)
         self.answered = self.abandoned = True
         self._chunks = None
         self.changed()
 
     def _complete(self) -> None:
         self.answered = True
+        if self.record is not None:
+            self.record.end(self)
         self._chunks = None
         self.connection.finished(self)
         self.changed()
@@ -247,7 +276,7 @@ class Exchange:
             return data, f"the body is {left} bytes shorter than its Content-Length"
         return data, ""
 
-    def _head(self, data: bytes, *, more: bool) -> bytes:
+    def _head(self, data: bytes, *, more: bool) -> bytes:  # noqa: C901 - as in write
         """Render the head; the first piece of the body decides how the body is framed (RFC 9112 section 6)."""
         fields, request = self._fields, self.request
         if fields is None:
@@ -258,7 +287,10 @@ class Exchange:
         if self._status in _NO_BODY:
             self._bodiless = True
         elif length is not None or not (more or (is_head and not data)):
-            self._left = length = len(data) if length is None else length
+            if length is None:
+                length = len(data)
+                self._fields = (block, length, says)
+            self._left = length
             framing = b"content-length: %d\r\n" % length
         elif request.version == "1.1" and not is_head:
             self._chunked, framing = True, b"transfer-encoding: chunked\r\n"
@@ -271,6 +303,8 @@ class Exchange:
             framing += b"connection: close\r\n"
         elif request.version == "1.0":
             framing += b"connection: keep-alive\r\n"
+        if self.record is not None:
+            framing += self.record.id_line
         own = self.connection.engine.own_fields
         if says & (DATED | SERVED):
             own = _missing(own, says)

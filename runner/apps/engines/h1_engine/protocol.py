@@ -89,6 +89,8 @@ class Connection(Intake):
     def eof_received(self) -> bool:
         """Keep the writing side open while there is something to answer."""
         self.eof = True
+        if self.receiving is not None and not self.receiving.answered:
+            self.break_off(400)  # RFC 9112 section 8: a request whose body was cut off is not complete
         if self.closing or not (self._current or self._queue or self._refused_with):
             return False
         for exchange in (self._current, *self._queue):
@@ -128,10 +130,13 @@ class Connection(Intake):
 
     def accept(self, request: Request) -> Exchange:
         """Begin to answer a request, or let it wait for the answers before its own."""
-        exchange = self.engine.exchange(self, request)
+        engine = self.engine
+        exchange = engine.exchange(self, request)
+        if engine.records is not None:
+            engine.records.begin(exchange)
         if self._current is None and not self.write_paused:
             self._current = exchange
-            self.engine.begin(exchange)
+            engine.begin(exchange)
         else:
             self._queue.append(exchange)
             self.pause()
@@ -201,7 +206,7 @@ class Connection(Intake):
         self.end()
         exchange.abandon()
         self._drop_queue()
-        if exchange.ends_with_connection:
+        if exchange.begun and exchange.ends_with_connection:
             self.abort()
         else:
             self.transport.close()
@@ -316,6 +321,8 @@ class Connection(Intake):
         text = line.rstrip().partition(b" ")[2][4:] + b"\n"
         head = b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.write(head % (line, self.engine.own_fields, _RETRY.get(self._refused_with, b""), len(text)) + text)
+        if self.engine.records is not None:
+            self.engine.records.refused(self, self._refused_with, len(text))
         self.close(linger=True)
 
     def _drop_queue(self) -> None:

@@ -1,0 +1,157 @@
+"""Access log and request ids of aiohttp apps: what aiohttp's server tells of a request, in the words of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.web_protocol import ERROR
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from runner.apps.engines.access_log import Entry
+from runner.apps.engines.request_id import RequestIds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from typing import Any
+
+    from aiohttp.http_parser import RawRequestMessage
+
+    from runner.apps.engines.options import Options
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    RequestFactory = Callable[..., web.BaseRequest]
+
+__all__ = ("AccessLogger", "Records", "failing")
+
+_NO_BODY = frozenset((204, 304))
+#: The request whose handler has just raised, in the task in which aiohttp then logs that.
+failing: ContextVar[web.BaseRequest | None] = ContextVar("failing", default=None)
+
+
+class Records:
+    """What is kept of requests beside their answers; ``trusts`` judges the address of a peer that sends an id."""
+
+    def __init__(self, options: Options, trusts: Callable[[str | None], bool]) -> None:
+        header = options.request_id_header
+        self._access = options.access
+        self._ids = None if header is None else RequestIds(header)
+        self._trusts = trusts
+
+    def for_aiohttp(self) -> dict[str, Any]:
+        """Return the arguments of ``web.AppRunner`` that make its server tell of its answers."""
+        return {"access_log": None if self._access is None else self, "access_log_class": AccessLogger}
+
+    def prepare(self, app: web.Application) -> None:
+        """Let the answers of an app that is not started yet carry the ids."""
+        ids = self._ids
+        if ids is None:
+            return
+
+        async def add_id(request: web.Request, response: web.StreamResponse) -> None:
+            response.headers[ids.header] = request.headers[ids.header]
+
+        app.on_response_prepare.append(add_id)
+
+    def named(self, factory: RequestFactory) -> RequestFactory:
+        """Wrap the making of requests, so that each has its id among its header fields."""
+        ids = self._ids
+        return factory if ids is None else _naming(factory, ids, self._trusts)
+
+    def watched(self, handler: Handler) -> Handler:
+        """Wrap the app, so that the error log knows which request raised, and the access log of answers that were cut.
+
+        aiohttp itself says nothing of a request whose handler is cancelled, or raises when an answer has begun.
+        """
+        now = asyncio.get_running_loop().time
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            began = now()
+            try:
+                return await handler(request)
+            except web.HTTPException:
+                raise
+            except BaseException as exc:
+                failing.set(request)
+                size = request.writer.output_size
+                if size > 0 or isinstance(exc, asyncio.CancelledError):
+                    self.tell(request, None, size, now() - began)
+                raise
+
+        return handle
+
+    def id_of(self, request: web.BaseRequest) -> str | None:
+        """Return the id of a request, None where requests have none."""
+        return None if self._ids is None else request.headers.get(self._ids.header)
+
+    def tell(self, request: web.BaseRequest, response: web.StreamResponse | None, sent: int, seconds: float) -> None:
+        """Write the line of a request, if there is an access log; without ``response`` it was cut."""
+        if self._access is None:
+            return
+        unread = request._message is ERROR  # noqa: SLF001 - nothing public tells a request that could not be parsed
+        version = request.version
+        self._access(
+            Entry(
+                request.remote or None,
+                "" if unread else request.method,
+                request.raw_path.encode("utf-8", "surrogateescape"),
+                f"{version.major}.{version.minor}",
+                0 if response is None else response.status,
+                sent,
+                seconds,
+                () if unread else _lowered(request),
+                () if response is None else _said(response),
+                request.scheme,
+                None if unread else self.id_of(request),
+            )
+        )
+
+
+class AccessLogger(AbstractAccessLogger):
+    """What aiohttp calls when an answer has ended; in the place of a logger it is given :class:`Records`."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Tell of a request that was answered in ``time`` seconds."""
+        records: Records = self.logger  # type: ignore[assignment] # as the class says
+        records.tell(request, response, _sent(request, response), time)
+
+
+def _naming(factory: RequestFactory, ids: RequestIds, trusts: Callable[[str | None], bool]) -> RequestFactory:
+    def make(message: RawRequestMessage, payload: Any, protocol: web.RequestHandler, *more: Any) -> web.BaseRequest:
+        if message is ERROR:
+            return factory(message, payload, protocol, *more)
+        peer = protocol.peername
+        fields = [(field.lower(), value) for field, value in message.raw_headers]
+        own = ids.take(fields, trusted=trusts(peer[0] if isinstance(peer, tuple) else None))
+        headers = CIMultiDict(message.headers)
+        headers[ids.header] = own.decode()
+        raw = [pair for pair in message.raw_headers if pair[0].lower() != ids.name]
+        named = message._replace(headers=CIMultiDictProxy(headers), raw_headers=(*raw, (ids.header.encode(), own)))
+        return factory(named, payload, protocol, *more)
+
+    return make
+
+
+def _lowered(request: web.BaseRequest) -> Iterator[tuple[bytes, bytes]]:
+    for name, value in request.raw_headers:
+        yield name.lower(), value
+
+
+def _said(response: web.StreamResponse) -> Iterator[tuple[bytes, bytes]]:
+    for name, value in response.headers.items():
+        yield name.lower().encode(), value.encode("utf-8", "surrogateescape")
+
+
+def _sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
+    """Bytes of the body; aiohttp counts the head as well, the framing of a chunked one, and no sendfile."""
+    if request.method == "HEAD" or response.status in _NO_BODY:
+        return 0
+    announced = response.content_length
+    if isinstance(response, web.FileResponse) and announced is not None:
+        return announced
+    fields = sum(len(name) + len(value) + 4 for name, value in response.headers.items())
+    head = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n") + fields
+    return max(0, request.writer.output_size - head)
