@@ -153,7 +153,11 @@ class Intake:
             except HttpProcessingError as exc:
                 messages += self._break_off(400 if in_body else self._status_of(exc, piece))
                 return messages, False, b""
-            status = self._after_body(piece) if in_body else self._after_head(piece, complete=bool(found))
+            status = 0
+            if in_body:
+                self._after_body(piece)
+            else:
+                status = self._after_head(piece, complete=bool(found))
             for message, payload in found:
                 if not status:
                     status = self._judge(message, payload, len(piece) if in_body else self.head)
@@ -194,30 +198,31 @@ class Intake:
             self._in_fields = self._in_fields or b"\n" in piece
         return 431 if self.head > self._limits.request_head else 0
 
-    def _after_body(self, piece: bytes) -> int:
-        """Count a piece of a body; return 0, or the status if the body, or its framing, is too long."""
-        body, limit = self.body, self._limits.request_body
+    def _after_body(self, piece: bytes) -> None:
+        """Count a piece of a body, and break it if it, or its framing, is too long."""
+        body, limit, chunked = self.body, self._limits.request_body, self._left is None
         if body is None:
-            return 0
+            return
         self._fed += len(piece)
         if self._left is not None:
             self._left -= len(piece)
         if 0 < limit < body.total_bytes:
-            return 413
-        if body.is_eof():
-            chunked, self.body, self._left = self._left is None, None, None
-            if chunked and (tail := piece[piece.rfind(_HEAD_END) + len(_HEAD_END) :]):
-                self.head = 0  # behind the last chunk stands the beginning of the next head
-                self._after_head(tail, complete=False)
-            return 0
-        if 0 < self._discarded_at < body.total_raw_bytes:
+            self.break_body(413)
+        elif body.is_eof():
+            self.body, self._left = None, None
+            if chunked:  # the next head may have begun behind the last chunk
+                joined, self._edge = self._edge + piece, b""
+                if tail := joined[joined.rfind(_HEAD_END) + len(_HEAD_END) :]:
+                    self._after_head(tail, complete=False)
+        elif 0 < self._discarded_at < body.total_raw_bytes:
             self._connection.linger()
             body.feed_eof()
-        elif self._left is None and not self._connection._reading_paused:  # noqa: SLF001 - what is paused is not parsed
+        elif chunked:
+            self._edge = (self._edge + piece[-3:])[-3:]
             brought = body.total_raw_bytes
-            if self._fed - brought > self._limits.request_head + _FRAMING_SHARE * brought:
-                return 400
-        return 0
+            excess = self._fed - brought > self._limits.request_head + _FRAMING_SHARE * brought
+            if excess and not self._connection._reading_paused:  # noqa: SLF001 - what is paused is not parsed
+                self.break_body(400)
 
     # ---- judgement
 
