@@ -7,7 +7,6 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -15,8 +14,7 @@ from runner.apps.engines.aiohttp_engine import AiohttpEngine
 from runner.apps.engines.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import Callable
 
 Serve = Any
 PATIENCE = 10
@@ -93,7 +91,10 @@ REFUSED = {
         400,
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
     ),
-    "empty coding and length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\nContent-Length: 3\r\n\r\nabc"),
+    "empty coding and length": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\nContent-Length: 3\r\n\r\nabc",
+    ),
     "empty coding": (400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n"),
     "chunks in 1.0": (400, b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "two lengths": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
@@ -108,7 +109,10 @@ REFUSED = {
     "endless line": (414, b"GET /" + b"x" * 20_000),
     "long field": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n"),
     "many fields": (431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: x\r\n" * 101 + b"\r\n"),
-    "long head": (431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X%d: %b\r\n" % (n, b"x" * 8000) for n in range(9)) + b"\r\n"),
+    "long head": (
+        431,
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X%d: %b\r\n" % (n, b"x" * 8000) for n in range(9)) + b"\r\n",
+    ),
     "long body": (413, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741825\r\n\r\n"),
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
 }
@@ -292,7 +296,9 @@ async def test_answer_without_a_body_has_none_whatever_the_app_writes(
     serve_app: Serve, method: bytes, query: bytes
 ) -> None:
     served = await serve_app(stream)
-    raw = await served.talk(b"%b /?%b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, query) + LAST.replace(b"/ ", b"/?length=0 "))
+    raw = await served.talk(
+        b"%b /?%b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, query) + LAST.replace(b"/ ", b"/?length=0 ")
+    )
     first, second, end = raw.split(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 ")
     assert second.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -449,8 +455,6 @@ async def test_client_that_holds_its_body_back_is_not_waited_for(serve: Serve) -
     app = web.Application()
     app.router.add_post("/", unread, expect_handler=forbid)
     served = await serve(app, AiohttpEngine)
-    raw = await served.talk(
-        b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
-    )
+    raw = await served.talk(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 403 ")
     assert b"\r\nConnection: close\r\n" in raw

@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from runner.apps.engines.aiohttp_engine.answers import Answer
 from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
+from runner.apps.engines.unsent import unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ("GuardedConnection",)
 
 #: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
 LINGER = 1.0
+#: Seconds that a client is waited for which has closed its side, and has been answered.
+_AT_ONCE = 0.001
 #: struct linger: on, 0 seconds.
 _RESET = (1).to_bytes(4, byteorder) + bytes(4)
 #: The request that a refusal answers; aiohttp's own is of HTTP/1.0 and has no fields to ask.
@@ -36,10 +39,10 @@ _REFUSED = RawRequestMessage(
     HttpVersion11,
     CIMultiDictProxy(CIMultiDict()),
     (),
-    True,  # noqa: FBT003 - aiohttp's positions
+    True,
     None,
-    False,  # noqa: FBT003
-    False,  # noqa: FBT003
+    False,
+    False,
     ERROR.url,
 )
 
@@ -85,8 +88,11 @@ class GuardedConnection(web.RequestHandler):
         transport = self.transport
         if self._force_close or self._upgraded or transport is None or not transport.can_write_eof():
             return False
-        if self._intake.body is not None:
-            self._intake.break_body(400)
+        intake = self._intake
+        if intake.body is not None:
+            intake.break_body(400)
+        elif not (self._messages or intake.rest):
+            self._close = True  # whatever is answered now is the last
         return not self._is_idle
 
     def resume_writing(self) -> None:
@@ -127,8 +133,10 @@ class GuardedConnection(web.RequestHandler):
         """Return the answer to a request that is refused, or whose handler raised.
 
         Raises:
-            ConnectionError: an answer has begun; it is cut.
+            ConnectionError: an answer has begun and is cut, or nobody is there to read it.
         """
+        if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
+            raise exc  # the client is gone, and the app has noticed
         begun: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of _make_request
         if begun.output_size:
             self._cut(begun)
@@ -211,7 +219,7 @@ class GuardedConnection(web.RequestHandler):
 
     def reset(self) -> None:
         """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
-        from socket import AF_UNIX, SO_LINGER, SOL_SOCKET
+        from socket import AF_UNIX, SHUT_RDWR, SO_LINGER, SOL_SOCKET
 
         self._force_close = True
         transport = self._socket_end
@@ -220,15 +228,18 @@ class GuardedConnection(web.RequestHandler):
         own = transport.get_extra_info("socket")
         if own is not None and own.family != AF_UNIX:
             own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-        transport.abort()
+        if getattr(transport, "_empty_waiter", None) is not None:
+            own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
+        else:
+            transport.abort()
 
     def _look(self) -> tuple[tuple[str, int] | None, float]:
         """Return what the client keeps us waiting for, and for how many seconds it may; None while the app works."""
         transport, limits, intake = self._socket_end, self.guard.limits, self._intake
         if transport is None:
             return None, 0
-        if unsent := transport.get_write_buffer_size():
-            return ("take", unsent), limits.write_timeout
+        if (self._request_in_progress or transport.get_write_buffer_size()) and (left := unsent(transport)):
+            return ("take", left), limits.write_timeout
         if self._force_close or self._upgraded or self._reading_paused or self._buffer_paused:
             return None, 0
         if intake.head:
@@ -236,7 +247,8 @@ class GuardedConnection(web.RequestHandler):
         if intake.body is not None and intake.body._waiter is not None and self._request_in_progress:  # noqa: SLF001
             return ("body", intake.received), limits.body_timeout
         if self._is_idle:
-            return ("request", self._request_count), self.guard.idle_limit(self._request_count)
+            limit = _AT_ONCE if self._eof else self.guard.idle_limit(self._request_count)
+            return ("request", self._request_count), limit
         return None, 0
 
     def _end_wait(self, waited_for: str) -> None:

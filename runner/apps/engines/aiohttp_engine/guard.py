@@ -69,6 +69,7 @@ class Guard:
         One clock for all of them: a timer for each would cost more than the requests that it watches.
         """
         connections, now = self._server.connections, self._loop.time()
-        for connection in connections:
-            connection.sweep(now)
         self._watching = self._loop.call_later(self._interval, self._watch) if connections else None
+        for connection in connections:
+            if isinstance(connection, GuardedConnection):
+                connection.sweep(now)

@@ -46,8 +46,8 @@ class Intake:
         "_discarded_at",
         "_edge",
         "_expects",
-        "_feed",
         "_fed",
+        "_feed",
         "_host",
         "_in_fields",
         "_left",
@@ -248,12 +248,16 @@ class Intake:
                 return 400
         if size > limits.request_line and 0 < limits.request_line < len(message.method) + len(path) + 10:
             return 414  # two spaces and the version make ten
-        if size > limits.request_head:
+        if size > limits.request_head or (size > limits.request_field_size > 0 and self._is_wide(message)):
             return 431
         coding = headers.get(TRANSFER_ENCODING)
         if coding is not None and coding.lower() != "chunked":
             return 501 if coding and CONTENT_LENGTH not in headers else 400
         return self._expect_body(message, payload) if payload is not EMPTY_PAYLOAD else 0
+
+    def _is_wide(self, message: RawRequestMessage) -> bool:
+        longest = self._limits.request_field_size
+        return any(len(name) + len(value) > longest for name, value in message.raw_headers)
 
     def _expect_body(self, message: RawRequestMessage, payload: StreamReader) -> int:
         self._fed = self._discarded_at = 0
@@ -273,7 +277,7 @@ class Intake:
         if isinstance(exc, LineTooLong):
             line = piece.find(b"\r\n")
             longest = self._limits.request_line
-            return 431 if self._in_fields or 0 <= line and (not longest or line <= longest) else 414
+            return 431 if self._in_fields or (line >= 0 and (not longest or line <= longest)) else 414
         return 431 if exc.message.startswith("Too many headers") else 400
 
     def _break_off(self, status: int) -> Messages:
