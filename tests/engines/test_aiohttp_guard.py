@@ -58,7 +58,7 @@ def answers(raw: bytes) -> list[tuple[int, bytes]]:
 async def until(found: Callable[[], Any]) -> Any:
     """Wait until something is true and return it."""
     async with asyncio.timeout(PATIENCE):
-        while not (result := found()):
+        while not (result := found()):  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0)
     return result
 

@@ -49,6 +49,13 @@ def statuses(raw: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", raw)]
 
 
+async def connections(served: Any, number: int) -> None:
+    """Wait until the server has so many connections."""
+    async with asyncio.timeout(PATIENCE):
+        while len(served.engine._server.connections) != number:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+
+
 # ---- time-outs
 
 
@@ -158,12 +165,8 @@ async def test_client_that_takes_nothing_is_cut(serve_app: Serve, handler: Any) 
     served = await serve_app(handler, limits={"write_timeout": SOON}, keep_alive=LATE)
     client = socket.create_connection(("127.0.0.1", served.port))
     client.sendall(LAST)
-    async with asyncio.timeout(PATIENCE):
-        while not (connections := served.engine._server.connections):
-            await asyncio.sleep(0.01)
-        while connections:
-            await asyncio.sleep(0.01)
-            connections = served.engine._server.connections
+    await connections(served, 1)
+    await connections(served, 0)
     client.close()
     assert served.errors == []
 
@@ -196,9 +199,7 @@ async def test_connections_beyond_the_limit_are_answered_503(serve_app: Serve) -
     assert b"\r\nConnection: close\r\n" in raw
     for _, writer in kept:
         writer.close()
-    async with asyncio.timeout(PATIENCE):
-        while served.engine._server.connections:
-            await asyncio.sleep(0.01)
+    await connections(served, 0)
     assert statuses(await served.talk(LAST)) == [200]
 
 
@@ -311,10 +312,11 @@ async def test_upgrade_to_what_we_do_not_know_is_a_plain_request(serve_app: Serv
     assert b"abcde" in raw
 
 
-async def test_upload_download_and_form_go_through(serve_app: Serve, tmp_path: Path) -> None:
+async def test_upload_download_and_form_go_through(serve_app: Serve) -> None:
     async def receive(request: web.Request) -> web.StreamResponse:
         if request.content_type.startswith("multipart/"):
             field = await (await request.multipart()).next()
+            assert isinstance(field, aiohttp.BodyPartReader)
             return web.Response(text=f"{field.filename} {len(await field.read())}")
         response = web.StreamResponse()
         await response.prepare(request)
@@ -372,10 +374,7 @@ async def test_client_that_takes_nothing_of_a_file_is_cut(serve_app: Serve, tmp_
     served = await serve_app(send, limits={"write_timeout": SOON}, keep_alive=LATE)
     client = socket.create_connection(("127.0.0.1", served.port))
     client.sendall(LAST)
-    async with asyncio.timeout(PATIENCE):
-        while not served.engine._server.connections:
-            await asyncio.sleep(0.01)
-        while served.engine._server.connections:
-            await asyncio.sleep(0.01)
+    await connections(served, 1)
+    await connections(served, 0)
     client.close()
     assert served.errors == []

@@ -67,6 +67,16 @@ class Answer(StreamWriter):
                 del headers[TRANSFER_ENCODING]
         elif self.chunked:
             self.chunked = False  # from another response, which was given up
+        self._name_server(headers)
+        if status != _SWITCHING and self._protocol.is_last:
+            headers[CONNECTION] = "close"
+        if status_line[7] == "0":  # RFC 9112 section 2.3
+            status_line = f"HTTP/1.1{status_line[8:]}"
+            headers.setdefault(CONNECTION, "close")
+        await super().write_headers(status_line, headers)
+
+    def _name_server(self, headers: CIMultiDict[str]) -> None:
+        """Put our name in the place of aiohttp's, or nothing; what the app has said itself stays."""
         guard = self._protocol.guard
         if headers.get(SERVER) == SERVER_SOFTWARE:
             if guard.server_header:
@@ -75,12 +85,6 @@ class Answer(StreamWriter):
                 del headers[SERVER]
         if not guard.date_header and headers.get(DATE) == rfc822_formatted_time():
             del headers[DATE]
-        if status != _SWITCHING and self._protocol.is_last:
-            headers[CONNECTION] = "close"
-        if status_line[7] == "0":  # RFC 9112 section 2.3
-            status_line = f"HTTP/1.1{status_line[8:]}"
-            headers.setdefault(CONNECTION, "close")
-        await super().write_headers(status_line, headers)
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
         """Send a piece of the body; what exceeds the announced length is cut off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from sys import byteorder
 
 from aiohttp import web
@@ -55,7 +56,8 @@ class GuardedConnection(web.RequestHandler):
     def __init__(self, guard: Guard, server: web.Server, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, lingering_time=LINGER, **options)
         self.guard = guard
-        self._intake = self._parser = Intake(self, self._parser, guard.limits)
+        self._intake = Intake(self, self._parser, guard.limits)
+        self._parser = self._intake  # type: ignore[assignment] # it stands in the parser's place
         self._request_factory = self._make_request
         self._eof = False
         self._linger: asyncio.TimerHandle | None = None
@@ -229,7 +231,8 @@ class GuardedConnection(web.RequestHandler):
         if own is not None and own.family != AF_UNIX:
             own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
         if getattr(transport, "_empty_waiter", None) is not None:
-            own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
+            with suppress(OSError):
+                own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
         else:
             transport.abort()
 

@@ -52,6 +52,7 @@ class Intake:
         "_in_fields",
         "_left",
         "_limits",
+        "_small",
         "body",
         "feed_eof",
         "head",
@@ -65,6 +66,8 @@ class Intake:
     def __init__(self, connection: GuardedConnection, parser: Any, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
+        #: A head of so many bytes exceeds no limit of sizes.
+        self._small = min(filter(None, (limits.request_line, limits.request_field_size, limits.request_head)))
         self._feed = parser.feed_data
         self.feed_eof = parser.feed_eof
         self.message_consumed = parser.message_consumed
@@ -139,44 +142,49 @@ class Intake:
     # ---- pieces
 
     def _feed_pieces(self, data: bytes) -> tuple[Any, bool, bytes]:
-        start, messages = 0, []
+        start = 0
+        messages: Messages = []
         queued = len(self._connection._messages)  # noqa: SLF001 - of aiohttp's own class
         while True:
-            in_body = self.body is not None
-            if not in_body and not self.head:
-                while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2
-                    start += 2
-            end = self._end_of_body(data, start) if in_body else self._end_of_head(data, start)
-            piece = data[start:end]
-            try:
-                found, upgraded, tail = self._feed(piece)
-            except HttpProcessingError as exc:
-                messages += self._break_off(400 if in_body else self._status_of(exc, piece))
-                return messages, False, b""
-            status = 0
-            if in_body:
-                self._after_body(piece)
-            else:
-                status = self._after_head(piece, complete=bool(found))
-            for message, payload in found:
-                if not status:
-                    status = self._judge(message, payload, len(piece) if in_body else self.head)
-                if not status:
-                    messages.append((message, payload))
-            if found and (not in_body or self.body is not None):
-                self.head = 0
-            if status:
-                messages += self._break_off(status)
+            start, upgraded, tail = self._feed_piece(data, start, messages)
             if self.refused:
-                return messages, False, b""
-            start = end
+                break
             if upgraded:
                 return messages, True, tail + data[start:]
             # A body that is here, but not parsed as its reader is slow, is all that goes on; so is a full queue.
             waits = (self.body is not None and self._left == 0) or queued + len(messages) >= MAX_MSG_QUEUE_SIZE
             if waits or start >= len(data):
                 self.rest = data[start:]
-                return messages, False, b""
+                break
+        return messages, False, b""
+
+    def _feed_piece(self, data: bytes, start: int, messages: Messages) -> tuple[int, bool, bytes]:
+        """Parse up to the end of a head or a body; add what is found, or the refusal, and return where that end is."""
+        in_body = self.body is not None
+        if not (in_body or self.head):
+            while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2
+                start += 2
+        end = self._end_of_body(data, start) if in_body else self._end_of_head(data, start)
+        piece = data[start:end]
+        try:
+            found, upgraded, tail = self._feed(piece)
+        except HttpProcessingError as exc:
+            messages += self._break_off(400 if in_body else self._status_of(exc, piece))
+            return end, False, b""
+        status = 0
+        if in_body:
+            self._after_body(piece)
+        else:
+            status = self._after_head(piece, complete=bool(found))
+        for message, payload in found:
+            status = status or self._judge(message, payload, len(piece) if in_body else self.head)
+            if not status:
+                messages.append((message, payload))
+        if found and (not in_body or self.body is not None):
+            self.head = 0
+        if status:
+            messages += self._break_off(status)
+        return end, upgraded, tail
 
     def _end_of_head(self, data: bytes, start: int) -> int:
         """Return where the head that begins, or goes on, at ``start`` ends; the end of the data if it does not."""
@@ -228,36 +236,28 @@ class Intake:
 
     def _judge(self, message: RawRequestMessage, payload: StreamReader, size: int) -> int:
         """Return 0, or the status with which a message is refused whose head has ``size`` bytes; note its body."""
-        headers, path, limits = message.headers, message.path, self._limits
-        if message.version is not HttpVersion11:
-            if message.version != HttpVersion10:
-                return 505
-            if TRANSFER_ENCODING in headers:
-                return 400  # RFC 9112 section 6.1: the framing of such a message is faulty
+        headers, path = message.headers, message.path
+        if (message.version is not HttpVersion11 or TRANSFER_ENCODING in headers) and (status := _framing(message)):
+            return status
         host = headers.get(HOST)
         if host != self._host:
             if host is not None and not valid_host(host.encode("utf-8", "surrogateescape")):
                 return 400  # RFC 9112 section 3.2
             self._host = host
-        if path[0] != "/" or "#" in path:
-            if message.method == "CONNECT":
-                return 501
-            try:
-                split_target(path.encode("utf-8", "surrogateescape"))
-            except ValueError:
-                return 400
-        if size > limits.request_line and 0 < limits.request_line < len(message.method) + len(path) + 10:
-            return 414  # two spaces and the version make ten
-        if size > limits.request_head or (size > limits.request_field_size > 0 and self._is_wide(message)):
-            return 431
-        coding = headers.get(TRANSFER_ENCODING)
-        if coding is not None and coding.lower() != "chunked":
-            return 501 if coding and CONTENT_LENGTH not in headers else 400
+        if (path[0] != "/" or "#" in path) and (status := _target(message)):
+            return status
+        if size > self._small and (status := self._sizes(message, size)):
+            return status
         return self._expect_body(message, payload) if payload is not EMPTY_PAYLOAD else 0
 
-    def _is_wide(self, message: RawRequestMessage) -> bool:
-        longest = self._limits.request_field_size
-        return any(len(name) + len(value) > longest for name, value in message.raw_headers)
+    def _sizes(self, message: RawRequestMessage, size: int) -> int:
+        """Return 0, or the status for a head of ``size`` bytes that is longer than it may be."""
+        limits = self._limits
+        if 0 < limits.request_line < len(message.method) + len(message.path) + 10:  # two spaces and the version
+            return 414
+        longest = limits.request_field_size
+        wide = longest > 0 and any(len(name) + len(value) > longest for name, value in message.raw_headers)
+        return 431 if wide or size > limits.request_head else 0
 
     def _expect_body(self, message: RawRequestMessage, payload: StreamReader) -> int:
         self._fed = self._discarded_at = 0
@@ -288,3 +288,27 @@ class Intake:
         self.refused = True
         self.rest, self.head = b"", 0
         return [(_ErrInfo(status, RequestRefused(code=status), ""), EMPTY_PAYLOAD)]
+
+
+def _framing(message: RawRequestMessage) -> int:
+    """Return 0, or the status for a version or a coding that is not served (RFC 9112 sections 2.3 and 6.1)."""
+    headers, version = message.headers, message.version
+    if version not in {HttpVersion10, HttpVersion11}:
+        return 505
+    coding = headers.get(TRANSFER_ENCODING)
+    if coding is None:
+        return 0
+    if version == HttpVersion10 or not coding or CONTENT_LENGTH in headers:
+        return 400
+    return 0 if coding.lower() == "chunked" else 501
+
+
+def _target(message: RawRequestMessage) -> int:
+    """Return 0, or the status for a target that is no plain path (RFC 9112 section 3.2)."""
+    if message.method == "CONNECT":
+        return 501
+    try:
+        split_target(message.path.encode("utf-8", "surrogateescape"))
+    except ValueError:
+        return 400
+    return 0

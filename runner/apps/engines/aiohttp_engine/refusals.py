@@ -9,7 +9,7 @@ from aiohttp.web_protocol import RequestPayloadError
 __all__ = ("BodyRefused", "RequestRefused", "answer", "status_of")
 
 
-class RequestRefused(HttpProcessingError):
+class RequestRefused(HttpProcessingError):  # noqa: N818 - what happens to it, not an error of ours
     """A client's request that no app sees; ``code`` is the status of the answer."""
 
 
