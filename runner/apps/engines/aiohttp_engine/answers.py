@@ -11,8 +11,6 @@ from aiohttp.http import SERVER_SOFTWARE, StreamWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
-
     from aiohttp.http_writer import Buffer
     from multidict import CIMultiDict
 
@@ -32,13 +30,11 @@ class Answer(StreamWriter):
     bodiless = False
     #: The app has written some of the body itself, so that what is left of its length is known.
     measured = False
-    _is_head = False
+    #: The request is a HEAD.
+    is_head = False
+    #: The answer says that it is the last one of its connection.
+    is_last = False
     _protocol: GuardedConnection
-
-    def __init__(self, connection: GuardedConnection, loop: asyncio.AbstractEventLoop, method: str) -> None:
-        super().__init__(connection, loop)
-        if method == "HEAD":
-            self._is_head = True
 
     @property
     def ends_with_connection(self) -> bool:
@@ -60,7 +56,7 @@ class Answer(StreamWriter):
         if self.output_size:
             raise RuntimeError("a request is answered twice")
         status = status_line[9:12]
-        if self._is_head or status in _NO_BODY:
+        if self.is_head or status in _NO_BODY:
             self.bodiless = True
         if TRANSFER_ENCODING in headers:
             if not self.chunked:
@@ -70,6 +66,7 @@ class Answer(StreamWriter):
         self._name_server(headers)
         if status != _SWITCHING and self._protocol.is_last:
             headers[CONNECTION] = "close"
+            self.is_last = True
         if status_line[7] == "0":  # RFC 9112 section 2.3
             status_line = f"HTTP/1.1{status_line[8:]}"
             headers.setdefault(CONNECTION, "close")

@@ -143,7 +143,8 @@ class GuardedConnection(web.RequestHandler):
         if begun.output_size:
             self._cut(begun)
         else:  # what a response that was given up has left in its writer must not frame this one
-            request._payload_writer = Answer(self, self._loop, request.method)  # noqa: SLF001
+            request._payload_writer = fresh = Answer(self, self._loop)  # noqa: SLF001
+            fresh.is_head = request.method == "HEAD"
         if refused := status_of(exc):
             if begun.output_size:
                 raise ConnectionError("a refused request is answered in part")
@@ -164,11 +165,11 @@ class GuardedConnection(web.RequestHandler):
         if written.missing and (written.measured or not isinstance(resp, web.FileResponse)):
             self._cut(written)
             return resp, True
-        if self.is_last:
+        if written.is_last:
             resp.force_close()
         intake = self._intake
         if intake.unread:
-            if not resp.keep_alive:
+            if not resp.keep_alive or (intake.refused and not self._messages):
                 self.linger()
             intake.discard_body()
         return resp, gone
@@ -186,15 +187,20 @@ class GuardedConnection(web.RequestHandler):
         self._resume_transport_reading()
         self._linger = self._loop.call_later(LINGER, transport.close)
 
-    def _make_request(self, message: RawRequestMessage, payload: StreamReader, *rest: Any) -> web.BaseRequest:
-        """Make a request as aiohttp would, with a guarded writer."""
+    def _make_request(
+        self, message: RawRequestMessage, payload: StreamReader, _own: object, writer: Any, task: asyncio.Task[None]
+    ) -> web.BaseRequest:
+        """Make a request as aiohttp would, with its writer guarded."""
         self._served += 1
         if message is ERROR:
             message = _REFUSED
         manager = self._manager
         if manager is None:
             raise ConnectionError("the client is gone")
-        return manager.request_factory(message, payload, self, Answer(self, self._loop, message.method), rest[-1])
+        writer.__class__ = Answer  # a second object would cost each request more than all that is judged of it
+        if message.method == "HEAD":
+            writer.is_head = True
+        return manager.request_factory(message, payload, self, writer, task)
 
     def _cut(self, begun: Answer) -> None:
         """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
