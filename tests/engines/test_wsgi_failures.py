@@ -74,9 +74,10 @@ async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:
 
 
 async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(serve_threads: Serve) -> None:
-    ended = threading.Event()
+    called, ended = threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        called.set()
         try:
             environ["wsgi.input"].read()
         finally:
@@ -87,6 +88,7 @@ async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(ser
     _, writer = await served.connect()
     writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
     await writer.drain()
+    assert await asyncio.to_thread(called.wait, 5)
     writer.close()
     assert await asyncio.to_thread(ended.wait, 5)
 

@@ -8,7 +8,9 @@ import logging
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from runner.apps.engines.aiohttp_access import Records, failing
+from runner.apps.engines.aiohttp_engine.guard import Guard
+from runner.apps.engines.aiohttp_engine.records import Records, failing
+from runner.apps.engines.aiohttp_engine.refusals import answer
 from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.proxies import TrustedPeers, scheme
 from runner.apps.tracebacks import app_traceback, described
@@ -41,7 +43,7 @@ class AiohttpEngine:
         self._options = options
         self._trusted = TrustedPeers(options.trusted)
         self._server: web.Server | None = None
-        self._stopping = self._closes_each = False
+        self._guard: Guard | None = None
         self._aborted = False
         self._phase: asyncio.Timeout | None = None
 
@@ -53,13 +55,7 @@ class AiohttpEngine:
         """
         records = Records(self._options, self._trusted.trusts)
         records.prepare(self._app)
-        runner = web.AppRunner(
-            self._app,
-            handle_signals=False,
-            **records.for_aiohttp(),
-            logger=_ErrorLog(self._options.on_error, records),
-            keepalive_timeout=self._options.keep_alive,
-        )
+        runner = web.AppRunner(self._app, handle_signals=False)
         try:
             await runner.setup()
         except BaseException as exc:
@@ -70,25 +66,30 @@ class AiohttpEngine:
         self._server = server = runner.server
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")
-        server.request_handler = records.watched(self._guarded(server.request_handler))
+        server.request_handler = records.watched(self._harmless(server.request_handler))
+        if self._options.limits.concurrency > 0:
+            server.request_handler = self._bounded(server.request_handler, self._options.limits.concurrency)
         if self._trusted:
             server.request_factory = self._forwarded(server.request_factory)
         server.request_factory = records.named(server.request_factory)
-        return server
+        logger = _ErrorLog(self._options.on_error, records)
+        self._guard = Guard(self._options, server, logger=logger, **records.for_aiohttp())
+        return self._guard
 
     def drain(self) -> None:
-        """Close each connection after its answer: a stop is near. New ones are still served."""
-        self._closes_each = True
+        """Ask every client to come back on another connection: a stop is near. New ones are still served."""
+        if self._guard is not None:
+            self._guard.draining = True
 
     async def stop(self, grace: float) -> None:
         """Answer what has begun within ``grace`` seconds, cut the rest, then run the app's cleanup within as many.
 
         aiohttp's order is kept: on_shutdown comes first, as it is what ends long-lived answers.
         """
-        self._stopping = self._closes_each = True
         server = self._server
         if server is None:
             return
+        self.drain()
         # What lies in the sockets' buffers has begun: let the loop read it before idle connections are closed.
         for _ in range(3):
             await asyncio.sleep(0)
@@ -103,7 +104,7 @@ class AiohttpEngine:
 
     def abort(self) -> None:
         """Cut every connection now, and whatever a running stop waits for."""
-        self._aborted = self._stopping = True
+        self._aborted = True
         for connection in self._server.connections if self._server else ():
             connection.force_close()
         if self._phase is not None:
@@ -139,21 +140,38 @@ class AiohttpEngine:
         self._phase = asyncio.timeout(0 if self._aborted else seconds)
         return self._phase
 
-    def _guarded(self, handler: Handler) -> Handler:
-        """Wrap the app: no request ends the process, and answers given during a stop close their connection."""
+    @staticmethod
+    def _harmless(handler: Handler) -> Handler:
+        """Wrap the app: no request ends the process, and the error log knows which one raised."""
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             try:
-                answer = await handler(request)
-            except web.HTTPException as exc:
-                if self._closes_each:
-                    exc.force_close()
+                return await handler(request)
+            except web.HTTPException:
                 raise
             except (SystemExit, KeyboardInterrupt, GeneratorExit) as exc:
+                failing.set(request)
                 raise RuntimeError(f"a handler raised {type(exc).__name__}") from exc
-            if self._closes_each and not getattr(answer, "prepared", True):  # an app may answer with no response at all
-                answer.force_close()
-            return answer
+            except Exception:
+                failing.set(request)
+                raise
+
+        return handle
+
+    @staticmethod
+    def _bounded(handler: Handler, limit: int) -> Handler:
+        """Wrap the app: beyond so many requests at the same time, one is declined (RFC 9110 section 15.6.4)."""
+        running = 0
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            nonlocal running
+            if running >= limit:
+                return answer(503, last=False)
+            running += 1
+            try:
+                return await handler(request)
+            finally:
+                running -= 1
 
         return handle
 

@@ -62,10 +62,12 @@ class Records:
         return factory if ids is None else _naming(factory, ids, self._trusts)
 
     def watched(self, handler: Handler) -> Handler:
-        """Wrap the app, so that the error log knows which request raised, and the access log of answers that were cut.
+        """Wrap the app, so that the access log knows of answers that were cut.
 
         aiohttp itself says nothing of a request whose handler is cancelled, or raises when an answer has begun.
         """
+        if self._access is None:
+            return handler
         now = asyncio.get_running_loop().time
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -75,7 +77,6 @@ class Records:
             except web.HTTPException:
                 raise
             except BaseException as exc:
-                failing.set(request)
                 size = request.writer.output_size
                 if size > 0 or isinstance(exc, asyncio.CancelledError):
                     self.tell(request, None, size, now() - began)
@@ -91,7 +92,7 @@ class Records:
         """Write the line of a request, if there is an access log; without ``response`` it was cut."""
         if self._access is None:
             return
-        unread = request._message is ERROR  # noqa: SLF001 - nothing public tells a request that could not be parsed
+        unread = request.method == ERROR.method  # what stands for a request that could not be read
         version = request.version
         self._access(
             Entry(
@@ -121,7 +122,7 @@ class AccessLogger(AbstractAccessLogger):
 
 def _naming(factory: RequestFactory, ids: RequestIds, trusts: Callable[[str | None], bool]) -> RequestFactory:
     def make(message: RawRequestMessage, payload: Any, protocol: web.RequestHandler, *more: Any) -> web.BaseRequest:
-        if message is ERROR:
+        if message.method == ERROR.method:
             return factory(message, payload, protocol, *more)
         peer = protocol.peername
         fields = [(field.lower(), value) for field, value in message.raw_headers]

@@ -1,0 +1,106 @@
+"""The writing half of a connection: aiohttp's writer, which holds every answer to RFC 9110 and 9112.
+
+A faulty answer never becomes part of the next one: what may have no body gets none, a body is as long as announced.
+"""
+
+from __future__ import annotations
+
+from aiohttp.hdrs import CONNECTION, DATE, SERVER, TRANSFER_ENCODING
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE, StreamWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiohttp.http_writer import Buffer
+    from multidict import CIMultiDict
+
+    from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
+
+__all__ = ("Answer",)
+
+_NAME = "arun"
+_SWITCHING = "101"
+_NO_BODY = frozenset(("204", "304"))
+
+
+class Answer(StreamWriter):
+    """One answer on its way to the client; aiohttp's responses write to it."""
+
+    #: The answer has no body, whatever the app writes.
+    bodiless = False
+    #: The app has written some of the body itself, so that what is left of its length is known.
+    measured = False
+    #: The request is a HEAD.
+    is_head = False
+    #: The answer says that it is the last one of its connection.
+    is_last = False
+    _protocol: GuardedConnection
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether nothing but the end of the connection tells the client where the body ends."""
+        return self.length is None and not self.chunked and not self.bodiless
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the announced body that were not written."""
+        return 0 if self.bodiless or self.length is None else self.length
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """Take the head; the version and the connection are the server's to state.
+
+        Raises:
+            RuntimeError: an answer to this request has begun before.
+            ValueError: the reason or a field holds a control character.
+        """
+        if self.output_size:
+            raise RuntimeError("a request is answered twice")
+        status = status_line[9:12]
+        if self.is_head or status in _NO_BODY:
+            self.bodiless = True
+        if TRANSFER_ENCODING in headers:
+            if not self.chunked:
+                del headers[TRANSFER_ENCODING]
+        elif self.chunked:
+            self.chunked = False  # from another response, which was given up
+        self._name_server(headers)
+        if status != _SWITCHING and self._protocol.is_last:
+            headers[CONNECTION] = "close"
+            self.is_last = True
+        if status_line[7] == "0":  # RFC 9112 section 2.3
+            status_line = f"HTTP/1.1{status_line[8:]}"
+            headers.setdefault(CONNECTION, "close")
+        await super().write_headers(status_line, headers)
+
+    def _name_server(self, headers: CIMultiDict[str]) -> None:
+        """Put our name in the place of aiohttp's, or nothing; what the app has said itself stays."""
+        guard = self._protocol.guard
+        if headers.get(SERVER) == SERVER_SOFTWARE:
+            if guard.server_header:
+                headers[SERVER] = _NAME
+            else:
+                del headers[SERVER]
+        if not guard.date_header and headers.get(DATE) == rfc822_formatted_time():
+            del headers[DATE]
+
+    async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
+        """Send a piece of the body; what exceeds the announced length is cut off."""
+        if self.bodiless:
+            self.send_headers()
+            return
+        self.measured = True
+        await super().write(chunk, drain=drain, LIMIT=LIMIT)
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        if self.bodiless:
+            self.chunked = False
+            self.set_eof()
+            return
+        length = self.length
+        if length is not None and chunk and self._compress is None:
+            if len(chunk) > length:
+                chunk = chunk[:length]
+            self.length = length - len(chunk)
+            self.measured = True
+        await super().write_eof(chunk)

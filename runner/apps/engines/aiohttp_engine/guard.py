@@ -1,0 +1,75 @@
+"""What all guarded connections of an app share: the limits, and the one clock that times their clients."""
+
+from __future__ import annotations
+
+import asyncio
+
+from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
+from runner.apps.engines.aiohttp_engine.intake import UNBOUNDED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from aiohttp import web
+
+    from runner.apps.engines.options import Options
+
+__all__ = ("Guard",)
+
+#: Seconds until aiohttp's own timer of idle connections looks; it has nothing to do, as the clock is more exact.
+_NEVER = 3600.0
+#: Seconds between two looks at the connections, at most and at least.
+_SELDOM, _OFTEN = 0.5, 0.01
+
+
+class Guard:
+    """Makes the connections of one server and looks after them."""
+
+    def __init__(self, options: Options, server: web.Server, **kept: Any) -> None:
+        self.limits = limits = options.limits
+        self.server_header = options.server_header
+        self.date_header = options.date_header
+        #: A stop is near or has begun: every answer is the last one of its connection.
+        self.draining = False
+        #: No connection is kept for a further request.
+        self.closes_idle = not options.keep_alive > 0
+        self._keep_alive = options.keep_alive
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._kept = {
+            **kept,
+            "keepalive_timeout": _NEVER,
+            "max_line_size": limits.request_line or UNBOUNDED,
+            "max_field_size": limits.request_field_size or UNBOUNDED,
+            "max_headers": limits.request_fields or UNBOUNDED,
+        }
+        times = (options.keep_alive, limits.header_timeout, limits.body_timeout, limits.write_timeout)
+        self._interval = max(_OFTEN, min((_SELDOM, *(seconds / 4 for seconds in times if seconds > 0))))
+        self._watching: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> GuardedConnection:
+        """Make a connection; the protocol factory of the server."""
+        return GuardedConnection(self, self._server, self._loop, **self._kept)
+
+    def welcome(self) -> bool:
+        """Watch over a new connection, and say whether there are no more than may be."""
+        if self._watching is None:
+            self._watch()
+        limit = self.limits.connections
+        return not 0 < limit < len(self._server._connections)  # noqa: SLF001 - the public one is a copy
+
+    def idle_limit(self, served: int) -> float:
+        """Return how many seconds a client may take to begin a request."""
+        return self._keep_alive if served and self._keep_alive > 0 else self.limits.header_timeout
+
+    def _watch(self) -> None:
+        """Look at every connection, and again a little later while there are any.
+
+        One clock for all of them: a timer for each would cost more than the requests that it watches.
+        """
+        connections, now = self._server.connections, self._loop.time()
+        self._watching = self._loop.call_later(self._interval, self._watch) if connections else None
+        for connection in connections:
+            if isinstance(connection, GuardedConnection):
+                connection.sweep(now)
