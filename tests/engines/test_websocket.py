@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,7 +54,7 @@ def client(served: Any, path: str = "/", **options: Any) -> connect:
 
 
 async def end_of(websocket: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed):
+    with contextlib.suppress(ConnectionClosed):
         while True:
             await asyncio.wait_for(websocket.recv(), 10)
     assert websocket.close_code is not None
@@ -185,21 +186,20 @@ async def test_end_that_the_client_says_reaches_the_app(serve: Serve) -> None:
 
 
 async def test_messages_before_the_end_are_delivered_before_it(serve: Serve) -> None:
-    gate, got = asyncio.Event(), list[Any]()
+    gate, done, got = asyncio.Event(), asyncio.Event(), list[Any]()
 
     async def does(receive: Any, send: Any) -> None:  # noqa: ARG001
         await gate.wait()
         while not got or got[-1]["type"] == "websocket.receive":
             got.append(await receive())
-        gate.clear()
+        done.set()
 
     served = await serve(app_that(does))
     async with client(served) as websocket:
         for number in range(5):
             await websocket.send(str(number))
     gate.set()
-    while gate.is_set():
-        await asyncio.sleep(0)
+    await asyncio.wait_for(done.wait(), 10)
     assert [event.get("text") for event in got] == ["0", "1", "2", "3", "4", None]
     assert got[-1]["code"] == 1000
 
@@ -240,7 +240,7 @@ async def test_app_that_returns_closes_normally(serve: Serve) -> None:
 
 
 async def test_app_that_raises_closes_with_1011_and_is_told_of(serve: Serve) -> None:
-    async def does(receive: Any, send: Any) -> None:
+    async def does(receive: Any, send: Any) -> None:  # noqa: ARG001
         raise ValueError("tired")
 
     served = await serve(app_that(does))
@@ -289,7 +289,7 @@ async def test_app_may_deny_with_an_answer_of_its_own(serve: Serve) -> None:
 
 
 async def test_denial_that_breaks_off_is_told_of(serve: Serve) -> None:
-    async def does(receive: Any, send: Any) -> None:
+    async def does(receive: Any, send: Any) -> None:  # noqa: ARG001
         await send({"type": "websocket.http.response.start", "status": 401})
 
     served = await serve(app_that(does, accepts=False))
@@ -423,16 +423,17 @@ async def test_client_that_answers_no_ping_is_closed_with_1011(serve: Serve) -> 
 async def test_client_that_answers_pings_stays(serve: Serve) -> None:
     served = await serve(Echo(), websockets=Websockets(ping_interval=0.01, ping_timeout=5), keep_alive=0.04)
     async with client(served) as websocket:
-        pings, original = 0, websocket.protocol.recv_frame
+        pings, pinged, original = 0, asyncio.Event(), websocket.protocol.recv_frame
 
         def count(frame: Any) -> None:
             nonlocal pings
             pings += frame.opcode == 9
+            if pings == 3:
+                pinged.set()
             original(frame)
 
         websocket.protocol.recv_frame = count  # type: ignore[method-assign]
-        while pings < 3:
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(pinged.wait(), 10)
         await websocket.send("still here")
         assert await websocket.recv() == "still here"
 
