@@ -124,7 +124,7 @@ class Intake(asyncio.Protocol):
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Parse what came; what comes while the client should wait is held."""
-        if self.paused or len(data) > _SLICE:
+        if self.paused or (len(data) > _SLICE and not self.upgrading):
             if not self.over:
                 self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
                 self.go_on()
