@@ -110,6 +110,7 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
     """Return the engine that serves this kind of app; no other one is imported."""
     from runner.apps.engines.limits import Limits
     from runner.apps.engines.options import Options
+    from runner.apps.engines.websockets import Websockets
 
     limits = Limits(
         request_line=chosen.limit_request_line,
@@ -134,6 +135,13 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
         debug=chosen.debug,
         on_error=logs.write,
         limits=limits,
+        websockets=Websockets(
+            max_size=chosen.ws_max_size,
+            max_queue=chosen.ws_max_queue,
+            ping_interval=chosen.ws_ping_interval,
+            ping_timeout=chosen.ws_ping_timeout,
+            per_message_deflate=chosen.ws_per_message_deflate,
+        ),
         server_header=chosen.server_header,
         date_header=chosen.date_header,
         access=None if access_file is None else _access_log(chosen, access_file),

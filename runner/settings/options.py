@@ -236,6 +236,26 @@ class _Logs:
     )
 
 
+class _Websocket:
+    """Websockets of ASGI apps."""
+
+    __slots__ = ()
+
+    ws_max_size = option(
+        Size(1),
+        default=16_777_216,
+        about="bytes of a message, decompressed; a longer one closes the websocket with 1009",
+    )
+    ws_max_queue = option(
+        Number(1, 1_000_000), default=32, about="messages that wait for the app before the client has to"
+    )
+    ws_ping_interval = option(Seconds(zero=True), default=20.0, about="time between pings; 0 for none")
+    ws_ping_timeout = option(
+        Seconds(zero=True), default=20.0, about="time for the answer to a ping to come, then 1011; 0 for ever"
+    )
+    ws_per_message_deflate = option(Flag(), default=True, about="compress messages when the client offers it")
+
+
 class _Arun:
     """arun itself."""
 
@@ -259,7 +279,7 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Settings(_Arun, _Logs, _Limits, _Serving, _Fallback, _Process, _Listen, _App):
+class Settings(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process, _Listen, _App):
     """All settings of an instance, frozen; each knows where it came from."""
 
     __slots__ = ("_said", "directory")

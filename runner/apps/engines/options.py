@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.apps.engines.limits import Limits
+from runner.apps.engines.websockets import Websockets
 from runner.values import Value
 
 TYPE_CHECKING = False
@@ -40,6 +41,7 @@ class Options(Value):
     debug: bool = False
     on_error: Callable[[str], None] = silent
     limits: Limits = Limits()
+    websockets: Websockets = Websockets()
     server_header: bool = True
     date_header: bool = True
     access: Callable[[Entry], None] | None = None

@@ -30,7 +30,15 @@ class AsgiEngine(H1Engine):
 
     def exchange(self, connection: Connection, request: Request) -> AsgiExchange:
         """Make the exchange of one request."""
+        if connection.upgrading:
+            from runner.apps.engines.h1_engine.websocket.exchange import WebsocketExchange
+
+            return WebsocketExchange(connection, request, self)
         return AsgiExchange(connection, request, self)
+
+    def takes_over(self, request: Request) -> bool:
+        """Say whether an upgrade is one to websocket (RFC 6455 section 4.2.1)."""
+        return request.asks_for(b"websocket")
 
     def common_scope(self, connection: Connection) -> dict[str, Any]:
         """Return what the scope of every request on a connection holds."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.h1_engine.records import Records
     from runner.apps.engines.h1_engine.request import Request
+    from runner.apps.engines.h1_engine.websocket.connection import WebsocketConnection
     from runner.apps.engines.options import Options
 
 __all__ = ("H1Engine",)
@@ -36,7 +37,7 @@ class H1Engine:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | WebsocketConnection] = set()
         #: Requests whose call of the app has begun and not ended.
         self.running: set[Exchange] = set()
         self.stopping = False
@@ -68,6 +69,10 @@ class H1Engine:
             self.records = Records(self)
         self._errors = ErrorLog(options.on_error)
         self._root = options.root_path.rstrip("/").encode()
+
+    def takes_over(self, request: Request) -> bool:  # noqa: ARG002 - a subclass looks at it
+        """Say whether the exchange of an upgrade request may take its connection over."""
+        return False
 
     def exchange(self, connection: Connection, request: Request) -> Exchange:
         """Make the exchange that calls the app for a request."""
@@ -112,7 +117,7 @@ class H1Engine:
 
     # ---- what connections and exchanges say
 
-    def joined(self, connection: Connection) -> None:
+    def joined(self, connection: Connection | WebsocketConnection) -> None:
         """Know a new connection, and watch over it."""
         if self._watching is None:
             self._look_at_clock()
@@ -127,7 +132,7 @@ class H1Engine:
         else:
             exchange.start()
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Connection | WebsocketConnection) -> None:
         """Forget a connection that is gone."""
         self.connections.discard(connection)
         self._look()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.apps.engines.h1_engine.records import Record
     from runner.apps.engines.h1_engine.request import Request
 
-__all__ = ("ClientDisconnected", "Exchange")
+__all__ = ("ClientDisconnected", "Exchange", "missing_fields")
 
 _JOINED = 65_536
 _NO_BODY = frozenset((204, 304))
@@ -307,11 +307,11 @@ class Exchange:
             framing += self.record.id_line
         own = self.connection.engine.own_fields
         if says & (DATED | SERVED):
-            own = _missing(own, says)
+            own = missing_fields(own, says)
         return b"%b%b%b%b\r\n" % (self._line, block, own, framing)
 
 
-def _missing(own: bytes, says: int) -> bytes:
+def missing_fields(own: bytes, says: int) -> bytes:
     """Return those of the fields Server and Date that the app has not set itself."""
     server = SERVER if own.startswith(SERVER) else b""
     date = own[len(server) :]

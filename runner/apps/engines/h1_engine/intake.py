@@ -55,6 +55,7 @@ class Intake(asyncio.Protocol):
         "paused",
         "receiving",
         "since",
+        "upgrading",
     )
 
     def __init__(self, engine: H1Engine) -> None:
@@ -81,6 +82,8 @@ class Intake(asyncio.Protocol):
         self._known_host: bytes | None = None
         #: The framing field of an upgrade request whose body the parser leaves unread.
         self._reframe = b""
+        #: An upgrade is being taken: what comes now is for the protocol that follows, and never a request.
+        self.upgrading = False
 
     @property
     def has_begun(self) -> bool:
@@ -91,6 +94,8 @@ class Intake(asyncio.Protocol):
     def is_full(self) -> bool:
         """Whether as much of a body waits for the app as may."""
         receiving = self.receiving
+        if self.upgrading:
+            return True
         return receiving is not None and not receiving.answered and receiving.buffered >= _BODY_WAITING
 
     # ---- what a connection does with it
@@ -119,13 +124,15 @@ class Intake(asyncio.Protocol):
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Parse what came; what comes while the client should wait is held."""
-        if self.paused or len(data) > _SLICE:
+        if self.paused or (len(data) > _SLICE and not self.upgrading):
             if not self.over:
                 self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
                 self.go_on()
             return
         parser = self._parser
         if self.over or parser is None:
+            if self.upgrading:
+                self._hold(data)
             return
         self._fed = len(data)
         try:
@@ -141,7 +148,7 @@ class Intake(asyncio.Protocol):
 
     def go_on(self) -> None:
         """Parse what was held, as far as it goes."""
-        while self.held is not None and not (self.paused or self.over):
+        while self.held is not None and not (self.paused or self.over or self.upgrading):
             piece, rest = self.held[:_SLICE], self.held[_SLICE:]
             self.held = rest if len(rest) else None
             self.data_received(piece)
@@ -203,6 +210,7 @@ class Intake(asyncio.Protocol):
         self._known_host = request.host
         if parser.should_upgrade():
             self._reframe = request.framing
+            self.upgrading = self.engine.takes_over(request)
         self.begun, self._overhead = False, 0
         self.receiving = self.accept(request)
 
@@ -263,11 +271,23 @@ class Intake(asyncio.Protocol):
                 status = 431 if self._headers or len(self._target) < self._limits.request_line else 414
             self.break_off(status)
 
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep what is for the protocol that follows; a client that runs far ahead of the answer has to wait."""
+        if len(data):
+            self.held = memoryview(bytes(self.held or b"") + bytes(data))
+            if len(self.held) > _BODY_WAITING:
+                self.pause()
+
     def _go_on_after_upgrade(self, rest: bytes | memoryview) -> None:
         """Treat an upgrade that is not taken as the plain request it also is (RFC 9110 section 7.8).
 
         The parser stops after such a head, and leaves the body unread; a new one is told its framing.
         """
+        if self.upgrading:
+            self._parser = None
+            later, self.held = self.held, None
+            self._hold(bytes(rest) + bytes(later or b""))
+            return
         self._parser = HttpRequestParser(self)
         if self._reframe:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")

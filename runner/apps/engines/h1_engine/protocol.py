@@ -220,6 +220,18 @@ class Connection(Intake):
         if not (self.paused or self.closing):
             self.transport.resume_reading()
 
+    def hand_over(self) -> bytes:
+        """Leave the transport to the protocol of an upgrade, and return what was received behind the request."""
+        received = bytes(self.held or b"")
+        self.closing = True
+        self._current = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self.let_go()
+        self.transport.resume_reading()
+        self.engine.connections.discard(self)
+        return received
+
     # ---- what the engine says
 
     def sweep(self, now: float) -> None:

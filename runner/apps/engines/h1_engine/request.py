@@ -56,6 +56,13 @@ class Request:
         self._hosts = 0
         self._coding: bytes | None = None
 
+    def asks_for(self, protocol: bytes) -> bool:
+        """Say whether this is an upgrade to a protocol that begins with a GET, as that of WebSocket does."""
+        if self.method != "GET" or self.version != "1.1":
+            return False
+        asked = b",".join(value for name, value in self.headers if name == b"upgrade")
+        return protocol in (token.strip(b" \t") for token in asked.lower().split(b","))
+
     @property
     def framing(self) -> bytes:
         """The field that frames the body; empty if there is no body."""
