@@ -7,6 +7,8 @@ import socket
 
 from runner.addresses import Address, Inherited, Unix
 from runner.system import sockets
+from runner.transport import Transport
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from runner.system.sockets import Listener
 
-__all__ = ("claim", "close", "from_service_manager")
+__all__ = ("Wanted", "claim", "close", "from_service_manager")
 
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3
@@ -22,7 +24,20 @@ _FIRST_PASSED = 3
 _LONGEST_COUNT = 4
 
 
-def claim(wanted: Sequence[tuple[Address, str]], held: list[Listener], options: sockets.Options) -> list[Listener]:
+class Wanted(Value):
+    """An address to listen on, where it was asked for, and what is to stand before HTTP there.
+
+    ``inherits`` says that a listener which is held already keeps what ``transport`` does not say: a TLS port never
+    turns plain.
+    """
+
+    address: Address
+    origin: str
+    transport: Transport = Transport()
+    inherits: bool = False
+
+
+def claim(wanted: Sequence[Wanted], held: list[Listener], options: sockets.Options) -> list[Listener]:
     """Return the listeners for the wanted addresses: those held already where one fits, the others newly bound.
 
     A held listener fits when the address is the one that was asked for, or the one where it really is. What is bound
@@ -32,15 +47,20 @@ def claim(wanted: Sequence[tuple[Address, str]], held: list[Listener], options: 
         StartupFailure: one of the failures of the stage "listen".
     """
     claimed: list[Listener] = []
-    for address, origin in wanted:
-        fitting = [listener for listener in held if address in {listener.requested, listener.address}]
-        if not fitting:
-            fitting = sockets.bind(address, options, origin=origin)
-            held.extend(fitting)
-        elif options.listen:
+    for one in wanted:
+        fitting = [listener for listener in held if one.address in {listener.requested, listener.address}]
+        if fitting and options.listen:
             for listener in fitting:
                 listener.socket.listen(options.backlog)
-        claimed.extend(listener for listener in fitting if listener not in claimed)
+        fitting = fitting or sockets.bind(one.address, options, origin=one.origin)
+        held[:] = [listener for listener in held if listener not in fitting]
+        fitting = [
+            listener._replace(transport=one.transport.over(listener.transport) if one.inherits else one.transport)
+            for listener in fitting
+        ]
+        held.extend(fitting)
+        claimed = [listener for listener in claimed if all(listener.socket is not new.socket for new in fitting)]
+        claimed.extend(fitting)
     return claimed
 
 

@@ -12,13 +12,21 @@ RUNNER = ROOT / "runner"
 
 #: The floors from the ground up; a module imports its own folder and the floors below.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("runner", "runner.values", "runner.failures", "runner.exits", "runner.addresses", "runner.handover"),
+    (
+        "runner",
+        "runner.values",
+        "runner.failures",
+        "runner.exits",
+        "runner.addresses",
+        "runner.transport",
+        "runner.handover",
+    ),
     ("runner.settings",),
     ("runner.system",),
     ("runner.apps",),
     ("runner.serve",),
     ("runner.watch", "runner.fallback"),
-    ("runner.listening", "runner.serving", "runner.ending"),
+    ("runner.transports", "runner.listening", "runner.serving", "runner.ending"),
     ("runner.start",),
     ("runner.__main__",),
 )

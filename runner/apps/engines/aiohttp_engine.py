@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 
 from aiohttp import web
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+    from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.options import Options
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -43,8 +45,8 @@ class AiohttpEngine:
         self._aborted = False
         self._phase: asyncio.Timeout | None = None
 
-    async def start(self) -> Callable[[], asyncio.BaseProtocol]:
-        """Run the app's on_startup and return aiohttp's own protocol factory.
+    async def start(self) -> Callable[..., asyncio.BaseProtocol]:
+        """Run the app's on_startup and return the factory of aiohttp's own protocol.
 
         Raises:
             AppStartupFailed: a handler of on_startup, or a cleanup context, raised.
@@ -69,7 +71,7 @@ class AiohttpEngine:
         server.request_handler = self._guarded(server.request_handler)
         if self._trusted:
             server.request_factory = self._forwarded(server.request_factory)
-        return server
+        return functools.partial(_handler, server)
 
     def drain(self) -> None:
         """Close each connection after its answer: a stop is near. New ones are still served."""
@@ -154,21 +156,33 @@ class AiohttpEngine:
 
     def _forwarded(self, factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
         """Wrap the making of requests: client and scheme are those that a trusted proxy tells."""
+        is_standard = self._options.forwarded_header == "forwarded"
+        names = ("Forwarded",) if is_standard else ("X-Forwarded-For", "X-Forwarded-Proto")
 
         def make(message: Any, *arguments: Any) -> web.BaseRequest:
             request = factory(message, *arguments)
-            said_for = request.headers.getall("X-Forwarded-For", ())
-            proto = request.headers.getall("X-Forwarded-Proto", ())
-            if not (said_for or proto) or not self._trusted.trusts(request.remote or None):
+            said = [request.headers.getall(name, ()) for name in names]
+            if not any(said) or not self._trusted.trusts(request.remote or None):
                 return request
-            changes: dict[str, Any] = {}
-            if said_for and (client := self._trusted.client(",".join(said_for))):
-                changes["remote"] = client
-            if proto and (said := scheme(proto[-1])):
-                changes["scheme"] = said
+            if is_standard:
+                client, proto = self._trusted.forwarded(",".join(said[0]))
+            else:
+                client, proto = self._trusted.client(",".join(said[0])), scheme(",".join(said[1]))
+            changes: dict[str, Any] = {name: value for name, value in (("remote", client), ("scheme", proto)) if value}
             return request.clone(**changes)
 
         return make
+
+
+def _handler(server: web.Server, endpoints: Endpoints | None = None) -> web.RequestHandler:
+    """Make aiohttp's protocol; what a gate knows of the connection takes the place of what the socket would tell."""
+    handler = server()
+    if endpoints is not None:
+        # The handler asks its transport for these once and keeps them here. Of the last one only the truth is looked at.
+        handler._cache["peername"] = endpoints.client  # noqa: SLF001 - nothing public takes them
+        handler._cache["sockname"] = endpoints.server  # noqa: SLF001
+        handler._cache["ssl_context"] = endpoints.scheme == "https"  # noqa: SLF001
+    return handler
 
 
 class _ErrorLog(logging.Logger):

@@ -25,6 +25,7 @@ class Options(Value):
     text, or ``"*"`` for all; empty for none. ``threads`` is how many WSGI requests run at the same time, and
     ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
     request and must be quick. ``debug`` shows the traceback of a failing app to clients on the loopback.
+    ``forwarded_header`` says which of the forwarding headers is the proxy's: the other is never looked at.
     ``server_header`` and ``date_header`` say whether answers name the server and the time.
     """
 
@@ -38,3 +39,4 @@ class Options(Value):
     limits: Limits = Limits()
     server_header: bool = True
     date_header: bool = True
+    forwarded_header: str = "x-forwarded"

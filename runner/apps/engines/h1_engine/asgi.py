@@ -159,8 +159,8 @@ class AsgiExchange(Exchange):
         if common is None:
             common = connection.common = self._engine.common_scope(connection)
         scope = common.copy()
-        if request.forwarded_for is not None or request.forwarded_proto is not None:
-            scope["client"], scope["scheme"] = self._engine.forwarded(connection.client, request)
+        if request.was_forwarded:
+            scope["client"], scope["scheme"] = self._engine.forwarded(connection, request)
         raw_path = request.path
         if scope["root_path"]:
             raw_path = self._engine.mounted(raw_path)

@@ -36,7 +36,7 @@ class AsgiEngine(H1Engine):
         """Return what the scope of every request on a connection holds."""
         return {
             "type": "http",
-            "scheme": "http",
+            "scheme": connection.scheme,
             "root_path": self.options.root_path,
             "client": connection.client,
             "server": connection.server,

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.h1_engine.request import Request
     from runner.apps.engines.options import Options
@@ -64,11 +65,17 @@ class H1Engine:
         """Make the exchange that calls the app for a request."""
         raise NotImplementedError
 
-    async def start(self) -> Callable[[], asyncio.BaseProtocol]:
+    async def start(self) -> Callable[..., asyncio.BaseProtocol]:
         """Run the app's start-up; see :class:`runner.apps.engines.contract.Engine`."""
         self.loop = asyncio.get_running_loop()
         await self._start_app()
-        return lambda: Connection(self)
+        return self._connection
+
+    def _connection(self, endpoints: Endpoints | None = None) -> Connection:
+        connection = Connection(self)
+        if endpoints is not None:
+            connection.endpoints = endpoints
+        return connection
 
     def drain(self) -> None:
         """Ask every client to come back on another connection: a stop is near. New ones are still served."""
@@ -142,21 +149,22 @@ class H1Engine:
         target = printable(request.target.decode("latin-1"))
         self.options.on_error(f"{request.method} {target} failed\n{what}")
         client = exchange.connection.client
-        if self.options.debug and client and client[0].startswith(_LOOPBACK) and not request.forwarded_for:
+        if self.options.debug and client and client[0].startswith(_LOOPBACK) and not request.was_forwarded:
             exchange.fail(what.encode("utf-8", "backslashreplace"))
         else:
             exchange.fail()
 
-    def forwarded(self, client: tuple[str, int] | None, request: Request) -> tuple[tuple[str, int] | None, str]:
+    def forwarded(self, connection: Connection, request: Request) -> tuple[tuple[str, int] | None, str]:
         """Return client and scheme of a request as a trusted proxy tells them, else as they are."""
-        said = "http"
-        if self._trusted and self._trusted.trusts(client[0] if client else None):
-            if request.forwarded_proto is not None:
-                said = scheme(request.forwarded_proto.decode("latin-1")) or said
-            if request.forwarded_for is not None:
-                host = self._trusted.client(request.forwarded_for.decode("latin-1"))
-                client = (host, 0) if host else client
-        return client, said
+        client, said = connection.client, connection.scheme
+        if not self._trusted.trusts(client[0] if client else None):
+            return client, said
+        if self.options.forwarded_header == "forwarded":
+            host, proto = self._trusted.forwarded((request.forwarded or b"").decode("latin-1"))
+        else:
+            host = self._trusted.client((request.forwarded_for or b"").decode("latin-1"))
+            proto = scheme((request.forwarded_proto or b"").decode("latin-1"))
+        return (host, 0) if host else client, proto or said
 
     def mounted(self, path: bytes) -> bytes:
         """Return the path below ``root_path``, whether the proxy in front takes that prefix away or not."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.h1_engine.engine import H1Engine
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.h1_engine.request import Request
@@ -41,7 +42,10 @@ class Connection(Intake):
         "client",
         "closing",
         "common",
+        "encrypted",
+        "endpoints",
         "eof",
+        "scheme",
         "served",
         "server",
         "transport",
@@ -54,6 +58,11 @@ class Connection(Intake):
 
     def __init__(self, engine: H1Engine) -> None:
         super().__init__(engine)
+        #: What a gate knows of the connection; None where the socket tells it all.
+        self.endpoints: Endpoints | None = None
+        #: How the client speaks to us, or to the proxy in front that begins with a PROXY header.
+        self.scheme = "http"
+        self.encrypted = False
         #: The client has closed its side: it may still read.
         self.eof = False
         #: No byte is written any more.
@@ -79,6 +88,8 @@ class Connection(Intake):
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.client = peer[:2] if isinstance(peer, tuple) else None
         self.server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
+        if self.endpoints is not None:
+            self.client, self.server, self.scheme, self.encrypted = self.endpoints
         self.engine.joined(self)
         if 0 < self._limits.connections < len(self.engine.connections):
             self.end()
@@ -94,7 +105,7 @@ class Connection(Intake):
         for exchange in (self._current, *self._queue):
             if exchange is not None:
                 exchange.changed()
-        return True
+        return not self.encrypted  # asyncio has no half-closed TLS
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
         """Let go of everything, and tell those who still work for this client."""
