@@ -47,14 +47,15 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     options = _options(chosen)
     transports.check(chosen)
     shared, named = _wanted(attempt, chosen)
-    contexts = dict(transports.load([*shared, *named]))
     ordinary = transports.ordinary(chosen, inherits=attempt.is_fallback)
+    contexts = dict(transports.load([ordinary, *(one.transport for one in named)]))
     if attempt.is_fallback:
-        kept, closed = transports.inherit(attempt.listeners, [*shared, *named], ordinary)
+        takes_all = all(one.origin == "PORT" for one in named)
+        kept, closed = transports.inherit(attempt.listeners, [*shared, *named], ordinary, takes_all=takes_all)
         contexts.update(kept)
         shared, named = ([one for one in part if _is_served(one, closed)] for part in (shared, named))
     inherited = list(attempt.listeners)
-    listeners.claim(shared, attempt.listeners, options)
+    claimed = listeners.claim(shared, attempt.listeners, options)
     if identity is not None:
         _prepare_for_drop(attempt, identity, contexts)
         privileges.drop(identity)
@@ -66,16 +67,16 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     if given and all(one.origin == "PORT" for one in named):
         wanted = given
     else:
-        wanted = named or ([] if shared else [Wanted(DEFAULT, "default", ordinary)])
+        wanted = named or ([] if claimed else [Wanted(DEFAULT, "default", ordinary)])
     if not attempt.is_fallback:  # a service manager's sockets are served in any case: it would not pass them otherwise
         wanted += given
-    listeners.claim(wanted, attempt.listeners, options)
-    claimed = {one.address for one in (*shared, *wanted)}
-    for listener in tuple(attempt.listeners):
-        if not {listener.requested, listener.address} & claimed:
-            attempt.listeners.remove(listener)
-            listeners.close(listener)
-    return Listening(list(attempt.listeners), contexts)
+    claimed += listeners.claim(wanted, attempt.listeners, options)
+    order = [listener.socket for listener in claimed]  # one that was claimed twice is as the second claim left it
+    served = {one: listener for one in order for listener in attempt.listeners if listener.socket is one}
+    for listener in [listener for listener in attempt.listeners if listener.socket not in served]:
+        attempt.listeners.remove(listener)
+        listeners.close(listener)
+    return Listening(list(served.values()), contexts)
 
 
 def _wanted(attempt: Attempt, chosen: Settings) -> tuple[list[Wanted], list[Wanted]]:

@@ -88,14 +88,14 @@ def secure(chosen: Settings, held: Sequence[Listener], *, inherits: bool) -> lis
     return wanted
 
 
-def load(wanted: Iterable[Wanted | Listener]) -> Contexts:
-    """Return the context of each TLS that is wanted; each set of files is read once.
+def load(wanted: Iterable[Transport]) -> Contexts:
+    """Return the context of each TLS that is wanted.
 
     Raises:
         CertificateUnusable: one of its causes.
         OptionInvalid: the ciphers.
     """
-    needed = dict.fromkeys(one.transport.tls for one in wanted if one.transport.tls is not None)
+    needed = dict.fromkeys(one.tls for one in wanted if one.tls is not None)
     if not needed:
         return {}
     from runner.system.certificates import LiveContext
@@ -103,21 +103,24 @@ def load(wanted: Iterable[Wanted | Listener]) -> Contexts:
     return {tls: LiveContext(tls) for tls in needed}
 
 
-def inherit(held: list[Listener], wanted: Sequence[Wanted], fallback: Transport) -> tuple[Contexts, frozenset[Address]]:
+def inherit(
+    held: list[Listener], wanted: Sequence[Wanted], ordinary: Transport, *, takes_all: bool
+) -> tuple[Contexts, frozenset[Address]]:
     """Return the contexts of a predecessor's TLS listeners, and the addresses of those that had to be closed.
 
     A listener is closed whose certificate cannot be loaded: nobody may serve plainly there. One that gets TLS of the
-    fallback's own, by ``wanted`` or in general, is no such case.
+    fallback's own is no such case, and with ``takes_all`` unset one that the fallback does not name will not be served.
     """
     contexts: dict[Tls, LiveContext] = {}
     closed: set[Address] = set()
     for listener in tuple(held):
         names = {listener.requested, listener.address}
-        replaced = fallback.tls or any(one.address in names and one.transport.tls for one in wanted)
-        if listener.transport.tls is None or replaced:
+        naming = [one for one in wanted if one.address in names]
+        replaced = ordinary.tls or any(one.transport.tls for one in naming)
+        if listener.transport.tls is None or replaced or not (naming or takes_all):
             continue
         try:
-            contexts.update(load([listener]))
+            contexts.update(load([listener.transport]))
         except (CertificateUnusable, OptionInvalid) as failure:
             logs.warning(f"the listener of {listener.requested} is closed, as it spoke TLS: {failure.sentence}")
             held.remove(listener)

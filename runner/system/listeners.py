@@ -46,22 +46,19 @@ def claim(wanted: Sequence[Wanted], held: list[Listener], options: sockets.Optio
     Raises:
         StartupFailure: one of the failures of the stage "listen".
     """
-    claimed: list[Listener] = []
+    claimed: dict[socket.socket, Listener] = {}
     for one in wanted:
         fitting = [listener for listener in held if one.address in {listener.requested, listener.address}]
-        if fitting and options.listen:
+        if not fitting:
+            fitting = sockets.bind(one.address, options, origin=one.origin)
+            held.extend(fitting)
+        elif options.listen:
             for listener in fitting:
                 listener.socket.listen(options.backlog)
-        fitting = fitting or sockets.bind(one.address, options, origin=one.origin)
-        held[:] = [listener for listener in held if listener not in fitting]
-        fitting = [
-            listener._replace(transport=one.transport.over(listener.transport) if one.inherits else one.transport)
-            for listener in fitting
-        ]
-        held.extend(fitting)
-        claimed = [listener for listener in claimed if all(listener.socket is not new.socket for new in fitting)]
-        claimed.extend(fitting)
-    return claimed
+        for listener in fitting:
+            transport = one.transport.over(listener.transport) if one.inherits else one.transport
+            held[held.index(listener)] = claimed[listener.socket] = listener._replace(transport=transport)
+    return list(claimed.values())
 
 
 def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:
