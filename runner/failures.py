@@ -29,12 +29,6 @@ __all__ = (
     "AppNotNamed",
     "AppStartupFailed",
     "AppSyntaxError",
-    "CertificateInvalid",
-    "CertificateKeyMismatch",
-    "CertificateLocked",
-    "CertificateMissing",
-    "CertificateUnreadable",
-    "CertificateUnusable",
     "ConfigFormatUnavailable",
     "ConfigIncludeLoop",
     "ConfigMalformed",
@@ -128,6 +122,8 @@ def printable(text: str) -> str:
 
 def by_identifier() -> dict[str, type[StartupFailure]]:
     """All causes by their identifier."""
+    import runner.tls_failures  # noqa: F401 - only a start with TLS pays for them otherwise
+
     known: dict[str, type[StartupFailure]] = {StartupFailure.identifier: StartupFailure}
     waiting = StartupFailure.__subclasses__()
     while waiting:
@@ -250,60 +246,6 @@ class AddressUnavailable(
     hint="use an address of this machine, or 0.0.0.0 for all of them",
 ):
     """An address that this machine does not have, or a socket that cannot listen."""
-
-
-class CertificateUnusable(
-    StartupFailure,
-    identifier="certificate-unusable",
-    stage="listen",
-    hint="check the certificate, its key and its options",
-):
-    """TLS is asked for and cannot be had; the causes below say more."""
-
-
-class CertificateMissing(
-    CertificateUnusable,
-    identifier="certificate-missing",
-    stage="listen",
-    hint="check the path; relative paths count from the starting directory",
-):
-    """A file of a certificate, of a key or of authorities that is not there."""
-
-
-class CertificateUnreadable(
-    CertificateUnusable,
-    identifier="certificate-unreadable",
-    stage="listen",
-    hint="check that it is a file and that the user who starts arun may read it",
-):
-    """Such a file that is there but cannot be read."""
-
-
-class CertificateInvalid(
-    CertificateUnusable,
-    identifier="certificate-invalid",
-    stage="listen",
-    hint="it takes a file in PEM format; for a certificate the server's own comes first, then those that lead to its root",
-):
-    """Such a file that does not hold what it should."""
-
-
-class CertificateKeyMismatch(
-    CertificateUnusable,
-    identifier="certificate-key-mismatch",
-    stage="listen",
-    hint="name the key that the certificate was made for; several are paired in their order",
-):
-    """A key that belongs to another certificate."""
-
-
-class CertificateLocked(
-    CertificateUnusable,
-    identifier="certificate-locked",
-    stage="listen",
-    hint="say the right password with --ssl-keyfile-password or ARUN_SSL_KEYFILE_PASSWORD",
-):
-    """An encrypted key, and no password or a wrong one."""
 
 
 class PrivilegesDenied(

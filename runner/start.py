@@ -10,7 +10,7 @@ import sys
 import time
 
 from runner import __version__, addresses, ending, exits, fallback, handover, listening, serving, settings
-from runner.failures import CertificateUnusable, FileUnusable, OptionInvalid, StartupFailure
+from runner.failures import FileUnusable, StartupFailure
 from runner.system import listeners, logs, process, sockets, surroundings
 from runner.watch import DeadlineReached, Watch
 
@@ -50,10 +50,8 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
         listening.bind_what_is_known(attempt, rejected.partial)
     except StartupFailure as failure:
         failures = (failure,)
-        unbound = failure.stage in {"identity", "privileges"} or isinstance(
-            failure, CertificateUnusable | OptionInvalid
-        )
-        if attempt.chosen is not None and unbound:
+        early = failure.stage in {"settings", "identity", "privileges"} or failure.identifier.startswith("certificate-")
+        if attempt.chosen is not None and early:
             listening.bind_what_is_known(attempt, attempt.chosen)  # it had not come to its sockets yet
     except BaseException as error:  # noqa: BLE001 - a fault of ours must end in the fallback too
         if exits.in_forked_child():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runner.failures import CertificateUnusable, OptionInvalid
+from runner.failures import OptionInvalid, StartupFailure
 from runner.system import listeners, logs
 from runner.system.listeners import Wanted
 from runner.transport import Certificate, Tls, Transport
@@ -121,7 +121,7 @@ def inherit(
             continue
         try:
             contexts.update(load([listener.transport]))
-        except (CertificateUnusable, OptionInvalid) as failure:
+        except StartupFailure as failure:
             logs.warning(f"the listener of {listener.requested} is closed, as it spoke TLS: {failure.sentence}")
             held.remove(listener)
             listeners.close(listener)

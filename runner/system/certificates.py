@@ -10,16 +10,15 @@ import ssl
 import stat
 import time
 
-from runner.failures import (
+from runner.failures import OptionInvalid, StartupFailure
+from runner.system import logs
+from runner.tls_failures import (
     CertificateInvalid,
     CertificateKeyMismatch,
     CertificateLocked,
     CertificateMissing,
     CertificateUnreadable,
-    OptionInvalid,
-    StartupFailure,
 )
-from runner.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

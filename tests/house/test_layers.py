@@ -16,6 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "runner",
         "runner.values",
         "runner.failures",
+        "runner.tls_failures",
         "runner.exits",
         "runner.addresses",
         "runner.transport",
