@@ -72,11 +72,11 @@ def absolute(address: Address, directory: str) -> Address:
     return Unix(os.path.join(directory, address.path)) if isinstance(address, Unix) else address
 
 
-def url(address: Address) -> str:
+def url(address: Address, scheme: str = "http") -> str:
     """Return how a person or a client would write the address."""
     if not isinstance(address, Tcp):
         return str(address)
-    return f"http://{ALL_IPV4}{address}" if address.host == ALL_IPV4 else f"http://{address}"
+    return f"{scheme}://{ALL_IPV4}{address}" if address.host == ALL_IPV4 else f"{scheme}://{address}"
 
 
 def _number(text: str, what: str, largest: int) -> int:

@@ -122,6 +122,8 @@ def printable(text: str) -> str:
 
 def by_identifier() -> dict[str, type[StartupFailure]]:
     """All causes by their identifier."""
+    import runner.tls_failures  # noqa: F401 - only a start with TLS pays for them otherwise
+
     known: dict[str, type[StartupFailure]] = {StartupFailure.identifier: StartupFailure}
     waiting = StartupFailure.__subclasses__()
     while waiting:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-    from runner.addresses import Address
     from runner.settings import Settings
+    from runner.system.listeners import Wanted
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
 
@@ -94,7 +94,7 @@ class Attempt:
         self.past = past
         self.config = COMMAND_LINE
         self.fallback: str | None = None
-        self.fallback_addresses: tuple[tuple[Address, str], ...] = ()
+        self.fallback_addresses: tuple[Wanted, ...] = ()
         self.falls_back_on = frozenset(("all",))
         self.limit = 8
         self.listeners: list[Listener] = []
@@ -179,7 +179,8 @@ def _replace_process(attempt: Attempt, arguments: tuple[str, ...], past: handove
 
 def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     passed = tuple(
-        handover.InheritedListener(listener.socket.fileno(), str(listener.requested)) for listener in attempt.listeners
+        handover.InheritedListener(listener.socket.fileno(), str(listener.requested), listener.transport)
+        for listener in attempt.listeners
     )
     fd = handover.write(past._replace(listeners=passed, signals=late_signals))
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}

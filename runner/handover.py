@@ -1,8 +1,9 @@
 """The handover: the one value that crosses the exec from a failed start to its fallback.
 
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
-shows what failed. Version 1 is JSON: the listeners with their addresses, the failures so far, what was tried, and the
-command line and directory of the first start.
+shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
+failures so far, what was tried, and the command line and directory of the first start. Version 1, which a process may
+still write that was started before an upgrade, knew plain listeners only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 
 from runner.failures import FailureRecord
+from runner.transport import Transport
 from runner.values import Value
 
 TYPE_CHECKING = False
@@ -20,16 +22,18 @@ if TYPE_CHECKING:
 __all__ = ("VARIABLE", "Handover", "InheritedListener", "take", "write")
 
 VARIABLE = "ARUN_HANDOVER"
-_VERSION = 1
+_VERSION = 2
+_UNDERSTOOD = frozenset((1, 2))
 #: Records kept of a long chain: the first tells the cause, the last ones how the fallbacks fared.
 _RECORDS_KEPT = 16
 
 
 class InheritedListener(Value):
-    """A listening socket that is passed on: its descriptor and the address that was asked for, as text."""
+    """A listening socket that is passed on: its descriptor, the address that was asked for as text, its transport."""
 
     fd: int
     requested: str
+    transport: Transport = Transport()
 
 
 class Handover(Value):
@@ -64,7 +68,9 @@ def write(handover: Handover) -> int:
             "version": _VERSION,
             "argv": handover.argv,
             "cwd": handover.cwd,
-            "listeners": [[listener.fd, listener.requested] for listener in handover.listeners],
+            "listeners": [
+                [listener.fd, listener.requested, *listener.transport.as_json()] for listener in handover.listeners
+            ],
             "failures": [record.as_dict() for record in handover.failures],
             "tried": handover.tried,
             "signals": handover.signals,
@@ -103,12 +109,15 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
 
 
 def _decode(fields: dict[str, Any]) -> Handover:
-    if fields["version"] != _VERSION:
+    if fields["version"] not in _UNDERSTOOD:
         raise ValueError(f"it is of version {fields['version']}")
     return Handover(
         argv=tuple(fields["argv"]),
         cwd=fields["cwd"],
-        listeners=tuple(InheritedListener(fd, requested) for fd, requested in fields["listeners"]),
+        listeners=tuple(
+            InheritedListener(fd, requested, Transport.of_json(*transport) if transport else Transport())
+            for fd, requested, *transport in fields["listeners"]
+        ),
         failures=tuple(FailureRecord(**record) for record in fields["failures"]),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
-from runner import addresses, fallback, settings
+from runner import addresses, fallback, settings, transports
 from runner.failures import StartupFailure
 from runner.system import listeners, logs, privileges, sockets
+from runner.system.listeners import Wanted
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,17 +17,26 @@ if TYPE_CHECKING:
     from runner.fallback import Attempt
     from runner.settings import Settings
     from runner.system.sockets import Listener
+    from runner.transports import Contexts
 
-__all__ = ("bind_for_last_resort", "bind_what_is_known", "listen")
+__all__ = ("Listening", "bind_for_last_resort", "bind_what_is_known", "listen")
 
 _FIRST_ORDINARY_PORT = 1024
 DEFAULT = addresses.Tcp("127.0.0.1", 8000)
 
 
-def listen(attempt: Attempt, chosen: Settings) -> list[Listener]:
+class Listening(Value):
+    """The listeners of an instance, and the context of each TLS that they speak."""
+
+    listeners: list[Listener]
+    contexts: Contexts
+
+
+def listen(attempt: Attempt, chosen: Settings) -> Listening:
     """Claim the sockets in their order around the drop of privileges: shared ones before it, ordinary ones after.
 
     What the attempt inherited and nobody names is given up; a fallback that names no address takes all of it.
+    Certificates are read before the drop, as keys often are for root alone.
 
     Raises:
         StartupFailure: one of the failures of the stages "identity", "listen" and "privileges".
@@ -34,28 +45,52 @@ def listen(attempt: Attempt, chosen: Settings) -> list[Listener]:
         chosen.uid, chosen.gid, user_origin=chosen.origin("uid"), group_origin=chosen.origin("gid")
     )
     options = _options(chosen)
+    transports.check(chosen)
+    shared, named = _wanted(attempt, chosen)
+    ordinary = transports.ordinary(chosen, inherits=attempt.is_fallback)
+    contexts = dict(transports.load([ordinary, *(one.transport for one in named)]))
+    if attempt.is_fallback:
+        takes_all = all(one.origin == "PORT" for one in named)
+        kept, closed = transports.inherit(attempt.listeners, [*shared, *named], ordinary, takes_all=takes_all)
+        contexts.update(kept)
+        shared, named = ([one for one in part if _is_served(one, closed)] for part in (shared, named))
     inherited = list(attempt.listeners)
-    claimed = listeners.claim(chosen.shared_addresses, attempt.listeners, options)
+    claimed = listeners.claim(shared, attempt.listeners, options)
     if identity is not None:
-        _prepare_for_drop(attempt, identity)
+        _prepare_for_drop(attempt, identity, contexts)
         privileges.drop(identity)
-    named = list(chosen.addresses)
     given = [
-        (listener.requested, "inherited")
+        Wanted(listener.requested, "inherited", ordinary, attempt.is_fallback)
         for listener in inherited
         if attempt.is_fallback or isinstance(listener.requested, addresses.Inherited)
     ]
-    if given and all(origin == "PORT" for _, origin in named):
+    if given and all(one.origin == "PORT" for one in named):
         wanted = given
     else:
-        wanted = named or ([] if claimed else [(DEFAULT, "default")])
+        wanted = named or ([] if claimed else [Wanted(DEFAULT, "default", ordinary)])
     if not attempt.is_fallback:  # a service manager's sockets are served in any case: it would not pass them otherwise
         wanted += given
     claimed += listeners.claim(wanted, attempt.listeners, options)
-    for listener in [one for one in attempt.listeners if one not in claimed]:
+    order = [listener.socket for listener in claimed]  # one that was claimed twice is as the second claim left it
+    served = {one: listener for one in order for listener in attempt.listeners if listener.socket is one}
+    for listener in [listener for listener in attempt.listeners if listener.socket not in served]:
         attempt.listeners.remove(listener)
         listeners.close(listener)
-    return list(dict.fromkeys(claimed))
+    return Listening(list(served.values()), contexts)
+
+
+def _wanted(attempt: Attempt, chosen: Settings) -> tuple[list[Wanted], list[Wanted]]:
+    """Return what the settings name: to be bound before a drop of privileges, and after it."""
+    inherits = attempt.is_fallback
+    ordinary = transports.ordinary(chosen, inherits=inherits)
+    shared = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.shared_addresses]
+    named = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.addresses]
+    return shared, named + transports.secure(chosen, attempt.listeners, inherits=inherits)
+
+
+def _is_served(one: Wanted, closed: frozenset[addresses.Address]) -> bool:
+    """Whether an address may be listened on: one where TLS had to be given up is not, for it would turn plain."""
+    return one.transport.tls is not None or one.address not in closed
 
 
 def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
@@ -66,13 +101,11 @@ def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
     """
     if attempt.fallback is None or attempt.is_fallback:
         return
-    wanted = partial.addresses
+    _, wanted = _wanted(attempt, partial)
     if partial.uid or partial.gid:
-        wanted = tuple(
-            (address, origin)
-            for address, origin in wanted
-            if isinstance(address, addresses.Tcp) and address.port >= _FIRST_ORDINARY_PORT
-        )
+        wanted = [
+            one for one in wanted if isinstance(one.address, addresses.Tcp) and one.address.port >= _FIRST_ORDINARY_PORT
+        ]
     try:
         _bind_what_can_be_bound(attempt, wanted, _options(partial))
     except StartupFailure:
@@ -84,12 +117,10 @@ def bind_for_last_resort(attempt: Attempt) -> None:
     _bind_what_can_be_bound(attempt, attempt.fallback_addresses, sockets.Options())
 
 
-def _bind_what_can_be_bound(
-    attempt: Attempt, wanted: Sequence[tuple[addresses.Address, str]], options: sockets.Options
-) -> None:
-    for address, origin in wanted:
+def _bind_what_can_be_bound(attempt: Attempt, wanted: Sequence[Wanted], options: sockets.Options) -> None:
+    for one in wanted:
         try:
-            listeners.claim([(address, origin)], attempt.listeners, options)
+            listeners.claim([one], attempt.listeners, options)
         except (StartupFailure, OSError):
             continue  # what is told is why the start failed
 
@@ -110,8 +141,11 @@ def _options(chosen: Settings) -> sockets.Options:
     )
 
 
-def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity) -> None:
+def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity, contexts: Contexts) -> None:
     """Notice before the drop what the dropped user will not be able to read, and load what serving needs while we can."""
+    secrets = [path for tls in contexts for path in tls.files]
+    for path in privileges.unreadable_after_drop(identity, secrets) if secrets else ():
+        logs.warning(f"uid {identity.uid} cannot read {path}: neither a fallback nor a renewal can load it again")
     needed = fallback.needed_files(attempt, attempt.fallback)
     unreadable = privileges.unreadable_after_drop(identity, needed)
     if not unreadable:
@@ -121,17 +155,20 @@ def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity) -> None:
     shadows.load_what_serving_needs()
     if attempt.fallback is None:
         return
-    attempt.fallback_addresses = _addresses_of(attempt.fallback, attempt.program.cwd)
+    attempt.fallback_addresses = _addresses_of(attempt, attempt.fallback)
     for path in unreadable:
         logs.warning(
             f"uid {identity.uid} cannot read {path}: if this start fails, this process serves the welcome page itself"
         )
 
 
-def _addresses_of(config: str, directory: str) -> tuple[tuple[addresses.Address, str], ...]:
+def _addresses_of(attempt: Attempt, config: str) -> tuple[Wanted, ...]:
     """Return where a fallback config wants to listen, as far as it can be read."""
-    layers = settings.read((config,), os.environ, directory=directory, factory_reset=True)
+    layers = settings.read((config,), os.environ, directory=attempt.program.cwd, factory_reset=True)
     try:
-        return settings.judge(layers).addresses
+        chosen = settings.judge(layers)
     except settings.SettingsRejected as rejected:
-        return rejected.partial.addresses
+        chosen = rejected.partial
+    ordinary = transports.ordinary(chosen, inherits=True)
+    named = [Wanted(address, origin, ordinary, inherits=True) for address, origin in chosen.addresses]
+    return (*named, *transports.secure(chosen, attempt.listeners, inherits=True))

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from runner.apps.engines.access_log import Entry
     from runner.apps.engines.contract import Engine
     from runner.apps.load import App
-    from runner.serve.worker import Work
+    from runner.listening import Listening
+    from runner.serve.gate import Rules
+    from runner.serve.worker import Entrance, Work
     from runner.settings import Settings
     from runner.system.line_file import LineFile
     from runner.system.process import StopSignals
+    from runner.transport import Transport
+    from runner.transports import Contexts
 
-__all__ = ("access_file", "choose_app", "engine_for", "new_loop", "run")
+__all__ = ("access_file", "choose_app", "engine_for", "entrances", "new_loop", "run")
+
+#: Seconds that a client of TLS has to take the end of a connection where it may take for ever to read.
+_CLOSING = 30.0
 
 
 def choose_app(
@@ -146,6 +153,7 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
         date_header=chosen.date_header,
         access=None if access_file is None else _access_log(chosen, access_file),
         request_id_header=chosen.request_id_header if names_requests else None,
+        forwarded_header=chosen.forwarded_header,
     )
     if app.kind == "aiohttp":
         from runner.apps.engines.aiohttp_engine import AiohttpEngine
@@ -164,6 +172,30 @@ def _access_log(chosen: Settings, access_file: LineFile) -> Callable[[Entry], No
     from runner.apps.engines.access_log import access_log
 
     return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)
+
+
+def entrances(listening: Listening, chosen: Settings) -> list[Entrance]:
+    """Return the listeners as a worker needs them: each with the rules of its gate, if it has one."""
+    from runner.serve.worker import Entrance
+
+    served = []
+    for listener in listening.listeners:
+        rules = None if listener.transport.is_plain else _rules(listener.transport, listening.contexts, chosen)
+        served.append(Entrance(listener.socket, rules))
+    return served
+
+
+def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
+    from runner.apps.engines.proxies import TrustedPeers
+    from runner.serve.gate import Rules
+
+    return Rules(
+        proxies=TrustedPeers(transport.proxies) if transport.proxies else None,
+        context=None if transport.tls is None else contexts[transport.tls],
+        timeout=chosen.timeout_header,
+        closing=chosen.timeout_write or _CLOSING,
+        most=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
+    )
 
 
 def new_loop(name: str) -> asyncio.AbstractEventLoop:

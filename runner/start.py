@@ -50,7 +50,8 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
         listening.bind_what_is_known(attempt, rejected.partial)
     except StartupFailure as failure:
         failures = (failure,)
-        if attempt.chosen is not None and failure.stage in {"identity", "privileges"}:
+        early = failure.stage in {"settings", "identity", "privileges"} or failure.identifier.startswith("certificate-")
+        if attempt.chosen is not None and early:
             listening.bind_what_is_known(attempt, attempt.chosen)  # it had not come to its sockets yet
     except BaseException as error:  # noqa: BLE001 - a fault of ours must end in the fallback too
         if exits.in_forked_child():
@@ -70,7 +71,9 @@ def _attempt(signals: process.StopSignals) -> Attempt:
     attempt = fallback.Attempt(fallback.Program.current(), signals, tuple(sys.argv[1:]), past or handover.Handover())
     for inherited in attempt.past.listeners:
         try:
-            attempt.listeners.append(sockets.adopt(inherited.fd, addresses.parse(inherited.requested)))
+            attempt.listeners.append(
+                sockets.adopt(inherited.fd, addresses.parse(inherited.requested), inherited.transport)
+            )
         except OSError as error:  # the app that failed had closed it
             logs.warning(f"the socket of {inherited.requested} is lost: {error.strerror}")
     attempt.listeners += activated
@@ -184,6 +187,7 @@ def _write_pidfile(path: str, origin: str) -> None:
 def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     watch.step("its sockets")
     claimed = listening.listen(attempt, chosen)
+    served = claimed.listeners
     watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = functools.cache(functools.partial(serving.new_loop, chosen.loop))
     app = serving.choose_app(chosen, attempt.past.failures, loop)
@@ -202,12 +206,19 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
         gc.set_threshold(*attempt.collector)
         exits.release_descriptors()
-        _say_ready(attempt, app.target.text, claimed)
+        _say_ready(attempt, app.target.text, served)
 
     from runner.serve.worker import Work
 
-    sockets_ = [listener.socket for listener in claimed]
-    work = Work(engine, sockets_, chosen.backlog, chosen.drain_delay, chosen.timeout_graceful_shutdown, on_ready)
+    work = Work(
+        engine,
+        serving.entrances(claimed, chosen),
+        chosen.backlog,
+        chosen.drain_delay,
+        chosen.timeout_graceful_shutdown,
+        on_ready,
+        tuple(claimed.contexts.values()),
+    )
     watch.leave_signals_to_loop()
     try:
         serving.run(loop(), work, attempt.signals)
@@ -215,13 +226,14 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         if access_file is not None:
             access_file.close()
     if chosen.vacuum and not attempt.signals.going_back:
-        for listener in claimed:
+        for listener in served:
             listeners.close(listener)
 
 
-def _say_ready(attempt: Attempt, app: str, claimed: list[Listener]) -> None:
-    for listener in claimed:
-        logs.info(f"arun running on {addresses.url(listener.address)} (Press CTRL+C to quit)")
+def _say_ready(attempt: Attempt, app: str, served: list[Listener]) -> None:
+    for listener in served:
+        url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
+        logs.info(f"arun running on {url} (Press CTRL+C to quit)")
     if attempt.past.failures:
         first = attempt.past.failures[0]
         logs.warning(f"this is a fallback: {first.config} failed with {first.summary()}")

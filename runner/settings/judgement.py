@@ -75,7 +75,10 @@ def _in_force(layers: Layers) -> dict[str, list[Entry]]:
             found, entries = by_option.setdefault(name, (level, []))
             if found == level:
                 entries.append(entry)
-    if "shared-socket" in by_option and by_option.get("bind", (0, []))[0] == len(layers.said) - 1:
+    if (
+        by_option.keys() & {"shared-socket", "https-socket"}
+        and by_option.get("bind", (0, []))[0] == len(layers.said) - 1
+    ):
         by_option.pop("bind", None)  # PORT is an address only where nothing else is one
     for together, completing in _ANSWERS:
         top = min((by_option[name][0] for name in together if name in by_option), default=None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from runner.addresses import Tcp, parse
+from runner.values import Value
 
-from .kinds import Written
+from .kinds import Text, Written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Cause",
+    "ClientCertificates",
     "Fallback",
     "FieldName",
     "Host",
+    "HttpsSocket",
     "LineFormat",
     "Listener",
     "Owner",
+    "Secret",
+    "SecureAddress",
+    "TlsVersion",
     "Trusted",
     "UrlPath",
     "Variable",
@@ -40,6 +46,84 @@ class Listener(Written):
             return parse(text)
         except ValueError as error:
             raise ValueError(str(error) if text in str(error) else f"{text!r}: {error}") from None
+
+
+class SecureAddress(Value):
+    """An address that speaks TLS, with what is said about it alone; ``client_ca`` as uWSGI writes it, ``!`` demands."""
+
+    address: Address
+    certfile: str = ""
+    keyfile: str = ""
+    ciphers: str = ""
+    client_ca: str = ""
+
+
+class HttpsSocket(Written):
+    """An address with its certificate, as uWSGI's users write it."""
+
+    metavar = "ADDRESS[,CERT,KEY[,CIPHERS[,CA]]]"
+    _most = 5
+
+    def __call__(self, text: str) -> SecureAddress:
+        """Return the address and what is said about its TLS."""
+        address, *more = (part.strip() for part in text.split(","))
+        if len(more) == 1 or len(more) >= self._most or (any(more) and not all(more[:2])):
+            raise ValueError(f"{text!r} is not {self.metavar}")
+        return SecureAddress(Listener()(address), *more)
+
+    def shown(self, value: Any) -> str:
+        """Return address and files as they were written."""
+        return ",".join(map(str, value)).rstrip(",")
+
+
+class TlsVersion(Written):
+    """A version of TLS, ``1.2`` or ``1.3``, in the spelling of OpenSSL, gunicorn or a person."""
+
+    metavar = "1.2|1.3"
+
+    def __call__(self, text: str) -> str:
+        """Return the number of the version."""
+        version = text.upper().removeprefix("TLS").lstrip(" V").replace("_", ".")
+        if version not in {"1.2", "1.3"}:
+            raise ValueError(f"{text!r} is no version of TLS that arun speaks: it takes 1.2 or 1.3")
+        return version
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema: the versions as numbers or text."""
+        return {"anyOf": [{"enum": [1.2, 1.3]}, {"type": "string", "pattern": r"^([Tt][Ll][Ss][Vv]?)?1[._][23]$"}]}
+
+
+class ClientCertificates(Written):
+    """Whether clients show a certificate; uvicorn and gunicorn write the numbers of Python's ``ssl.CERT_...``."""
+
+    metavar = "none|optional|required"
+    _words = ("none", "optional", "required")
+
+    def __call__(self, text: str) -> str:
+        """Return the word."""
+        if text in self._words:
+            return text
+        if text not in {"0", "1", "2"}:
+            raise ValueError(f"{text!r} is none of {', '.join(self._words)} and none of 0, 1, 2")
+        return self._words[int(text)]
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema: the words and their numbers."""
+        return {"enum": [*self._words, 0, 1, 2, "0", "1", "2"]}
+
+
+class Secret(Text):
+    """A text that is never shown, neither as a value nor in what is wrong with it."""
+
+    def __call__(self, text: str) -> str:
+        """Return the text itself."""
+        if "\0" in text:
+            raise ValueError("what is given holds a null byte")
+        return text
+
+    def shown(self, value: Any) -> str:  # noqa: ARG002 - that is the point
+        """Return a mask."""
+        return "***"
 
 
 class Host(Written):

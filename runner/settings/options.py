@@ -10,7 +10,22 @@ from runner.addresses import Inherited, Tcp, Unix, absolute
 
 from .declaration import declared, option, repeated
 from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Size, Text
-from .names import Cause, Fallback, FieldName, Host, LineFormat, Listener, Owner, Trusted, UrlPath, Variable
+from .names import (
+    Cause,
+    ClientCertificates,
+    Fallback,
+    FieldName,
+    Host,
+    HttpsSocket,
+    LineFormat,
+    Listener,
+    Owner,
+    Secret,
+    TlsVersion,
+    Trusted,
+    UrlPath,
+    Variable,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.addresses import Address
+
+    from .names import SecureAddress
 
 __all__ = ("Settings",)
 
@@ -82,6 +99,56 @@ class _Listen:
     )
     chown_socket = option(Owner(), default=None, aliases=("uds-owner",), about="the owner of unix sockets")
     vacuum = option(Flag(), default=False, about="remove unix sockets and the pid file at a clean stop")
+
+
+class _Transport:
+    """TLS and PROXY protocol."""
+
+    __slots__ = ()
+
+    https_socket = repeated(
+        HttpsSocket(),
+        about="listen with TLS there, and only there; without CERT and KEY with --ssl-certfile; repeatable",
+    )
+    ssl_certfile = repeated(
+        Text("FILE"),
+        aliases=("certfile",),
+        about="speak TLS with this certificate chain (PEM); repeatable, chosen by the name that a client asks for",
+    )
+    ssl_keyfile = repeated(
+        Text("FILE"),
+        aliases=("keyfile",),
+        about="its key, in the same order (default: the file of the certificate); repeatable",
+    )
+    ssl_keyfile_password = option(Secret(), default=None, about="opens encrypted keys; never shown")
+    ssl_version = option(TlsVersion(), default="1.2", about="the lowest version of TLS")
+    ssl_cert_reqs = option(
+        ClientCertificates(), default="none", aliases=("cert-reqs",), about="whether clients show a certificate"
+    )
+    ssl_ca_certs = option(
+        Text("FILE"),
+        default=None,
+        aliases=("ca-certs",),
+        about="the authorities that certificates of clients come from",
+    )
+    ssl_ciphers = option(
+        Text("LIST"), default=None, aliases=("ciphers",), about="the ciphers of TLS 1.2, in OpenSSL's notation"
+    )
+    proxy_protocol = option(
+        Flag(), default=None, about="connections begin with a PROXY header, version 1 or 2; others are closed"
+    )
+    proxy_allow_from = repeated(
+        Trusted(),
+        default=("127.0.0.1", "::1"),
+        separator=",",
+        aliases=("proxy-allow-ips",),
+        about="peers that may connect with --proxy-protocol; others are closed",
+    )
+    forwarded_header = option(
+        Choice("x-forwarded", "forwarded"),
+        default="x-forwarded",
+        about="which the trusted proxy sets: X-Forwarded-For and -Proto, or Forwarded (RFC 7239); the other is not read",
+    )
 
 
 class _Process:
@@ -152,9 +219,9 @@ class _Serving:
         Trusted(),
         default=("127.0.0.1", "::1"),
         separator=",",
-        about="peers whose X-Forwarded headers are believed (also FORWARDED_ALLOW_IPS)",
+        about="peers whose forwarding headers are believed (also FORWARDED_ALLOW_IPS)",
     )
-    proxy_headers = option(Flag(), default=True, about="believe X-Forwarded headers of these peers at all")
+    proxy_headers = option(Flag(), default=True, about="believe forwarding headers of these peers at all")
     drain_delay = option(
         Seconds(zero=True), default=0.0, about="time to go on accepting after a stop signal, until proxies have noticed"
     )
@@ -279,7 +346,7 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Settings(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process, _Listen, _App):
+class Settings(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process, _Transport, _Listen, _App):
     """All settings of an instance, frozen; each knows where it came from."""
 
     __slots__ = ("_said", "directory")
@@ -318,3 +385,13 @@ class Settings(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process,
         """Every address to bind before the privileges are dropped, with its origin."""
         found = zip(self.shared_socket, self.origins("shared-socket"), strict=True)
         return tuple((absolute(address, self.directory), origin) for address, origin in found)
+
+    @property
+    def secure_addresses(self) -> tuple[tuple[SecureAddress, str], ...]:
+        """Every address of https-socket with its origin."""
+        found = zip(self.https_socket, self.origins("https-socket"), strict=True)
+        return tuple((one._replace(address=absolute(one.address, self.directory)), origin) for one, origin in found)
+
+    def said(self, name: str) -> bool:
+        """Tell whether somebody named the option, even with a value that it could not take."""
+        return name in self._said

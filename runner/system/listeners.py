@@ -7,6 +7,8 @@ import socket
 
 from runner.addresses import Address, Inherited, Unix
 from runner.system import sockets
+from runner.transport import Transport
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from runner.system.sockets import Listener
 
-__all__ = ("claim", "close", "from_service_manager")
+__all__ = ("Wanted", "claim", "close", "from_service_manager")
 
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3
@@ -22,7 +24,20 @@ _FIRST_PASSED = 3
 _LONGEST_COUNT = 4
 
 
-def claim(wanted: Sequence[tuple[Address, str]], held: list[Listener], options: sockets.Options) -> list[Listener]:
+class Wanted(Value):
+    """An address to listen on, where it was asked for, and what is to stand before HTTP there.
+
+    ``inherits`` says that a listener which is held already keeps what ``transport`` does not say: a TLS port never
+    turns plain.
+    """
+
+    address: Address
+    origin: str
+    transport: Transport = Transport()
+    inherits: bool = False
+
+
+def claim(wanted: Sequence[Wanted], held: list[Listener], options: sockets.Options) -> list[Listener]:
     """Return the listeners for the wanted addresses: those held already where one fits, the others newly bound.
 
     A held listener fits when the address is the one that was asked for, or the one where it really is. What is bound
@@ -31,17 +46,19 @@ def claim(wanted: Sequence[tuple[Address, str]], held: list[Listener], options: 
     Raises:
         StartupFailure: one of the failures of the stage "listen".
     """
-    claimed: list[Listener] = []
-    for address, origin in wanted:
-        fitting = [listener for listener in held if address in {listener.requested, listener.address}]
+    claimed: dict[socket.socket, Listener] = {}
+    for one in wanted:
+        fitting = [listener for listener in held if one.address in {listener.requested, listener.address}]
         if not fitting:
-            fitting = sockets.bind(address, options, origin=origin)
+            fitting = sockets.bind(one.address, options, origin=one.origin)
             held.extend(fitting)
         elif options.listen:
             for listener in fitting:
                 listener.socket.listen(options.backlog)
-        claimed.extend(listener for listener in fitting if listener not in claimed)
-    return claimed
+        for listener in fitting:
+            transport = one.transport.over(listener.transport) if one.inherits else one.transport
+            held[held.index(listener)] = claimed[listener.socket] = listener._replace(transport=transport)
+    return list(claimed.values())
 
 
 def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:

@@ -51,8 +51,9 @@ class StopRequested(Interruption):
 class StopSignals:
     """Receives SIGTERM and SIGINT from the first moment to the last and tells whoever is in charge.
 
-    SIGHUP makes a fallback stop serving as well, but only to go back to the first start; elsewhere it is just noted,
-    for other runners reload on it, and nobody who sends it means to end the instance.
+    SIGHUP makes a fallback stop serving as well, but only to go back to the first start; elsewhere it is handed to
+    whoever has asked for it with ``tell_hangup``, or just noted, for other runners reload on it, and nobody who sends it
+    means to end the instance.
 
     Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
     one does so in any case, for then whoever is in charge does not react. After ``hold`` signals are only counted.
@@ -63,6 +64,7 @@ class StopSignals:
         self.going_back = False
         self._can_go_back = False
         self._teller: Callable[[int], None] | None = None
+        self._on_hangup: Callable[[], None] | None = None
         self._held = False
 
     def install(self, *, can_go_back: bool = False) -> None:
@@ -71,7 +73,7 @@ class StopSignals:
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
-            signal.signal(signal.SIGHUP, self._go_back)
+            signal.signal(signal.SIGHUP, self._hang_up)
         unblock_signals()
 
     def collect(self, fd: int) -> None:
@@ -87,12 +89,19 @@ class StopSignals:
         if teller is not None and (self.count or self.going_back):
             teller(max(self.count, 1))
 
+    def tell_hangup(self, on_hangup: Callable[[], None] | None) -> None:
+        """Call ``on_hangup`` at each SIGHUP that does not make a fallback go back."""
+        self._on_hangup = on_hangup
+
     def hold(self) -> None:
         """Only count from now on: the process is on its way out."""
         self._held = True
 
-    def _go_back(self, _number: int, _frame: FrameType | None) -> None:
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         if not self._can_go_back:
+            if self._on_hangup is not None:
+                self._on_hangup()
+                return
             logs.warning("SIGHUP changes nothing here: only a fallback tries its first start again")
             return
         self.going_back = True

@@ -19,9 +19,12 @@ from runner.failures import (
     AddressUnresolvable,
     StartupFailure,
 )
+from runner.transport import Transport
 from runner.values import Value
 
 __all__ = ("Listener", "Options", "adopt", "bind", "remove_unix_socket")
+
+_PLAIN = Transport()
 
 
 class Options(Value):
@@ -35,10 +38,14 @@ class Options(Value):
 
 
 class Listener(Value):
-    """A bound socket together with the address that was asked for; ``address`` is where it really is."""
+    """A bound socket together with the address that was asked for; ``address`` is where it really is.
+
+    ``transport`` says what stands before HTTP there.
+    """
 
     socket: socket.socket
     requested: Address
+    transport: Transport = Transport()
 
     @property
     def address(self) -> Address:
@@ -76,7 +83,7 @@ def bind(address: Address, options: Options, *, origin: str) -> list[Listener]:
     return listeners
 
 
-def adopt(fd: int, requested: Address) -> Listener:
+def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listener:
     """Take over a listening socket that a predecessor bound.
 
     Raises:
@@ -85,7 +92,7 @@ def adopt(fd: int, requested: Address) -> Listener:
     taken = socket.socket(fileno=fd)
     taken.set_inheritable(False)
     taken.setblocking(False)
-    return Listener(taken, requested)
+    return Listener(taken, requested, transport)
 
 
 def remove_unix_socket(path: str) -> None:

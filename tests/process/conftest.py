@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
+import trustme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -410,3 +412,36 @@ def failing_start(arun: Starter, assert_welcomes: Callable[..., None]) -> Failin
 def stranger() -> dict[str, Any]:
     """What starts a process as a user that owns nothing."""
     return {"user": STRANGER, "group": STRANGER, "extra_groups": []}
+
+
+class Authority:
+    """A certificate authority of the tests, and the files that it gives out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ca = trustme.CA()
+        self.folder = folder
+        self.root = self._write("ca.pem", self.ca.cert_pem.bytes())
+
+    def issue(self, *names: str, stem: str = "shop") -> tuple[Path, Path]:
+        """Write a certificate for the names and its key, over those that had the same stem."""
+        issued = self.ca.issue_cert(*names)
+        chain = b"".join(one.bytes() for one in issued.cert_chain_pems)
+        return self._write(f"{stem}.pem", chain), self._write(f"{stem}.key", issued.private_key_pem.bytes())
+
+    def client(self, **more: Any) -> ssl.SSLContext:
+        """A client's context that trusts this authority and nobody else."""
+        context = ssl.create_default_context(cafile=self.root)
+        for name, value in more.items():
+            setattr(context, name, value)
+        return context
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(content)
+        return fresh.replace(path)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     class Engine(Protocol):
         """One app, ready to be started, served and stopped on the running loop."""
 
-        async def start(self) -> Callable[[], asyncio.BaseProtocol]:
+        async def start(self) -> Callable[..., asyncio.BaseProtocol]:
             """Run the app's own start-up and return the protocol factory that serves it.
+
+            The factory takes nothing, or ``endpoints=`` with what a gate knows of a connection that came through it
+            (:class:`runner.apps.engines.endpoints.Endpoints`).
 
             Raises:
                 AppStartupFailed: the app's start-up raised, said that it failed, or broke its protocol.

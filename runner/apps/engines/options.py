@@ -28,6 +28,7 @@ class Options(Value):
     text, or ``"*"`` for all; empty for none. ``threads`` is how many WSGI requests run at the same time, and
     ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
     request and must be quick. ``debug`` shows the traceback of a failing app to clients on the loopback.
+    ``forwarded_header`` says which of the forwarding headers is the proxy's: the other is never looked at.
     ``server_header`` and ``date_header`` say whether answers name the server and the time.
     ``access`` is called with every request that has ended, None while the access log is off. ``request_id_header`` is
     the field in which requests get an id, None for no ids.
@@ -46,3 +47,4 @@ class Options(Value):
     date_header: bool = True
     access: Callable[[Entry], None] | None = None
     request_id_header: str | None = None
+    forwarded_header: str = "x-forwarded"

@@ -1,6 +1,8 @@
 """Whether a proxy's word about its client is believed, and what it then says.
 
-X-Forwarded-For and X-Forwarded-Proto are no standard but what proxies send; RFC 7239 (Forwarded) is not read.
+X-Forwarded-For and X-Forwarded-Proto are what most proxies send, Forwarded is the standard (RFC 7239). Neither wins where
+a request has both: an operator says which of them the proxy sets, and the other is never looked at. A proxy that sets the
+one hands on the other as its client wrote it. A host that is told by either never takes the place of Host.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from typing import Literal
 
-__all__ = ("TrustedPeers",)
+__all__ = ("TrustedPeers", "scheme")
 
 _REMEMBERED = 1024
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class TrustedPeers:
@@ -60,6 +63,23 @@ class TrustedPeers:
                 break
         return found
 
+    def forwarded(self, value: str) -> tuple[str | None, str | None]:
+        """Return client and scheme that Forwarded tells (RFC 7239), None for each that it does not.
+
+        The list is read from its end, as :meth:`client` does; the scheme is that of the last element looked at, which
+        a trusted proxy wrote: how the client came to it. An obfuscated or unknown client stays hidden.
+        """
+        client = said = None
+        for element in reversed(_elements(value)):
+            said = scheme(element.get("proto", "")) or said
+            host = _host(element.get("for", ""))
+            if host is None:
+                break
+            client = host
+            if not self._everybody and not self.trusts(host):
+                break
+        return client, said
+
     def _contains(self, host: str) -> bool:
         from ipaddress import ip_address, ip_network
 
@@ -88,6 +108,48 @@ def _host(entry: str) -> str | None:
 
 
 def scheme(forwarded_proto: str) -> str | None:
-    """Return the scheme in X-Forwarded-Proto: the last of a list, which the trusted peer itself wrote."""
-    last = forwarded_proto.rpartition(",")[2].strip().lower()
-    return last if last in {"http", "https"} else None
+    """Return the scheme in X-Forwarded-Proto: the last of a list, which the trusted peer itself wrote.
+
+    Some proxies tell that of a websocket, which is "ws" or "wss".
+    """
+    return _SCHEMES.get(forwarded_proto.rpartition(",")[2].strip().lower())
+
+
+def _elements(value: str) -> list[dict[str, str]]:
+    """Return the elements of Forwarded as pairs by name, in lower case (RFC 7239 section 4).
+
+    A client may have sent a value that a proxy only adds to, and left a quote open in it. Where the whole breaks the
+    rules, only what stands behind the last comma counts: the nearest proxy wrote it.
+    """
+    whole = _read_elements(value)
+    if whole is None:
+        whole = _read_elements(value.rpartition(",")[2])
+    return whole or []
+
+
+def _read_elements(value: str) -> list[dict[str, str]] | None:
+    """Read the list, or return None where it breaks the rules."""
+    import re
+
+    pair = re.compile(
+        r'[ \t]*([!#$%&\'*+.^_`|~\w-]+)=(?:([!#$%&\'*+.^_`|~\w:\[\]-]+)|"((?:[^"\\]|\\.)*)")[ \t]*', re.ASCII
+    )
+    elements: list[dict[str, str]] = [{}]
+    place = 0
+    while True:
+        found = pair.match(value, place)
+        if found is not None:
+            name, token, quoted = found.groups()
+            if name.lower() in elements[-1]:
+                return None  # section 4: a parameter must not occur twice in an element
+            elements[-1][name.lower()] = token if token is not None else re.sub(r"\\(.)", r"\1", quoted)
+            place = found.end()
+        else:  # an empty place in a list is none (RFC 9110 section 5.6.1)
+            place += len(value[place:]) - len(value[place:].lstrip(" \t"))
+        if place == len(value):
+            return [element for element in elements if element]
+        if value[place] == ",":
+            elements.append({})
+        elif value[place] != ";":
+            return None
+        place += 1

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from runner.apps.engines.aiohttp_engine.guard import Guard
+    from runner.apps.engines.endpoints import Endpoints
 
 __all__ = ("GuardedConnection",)
 
@@ -67,6 +68,13 @@ class GuardedConnection(web.RequestHandler):
         #: What the client keeps us waiting for, and since when, in the loop's seconds.
         self._waited_for: tuple[str, int] | None = None
         self._since = 0.0
+
+    def situate(self, endpoints: Endpoints) -> None:
+        """Take the ends of the connection from a gate; it is asked for them instead of the socket."""
+        # aiohttp asks its transport once and keeps the answer here; of the last one only the truth is looked at.
+        self._cache["peername"] = endpoints.client
+        self._cache["sockname"] = endpoints.server
+        self._cache["ssl_context"] = endpoints.scheme == "https"
 
     # ---- what the transport says
 

@@ -47,8 +47,8 @@ class AiohttpEngine:
         self._aborted = False
         self._phase: asyncio.Timeout | None = None
 
-    async def start(self) -> Callable[[], asyncio.BaseProtocol]:
-        """Run the app's on_startup and return aiohttp's own protocol factory.
+    async def start(self) -> Callable[..., asyncio.BaseProtocol]:
+        """Run the app's on_startup and return the factory of aiohttp's own protocol.
 
         Raises:
             AppStartupFailed: a handler of on_startup, or a cleanup context, raised.
@@ -177,18 +177,19 @@ class AiohttpEngine:
 
     def _forwarded(self, factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
         """Wrap the making of requests: client and scheme are those that a trusted proxy tells."""
+        is_standard = self._options.forwarded_header == "forwarded"
+        names = ("Forwarded",) if is_standard else ("X-Forwarded-For", "X-Forwarded-Proto")
 
         def make(message: Any, *arguments: Any) -> web.BaseRequest:
             request = factory(message, *arguments)
-            said_for = request.headers.getall("X-Forwarded-For", ())
-            proto = request.headers.getall("X-Forwarded-Proto", ())
-            if not (said_for or proto) or not self._trusted.trusts(request.remote or None):
+            said = [request.headers.getall(name, ()) for name in names]
+            if not any(said) or not self._trusted.trusts(request.remote or None):
                 return request
-            changes: dict[str, Any] = {}
-            if said_for and (client := self._trusted.client(",".join(said_for))):
-                changes["remote"] = client
-            if proto and (said := scheme(proto[-1])):
-                changes["scheme"] = said
+            if is_standard:
+                client, proto = self._trusted.forwarded(",".join(said[0]))
+            else:
+                client, proto = self._trusted.client(",".join(said[0])), scheme(",".join(said[1]))
+            changes: dict[str, Any] = {name: value for name, value in (("remote", client), ("scheme", proto)) if value}
             return request.clone(**changes)
 
         return make

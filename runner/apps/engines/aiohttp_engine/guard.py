@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.options import Options
 
 __all__ = ("Guard",)
@@ -48,9 +49,12 @@ class Guard:
         self._interval = max(_OFTEN, min((_SELDOM, *(seconds / 4 for seconds in times if seconds > 0))))
         self._watching: asyncio.TimerHandle | None = None
 
-    def __call__(self) -> GuardedConnection:
-        """Make a connection; the protocol factory of the server."""
-        return GuardedConnection(self, self._server, self._loop, **self._kept)
+    def __call__(self, endpoints: Endpoints | None = None) -> GuardedConnection:
+        """Make a connection, the protocol factory of the server; what a gate knows of it is what requests tell."""
+        connection = GuardedConnection(self, self._server, self._loop, **self._kept)
+        if endpoints is not None:
+            connection.situate(endpoints)
+        return connection
 
     def welcome(self) -> bool:
         """Watch over a new connection, and say whether there are no more than may be."""

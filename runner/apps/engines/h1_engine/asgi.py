@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ("AsgiExchange",)
 
-_EXTENSIONS: dict[str, dict[str, Any]] = {
-    "http.response.early_hint": {},
-    "http.response.pathsend": {},
-    "http.response.trailers": {},
-}
 _VERSION = {"version": "3.0", "spec_version": "2.5"}
 #: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
 _STREAK = 262_144
@@ -159,8 +154,8 @@ class AsgiExchange(Exchange):
         if common is None:
             common = connection.common = self._engine.common_scope(connection)
         scope = common.copy()
-        if request.forwarded_for is not None or request.forwarded_proto is not None:
-            scope["client"], scope["scheme"] = self._engine.forwarded(connection.client, request)
+        if request.was_forwarded:
+            scope["client"], scope["scheme"] = self._engine.forwarded(connection, request)
         raw_path = request.path
         if scope["root_path"]:
             raw_path = self._engine.mounted(raw_path)
@@ -172,5 +167,5 @@ class AsgiExchange(Exchange):
         scope["query_string"] = request.query
         scope["headers"] = request.headers
         scope["state"] = self._engine.state.copy()
-        scope["extensions"] = _EXTENSIONS.copy()
+        scope["extensions"] = common["extensions"].copy()
         return scope

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ("AsgiEngine",)
 
+#: What an app may send beside start and body.
+_EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+}
+
 
 class AsgiEngine(H1Engine):
     """Serves an ASGI 3 app; fulfils :class:`runner.apps.engines.contract.Engine`."""
@@ -42,12 +49,18 @@ class AsgiEngine(H1Engine):
 
     def common_scope(self, connection: Connection) -> dict[str, Any]:
         """Return what the scope of every request on a connection holds."""
+        extensions = _EXTENSIONS
+        if connection.encrypted:
+            from runner.apps.engines.h1_engine.tls import tls_extension
+
+            extensions = {**extensions, "tls": tls_extension(connection.transport.get_extra_info("ssl_object"))}
         return {
             "type": "http",
-            "scheme": "http",
+            "scheme": connection.scheme,
             "root_path": self.options.root_path,
             "client": connection.client,
             "server": connection.server,
+            "extensions": extensions,
         }
 
     def abort(self) -> None:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.h1_engine.records import Records
     from runner.apps.engines.h1_engine.request import Request
@@ -78,11 +79,17 @@ class H1Engine:
         """Make the exchange that calls the app for a request."""
         raise NotImplementedError
 
-    async def start(self) -> Callable[[], asyncio.BaseProtocol]:
+    async def start(self) -> Callable[..., asyncio.BaseProtocol]:
         """Run the app's start-up; see :class:`runner.apps.engines.contract.Engine`."""
         self.loop = asyncio.get_running_loop()
         await self._start_app()
-        return lambda: Connection(self)
+        return self._connection
+
+    def _connection(self, endpoints: Endpoints | None = None) -> Connection:
+        connection = Connection(self)
+        if endpoints is not None:
+            connection.endpoints = endpoints
+        return connection
 
     def drain(self) -> None:
         """Ask every client to come back on another connection: a stop is near. New ones are still served."""
@@ -157,7 +164,7 @@ class H1Engine:
             return app_traceback(exc) if exc else "the app returned without a complete answer\n"
 
         request, peer = exchange.request, exchange.connection.client
-        client = self.forwarded(peer, request)[0]
+        client = self.forwarded(exchange.connection, request)[0]
         self._errors.failed(
             request.method,
             request.target,
@@ -165,21 +172,22 @@ class H1Engine:
             request_id=exchange.record.request_id if exchange.record else None,
             traceback=told,
         )
-        if self.options.debug and peer and peer[0].startswith(_LOOPBACK) and not request.forwarded_for:
+        if self.options.debug and peer and peer[0].startswith(_LOOPBACK) and not request.was_forwarded:
             exchange.fail(told().encode("utf-8", "backslashreplace"))
         else:
             exchange.fail()
 
-    def forwarded(self, client: tuple[str, int] | None, request: Request) -> tuple[tuple[str, int] | None, str]:
+    def forwarded(self, connection: Connection, request: Request) -> tuple[tuple[str, int] | None, str]:
         """Return client and scheme of a request as a trusted proxy tells them, else as they are."""
-        said = "http"
-        if self.trusts(client):
-            if request.forwarded_proto is not None:
-                said = scheme(request.forwarded_proto.decode("latin-1")) or said
-            if request.forwarded_for is not None:
-                host = self._trusted.client(request.forwarded_for.decode("latin-1"))
-                client = (host, 0) if host else client
-        return client, said
+        client, said = connection.client, connection.scheme
+        if not self._trusted.trusts(client[0] if client else None):
+            return client, said
+        if self.options.forwarded_header == "forwarded":
+            host, proto = self._trusted.forwarded((request.forwarded or b"").decode("latin-1"))
+        else:
+            host = self._trusted.client((request.forwarded_for or b"").decode("latin-1"))
+            proto = scheme((request.forwarded_proto or b"").decode("latin-1"))
+        return (host, 0) if host else client, proto or said
 
     def trusts(self, client: tuple[str, int] | None) -> bool:
         """Say whether what this peer says of a request is believed."""

@@ -69,8 +69,8 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
             if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
                 text = environ[variable] + ("; " if name == b"cookie" else ",") + text
             environ[variable] = text
-    if request.forwarded_for is not None or request.forwarded_proto is not None:
-        client, environ["wsgi.url_scheme"] = engine.forwarded(connection.client, request)
+    if request.was_forwarded:
+        client, environ["wsgi.url_scheme"] = engine.forwarded(connection, request)
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _address(client)
     return environ
 
@@ -87,7 +87,7 @@ def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
         "REMOTE_ADDR": address[0],
         "REMOTE_PORT": address[1],
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": connection.scheme,
         "wsgi.input_terminated": True,
         "wsgi.errors": engine.errors,
         "wsgi.file_wrapper": FileWrapper,

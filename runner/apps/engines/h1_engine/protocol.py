@@ -7,12 +7,14 @@ from sys import byteorder
 
 from runner.apps.engines.h1_engine.heads import status_line
 from runner.apps.engines.h1_engine.intake import Intake
+from runner.apps.engines.unsent import unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.h1_engine.engine import H1Engine
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.h1_engine.request import Request
@@ -41,7 +43,10 @@ class Connection(Intake):
         "client",
         "closing",
         "common",
+        "encrypted",
+        "endpoints",
         "eof",
+        "scheme",
         "served",
         "server",
         "transport",
@@ -54,6 +59,11 @@ class Connection(Intake):
 
     def __init__(self, engine: H1Engine) -> None:
         super().__init__(engine)
+        #: What a gate knows of the connection; None where the socket tells it all.
+        self.endpoints: Endpoints | None = None
+        #: How the client speaks to us, or to the proxy in front that begins with a PROXY header.
+        self.scheme = "http"
+        self.encrypted = False
         #: The client has closed its side: it may still read.
         self.eof = False
         #: No byte is written any more.
@@ -79,6 +89,8 @@ class Connection(Intake):
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.client = peer[:2] if isinstance(peer, tuple) else None
         self.server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
+        if self.endpoints is not None:
+            self.client, self.server, self.scheme, self.encrypted = self.endpoints
         self.engine.joined(self)
         if 0 < self._limits.connections < len(self.engine.connections):
             self.end()
@@ -96,7 +108,7 @@ class Connection(Intake):
         for exchange in (self._current, *self._queue):
             if exchange is not None:
                 exchange.changed()
-        return True
+        return not self.encrypted  # asyncio has no half-closed TLS
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
         """Let go of everything, and tell those who still work for this client."""
@@ -299,11 +311,11 @@ class Connection(Intake):
 
     def _sweep_writing(self, now: float) -> None:
         """Cut a connection whose client takes nothing of what it was sent."""
-        unsent = self.transport.get_write_buffer_size()
-        if not self._unsent or unsent < self._unsent:
+        left = unsent(self.transport)
+        if not self._unsent or left < self._unsent:
             self.since = now
-        self._unsent = unsent
-        if 0 < self._limits.write_timeout <= now - self.since and unsent:
+        self._unsent = left
+        if 0 < self._limits.write_timeout <= now - self.since and left:
             self.abort()
 
     def _is_idle(self) -> bool:

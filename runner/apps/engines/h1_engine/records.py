@@ -56,9 +56,10 @@ class Records:
         """Write the line of a request that has ended."""
         if self._access is None:
             return
-        request, client, scheme = exchange.request, exchange.connection.client, "http"
-        if request.forwarded_for is not None or request.forwarded_proto is not None:
-            client, scheme = self._engine.forwarded(client, request)
+        request, connection = exchange.request, exchange.connection
+        client, scheme = connection.client, connection.scheme
+        if request.was_forwarded:
+            client, scheme = self._engine.forwarded(connection, request)
         self._access(
             Entry(
                 client[0] if client else None,

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 __all__ = ("Request",)
 
 #: The fields that a server itself must look at.
-_NOTED = frozenset((b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for", b"x-forwarded-proto"))
+_NOTED = frozenset(
+    (b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"forwarded")
+)
 
 
 class Request:
@@ -24,6 +26,7 @@ class Request:
         "_coding",
         "_hosts",
         "expects",
+        "forwarded",
         "forwarded_for",
         "forwarded_proto",
         "headers",
@@ -35,6 +38,7 @@ class Request:
         "query",
         "target",
         "version",
+        "was_forwarded",
     )
 
     def __init__(
@@ -49,6 +53,9 @@ class Request:
         #: The client waits for ``100 Continue`` before it sends the body (RFC 9110 section 10.1.1).
         self.expects = False
         self.length: int | None = None
+        #: Whether a proxy, or somebody who wants to pass for one, has said whose request it is, and in which words.
+        self.was_forwarded = False
+        self.forwarded: bytes | None = None
         self.forwarded_for: bytes | None = None
         self.forwarded_proto: bytes | None = None
         #: The Host field, valid once :meth:`judge` has returned 0.
@@ -118,8 +125,13 @@ class Request:
             self.expects = value.lower() == b"100-continue"
         elif name == b"x-forwarded-for":
             self.forwarded_for = value if self.forwarded_for is None else self.forwarded_for + b"," + value
+            self.was_forwarded = True
         elif name == b"x-forwarded-proto":
             self.forwarded_proto = value
+            self.was_forwarded = True
+        elif name == b"forwarded":
+            self.forwarded = value if self.forwarded is None else self.forwarded + b"," + value
+            self.was_forwarded = True
 
     def _judge_oddity(self) -> int:
         """Judge what is not plain: another version, a coding, no Host or several."""

@@ -10,6 +10,7 @@ import asyncio
 import os
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
+from runner.apps.engines.unsent import unsent
 
 __all__ = ("send_file",)
 
@@ -53,7 +54,7 @@ async def _by_kernel(transport: asyncio.Transport, socket: int, part: tuple[int,
         try:
             done = os.sendfile(socket, file, offset + sent, min(_TURN, count - sent))
         except BlockingIOError:
-            await _writable(socket, seconds)
+            await _writable(transport, socket, seconds)
             continue
         except ConnectionError as exc:
             raise ClientDisconnected("the client has gone") from exc
@@ -77,13 +78,18 @@ async def _by_copy(transport: asyncio.Transport, part: tuple[int, int, int], sec
     return sent
 
 
-async def _writable(socket: int, seconds: float) -> None:
+async def _writable(transport: asyncio.Transport, socket: int, seconds: float) -> None:
+    """Wait until the kernel takes more, as long as the client takes something of what the kernel has."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     loop.add_writer(socket, _set, waiter)
+    left = unsent(transport)
     try:
-        async with asyncio.timeout(seconds or None):
-            await waiter
+        while not waiter.done():
+            await asyncio.wait((waiter,), timeout=seconds or None)
+            before, left = left, unsent(transport)
+            if not waiter.done() and left >= before:
+                raise TimeoutError
     finally:
         loop.remove_writer(socket)
 
@@ -96,13 +102,13 @@ def _set(waiter: asyncio.Future[None]) -> None:
 async def _taken(transport: asyncio.Transport, most: int, seconds: float) -> None:
     """Wait until the transport holds ``most`` bytes or fewer; it tells that to its protocol only, so it is asked."""
     loop = asyncio.get_running_loop()
-    held, since, pause = transport.get_write_buffer_size(), loop.time(), 0.0
-    while held > most:
+    left, since, pause = unsent(transport), loop.time(), 0.0
+    while transport.get_write_buffer_size() > most:
         await asyncio.sleep(pause)
         if transport.is_closing():
             raise ClientDisconnected("the client has gone")
-        before, held = held, transport.get_write_buffer_size()
-        if held < before:
+        before, left = left, unsent(transport)
+        if left < before:
             since = loop.time()
         elif 0 < seconds <= loop.time() - since:
             raise TimeoutError

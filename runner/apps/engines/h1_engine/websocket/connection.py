@@ -7,6 +7,7 @@ from collections import deque
 
 from runner.apps.engines.h1_engine.websocket import frames
 from runner.apps.engines.h1_engine.websocket.frames import FrameInvalid, FrameReader
+from runner.apps.engines.unsent import unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -242,10 +243,10 @@ class WebsocketConnection(asyncio.Protocol):
 
     def _sweep_writing(self, now: float) -> None:
         """Cut a client that takes nothing of what it was sent."""
-        unsent = self._transport.get_write_buffer_size()
-        if not self._unsent or unsent < self._unsent:
+        left = unsent(self._transport)
+        if not self._unsent or left < self._unsent:
             self._unsent_since = now
-        self._unsent = unsent
+        self._unsent = left
         if 0 < self._engine.options.limits.write_timeout <= now - self._unsent_since:
             self.abort()
 

@@ -128,6 +128,8 @@ class WebsocketExchange(AsgiExchange):
             engine.failed(self, exc)
         else:
             self._returned()
+        if self.record is not None and self._websocket is not None:
+            self.record.end(self, 101)
         engine.done(self)
 
     def _scope(self) -> dict[str, Any]:
@@ -136,7 +138,10 @@ class WebsocketExchange(AsgiExchange):
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
         scope["subprotocols"] = list(self._handshake.subprotocols)
-        scope["extensions"] = {"websocket.http.response": {}}
+        tls = scope["extensions"].get("tls")
+        scope["extensions"] = (
+            {"websocket.http.response": {}} if tls is None else {"websocket.http.response": {}, "tls": tls}
+        )
         return scope
 
     async def _answer(self, kind: str, message: MutableMapping[str, Any]) -> None:
@@ -158,7 +163,8 @@ class WebsocketExchange(AsgiExchange):
     def _accept(self, subprotocol: object, headers: Iterable[tuple[bytes, bytes]]) -> None:
         connection, handshake = self.connection, self._handshake
         head, says = accepting_head(handshake, subprotocol, headers)
-        head += missing_fields(self._engine.own_fields, says) + b"\r\n"
+        own_id = b"" if self.record is None else self.record.id_line
+        head += missing_fields(self._engine.own_fields, says) + own_id + b"\r\n"
         self._websocket = WebsocketConnection(self._engine, connection.transport, self, handshake.deflate)
         write_paused, received = connection.write_paused, connection.hand_over()
         self._websocket.begin(head, received, write_paused=write_paused)

@@ -1,0 +1,20 @@
+"""Who is at both ends of a connection, where the socket alone does not tell it: behind a PROXY header, or TLS."""
+
+from __future__ import annotations
+
+from runner.values import Value
+
+__all__ = ("Endpoints",)
+
+
+class Endpoints(Value):
+    """The two ends of a connection as an app is told of them.
+
+    ``client`` is (host, port), None on a unix socket; ``server`` is (host, port) or (path, None). ``scheme`` is "https"
+    where the client speaks TLS, to this instance or to the proxy that says so; ``encrypted`` only means TLS here.
+    """
+
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    scheme: str = "http"
+    encrypted: bool = False

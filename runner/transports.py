@@ -1,0 +1,153 @@
+"""From settings to what stands before HTTP on each listener, and the contexts that TLS needs there."""
+
+from __future__ import annotations
+
+import os
+
+from runner.failures import OptionInvalid, StartupFailure
+from runner.system import listeners, logs
+from runner.system.listeners import Wanted
+from runner.transport import Certificate, Tls, Transport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from runner.addresses import Address
+    from runner.settings import Settings
+    from runner.system.certificates import LiveContext
+    from runner.system.sockets import Listener
+
+    Contexts = Mapping[Tls, LiveContext]
+
+__all__ = ("check", "inherit", "load", "ordinary", "secure")
+
+
+def check(chosen: Settings) -> None:
+    """Refuse options of TLS that contradict each other, or that would do nothing without a certificate.
+
+    Raises:
+        OptionInvalid: the first of them.
+    """
+    if chosen.ssl_keyfile and len(chosen.ssl_keyfile) != len(chosen.ssl_certfile):
+        count = f"{len(chosen.ssl_keyfile)} for {len(chosen.ssl_certfile)}"
+        raise OptionInvalid(
+            f"ssl-keyfile: each key belongs to a certificate, and here are {count}",
+            origin=chosen.origin("ssl_keyfile"),
+            hint="say --ssl-certfile and --ssl-keyfile equally often, in the same order",
+        )
+    if chosen.ssl_cert_reqs == "none":
+        return
+    if not (chosen.ssl_certfile or chosen.https_socket):
+        raise OptionInvalid(
+            f"ssl-cert-reqs: {chosen.ssl_cert_reqs} needs TLS, and no certificate is named",
+            origin=chosen.origin("ssl_cert_reqs"),
+            hint="name one with --ssl-certfile or --https-socket",
+        )
+    if not (chosen.ssl_ca_certs or any(one.client_ca for one in chosen.https_socket)):
+        raise OptionInvalid(
+            f"ssl-cert-reqs: {chosen.ssl_cert_reqs} needs the authorities that certificates of clients come from",
+            origin=chosen.origin("ssl_cert_reqs"),
+            hint="name their certificates with --ssl-ca-certs",
+        )
+
+
+def ordinary(chosen: Settings, *, inherits: bool) -> Transport:
+    """Return the transport of all listeners but those of https-socket: TLS if there is a certificate and no such one.
+
+    With ``inherits`` what the settings do not say is left open, for a listener of a predecessor to say.
+    """
+    tls = None if chosen.https_socket or not chosen.said("ssl-certfile") else _tls(chosen)
+    return Transport(tls, _proxies(chosen, inherits=inherits))
+
+
+def secure(chosen: Settings, held: Sequence[Listener], *, inherits: bool) -> list[Wanted]:
+    """Return the listeners of https-socket.
+
+    One without a certificate of its own speaks TLS as the settings say, or as the held listener of that address does.
+    """
+    wanted = []
+    for one, origin in chosen.secure_addresses:
+        tls = _tls(chosen)._replace(origin=origin)
+        if one.certfile:
+            pair = Certificate(_absolute(one.certfile, chosen), _absolute(one.keyfile, chosen))
+            tls = tls._replace(certificates=(pair,))
+        if one.ciphers:
+            tls = tls._replace(ciphers=one.ciphers)
+        if one.client_ca:  # uWSGI's way to demand a certificate instead of just asking for one
+            demanded = one.client_ca.startswith("!") or chosen.ssl_cert_reqs == "required"
+            tls = tls._replace(
+                client_ca=_absolute(one.client_ca.removeprefix("!"), chosen),
+                client_certificates="required" if demanded else "optional",
+            )
+        if inherits and not tls.certificates:
+            found = [of.transport.tls for of in held if one.address in {of.requested, of.address} and of.transport.tls]
+            tls = found[0] if found else tls
+        transport = Transport(tls, _proxies(chosen, inherits=inherits))
+        wanted.append(Wanted(one.address, origin, transport, inherits))
+    return wanted
+
+
+def load(wanted: Iterable[Transport]) -> Contexts:
+    """Return the context of each TLS that is wanted.
+
+    Raises:
+        CertificateUnusable: one of its causes.
+        OptionInvalid: the ciphers.
+    """
+    needed = dict.fromkeys(one.tls for one in wanted if one.tls is not None)
+    if not needed:
+        return {}
+    from runner.system.certificates import LiveContext
+
+    return {tls: LiveContext(tls) for tls in needed}
+
+
+def inherit(
+    held: list[Listener], wanted: Sequence[Wanted], ordinary: Transport, *, takes_all: bool
+) -> tuple[Contexts, frozenset[Address]]:
+    """Return the contexts of a predecessor's TLS listeners, and the addresses of those that had to be closed.
+
+    A listener is closed whose certificate cannot be loaded: nobody may serve plainly there. One that gets TLS of the
+    fallback's own is no such case, and with ``takes_all`` unset one that the fallback does not name will not be served.
+    """
+    contexts: dict[Tls, LiveContext] = {}
+    closed: set[Address] = set()
+    for listener in tuple(held):
+        names = {listener.requested, listener.address}
+        naming = [one for one in wanted if one.address in names]
+        replaced = ordinary.tls or any(one.transport.tls for one in naming)
+        if listener.transport.tls is None or replaced or not (naming or takes_all):
+            continue
+        try:
+            contexts.update(load([listener.transport]))
+        except StartupFailure as failure:
+            logs.warning(f"the listener of {listener.requested} is closed, as it spoke TLS: {failure.sentence}")
+            held.remove(listener)
+            listeners.close(listener)
+            closed |= names
+    return contexts, frozenset(closed)
+
+
+def _tls(chosen: Settings) -> Tls:
+    certfiles = [_absolute(path, chosen) for path in chosen.ssl_certfile]
+    keyfiles = [_absolute(path, chosen) for path in chosen.ssl_keyfile] or certfiles
+    return Tls(
+        tuple(Certificate(*pair) for pair in zip(certfiles, keyfiles, strict=False)),  # check() tells where they differ
+        chosen.ssl_keyfile_password or "",
+        chosen.ssl_version,
+        chosen.ssl_cert_reqs,
+        _absolute(chosen.ssl_ca_certs, chosen) if chosen.ssl_ca_certs else "",
+        chosen.ssl_ciphers or "",
+        chosen.origin("ssl_certfile"),
+    )
+
+
+def _proxies(chosen: Settings, *, inherits: bool) -> tuple[str, ...] | None:
+    if chosen.proxy_protocol is None:
+        return None if inherits else ()
+    return chosen.proxy_allow_from if chosen.proxy_protocol else ()
+
+
+def _absolute(path: str, chosen: Settings) -> str:
+    return os.path.join(chosen.directory, path)
