@@ -162,6 +162,8 @@ class AiohttpEngine:
 
         def make(message: Any, *arguments: Any) -> web.BaseRequest:
             request = factory(message, *arguments)
+            if not message.headers:  # what stands in for a malformed request has no multidict there
+                return request
             said_for = request.headers.getall("X-Forwarded-For", ())
             proto = request.headers.getall("X-Forwarded-Proto", ())
             if not (said_for or proto) or not self._trusted.trusts(request.remote or None):
