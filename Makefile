@@ -19,7 +19,7 @@ $(BIN)/python:
 # --group needs pip 25.1; the pip that a venv comes with may be older.
 $(VENV)/.tools: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group test --group lint
+	$(BIN)/python -m pip install --quiet --group test --group frameworks --group lint
 	@touch $@
 
 # The package is installed as users get it, not as a link to the checkout: what is missing from the wheel shows.

@@ -87,8 +87,9 @@ async def test_request_that_raises_is_answered_500_and_the_next_one_lives(serve:
     assert len(served.errors) == 1
 
 
-async def test_malformed_request_is_refused_and_not_told(serve: Serve) -> None:
-    served = await serve(app_of(hello), AiohttpEngine)
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)])
+async def test_malformed_request_is_refused_and_not_told(serve: Serve, trusted: tuple[str, ...]) -> None:
+    served = await serve(app_of(hello), AiohttpEngine, trusted=trusted)
     assert (await served.talk(b"\0\0\0\r\n\r\n")).startswith(b"HTTP/1.")
     assert served.errors == []
 

@@ -162,3 +162,33 @@ async def test_app_may_wait_for_the_clients_going_while_it_answers(serve: Serve)
     assert (await served.talk(GET)).endswith(b"fine")
     await served.stop()
     assert served.errors == []
+
+
+async def test_departure_that_a_task_group_wraps_is_no_fault_of_the_app(serve: Serve) -> None:
+    """So does an app that streams in a task group, and says then that it failed: neither is told."""
+    ended = asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def stream() -> None:
+            while True:
+                await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stream())
+        except* OSError as gone:
+            raise RuntimeError("the answer was cut") from gone
+        finally:
+            ended.set()
+
+    served = await serve(app)
+    _, writer = await served.connect()
+    writer.write(GET)
+    await writer.drain()
+    writer.transport.abort()
+    await asyncio.wait_for(ended.wait(), 10)
+    await served.stop()
+    assert served.errors == []

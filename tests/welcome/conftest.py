@@ -37,10 +37,6 @@ class Answer:
         return self.body.decode()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: looks at the page in a real browser")
-
-
 @pytest.fixture
 def failure() -> FailureRecord:
     """One failure as a start leaves it."""

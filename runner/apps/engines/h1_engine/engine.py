@@ -245,6 +245,8 @@ class H1Engine:
         while cause is not None:
             if isinstance(cause, ClientDisconnected):
                 return True
+            if isinstance(cause, BaseExceptionGroup) and cause.split(ClientDisconnected)[1] is None:
+                return True  # a task group of the app's, of which nothing else went wrong
             cause = cause.__cause__ or cause.__context__
         return False
 
