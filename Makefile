@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ADDRESS ?= 127.0.0.1:8080
+# Seconds for each target of the fuzzer.
+FUZZ   ?= 300
 SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.toml README.md
 
-.PHONY: help run test lint check browser reference clean
+.PHONY: help run test lint check browser reference fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    show the main job: a broken app, and its fallback answering on http://$(ADDRESS)"
 	@echo "make test   run all tests        make lint   ruff, mypy        make reference   write docs/ anew"
+	@echo "make fuzz   fuzz the HTTP/1 engine and the config readers, $(FUZZ) seconds each"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("arun needs Python 3.11 or later, this is " + sys.version) if sys.version_info < (3, 11) else None'
@@ -50,5 +53,10 @@ browser:
 reference: $(VENV)/.installed
 	$(BIN)/python -m runner.settings docs
 
+# What led somewhere is kept in build/fuzz, so that another run goes on from there.
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group fuzz
+	sh tests/fuzz/run.sh $(BIN)/python build/fuzz $(FUZZ)
+
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache

@@ -123,7 +123,7 @@ def _line(line: bytes) -> Proxied:
 def _address(family: socket.AddressFamily, text: str) -> str:
     try:
         return socket.inet_ntop(family, socket.inet_pton(family, text))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL
         raise HeaderInvalid("not an address of its family") from None
 
 

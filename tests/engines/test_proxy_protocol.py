@@ -163,6 +163,7 @@ async def test_a_connection_of_the_proxys_own_keeps_the_ends_of_the_socket(gated
         b"PROXY TCP4 9.8.7.6 1.2.3.4 5555 65536\r\n" + REQUEST,
         b"PROXY TCP4 9.8.7.6 1.2.3.4 5555 -1\r\n" + REQUEST,
         b"PROXY TCP4 9.8.7.6 1.2.3.400 5555 443\r\n" + REQUEST,
+        b"PROXY TCP4 1.2.3.4\0 1.2.3.4 5555 443\r\n" + REQUEST,
         b"PROXY TCP6 9.8.7.6 1.2.3.4 5555 443\r\n" + REQUEST,
         b"PROXY TCP4  9.8.7.6 1.2.3.4 5555 443\r\n" + REQUEST,
         b"PROXY\r\n" + REQUEST,

@@ -5,9 +5,11 @@ A faulty answer never becomes part of the next one: what may have no body gets n
 
 from __future__ import annotations
 
-from aiohttp.hdrs import CONNECTION, DATE, SERVER, TRANSFER_ENCODING
+from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, StreamWriter
+
+from runner.apps.engines.h1_engine.heads import TOKEN_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ __all__ = ("Answer",)
 
 _NAME = "arun"
 _SWITCHING = "101"
+_DIGITS = 3
 _NO_BODY = frozenset(("204", "304"))
+
+#: Names of fields that were found to be tokens, and how many of them are remembered.
+_names: set[str] = set()
+_REMEMBERED = 512
 
 
 class Answer(StreamWriter):
@@ -51,11 +58,13 @@ class Answer(StreamWriter):
 
         Raises:
             RuntimeError: an answer to this request has begun before.
-            ValueError: the reason or a field holds a control character.
+            ValueError: the status is no final one, a name is no token, a length no number, or a field or the reason
+                holds a control character.
         """
         if self.output_size:
             raise RuntimeError("a request is answered twice")
-        status = status_line[9:12]
+        status = status_line.split(" ", 2)[1]
+        _judge(status, headers)
         if self.is_head or status in _NO_BODY:
             self.bodiless = True
         if TRANSFER_ENCODING in headers:
@@ -104,3 +113,26 @@ class Answer(StreamWriter):
             self.length = length - len(chunk)
             self.measured = True
         await super().write_eof(chunk)
+
+
+def _judge(status: str, headers: CIMultiDict[str]) -> None:
+    """Hold a head to RFC 9110 sections 5.1, 8.6 and 15; the same length said twice is said once.
+
+    Raises:
+        ValueError: it breaks one of them.
+    """
+    switches = status == _SWITCHING and UPGRADE in headers
+    if len(status) != _DIGITS or not ("200" <= status <= "999" or switches):
+        raise ValueError(f"{status} is not the status of an answer")
+    for name in headers:
+        if name not in _names:
+            if not name.isascii() or not name or name.encode().translate(None, TOKEN_BYTES):
+                raise ValueError(f"{name!r} is not a header name")
+            if len(_names) >= _REMEMBERED:
+                _names.clear()
+            _names.add(str(name))
+    lengths = headers.getall(CONTENT_LENGTH, [])
+    if any(not (length.isascii() and length.isdigit()) or length != lengths[0] for length in lengths):
+        raise ValueError(f"{', '.join(lengths)!r} is not a Content-Length")
+    if len(lengths) > 1:
+        headers[CONTENT_LENGTH] = lengths[0]

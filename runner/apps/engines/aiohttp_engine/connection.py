@@ -6,14 +6,17 @@ from contextlib import suppress
 from sys import byteorder
 
 from aiohttp import web
+from aiohttp.hdrs import CONNECTION, HOST
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import ERROR, _ErrInfo
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from runner.apps.engines.aiohttp_engine.answers import Answer
 from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
+from runner.apps.engines.h1_engine.targets import split_target
 from runner.apps.engines.unsent import unsent
 
 TYPE_CHECKING = False
@@ -202,6 +205,8 @@ class GuardedConnection(web.RequestHandler):
         self._served += 1
         if message is ERROR:
             message = _REFUSED
+        elif message.version is not HttpVersion11 or message.path[0] != "/" or (message.upgrade and message.chunked):
+            message = _corrected(message)
         manager = self._manager
         if manager is None:
             raise ConnectionError("the client is gone")
@@ -281,3 +286,23 @@ class GuardedConnection(web.RequestHandler):
     def _process_keepalive(self) -> None:
         """Leave idle connections to :meth:`sweep`, which knows whether the next request has begun."""
         self._keepalive_handle = None
+
+
+def _corrected(message: RawRequestMessage) -> RawRequestMessage:
+    """Return a message of an odd kind as RFC 9112 has it, where aiohttp's parser does not.
+
+    The authority of a URL replaces Host (section 3.2.2), and its path is "/" at least; "close" counts in HTTP/1.0 too
+    (section 9.3).
+    """
+    authority = split_target(message.path.encode("utf-8", "surrogateescape"))[2]
+    if authority is not None:
+        headers = CIMultiDict(message.headers)
+        headers[HOST] = authority.decode()
+        target = message.url
+        url = URL.build(path=target.raw_path, query_string=target.raw_query_string, encoded=True)
+        message = message._replace(headers=CIMultiDictProxy(headers), url=url)
+    said = ",".join(message.headers.getall(CONNECTION, ())).lower()
+    # Behind an upgrade with chunks the parser takes what follows for the other protocol's, and loses it.
+    if (message.upgrade and message.chunked) or "close" in (word.strip() for word in said.split(",")):
+        message = message._replace(should_close=True)
+    return message

@@ -244,7 +244,7 @@ class Intake:
             if host is not None and not valid_host(host.encode("utf-8", "surrogateescape")):
                 return 400  # RFC 9112 section 3.2
             self._host = host
-        if (path[0] != "/" or "#" in path) and (status := _target(message)):
+        if (path[0] != "/" or "#" in path or message.method == "CONNECT") and (status := _target(message)):
             return status
         if size > self._small and (status := self._sizes(message, size)):
             return status

@@ -8,13 +8,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("CLOSE", "DATED", "SERVED", "SERVER", "AnswerInvalid", "own_fields", "read_fields", "status_line")
+__all__ = (
+    "CLOSE",
+    "DATED",
+    "SERVED",
+    "SERVER",
+    "TOKEN_BYTES",
+    "AnswerInvalid",
+    "own_fields",
+    "read_fields",
+    "status_line",
+)
 
 _PLAIN, _LENGTH, _CONNECTION, _HOP = range(0, 32, 8)
 #: What fields say beside what they are sent for: the connection ends; the app has set Date, or Server, itself.
 CLOSE, DATED, SERVED = 1, 2, 4
 
-_TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#: What a name of a field is made of (RFC 9110 section 5.6.2).
+TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _REMEMBERED = 512
 #: Bytes of a header value that is worth remembering: short ones come again.
 _SHORT = 64
@@ -171,7 +182,7 @@ def _line(name: bytes, value: bytes) -> bytes:
 
 def _kind_of(name: bytes) -> int:
     """Classify a name that was not seen before; only valid names are remembered."""
-    if not name or name.translate(None, _TOKEN_BYTES):
+    if not name or name.translate(None, TOKEN_BYTES):
         raise AnswerInvalid(f"{name!r} is not a header name")
     kind = {
         b"content-length": _LENGTH,

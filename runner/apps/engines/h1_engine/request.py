@@ -108,12 +108,17 @@ class Request:
             return 414
         if 0 < limits.request_fields < len(self.headers):
             return 431
+        if size > limits.request_head and self._head_size() > limits.request_head:  # a body may have come with it
+            return 431
         largest = limits.request_field_size
         if 0 < largest < size and any(len(name) + len(value) > largest for name, value in self.headers):
             return 431
         if self.length is not None and 0 < limits.request_body < self.length:
             return 413
         return 0
+
+    def _head_size(self) -> int:
+        return len(self.target) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _note(self, name: bytes, value: bytes) -> None:
         """Remember a field that the server itself acts on."""
@@ -142,6 +147,7 @@ class Request:
             if self._coding is not None:
                 return 400  # RFC 9112 section 6.1: the framing of such a message is faulty
             self.expects = False
+            self.keep_alive = self.keep_alive and not self._says_close()  # the parser looks for keep-alive only
         if self.method == "CONNECT":
             return 501
         if self._coding is not None and self._coding.lower() != b"chunked":
@@ -151,6 +157,10 @@ class Request:
         if self._hosts and not valid_host(self.host or b""):
             return 400
         return 0
+
+    def _says_close(self) -> bool:
+        said = b",".join(value for name, value in self.headers if name == b"connection")
+        return b"close" in (word.strip(b" \t").lower() for word in said.split(b","))
 
     def _judge_target(self) -> int:
         try:

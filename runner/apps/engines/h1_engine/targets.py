@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ("split_target", "unquoted", "valid_host")
 
 _HOST_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;="
-_LITERAL_BYTES = b"0123456789abcdefABCDEF:."
+_HEX = b"0123456789abcdefABCDEF"
+_LITERAL_BYTES = _HEX + b":."
 _ESCAPE = 2
 
 
@@ -38,7 +39,9 @@ def valid_host(value: bytes) -> bool:
             return False
         return not port or (port.startswith(b":") and _is_port(port[1:]))
     host, colon, port = value.partition(b":")
-    return not host.translate(None, _HOST_BYTES) and (not colon or (bool(host) and _is_port(port)))
+    if host.translate(None, _HOST_BYTES) or (b"%" in host and not _escapes_are_whole(host)):
+        return False
+    return not colon or (bool(host) and _is_port(port))
 
 
 def unquoted(path: bytes) -> bytes:
@@ -56,6 +59,10 @@ def unquoted(path: bytes) -> bytes:
         except ValueError:
             decoded += (b"%", part)
     return b"".join(decoded)
+
+
+def _escapes_are_whole(text: bytes) -> bool:
+    return all(len(part) >= _ESCAPE and not part[:_ESCAPE].translate(None, _HEX) for part in text.split(b"%")[1:])
 
 
 def _is_port(text: bytes) -> bool:
