@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.conftest import Instance, Starter, own_address
+from tests.conftest import Instance, Starter, own_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.hostile.conftest import Target
-    from tests.process.conftest import Instance
+    from tests.conftest import Instance
 
 GARBAGE = 1_000
 SLOW = 200

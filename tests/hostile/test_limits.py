@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.hostile.conftest import Target
-    from tests.process.conftest import Answer as HttpAnswer
+    from tests.conftest import Answer as HttpAnswer
 
 SMALL = (
     *("--limit-request-line", "200", "--limit-request-fields", "10", "--limit-request-field-size", "300"),

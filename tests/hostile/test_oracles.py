@@ -17,7 +17,7 @@ from tests.hostile import cases_conversation, cases_fields, cases_framing, cases
 from tests.hostile.conftest import MIRROR
 from tests.hostile.expectations import Case, Served
 from tests.hostile.wire import PATIENCE, client, read_answers
-from tests.process.conftest import own_address
+from tests.conftest import own_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
