@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from tests.hostile.conftest import Target
     from tests.conftest import Instance
+    from tests.hostile.conftest import Target
 
 GARBAGE = 1_000
 SLOW = 200

@@ -17,8 +17,8 @@ from tests.hostile.wire import PATIENCE, Client, client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.hostile.conftest import Target
     from tests.conftest import Answer as HttpAnswer
+    from tests.hostile.conftest import Target
 
 SMALL = (
     *("--limit-request-line", "200", "--limit-request-fields", "10", "--limit-request-field-size", "300"),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import own_address
 from tests.hostile import cases_conversation, cases_fields, cases_framing, cases_lines
 from tests.hostile.conftest import MIRROR
 from tests.hostile.expectations import Case, Served
 from tests.hostile.wire import PATIENCE, client, read_answers
-from tests.conftest import own_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
