@@ -85,8 +85,9 @@ class Difference(NamedTuple):
 DIFFERENCES = (
     Difference(
         "unknown method",
-        ("asgi", "wsgi"),
-        "the parser (llhttp) knows no BREW: arun refuses it in its own words, where gunicorn lets a WSGI app decide",
+        ("asgi", "wsgi", "aiohttp"),
+        "the parser (llhttp) knows no BREW: arun refuses it in its own words, where gunicorn lets a WSGI app decide, and "
+        "aiohttp's own server repeats what it was sent",
         400,
         b"Bad Request\n",
     ),

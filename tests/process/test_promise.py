@@ -106,6 +106,7 @@ async def app(scope, receive, send):
 CHAIN = 1000
 
 
+@pytest.mark.timeout(400)
 def test_a_thousand_fallbacks_of_one_process_leave_nothing_behind(arun: Starter) -> None:
     """No descriptor, no child, no zombie, no growth: the last of a thousand is like the first."""
     for level in range(1, CHAIN):
