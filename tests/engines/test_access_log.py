@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.access_format import parse
+from runner.apps.engines.access_escapes import json_escapes, text_escapes
 from runner.apps.engines.access_log import Entry, access_log
 from runner.apps.engines.aiohttp_engine import AiohttpEngine
+from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
 from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 from runner.system.line_file import LineFile
@@ -22,6 +24,8 @@ from runner.system.line_file import LineFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from runner.apps.engines.access_escapes import Escapes
 
 Serve = Any
 TIME = re.compile(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]")
@@ -145,6 +149,16 @@ def test_more_values_than_are_remembered_are_written_like_the_first() -> None:
     for number in range(5000):
         log(NOTHING._replace(target=b"/%d" % number))
     assert lines == [f"/{number} -\n" for number in range(5000)]
+
+
+@pytest.mark.parametrize("escapes", [text_escapes, json_escapes])
+def test_memory_for_what_clients_send_is_bounded(escapes: Callable[[], Escapes]) -> None:
+    remembered = escapes()
+    assert remembered[b"x" * 100_000].count("x") == 100_000
+    assert len(remembered) == 1
+    for number in range(5000):
+        assert str(number) in remembered[b"/%d" % number]
+        assert len(remembered) <= 1024
 
 
 def test_json_says_null_where_nothing_is_known() -> None:
@@ -378,6 +392,22 @@ async def test_storm_of_failures_is_told_in_few_frames_and_a_number(served_with_
 
     assert len(frames) >= 20
     await eventually(lambda: told() == 50)
+
+
+async def test_frames_beyond_twenty_in_a_second_are_counted_and_later_ones_are_written_again() -> None:
+    texts: list[str] = []
+    log = ErrorLog(texts.append)
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            log.failed("GET", b"/bad", client=None, request_id=None, traceback=lambda: "boom\n")
+
+    frame = "GET /bad failed\nboom\n"
+    fail(50)  # in one turn of the loop
+    assert texts == [frame] * 20
+    await eventually(lambda: texts[20:] == ["... and 30 more requests failed in that second\n"])
+    fail(20)
+    assert texts[21:] == [frame] * 20
 
 
 async def test_answer_that_is_cut_has_a_line_with_what_was_sent(serve: Serve) -> None:

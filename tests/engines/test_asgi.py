@@ -131,19 +131,21 @@ async def test_traceback_is_shown_to_the_loopback_in_debug_mode_alone(serve: Ser
 
 
 async def test_answer_is_complete_while_the_app_goes_on_in_the_background(serve: Serve) -> None:
-    done = asyncio.Event()
+    gate, done = asyncio.Event(), asyncio.Event()
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
         await answer(send)
         assert (await receive())["type"] == "http.disconnect"
-        await asyncio.sleep(0.05)
+        await gate.wait()
         done.set()
 
     served = await serve(app)
     assert (await served.talk(GET)).endswith(b"fine")
     assert not done.is_set()
-    await served.stop(1)
+    stopping = asyncio.create_task(served.stop(10))
+    gate.set()
+    await stopping
     assert done.is_set()
 
 

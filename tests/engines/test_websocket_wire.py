@@ -212,10 +212,11 @@ async def test_upgrade_waits_for_the_answers_before_it(serve: Serve) -> None:
 
 
 async def test_bytes_right_behind_the_handshake_are_frames_however_late_it_is_accepted(serve: Serve) -> None:
-    gate, record = asyncio.Event(), Record()
+    begun, gate, record = asyncio.Event(), asyncio.Event(), Record()
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         assert scope["type"] == "websocket"
+        begun.set()
         await gate.wait()
         await record(scope, receive, send)
 
@@ -223,11 +224,17 @@ async def test_bytes_right_behind_the_handshake_are_frames_however_late_it_is_ac
     reader, writer = await served.connect()
     big = b"x" * 200_000
     writer.write(HEAD + b"\r\n" + masked(TEXT, b"1"))
-    for piece in (masked(TEXT, b"2")[:3], masked(TEXT, b"2")[3:], masked(BINARY, big), closing(1001)):
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(begun.wait(), 10)
+    (connection,) = served.engine.connections
+    for piece in (masked(TEXT, b"2")[:3], masked(TEXT, b"2")[3:], masked(BINARY, big) + closing(1001)):
+        size = len(connection.held or b"")
         writer.write(piece)
-    await asyncio.sleep(0.05)
-    assert record.paths == []
+        async with asyncio.timeout(10):
+            while len(connection.held or b"") == size:
+                await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while not connection.paused:
+            await asyncio.sleep(0)
     gate.set()
     raw = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[2]
     assert frames(raw)[-1] == (0x88, b"\x03\xe9")

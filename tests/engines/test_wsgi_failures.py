@@ -162,17 +162,18 @@ async def test_requests_run_in_as_many_threads_as_allowed(serve_threads: Serve) 
 
 
 async def test_stuck_thread_holds_no_stop(serve_threads: Serve) -> None:
-    gate = threading.Event()
+    entered, gate = threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        gate.wait(30)
+        entered.set()
+        gate.wait(60)
         return hello(environ, start_response)
 
     served = await serve_threads(app)
     _, writer = await served.connect()
     writer.write(GET)
-    await asyncio.sleep(0.02)
-    async with asyncio.timeout(2):
+    assert await asyncio.to_thread(entered.wait, 10)
+    async with asyncio.timeout(20):
         await served.stop(0.05)
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("arun-wsgi"))
     gate.set()

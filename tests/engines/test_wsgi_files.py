@@ -257,10 +257,10 @@ async def test_stop_cuts_a_file_that_takes_longer_than_its_grace(serve_wsgi: Ser
     kept = Kept(large)
     served = await serve_wsgi(app_of(kept.open, kept=kept))
     reader, writer = await served.connect()
-    writer.transport.pause_reading()
     writer.write(GET)
-    await asyncio.sleep(0.05)
-    async with asyncio.timeout(3):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.pause_reading()
+    async with asyncio.timeout(20):
         await served.stop(0.05)
     assert await asyncio.to_thread(kept.closed.wait, 5)
     writer.transport.resume_reading()

@@ -1,0 +1,62 @@
+"""The handover as a successor reads it, also one of an older version, written before an upgrade of the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import Any
+
+import pytest
+
+from runner.handover import VARIABLE, Handover, InheritedListener, take, write
+from runner.transport import Certificate, Tls, Transport
+
+FIRST: dict[str, Any] = {
+    "version": 1,
+    "argv": ["arun", "app.py"],
+    "cwd": "/srv",
+    "listeners": [[3, "127.0.0.1:8080"], [4, "/run/app.sock"]],
+    "failures": [],
+    "tried": ["safe.ini"],
+    "signals": -1,
+}
+
+
+def taken(fields: dict[str, Any]) -> Handover | None:
+    with tempfile.TemporaryFile() as file:
+        file.write(json.dumps(fields).encode())
+        file.flush()
+        return take({VARIABLE: str(os.dup(file.fileno()))})  # taking it closes the descriptor
+
+
+def test_what_is_written_is_what_is_taken() -> None:
+    tls = Tls((Certificate("/c.pem", "/k.pem"), Certificate("/d.pem", "/d.pem")), "secret", origin="safe.ini:3")
+    handover = Handover(
+        ("arun", "app.py"),
+        "/srv",
+        (
+            InheritedListener(3, "127.0.0.1:8443", Transport(tls, ("127.0.0.1",))),
+            InheritedListener(4, "127.0.0.1:8080", Transport(None, ())),
+            InheritedListener(5, "/run/app.sock", Transport(None, None)),
+        ),
+        tried=("safe.ini",),
+        signals=6,
+    )
+    environ = {VARIABLE: str(write(handover)), "HOME": "/root"}
+    assert take(environ) == handover
+    assert environ == {"HOME": "/root"}
+
+
+def test_listeners_of_a_handover_of_version_1_are_plain() -> None:
+    past = taken(FIRST)
+    assert past is not None
+    assert past.listeners == (InheritedListener(3, "127.0.0.1:8080"), InheritedListener(4, "/run/app.sock"))
+    assert (past.argv, past.cwd, past.tried) == (("arun", "app.py"), "/srv", ("safe.ini",))
+    assert all(listener.transport.is_plain for listener in past.listeners)
+
+
+@pytest.mark.parametrize("version", [0, 3, "2"])
+def test_handover_of_a_version_that_is_not_known_is_refused(version: object) -> None:
+    with pytest.raises(ValueError, match=f"it is of version {version}"):
+        taken({**FIRST, "version": version})
