@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,25 @@ def test_a_header_is_said_on_a_unix_socket_too(arun: Starter, app: str) -> None:
 def test_without_the_option_a_header_is_a_bad_request(arun: Starter, app: str) -> None:
     instance = arun(app, "--bind", "{address}").ready()
     assert ask(instance).startswith("HTTP/1.1 400 ")
+
+
+def test_an_instance_whose_clients_hold_all_descriptors_accepts_again_when_they_have_gone(
+    arun: Starter, app: str
+) -> None:
+    """None of them waits at the gate, so that no going of one can open it."""
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    options = ("--proxy-protocol", "--limit-connections", "0")
+    instance = arun(app, "--bind", "{address}", *options, preexec_fn=few).ready()
+    clients = [instance.connect() for _ in range(50)]
+    for client in clients:
+        client.sendall(HEADER)
+    instance.wait_for("cannot accept a connection")
+    for client in clients:
+        client.close()
+    assert ask(instance).endswith(f"http {SEEN}")
 
 
 @pytest.mark.parametrize(("config", "inherits"), [("[arun]\n", True), ("[arun]\nproxy-protocol = no\n", False)])
