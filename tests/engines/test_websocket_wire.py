@@ -230,10 +230,10 @@ async def test_bytes_right_behind_the_handshake_are_frames_however_late_it_is_ac
         size = len(connection.held or b"")
         writer.write(piece)
         async with asyncio.timeout(10):
-            while len(connection.held or b"") == size:
+            while len(connection.held or b"") == size:  # noqa: ASYNC110 - the intake has no event for it
                 await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        while not connection.paused:
+        while not connection.paused:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
     gate.set()
     raw = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[2]
@@ -466,6 +466,26 @@ async def test_client_that_pings_and_never_reads_is_not_read_from(serve: Serve) 
     await asyncio.wait_for(app.ended.wait(), 10)
     assert app.got == [1006]
     writer.transport.abort()
+
+
+async def test_client_that_answers_no_close_is_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.apps.engines.h1_engine.websocket.connection._CLOSING", 0.1)
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        assert scope["type"] == "websocket"
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close"})
+
+    served = await serve(app)
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    assert frames(await asyncio.wait_for(reader.readexactly(4), 10)) == [(0x88, b"\x03\xe8")]
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert not served.engine.connections
+    writer.close()
 
 
 async def test_any_number_of_connections_is_stopped_at_once(serve: Serve) -> None:

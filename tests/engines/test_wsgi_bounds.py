@@ -10,6 +10,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from runner.apps.engines.h1_engine.threads import Threads
 from runner.apps.engines.limits import Limits
 
 if TYPE_CHECKING:
@@ -237,3 +238,27 @@ async def test_inline_app_is_not_called_for_a_client_that_goes_before_its_body_i
     assert called == ["/"]
     await served.stop(1)
     assert served.errors == []
+
+
+def test_what_ends_something_runs_before_the_calls_that_wait_however_many_they_are() -> None:
+    threads = Threads(1, 1)
+    begun, gate, done = threading.Event(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def blocks() -> None:
+        begun.set()
+        gate.wait(30)
+
+    def waits() -> None:
+        order.append("waits")
+        done.set()
+
+    assert threads.run(blocks)
+    assert begun.wait(10)
+    assert threads.run(waits)
+    assert not threads.run(waits)
+    assert threads.run(lambda: order.append("ends"), ahead=True)
+    gate.set()
+    assert done.wait(10)
+    threads.close()
+    assert order == ["ends", "waits"]
