@@ -176,6 +176,10 @@ def _load_certificate(context: Context, certificate: Certificate, tls: Tls) -> N
         raise _invalid(certificate, error, tls.origin) from None
     except ValueError as error:  # a password that OpenSSL cannot take, of more than 1024 bytes
         raise CertificateLocked(f"the key {keyfile} is encrypted, and {error}", origin=tls.origin) from None
+    except OSError as error:  # removed or replaced since it was looked at
+        raise CertificateUnreadable(
+            f"cannot read {certfile} or {keyfile}: {error.strerror or error}", origin=tls.origin
+        ) from error
     context.server_certificate = _first_certificate(certfile)
 
 
