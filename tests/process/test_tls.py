@@ -193,7 +193,7 @@ def test_handshakes_that_break_off_anywhere_leave_nothing_behind(
     arun: Starter, authority: Authority, files: Any, loop: str
 ) -> None:
     instance = arun("app.py", "--bind", "{address}", "--loop", loop, *files).ready()
-    held = instance.holdings()
+    held = instance.holdings()["socket"]
     hello = client_hello(authority.client())
     for cut in (*range(0, len(hello), 31), len(hello)):
         for ends in (b"", hello, b"\x15\x03\x01\x00\x02\x02\x50"):
@@ -201,7 +201,7 @@ def test_handshakes_that_break_off_anywhere_leave_nothing_behind(
                 client.sendall(hello[:cut] + ends)
                 if cut % 2:  # reset, with what the server said unread
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: assert_equal(instance.holdings(), held), AssertionError)
+    until(lambda: assert_equal(instance.holdings()["socket"], held), AssertionError)
     assert get(instance.address, authority.client())[0] == 200
     assert instance.stop() == 0
     assert "Traceback" not in instance.said
@@ -392,6 +392,35 @@ def test_a_certificate_that_was_renewed_badly_is_told_and_the_old_one_stays(
     renew(authority, instance, hangup=True)
     with tls(instance.address, authority.client()) as client:
         assert "renewed.test" in names_of(client)
+
+
+# ---- websockets
+
+ECHO = """
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            await send({**event, "type": "websocket.send"})
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_websocket_over_tls_echoes_and_the_client_that_leaves_is_no_fault(
+    arun: Starter, authority: Authority, files: Any, loop: str
+) -> None:
+    from websockets.sync.client import connect
+
+    arun.write("app.py", ECHO)
+    instance = arun("app.py", "--bind", "{address}", "--loop", loop, *files).ready()
+    with connect(f"wss://{instance.address}/", ssl=authority.client(), server_hostname=NAME) as client:
+        client.send("hello")
+        assert client.recv(30) == "hello"
+        client.socket.shutdown(socket.SHUT_WR)  # without a close frame
+    assert instance.stop() == 0
+    assert "Traceback" not in instance.said
+    assert "WARNING" not in instance.said
 
 
 # ---- the stop
