@@ -128,7 +128,7 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     listening.bind_for_last_resort(attempt)
     past = attempt.history((*attempt.records, record))
     again = fallback.Attempt(attempt.program, process.StopSignals(), (), past)
-    again.listeners, again.is_last_resort = attempt.listeners, True
+    again.listeners, again.secured, again.is_last_resort = attempt.listeners, attempt.secured, True
     try:
         again.signals.install()
         serve(again)

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+    from runner.addresses import Address
     from runner.settings import Settings
     from runner.system.listeners import Wanted
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
+    from runner.transport import Transport
 
 __all__ = (
     "WELCOME",
@@ -98,6 +100,8 @@ class Attempt:
         self.falls_back_on = frozenset(("all",))
         self.limit = 8
         self.listeners: list[Listener] = []
+        #: Where a listener of this chain spoke TLS and is closed by now, and how it did.
+        self.secured: dict[Address, Transport] = {}
         self.collector = gc.get_threshold()
         self.records: tuple[FailureRecord, ...] = ()
         self.is_last_resort = False
@@ -182,7 +186,10 @@ def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handov
         handover.InheritedListener(listener.socket.fileno(), str(listener.requested), listener.transport)
         for listener in attempt.listeners
     )
-    fd = handover.write(past._replace(listeners=passed, signals=late_signals))
+    closed = tuple(
+        handover.InheritedListener(-1, str(address), transport) for address, transport in attempt.secured.items()
+    )
+    fd = handover.write(past._replace(listeners=passed, closed=closed if past.tried else (), signals=late_signals))
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
     try:
         process.close_on_exec_except([fd, late_signals, *(listener.fd for listener in passed)])

@@ -2,8 +2,8 @@
 
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
-failures so far, what was tried, and the command line and directory of the first start. Version 1, which a process may
-still write that was started before an upgrade, knew plain listeners only.
+failures so far, what was tried, where TLS was given up, and the command line and directory of the first start.
+Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Handover(Value):
     tried: tuple[str, ...] = ()
     #: The reading end of a pipe with the signals that were caught too late, -1 for none.
     signals: int = -1
+    #: Listeners that spoke TLS and are closed by now: no successor may listen there without it. They have no descriptor.
+    closed: tuple[InheritedListener, ...] = ()
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -68,9 +70,8 @@ def write(handover: Handover) -> int:
             "version": _VERSION,
             "argv": handover.argv,
             "cwd": handover.cwd,
-            "listeners": [
-                [listener.fd, listener.requested, *listener.transport.as_json()] for listener in handover.listeners
-            ],
+            "listeners": _encode(handover.listeners),
+            "closed": _encode(handover.closed),
             "failures": [record.as_dict() for record in handover.failures],
             "tried": handover.tried,
             "signals": handover.signals,
@@ -114,13 +115,22 @@ def _decode(fields: dict[str, Any]) -> Handover:
     return Handover(
         argv=tuple(fields["argv"]),
         cwd=fields["cwd"],
-        listeners=tuple(
-            InheritedListener(fd, requested, Transport.of_json(*transport) if transport else Transport())
-            for fd, requested, *transport in fields["listeners"]
-        ),
+        listeners=_decode_listeners(fields["listeners"]),
+        closed=_decode_listeners(fields.get("closed", ())),
         failures=tuple(FailureRecord(**record) for record in fields["failures"]),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
+    )
+
+
+def _encode(listeners: tuple[InheritedListener, ...]) -> list[list[Any]]:
+    return [[listener.fd, listener.requested, *listener.transport.as_json()] for listener in listeners]
+
+
+def _decode_listeners(encoded: list[list[Any]]) -> tuple[InheritedListener, ...]:
+    return tuple(
+        InheritedListener(fd, requested, Transport.of_json(*transport) if transport else Transport())
+        for fd, requested, *transport in encoded
     )
 
 

@@ -52,8 +52,10 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     if attempt.is_fallback:
         takes_all = all(one.origin == "PORT" for one in named)
         kept, closed = transports.inherit(attempt.listeners, [*shared, *named], ordinary, takes_all=takes_all)
-        contexts.update(kept)
-        shared, named = ([one for one in part if _is_served(one, closed)] for part in (shared, named))
+        attempt.secured.update(closed)
+        shared, again = transports.secured(shared, attempt.secured)
+        named, more = transports.secured(named, attempt.secured)
+        contexts.update({**kept, **again, **more})
     inherited = list(attempt.listeners)
     claimed = listeners.claim(shared, attempt.listeners, options)
     if identity is not None:
@@ -67,7 +69,7 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     if given and all(one.origin == "PORT" for one in named):
         wanted = given
     else:
-        wanted = named or ([] if claimed else [Wanted(DEFAULT, "default", ordinary)])
+        wanted = named or ([] if claimed or attempt.secured else [Wanted(DEFAULT, "default", ordinary)])
     if not attempt.is_fallback:  # a service manager's sockets are served in any case: it would not pass them otherwise
         wanted += given
     claimed += listeners.claim(wanted, attempt.listeners, options)
@@ -76,7 +78,18 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     for listener in [listener for listener in attempt.listeners if listener.socket not in served]:
         attempt.listeners.remove(listener)
         listeners.close(listener)
+        if listener.transport.tls:
+            attempt.secured[listener.requested] = listener.transport
+    if not served:
+        raise _nowhere(attempt)
     return Listening(list(served.values()), contexts)
+
+
+def _nowhere(attempt: Attempt) -> StartupFailure:
+    from runner.tls_failures import CertificateUnusable
+
+    where = ", ".join(str(address) for address in attempt.secured)
+    return CertificateUnusable(f"nothing is left to listen on: TLS was spoken on {where}, and cannot be any more")
 
 
 def _wanted(attempt: Attempt, chosen: Settings) -> tuple[list[Wanted], list[Wanted]]:
@@ -86,11 +99,6 @@ def _wanted(attempt: Attempt, chosen: Settings) -> tuple[list[Wanted], list[Want
     shared = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.shared_addresses]
     named = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.addresses]
     return shared, named + transports.secure(chosen, attempt.listeners, inherits=inherits)
-
-
-def _is_served(one: Wanted, closed: frozenset[addresses.Address]) -> bool:
-    """Whether an address may be listened on: one where TLS had to be given up is not, for it would turn plain."""
-    return one.transport.tls is not None or one.address not in closed
 
 
 def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
@@ -119,6 +127,8 @@ def bind_for_last_resort(attempt: Attempt) -> None:
 
 def _bind_what_can_be_bound(attempt: Attempt, wanted: Sequence[Wanted], options: sockets.Options) -> None:
     for one in wanted:
+        if one.address in attempt.secured and one.transport.tls is None:
+            continue  # it would turn plain
         try:
             listeners.claim([one], attempt.listeners, options)
         except (StartupFailure, OSError):

@@ -76,6 +76,9 @@ def _attempt(signals: process.StopSignals) -> Attempt:
             )
         except OSError as error:  # the app that failed had closed it
             logs.warning(f"the socket of {inherited.requested} is lost: {error.strerror}")
+            if inherited.transport.tls:
+                attempt.secured[addresses.parse(inherited.requested)] = inherited.transport
+    attempt.secured.update((addresses.parse(one.requested), one.transport) for one in attempt.past.closed)
     attempt.listeners += activated
     if attempt.is_fallback:
         attempt.config = " ".join(attempt.arguments)  # its one argument: told and remembered even if it cannot be read

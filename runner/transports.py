@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Contexts = Mapping[Tls, LiveContext]
 
-__all__ = ("check", "inherit", "load", "ordinary", "secure")
+__all__ = ("check", "inherit", "load", "ordinary", "secure", "secured")
 
 
 def check(chosen: Settings) -> None:
@@ -105,14 +105,14 @@ def load(wanted: Iterable[Transport]) -> Contexts:
 
 def inherit(
     held: list[Listener], wanted: Sequence[Wanted], ordinary: Transport, *, takes_all: bool
-) -> tuple[Contexts, frozenset[Address]]:
+) -> tuple[Contexts, dict[Address, Transport]]:
     """Return the contexts of a predecessor's TLS listeners, and the addresses of those that had to be closed.
 
     A listener is closed whose certificate cannot be loaded: nobody may serve plainly there. One that gets TLS of the
     fallback's own is no such case, and with ``takes_all`` unset one that the fallback does not name will not be served.
     """
     contexts: dict[Tls, LiveContext] = {}
-    closed: set[Address] = set()
+    closed: dict[Address, Transport] = {}
     for listener in tuple(held):
         names = {listener.requested, listener.address}
         naming = [one for one in wanted if one.address in names]
@@ -125,8 +125,26 @@ def inherit(
             logs.warning(f"the listener of {listener.requested} is closed, as it spoke TLS: {failure.sentence}")
             held.remove(listener)
             listeners.close(listener)
-            closed |= names
-    return contexts, frozenset(closed)
+            closed |= dict.fromkeys(names, listener.transport)
+    return contexts, closed
+
+
+def secured(wanted: Sequence[Wanted], before: Mapping[Address, Transport]) -> tuple[list[Wanted], Contexts]:
+    """Return what may be listened on where TLS was spoken ``before``: it is spoken again, or nobody listens."""
+    kept: list[Wanted] = []
+    contexts: dict[Tls, LiveContext] = {}
+    for one in wanted:
+        transport = before.get(one.address)
+        if transport is None or one.transport.tls is not None:
+            kept.append(one)
+            continue
+        try:
+            contexts.update(load([transport]))
+        except StartupFailure as failure:
+            logs.warning(f"nobody listens on {one.address}, as TLS was spoken there: {failure.sentence}")
+        else:
+            kept.append(one._replace(transport=one.transport.over(transport)))
+    return kept, contexts
 
 
 def _tls(chosen: Settings) -> Tls:

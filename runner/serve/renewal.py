@@ -37,6 +37,6 @@ class Renewal:
             context.reread()
 
     def _look(self) -> None:
+        self._next = self._loop.call_later(_INTERVAL, self._look)
         for context in self._contexts:
             context.poll()
-        self._next = self._loop.call_later(_INTERVAL, self._look)

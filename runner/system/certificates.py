@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+import sys
 import time
 
 from runner.failures import OptionInvalid, StartupFailure
@@ -54,6 +55,8 @@ class LiveContext:
         self._tls = tls
         self._loaded = self._seen = self._state()
         self.current = load(tls)
+        if len(tls.certificates) > 1:
+            sys.unraisablehook = _tell_unraisable
 
     def poll(self) -> None:
         """Reread the files if they have changed, and have not gone on changing since the last poll."""
@@ -112,6 +115,15 @@ def load(tls: Tls) -> Context:
                     by_name.setdefault(name.lower(), context)
         default.sni_callback = _chooser(by_name)
     return default
+
+
+def _tell_unraisable(unraisable: sys.UnraisableHookArgs, tell: Callable[..., Any] = sys.unraisablehook) -> None:
+    """Tell an exception that nobody can catch, but for one that any client can cause.
+
+    A name in SNI that is not ASCII ends its handshake before the chooser is called; ``ssl`` reports it with a traceback.
+    """
+    if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+        tell(unraisable)
 
 
 def _chooser(by_name: dict[str, Context]) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
@@ -176,6 +188,10 @@ def _load_certificate(context: Context, certificate: Certificate, tls: Tls) -> N
         raise _invalid(certificate, error, tls.origin) from None
     except ValueError as error:  # a password that OpenSSL cannot take, of more than 1024 bytes
         raise CertificateLocked(f"the key {keyfile} is encrypted, and {error}", origin=tls.origin) from None
+    except OSError as error:  # removed or replaced since it was looked at
+        raise CertificateUnreadable(
+            f"cannot read {certfile} or {keyfile}: {error.strerror or error}", origin=tls.origin
+        ) from error
     context.server_certificate = _first_certificate(certfile)
 
 

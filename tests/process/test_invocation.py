@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,35 @@ def asked(arun: Any, *arguments: str) -> str:
     text = instance.process.stdout.read().decode()
     assert instance.wait() == 0
     return str(text)
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_a_plain_start_imports_nothing_that_it_was_not_asked_for(arun: Any, kind: str) -> None:
+    """The promise of a quick start, as the interpreter itself tells it; the app imports nothing."""
+    arun.write(
+        "app.py",
+        {
+            "asgi": "async def app(scope, receive, send):\n    pass\n",
+            "wsgi": "def app(environ, start_response):\n    return []\n",
+        }[kind],
+    )
+    command = (sys.executable, "-X", "importtime", "-m", "runner")
+    instance = arun("app.py", "--bind", "{address}", command=command, measured=False).ready()
+    assert instance.stop() == 0
+    imported = set(re.findall(r"^import time: .*\| +(\S+)$", instance.said, re.MULTILINE))
+    assert "runner.serve.worker" in imported, instance.said
+    unasked = {
+        "aiohttp",
+        "websockets",
+        "runner.apps.engines.access_log",
+        "runner.apps.engines.aiohttp_engine",
+        "runner.apps.engines.h1_engine.tls",
+        "runner.apps.engines.h1_engine.websocket",
+        "runner.serve.gate",
+        "runner.serve.proxy_protocol",
+        "runner.serve.renewal",
+        "runner.system.certificates",
+        "runner.system.line_file",
+        "runner.apps.engines.h1_engine." + ("wsgi" if kind == "asgi" else "asgi"),
+    }
+    assert not unasked & imported

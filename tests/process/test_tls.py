@@ -8,10 +8,13 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +77,18 @@ def ask(client: socket.socket) -> tuple[int, str]:
 def get(address: str, context: ssl.SSLContext, name: str = NAME) -> tuple[int, str]:
     with tls(address, context, name) as client:
         return ask(client)
+
+
+def client_hello(context: ssl.SSLContext) -> bytes:
+    """What a client that asks for the name says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname=NAME).do_handshake()
+    return outgoing.read()
+
+
+def assert_equal(one: object, other: object) -> None:
+    assert one == other
 
 
 def names_of(client: ssl.SSLSocket) -> set[str]:
@@ -155,6 +170,41 @@ def test_of_several_certificates_the_one_is_shown_whose_name_is_asked_for(arun: 
     for unknown in ("other.test", "too.deep.wild.test", None):
         with tls(instance.address, anonymous, unknown) as client:
             assert names_of(client) == {NAME}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_name_that_is_none_ends_its_handshake_and_says_nothing_in_the_log(
+    arun: Starter, authority: Authority, files: Any, loop: str
+) -> None:
+    certificate, key = authority.issue("b.test", stem="b")
+    second = ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
+    instance = arun("app.py", "--bind", "{address}", "--loop", loop, *files, *second).ready()
+    hello = client_hello(authority.client()).replace(NAME.encode(), b"sh\xffp.test")
+    with instance.connect() as client:
+        client.sendall(hello)
+        assert client.recv(1) != b"\x16"
+    assert get(instance.address, authority.client())[0] == 200
+    assert instance.stop() == 0
+    assert "Traceback" not in instance.said
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_handshakes_that_break_off_anywhere_leave_nothing_behind(
+    arun: Starter, authority: Authority, files: Any, loop: str
+) -> None:
+    instance = arun("app.py", "--bind", "{address}", "--loop", loop, *files).ready()
+    held = instance.holdings()["socket"]
+    hello = client_hello(authority.client())
+    for cut in (*range(0, len(hello), 31), len(hello)):
+        for ends in (b"", hello, b"\x15\x03\x01\x00\x02\x02\x50"):
+            with instance.connect() as client:
+                client.sendall(hello[:cut] + ends)
+                if cut % 2:  # reset, with what the server said unread
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: assert_equal(instance.holdings()["socket"], held), AssertionError)
+    assert get(instance.address, authority.client())[0] == 200
+    assert instance.stop() == 0
+    assert "Traceback" not in instance.said
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -344,6 +394,35 @@ def test_a_certificate_that_was_renewed_badly_is_told_and_the_old_one_stays(
         assert "renewed.test" in names_of(client)
 
 
+# ---- websockets
+
+ECHO = """
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            await send({**event, "type": "websocket.send"})
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_websocket_over_tls_echoes_and_the_client_that_leaves_is_no_fault(
+    arun: Starter, authority: Authority, files: Any, loop: str
+) -> None:
+    from websockets.sync.client import connect
+
+    arun.write("app.py", ECHO)
+    instance = arun("app.py", "--bind", "{address}", "--loop", loop, *files).ready()
+    with connect(f"wss://{instance.address}/", ssl=authority.client(), server_hostname=NAME) as client:
+        client.send("hello")
+        assert client.recv(30) == "hello"
+        client.socket.shutdown(socket.SHUT_WR)  # without a close frame
+    assert instance.stop() == 0
+    assert "Traceback" not in instance.said
+    assert "WARNING" not in instance.said
+
+
 # ---- the stop
 
 
@@ -355,11 +434,7 @@ def test_clients_that_wait_when_a_stop_is_asked_for_are_served(
     instance.send(signal.SIGSTOP)
     host, _, port = instance.address.rpartition(":")
     clients = [socket.create_connection((host, int(port)), 30) for _ in range(3)]
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    hello = authority.client().wrap_bio(incoming, outgoing, server_hostname=NAME)
-    with pytest.raises(ssl.SSLWantReadError):
-        hello.do_handshake()
-    first = outgoing.read()
+    first = client_hello(authority.client())
     for client in clients:
         client.sendall(first)
     instance.send(signal.SIGTERM)

@@ -117,3 +117,51 @@ def test_the_way_back_leads_to_tls_as_it_was(
     assert names == {NAME}
     assert answer.endswith("mended")
     assert instance.stop() == 0
+
+
+def test_a_fallback_that_gave_up_a_tls_port_leaves_it_to_nobody_who_would_serve_it_plainly(
+    arun: Starter, shop: Callable[..., Instance], address: str
+) -> None:
+    """The second config closes the port and fails; the third one names it, and knows nothing of TLS."""
+    other = next_to(address)
+    arun.write("b.ini", f"[arun]\nbind = {{address}}\nbind = {other}\napp = nowhere.py\nfallback-config = c.ini\n")
+    arun.write("c.ini", f"[arun]\nbind = {{address}}\nbind = {other}\n")
+    instance = shop("b.ini", app="import os\nos.unlink('shop.key')\n" + BROKEN).ready()
+    assert instance.fallbacks() == ["b.ini", "c.ini"]
+    assert instance.said.count(f"nobody listens on {address}, as TLS was spoken there") == 2
+    with pytest.raises(ConnectionRefusedError):
+        instance.get()
+    instance.address = other
+    assert instance.get().status == 503
+
+
+def test_a_tls_port_that_a_fallback_did_not_name_is_tls_again_for_the_next_one(
+    arun: Starter, authority: Authority, shop: Callable[..., Instance], address: str
+) -> None:
+    arun.write("b.ini", f"[arun]\nbind = {next_to(address)}\napp = nowhere.py\nfallback-config = c.ini\n")
+    arun.write("c.ini", "[arun]\nbind = {address}\n")
+    instance = shop("b.ini").ready()
+    assert instance.fallbacks() == ["b.ini", "c.ini"]
+    assert talk(address, authority.client())[0] == {NAME}
+    assert instance.get().status == 400  # plainly it is not served
+
+
+def test_a_tls_port_whose_socket_the_app_closed_is_tls_again(
+    arun: Starter, authority: Authority, shop: Callable[..., Instance]
+) -> None:
+    arun.write("safe.ini", "[arun]\nbind = {address}\n")
+    instance = shop("safe.ini", app="import os\nos.closerange(3, 100)\n" + BROKEN).ready()
+    assert "is lost" in instance.said
+    assert talk(instance.address, authority.client())[0] == {NAME}
+    assert instance.get().status == 400
+
+
+@pytest.mark.parametrize("config", ["[arun]\n", "[arun]\nbind = {address}\n"], ids=["silent", "named"])
+def test_without_a_port_that_may_be_served_a_fallback_fails(
+    arun: Starter, shop: Callable[..., Instance], config: str
+) -> None:
+    arun.write("safe.ini", config)
+    instance = shop("safe.ini", app="import os\nos.unlink('shop.key')\n" + BROKEN)
+    assert instance.wait() == 1
+    assert instance.failures() == ["app-dependency-missing", "certificate-unusable"]
+    assert "nothing is left to listen on" in instance.said

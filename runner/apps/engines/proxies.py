@@ -145,7 +145,8 @@ def _read_elements(value: str) -> list[dict[str, str]] | None:
             elements[-1][name.lower()] = token if token is not None else re.sub(r"\\(.)", r"\1", quoted)
             place = found.end()
         else:  # an empty place in a list is none (RFC 9110 section 5.6.1)
-            place += len(value[place:]) - len(value[place:].lstrip(" \t"))
+            while value[place : place + 1] in {" ", "\t"}:
+                place += 1
         if place == len(value):
             return [element for element in elements if element]
         if value[place] == ",":

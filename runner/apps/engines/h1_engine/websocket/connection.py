@@ -83,7 +83,8 @@ class WebsocketConnection(asyncio.Protocol):
         """End: a client that closes its side without a close frame has gone (RFC 6455 section 7.1.5)."""
         self._deaf = True
         self._finish((frames.ABNORMAL, ""))
-        return True  # what was written is still sent, within the bound that is set now
+        # what was written is still sent, within the bound that is set now; with TLS there is no half-closed connection
+        return self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
         """Let go of everything, and tell the app."""
