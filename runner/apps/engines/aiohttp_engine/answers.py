@@ -76,7 +76,14 @@ class Answer(StreamWriter):
                 self.chunked = False  # from another response, which was given up
             else:
                 del headers[TRANSFER_ENCODING]
-        self._name_server(headers)
+        guard = self._protocol.guard
+        if headers.get(SERVER) == SERVER_SOFTWARE:  # aiohttp's own; what the app has said itself stays
+            if guard.server_header:
+                headers[SERVER] = _NAME
+            else:
+                del headers[SERVER]
+        if not guard.date_header and headers.get(DATE) == rfc822_formatted_time():
+            del headers[DATE]
         if status != _SWITCHING and self._protocol.is_last:
             headers[CONNECTION] = "close"
             self.is_last = True
@@ -84,17 +91,6 @@ class Answer(StreamWriter):
             status_line = f"HTTP/1.1{status_line[8:]}"
             headers.setdefault(CONNECTION, "close")
         return super().write_headers(status_line, headers)
-
-    def _name_server(self, headers: CIMultiDict[str]) -> None:
-        """Put our name in the place of aiohttp's, or nothing; what the app has said itself stays."""
-        guard = self._protocol.guard
-        if headers.get(SERVER) == SERVER_SOFTWARE:
-            if guard.server_header:
-                headers[SERVER] = _NAME
-            else:
-                del headers[SERVER]
-        if not guard.date_header and headers.get(DATE) == rfc822_formatted_time():
-            del headers[DATE]
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
         """Send a piece of the body; what exceeds the announced length is cut off."""

@@ -125,7 +125,7 @@ class GuardedConnection(web.RequestHandler):
         guard, intake = self.guard, self._intake
         if guard.draining or 0 < guard.limits.keep_alive_requests <= self._served:
             return True
-        if intake.expected:
+        if intake.body is not None and intake.expected:
             return True  # whether the body still comes, nobody knows
         if not (guard.closes_idle or self._eof or intake.refused):
             return False
