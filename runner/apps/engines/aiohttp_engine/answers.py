@@ -13,6 +13,9 @@ from runner.apps.engines.h1_engine.heads import TOKEN_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
     from aiohttp.http_writer import Buffer
     from multidict import CIMultiDict
 
@@ -53,7 +56,8 @@ class Answer(StreamWriter):
         """Bytes of the announced body that were not written."""
         return 0 if self.bodiless or self.length is None else self.length
 
-    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+    # A plain function that returns aiohttp's coroutine saves each answer one of its own; so does write_eof.
+    def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Coroutine[Any, Any, None]:
         """Take the head; the version and the connection are the server's to state.
 
         Raises:
@@ -67,30 +71,26 @@ class Answer(StreamWriter):
         _judge(status, headers)
         if self.is_head or status in _NO_BODY:
             self.bodiless = True
-        if TRANSFER_ENCODING in headers:
-            if not self.chunked:
+        if (TRANSFER_ENCODING in headers) is not self.chunked:
+            if self.chunked:
+                self.chunked = False  # from another response, which was given up
+            else:
                 del headers[TRANSFER_ENCODING]
-        elif self.chunked:
-            self.chunked = False  # from another response, which was given up
-        self._name_server(headers)
-        if status != _SWITCHING and self._protocol.is_last:
-            headers[CONNECTION] = "close"
-            self.is_last = True
-        if status_line[7] == "0":  # RFC 9112 section 2.3
-            status_line = f"HTTP/1.1{status_line[8:]}"
-            headers.setdefault(CONNECTION, "close")
-        await super().write_headers(status_line, headers)
-
-    def _name_server(self, headers: CIMultiDict[str]) -> None:
-        """Put our name in the place of aiohttp's, or nothing; what the app has said itself stays."""
         guard = self._protocol.guard
-        if headers.get(SERVER) == SERVER_SOFTWARE:
+        if headers.get(SERVER) == SERVER_SOFTWARE:  # aiohttp's own; what the app has said itself stays
             if guard.server_header:
                 headers[SERVER] = _NAME
             else:
                 del headers[SERVER]
         if not guard.date_header and headers.get(DATE) == rfc822_formatted_time():
             del headers[DATE]
+        if status != _SWITCHING and self._protocol.is_last:
+            headers[CONNECTION] = "close"
+            self.is_last = True
+        if status_line[7] == "0":  # RFC 9112 section 2.3
+            status_line = f"HTTP/1.1{status_line[8:]}"
+            headers.setdefault(CONNECTION, "close")
+        return super().write_headers(status_line, headers)
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
         """Send a piece of the body; what exceeds the announced length is cut off."""
@@ -100,19 +100,17 @@ class Answer(StreamWriter):
         self.measured = True
         await super().write(chunk, drain=drain, LIMIT=LIMIT)
 
-    async def write_eof(self, chunk: bytes = b"") -> None:
+    def write_eof(self, chunk: bytes = b"") -> Coroutine[Any, Any, None]:
         """Send the last piece of the body."""
         if self.bodiless:
             self.chunked = False
-            self.set_eof()
-            return
-        length = self.length
-        if length is not None and chunk and self._compress is None:
+            self.set_eof()  # and the rest is nothing
+        elif (length := self.length) is not None and chunk and self._compress is None:
             if len(chunk) > length:
                 chunk = chunk[:length]
             self.length = length - len(chunk)
             self.measured = True
-        await super().write_eof(chunk)
+        return super().write_eof(chunk)
 
 
 def _judge(status: str, headers: CIMultiDict[str]) -> None:
@@ -126,13 +124,20 @@ def _judge(status: str, headers: CIMultiDict[str]) -> None:
         raise ValueError(f"{status} is not the status of an answer")
     for name in headers:
         if name not in _names:
-            if not name.isascii() or not name or name.encode().translate(None, TOKEN_BYTES):
-                raise ValueError(f"{name!r} is not a header name")
-            if len(_names) >= _REMEMBERED:
-                _names.clear()
-            _names.add(str(name))
-    lengths = headers.getall(CONTENT_LENGTH, [])
-    if any(not (length.isascii() and length.isdigit()) or length != lengths[0] for length in lengths):
+            _judge_name(name)
+    lengths = headers.getall(CONTENT_LENGTH, ())
+    if not lengths:
+        return
+    length = lengths[0]
+    if not (length.isascii() and length.isdigit()) or lengths.count(length) != len(lengths):
         raise ValueError(f"{', '.join(lengths)!r} is not a Content-Length")
     if len(lengths) > 1:
-        headers[CONTENT_LENGTH] = lengths[0]
+        headers[CONTENT_LENGTH] = length
+
+
+def _judge_name(name: str) -> None:
+    if not name.isascii() or not name or name.encode().translate(None, TOKEN_BYTES):
+        raise ValueError(f"{name!r} is not a header name")
+    if len(_names) >= _REMEMBERED:
+        _names.clear()
+    _names.add(str(name))

@@ -15,6 +15,7 @@ from yarl import URL
 
 from runner.apps.engines.aiohttp_engine.answers import Answer
 from runner.apps.engines.aiohttp_engine.intake import Intake
+from runner.apps.engines.aiohttp_engine.records import failing
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
 from runner.apps.engines.h1_engine.targets import split_target
 from runner.apps.engines.unsent import unsent
@@ -22,12 +23,15 @@ from runner.apps.engines.unsent import unsent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from aiohttp.streams import StreamReader
 
     from runner.apps.engines.aiohttp_engine.guard import Guard
     from runner.apps.engines.endpoints import Endpoints
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 __all__ = ("GuardedConnection",)
 
@@ -121,7 +125,7 @@ class GuardedConnection(web.RequestHandler):
         guard, intake = self.guard, self._intake
         if guard.draining or 0 < guard.limits.keep_alive_requests <= self._served:
             return True
-        if intake.expected:
+        if intake.body is not None and intake.expected:
             return True  # whether the body still comes, nobody knows
         if not (guard.closes_idle or self._eof or intake.refused):
             return False
@@ -150,6 +154,7 @@ class GuardedConnection(web.RequestHandler):
         """
         if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
             raise exc  # the client is gone, and the app has noticed
+        failing.set(request)
         begun: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of _make_request
         if begun.output_size:
             self._cut(begun)
@@ -162,18 +167,28 @@ class GuardedConnection(web.RequestHandler):
             return answer(refused)
         return super().handle_error(request, status, exc, message)
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer to its end, and see to it that the next one can begin behind it."""
+        """Answer a request to the end, and see to it that the next answer can begin behind it.
+
+        No request ends the process: what would is told as an error of its handler.
+        """
+        handle = super()._handle_request
         try:
-            resp, gone = await super().finish_response(request, resp, start_time)
+            resp, gone = await handle(request, start_time, request_handler)
+        except ConnectionError:
+            raise  # of handle_error
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as exc:
+            failure = RuntimeError(f"a handler raised {type(exc).__name__}")
+            failure.__cause__ = exc
+            resp, gone = await handle(request, start_time, self._make_error_handler(_ErrInfo(500, failure, "")))
         except Exception as exc:  # noqa: BLE001 - the answer's fault, and the app's to be told
-            resp, gone = await super().finish_response(request, self.handle_error(request, 500, exc), start_time)
+            resp, gone = await handle(request, start_time, self._make_error_handler(_ErrInfo(500, exc, "")))
         written: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of _make_request
         if gone or self._force_close:
             return resp, gone
-        if written.missing and (written.measured or not isinstance(resp, web.FileResponse)):
+        if written.length and written.missing and (written.measured or not isinstance(resp, web.FileResponse)):
             self._cut(written)
             return resp, True
         if written.is_last:

@@ -66,7 +66,7 @@ class AiohttpEngine:
         self._server = server = runner.server
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")
-        server.request_handler = records.watched(self._harmless(server.request_handler))
+        server.request_handler = records.watched(server.request_handler)
         if self._options.limits.concurrency > 0:
             server.request_handler = self._bounded(server.request_handler, self._options.limits.concurrency)
         if self._trusted:
@@ -139,24 +139,6 @@ class AiohttpEngine:
     def _within(self, seconds: float) -> asyncio.Timeout:
         self._phase = asyncio.timeout(0 if self._aborted else seconds)
         return self._phase
-
-    @staticmethod
-    def _harmless(handler: Handler) -> Handler:
-        """Wrap the app: no request ends the process, and the error log knows which one raised."""
-
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except web.HTTPException:
-                raise
-            except (SystemExit, KeyboardInterrupt, GeneratorExit) as exc:
-                failing.set(request)
-                raise RuntimeError(f"a handler raised {type(exc).__name__}") from exc
-            except Exception:
-                failing.set(request)
-                raise
-
-        return handle
 
     @staticmethod
     def _bounded(handler: Handler, limit: int) -> Handler:
