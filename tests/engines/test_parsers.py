@@ -165,7 +165,8 @@ MESSAGES = st.builds(
 
 def read_all(pieces: Sequence[bytes], most: int = 200_000) -> list[Any]:
     """What comes out of the pieces; an invalid frame is the last of it, by its code."""
-    reader, found = FrameReader(most, None), []
+    reader = FrameReader(most, None)
+    found: list[Any] = []
     try:
         for piece in pieces:
             reader.feed(piece)
