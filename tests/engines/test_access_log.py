@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.access_format import parse
-from runner.apps.engines.access_escapes import json_escapes, text_escapes
-from runner.apps.engines.access_log import Entry, access_log
+from runner.apps.engines.access.escapes import json_escapes, text_escapes
+from runner.apps.engines.access.log import Entry, access_log
 from runner.apps.engines.aiohttp_engine import AiohttpEngine
 from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from runner.apps.engines.access_escapes import Escapes
+    from runner.apps.engines.access.escapes import Escapes
 
 Serve = Any
 TIME = re.compile(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]")

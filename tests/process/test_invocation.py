@@ -150,7 +150,7 @@ def test_a_plain_start_imports_nothing_that_it_was_not_asked_for(arun: Any, kind
     unasked = {
         "aiohttp",
         "websockets",
-        "runner.apps.engines.access_log",
+        "runner.apps.engines.access.log",
         "runner.apps.engines.aiohttp_engine",
         "runner.apps.engines.h1_engine.tls",
         "runner.apps.engines.h1_engine.websocket",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from runner.apps.engines.access_log import Entry
+    from runner.apps.engines.access.log import Entry
 
 __all__ = ("Options", "silent")
 

@@ -17,7 +17,7 @@ from runner.apps.engines.aiohttp_engine.answers import Answer
 from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.records import failing
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
-from runner.apps.engines.h1_engine.targets import split_target
+from runner.apps.engines.targets import split_target
 from runner.apps.engines.unsent import unsent
 
 TYPE_CHECKING = False

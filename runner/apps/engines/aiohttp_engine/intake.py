@@ -13,7 +13,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from runner.apps.engines.aiohttp_engine.refusals import BodyRefused, RequestRefused
-from runner.apps.engines.h1_engine.targets import split_target, valid_host
+from runner.apps.engines.targets import split_target, valid_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_protocol import ERROR
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from runner.apps.engines.access_log import Entry
+from runner.apps.engines.access.log import Entry
 from runner.apps.engines.request_id import RequestIds
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ import os
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.heads import AnswerInvalid, read_fields
-from runner.apps.engines.h1_engine.targets import unquoted
+from runner.apps.engines.targets import unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

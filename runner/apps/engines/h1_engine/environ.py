@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.apps.engines.h1_engine.file_wrapper import FileWrapper
-from runner.apps.engines.h1_engine.targets import unquoted
+from runner.apps.engines.targets import unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from runner.apps.engines.access_log import Entry
+from runner.apps.engines.access.log import Entry
 from runner.apps.engines.request_id import RequestIds
 
 TYPE_CHECKING = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.apps.engines.h1_engine.targets import split_target, valid_host
+from runner.apps.engines.targets import split_target, valid_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

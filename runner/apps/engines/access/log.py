@@ -49,11 +49,11 @@ def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) 
         ValueError: the format is none.
     """
     if form == JSON:
-        from runner.apps.engines.access_json import json_line
+        from runner.apps.engines.access.json_lines import json_line
 
         line = json_line()
     else:
-        from runner.apps.engines.access_text import text_line
+        from runner.apps.engines.access.text import text_line
 
         line = text_line(parse(form))
 

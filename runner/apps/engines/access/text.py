@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from runner.apps.engines.access_escapes import text_escapes
+from runner.apps.engines.access.escapes import text_escapes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.access_format import Atom
-    from runner.apps.engines.access_log import Entry
+    from runner.apps.engines.access.log import Entry
 
 __all__ = ("text_line",)
 

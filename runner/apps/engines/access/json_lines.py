@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import time
 
-from runner.apps.engines.access_escapes import json_escapes
+from runner.apps.engines.access.escapes import json_escapes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.apps.engines.access_log import Entry
+    from runner.apps.engines.access.log import Entry
 
 __all__ = ("json_line",)
 
