@@ -74,33 +74,40 @@ class Servers:
 
     def arun(self, app: str, *options: str) -> Instance:
         """Return the arun that serves the app."""
-        return self._start("arun running on", (app, "--bind", "{address}", *options))
+        key = (app, *options)
+        if key not in self._started:
+            self._started[key] = self._started_with("arun running on", (app, "--bind", "{address}", *options))
+        return self._started[key]
 
-    def oracle(self, framework: Framework) -> Instance:
-        """Return the server that users of the framework know: uvicorn, or gunicorn with the workers for the kind."""
+    @contextlib.contextmanager
+    def oracle(self, framework: Framework) -> Iterator[Instance]:
+        """Run the server that users of the framework know: uvicorn, or gunicorn with the workers for the kind.
+
+        Not longer than it is asked: ten of them that wait are half a core.
+        """
         if framework.kind == "asgi":
-            command = ("uvicorn", framework.app, "--host", "{host}", "--port", "{port}")
-            return self._start("Uvicorn running on", (), command)
+            command: tuple[str, ...] = ("uvicorn", framework.app, "--host", "{host}", "--port", "{port}")
+            with contextlib.closing(self._started_with("Uvicorn running on", (), command)) as instance:
+                yield instance
+            return
         workers = {
             "aiohttp": ("--worker-class", "aiohttp.GunicornWebWorker"),
             "wsgi": ("--worker-class", "gthread", "--threads", "4", "--no-sendfile"),
         }
-        return self._start(
-            "Listening at", (), ("gunicorn", framework.app, "--bind", "{host}:{port}", *workers[framework.kind])
-        )
+        command = ("gunicorn", framework.app, "--bind", "{host}:{port}", *workers[framework.kind])
+        with contextlib.closing(self._started_with("Listening at", (), command)) as instance:
+            yield instance
 
-    def _start(self, ready: str, arguments: tuple[str, ...], command: tuple[str, ...] = ()) -> Instance:
-        key = (*command, *arguments)
-        if key not in self._started:
-            starter = Starter(APPS, own_address())
-            host, _, port = starter.address.rpartition(":")
-            program = [part.format(host=host, port=port) for part in command]
-            if program:
-                program = [sys.executable, "-m", *program]
-            env = {"TMPDIR": str(self.folder), "HOME": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-            self._started[key] = starter(*arguments, command=program, env=env, measured=False)
-            self._started[key].wait_for(ready)
-        return self._started[key]
+    def _started_with(self, ready: str, arguments: tuple[str, ...], command: tuple[str, ...] = ()) -> Instance:
+        starter = Starter(APPS, own_address())
+        host, _, port = starter.address.rpartition(":")
+        program = [part.format(host=host, port=port) for part in command]
+        if program:
+            program = [sys.executable, "-m", *program]
+        env = {"TMPDIR": str(self.folder), "HOME": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        instance = starter(*arguments, command=program, env=env, measured=False)
+        instance.wait_for(ready)
+        return instance
 
     def close(self) -> None:
         for instance in self._started.values():

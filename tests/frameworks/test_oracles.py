@@ -136,15 +136,16 @@ def without_length(answer: Answer) -> Answer:
 
 @each()
 def test_the_answers_are_those_of_the_oracle(framework: Framework, servers: Servers) -> None:
-    arun, oracle = servers.arun(framework.app), servers.oracle(framework)
+    arun = servers.arun(framework.app)
     explained = {difference.request: difference for difference in DIFFERENCES if framework.kind in difference.kinds}
     differing = {}
-    for name, raw in REQUESTS.items():
-        given, expected = ask(arun, raw), without_length(ask(oracle, raw))
-        if name in explained:
-            why = explained[name]
-            assert (given.status, given.body) == (why.status, why.body), why.why
-            assert expected.body != given.body, f"{name} is no difference any more"
-        elif given != expected:
-            differing[name] = [answer._replace(body=answer.body[:200]) for answer in (given, expected)]
+    with servers.oracle(framework) as oracle:
+        for name, raw in REQUESTS.items():
+            given, expected = ask(arun, raw), without_length(ask(oracle, raw))
+            if name in explained:
+                why = explained[name]
+                assert (given.status, given.body) == (why.status, why.body), why.why
+                assert expected.body != given.body, f"{name} is no difference any more"
+            elif given != expected:
+                differing[name] = [answer._replace(body=answer.body[:200]) for answer in (given, expected)]
     assert differing == {}
