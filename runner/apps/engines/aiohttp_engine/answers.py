@@ -5,16 +5,17 @@ A faulty answer never becomes part of the next one: what may have no body gets n
 
 from __future__ import annotations
 
+from aiohttp.client_exceptions import ClientConnectionResetError
 from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, StreamWriter
+from aiohttp.http_writer import _serialize_headers
 
 from runner.apps.engines.h1_engine.heads import TOKEN_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
+    from collections.abc import Awaitable
 
     from aiohttp.http_writer import Buffer
     from multidict import CIMultiDict
@@ -25,6 +26,8 @@ __all__ = ("Answer",)
 
 _NAME = "arun"
 _SWITCHING = "101"
+#: Bytes of a body up to which it is joined to its head, instead of being handed over beside it.
+_JOINED = 2048
 _DIGITS = 3
 _NO_BODY = frozenset(("204", "304"))
 
@@ -56,8 +59,8 @@ class Answer(StreamWriter):
         """Bytes of the announced body that were not written."""
         return 0 if self.bodiless or self.length is None else self.length
 
-    # A plain function that returns aiohttp's coroutine saves each answer one of its own; so does write_eof.
-    def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Coroutine[Any, Any, None]:
+    # A plain function that returns what is done already saves each answer a coroutine; so does write_eof.
+    def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Awaitable[None]:  # type: ignore[override]
         """Take the head; the version and the connection are the server's to state.
 
         Raises:
@@ -76,7 +79,8 @@ class Answer(StreamWriter):
                 self.chunked = False  # from another response, which was given up
             else:
                 del headers[TRANSFER_ENCODING]
-        guard = self._protocol.guard
+        protocol = self._protocol
+        guard = protocol.guard
         if headers.get(SERVER) == SERVER_SOFTWARE:  # aiohttp's own; what the app has said itself stays
             if guard.server_header:
                 headers[SERVER] = _NAME
@@ -84,13 +88,14 @@ class Answer(StreamWriter):
                 del headers[SERVER]
         if not guard.date_header and headers.get(DATE) == rfc822_formatted_time():
             del headers[DATE]
-        if status != _SWITCHING and self._protocol.is_last:
+        if status != _SWITCHING and protocol.is_last:
             headers[CONNECTION] = "close"
             self.is_last = True
         if status_line[7] == "0":  # RFC 9112 section 2.3
             status_line = f"HTTP/1.1{status_line[8:]}"
             headers.setdefault(CONNECTION, "close")
-        return super().write_headers(status_line, headers)
+        self._headers_buf = _serialize_headers(status_line, headers)
+        return guard.done
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
         """Send a piece of the body; what exceeds the announced length is cut off."""
@@ -100,8 +105,12 @@ class Answer(StreamWriter):
         self.measured = True
         await super().write(chunk, drain=drain, LIMIT=LIMIT)
 
-    def write_eof(self, chunk: bytes = b"") -> Coroutine[Any, Any, None]:
-        """Send the last piece of the body."""
+    def write_eof(self, chunk: bytes = b"") -> Awaitable[None]:  # type: ignore[override]
+        """Send the last piece of the body.
+
+        Raises:
+            ConnectionError: nobody is there to take it.
+        """
         if self.bodiless:
             self.chunked = False
             self.set_eof()  # and the rest is nothing
@@ -110,7 +119,20 @@ class Answer(StreamWriter):
                 chunk = chunk[:length]
             self.length = length - len(chunk)
             self.measured = True
-        return super().write_eof(chunk)
+        protocol = self._protocol
+        head, transport = self._headers_buf, protocol.transport
+        if head is None or self.chunked or self._compress is not None or len(chunk) > _JOINED or transport is None:
+            return super().write_eof(chunk)
+        # Nearly every answer: a head and a short body, neither sent yet.
+        if transport.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        self._headers_buf = None
+        self._headers_written = self._eof = True
+        self.output_size += len(head) + len(chunk)
+        transport.write(head + chunk)
+        if chunk and (notify := self.on_body_write) is not None:
+            notify(len(chunk), self.output_size)
+        return self.drain() if protocol._paused else protocol.guard.done  # noqa: SLF001 - its own too
 
 
 def _judge(status: str, headers: CIMultiDict[str]) -> None:

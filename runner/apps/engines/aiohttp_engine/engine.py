@@ -7,6 +7,7 @@ import logging
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from multidict import istr
 
 from runner.apps.engines.aiohttp_engine.guard import Guard
 from runner.apps.engines.aiohttp_engine.records import Records, failing
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
+
+    from aiohttp.http import RawRequestMessage
 
     from runner.apps.engines.options import Options
 
@@ -160,13 +163,15 @@ class AiohttpEngine:
     def _forwarded(self, factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
         """Wrap the making of requests: client and scheme are those that a trusted proxy tells."""
         is_standard = self._options.forwarded_header == "forwarded"
-        names = ("Forwarded",) if is_standard else ("X-Forwarded-For", "X-Forwarded-Proto")
+        names = (istr("Forwarded"),) if is_standard else (istr("X-Forwarded-For"), istr("X-Forwarded-Proto"))
+        first, last = names[0], names[-1]
 
-        def make(message: Any, *arguments: Any) -> web.BaseRequest:
+        def make(message: RawRequestMessage, *arguments: Any) -> web.BaseRequest:
             request = factory(message, *arguments)
-            said = [request.headers.getall(name, ()) for name in names]
-            if not any(said) or not self._trusted.trusts(request.remote or None):
+            headers = message.headers
+            if (first not in headers and last not in headers) or not self._trusted.trusts(request.remote or None):
                 return request
+            said = [headers.getall(name, ()) for name in names]
             if is_standard:
                 client, proto = self._trusted.forwarded(",".join(said[0]))
             else:

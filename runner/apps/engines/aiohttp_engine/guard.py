@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
 from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
 from runner.apps.engines.aiohttp_engine.intake import UNBOUNDED
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Guard",)
 
-#: Seconds until aiohttp's own timer of idle connections looks; it has nothing to do, as the clock is more exact.
-_NEVER = 3600.0
 #: Seconds between two looks at the connections, at most and at least.
 _SELDOM, _OFTEN = 0.5, 0.01
 
@@ -38,9 +37,14 @@ class Guard:
         self._keep_alive = options.keep_alive
         self._server = server
         self._loop = asyncio.get_running_loop()
+        #: What to wait for where there is nothing to wait for.
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self.done.set_result(None)
+        #: The context variables that a request begins with.
+        self.context = copy_context()
         self._kept = {
             **kept,
-            "keepalive_timeout": _NEVER,
+            "keepalive_timeout": options.keep_alive,
             "max_line_size": limits.request_line or UNBOUNDED,
             "max_field_size": limits.request_field_size or UNBOUNDED,
             "max_headers": limits.request_fields or UNBOUNDED,

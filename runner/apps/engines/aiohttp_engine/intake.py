@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
 
-    from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
+    from runner.apps.engines.aiohttp_engine.exchanges import Exchanges
     from runner.apps.engines.limits import Limits
 
     Messages = list[tuple[Any, StreamReader]]
@@ -32,6 +32,8 @@ __all__ = ("UNBOUNDED", "Intake")
 #: What aiohttp's parser is told where there is no limit; that of the whole head holds.
 UNBOUNDED = 1 << 30
 _HEAD_END = b"\r\n\r\n"
+#: Bytes of a body that is parsed with its head in one go; no reader's buffer is full of it.
+_SHORT = 16_384
 #: Bytes of chunk framing that one byte of a body may cost; what is beyond counts like a head.
 _FRAMING_SHARE = 16
 #: Bytes of a body that nobody read which are read and dropped, so that the connection can be used again.
@@ -63,7 +65,7 @@ class Intake:
         "set_upgraded",
     )
 
-    def __init__(self, connection: GuardedConnection, parser: Any, limits: Limits) -> None:
+    def __init__(self, connection: Exchanges, parser: Any, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
         #: A head of so many bytes exceeds no limit of sizes.
@@ -113,18 +115,22 @@ class Intake:
             return (), False, b""
         if self.rest:
             data, self.rest = self.rest + data, b""
-        size = len(data)
-        if self.body is None and not self.head and data.find(_HEAD_END) + 4 == size:
-            # One whole head: nearly every request without a body comes like that.
-            try:
-                result: tuple[Any, bool, bytes] = self._feed(data)
-            except HttpProcessingError as exc:
-                return self._break_off(self._status_of(exc, data)), False, b""
-            for message, payload in result[0]:
-                if status := self._judge(message, payload, size):
-                    return self._break_off(status), False, b""
-            return result
-        return self._feed_pieces(data)
+        if self.body is not None or self.head:
+            return self._feed_pieces(data)
+        if not data:
+            return (), False, b""  # a reader goes on that has all of its body
+        head = data.find(_HEAD_END) + 4
+        if head != len(data) and not _ends_with_body(data, head):
+            return self._feed_pieces(data)
+        # One whole request: nearly all that are short come like that.
+        try:
+            result: tuple[Any, bool, bytes] = self._feed(data)
+        except HttpProcessingError as exc:
+            return self._break_off(self._status_of(exc, data[:head])), False, b""
+        for message, payload in result[0]:
+            if status := self._judge(message, payload, head):
+                return self._break_off(status), False, b""
+        return result
 
     def discard_body(self) -> None:
         """Let the rest of a body go by that nobody will read, within a bound."""
@@ -288,6 +294,15 @@ class Intake:
         self.refused = True
         self.rest, self.head = b"", 0
         return [(_ErrInfo(status, RequestRefused(code=status), ""), EMPTY_PAYLOAD)]
+
+
+def _ends_with_body(data: bytes, head: int) -> bool:
+    """Whether the data is a head of so many bytes and the short body that it announces in the usual spelling."""
+    length = len(data) - head
+    if head < len(_HEAD_END) or length > _SHORT:
+        return False
+    field = b"ontent-Length: %d\r\n" % length
+    return data.find(b"\r\nC" + field, 0, head) >= 0 or data.find(b"\r\nc" + field.lower(), 0, head) >= 0
 
 
 def _framing(message: RawRequestMessage) -> int:

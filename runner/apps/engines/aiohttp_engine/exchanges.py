@@ -1,0 +1,336 @@
+"""The requests of a connection, each in a task of its own: from the message to the end of its answer.
+
+aiohttp gives each connection a task that starts another one for every request and waits for it. Here the message
+starts the task and the end of its answer the next one: a third of the turns of the loop, and every end in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from sys import byteorder
+
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.tcp_helpers import tcp_keepalive
+from aiohttp.web_protocol import _PAYLOAD_ACCESS_ERROR, MAX_MSG_QUEUE_SIZE, _ErrInfo
+
+from runner.apps.engines.aiohttp_engine.answers import Answer
+from runner.apps.engines.aiohttp_engine.intake import Intake
+from runner.apps.engines.aiohttp_engine.messages import REFUSED, corrected
+from runner.apps.engines.aiohttp_engine.records import failing
+from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+    from typing import Any
+
+    from aiohttp.streams import StreamReader
+
+    from runner.apps.engines.aiohttp_engine.guard import Guard
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+__all__ = ("Exchanges",)
+
+#: struct linger: on, 0 seconds.
+_RESET = (1).to_bytes(4, byteorder) + bytes(4)
+#: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
+LINGER = 1.0
+
+
+class Exchanges(web.RequestHandler):
+    """aiohttp's protocol, of which the parser, the request and the response serve, and the loop does not."""
+
+    __slots__ = ("_eof", "_intake", "_linger", "_served", "_socket_end", "guard")
+
+    def __init__(self, guard: Guard, server: web.Server, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, **options)
+        self.guard = guard
+        self._intake = Intake(self, self._parser, guard.limits)
+        self._parser = self._intake  # type: ignore[assignment] # it stands in the parser's place
+        #: The client has closed its side.
+        self._eof = False
+        self._linger: asyncio.TimerHandle | None = None
+        #: Requests that were taken up.
+        self._served = 0
+        #: The transport, which aiohttp lets go of while it may still have bytes to send.
+        self._socket_end: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; nothing waits for its first request but the guard's clock."""
+        BaseProtocol.connection_made(self, transport)
+        self._socket_end = self.transport
+        tcp_keepalive(transport)  # type: ignore[arg-type] # as aiohttp has it
+        self._manager.connection_made(self, transport)  # type: ignore[union-attr, arg-type]
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of everything."""
+        if self._linger is not None:
+            self._linger.cancel()
+        self._socket_end = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends, and begin with its first request if none is being answered."""
+        if self._force_close or self._close:
+            return
+        if self._upgraded or self._payload_parser is not None:
+            super().data_received(data)  # of another protocol
+            return
+        messages, upgraded, tail = self._intake.feed_data(data)
+        if upgraded:
+            self._upgraded, self._message_tail = True, tail
+        if messages:
+            self._request_count += len(messages)
+            self._messages.extend(messages)
+            if not self._buffer_paused and len(self._messages) >= MAX_MSG_QUEUE_SIZE:
+                self._pause_reading_for_buffer()
+            if not self._request_in_progress:
+                self._begin()
+
+    def refuse(self, status: int) -> None:
+        """Refuse what the client sends, after the answers that it still gets."""
+        self._intake.refused = True
+        self._intake.head = 0
+        self._request_count += 1
+        self._messages.append((_ErrInfo(status, RequestRefused(code=status), ""), EMPTY_PAYLOAD))
+        if not self._request_in_progress:
+            self._begin()
+
+    # ---- one request
+
+    def _begin(self, context: Context | None = None) -> None:
+        """Answer the oldest message, in a task and with context variables of its own."""
+        self._request_in_progress = True
+        serve, create = self._serve(), self._loop.create_task
+        self._task_handler = create(serve) if context is None else create(serve, context=context)
+
+    async def _serve(self) -> None:
+        taken = self._take()
+        if taken is None:
+            return  # the client left in the meantime
+        request, payload, handler = taken
+        keeps = False
+        try:
+            keeps = await self._answer(request, handler)
+            if keeps and payload is not EMPTY_PAYLOAD:
+                if not payload.is_eof():
+                    await self._drop(payload)
+                payload.set_exception(_PAYLOAD_ACCESS_ERROR)
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except ConnectionError:
+            pass  # the answer is cut, or nobody is there to read it
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it costs no more than this connection
+            self.log_exception("Unhandled exception", exc_info=exc)
+        finally:
+            request._task = None  # type: ignore[assignment] # noqa: SLF001 - a cycle
+            self._request_in_progress = False
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+        if keeps and self._messages and not self._force_close and not self._close:
+            self._begin(self.guard.context.copy())
+        elif not keeps or self._close:
+            self._end()
+
+    def _take(self) -> tuple[web.BaseRequest, StreamReader, Handler] | None:
+        """Take up the oldest message, as a request and with what answers it; None if there is no connection."""
+        manager, handler = self._manager, self._request_handler
+        if manager is None or handler is None:
+            return None
+        message, payload = self._messages.popleft()
+        self._intake.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        manager.requests_count += 1
+        self._served += 1
+        if isinstance(message, _ErrInfo):
+            handler = self._make_error_handler(message)
+            message = REFUSED
+        elif message.version is not HttpVersion11 or message.path[0] != "/" or (message.upgrade and message.chunked):
+            message = corrected(message)
+        writer = Answer(self, self._loop)
+        if message.method == "HEAD":
+            writer.is_head = True
+        task: asyncio.Task[None] = self._task_handler  # type: ignore[assignment] # of _begin
+        return manager.request_factory(message, payload, self, writer, task), payload, handler
+
+    async def _answer(self, request: web.BaseRequest, handler: Handler) -> bool:
+        """Answer a request to the end; return whether the next answer can begin behind it.
+
+        No request ends the process: what would is told as an error of its handler.
+
+        Raises:
+            ConnectionError: the answer is cut, or nobody is there to read it.
+        """
+        began = self._loop.time() if self._logging_enabled else None
+        self._current_request = request
+        try:
+            resp = await handler(request)
+        except web.HTTPException as exc:
+            resp = exc
+        except asyncio.CancelledError:
+            raise
+        except TimeoutError:
+            resp = self.handle_error(request, 504)  # as aiohttp has it
+        except BaseException as exc:  # noqa: BLE001 - the app's, and told
+            resp = self._failed(request, exc)
+        finally:
+            self._current_request = None
+        request._finish()  # noqa: SLF001 - aiohttp's server calls it, and nothing else does
+        if self._upgraded and not self._messages and self._payload_parser is None:
+            self._decline_upgrade()
+        try:
+            try:
+                await resp.prepare(request)
+                await resp.write_eof()
+            except (ConnectionError, asyncio.CancelledError):
+                raise
+            except BaseException as exc:  # noqa: BLE001 - the answer's fault, and the app's to be told
+                resp = self._failed(request, _reason(exc, resp))
+                await resp.prepare(request)
+                await resp.write_eof()
+        except ConnectionError:
+            self.log_access(request, resp, began)
+            return False
+        if self._logging_enabled:
+            self.log_access(request, resp, began)
+        return self._ended(request, resp)
+
+    def _ended(self, request: web.BaseRequest, resp: web.StreamResponse) -> bool:
+        """See to it that the next answer can begin behind this one; return whether it can."""
+        if self._force_close:
+            return False
+        written: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of _serve
+        if written.length and written.missing and (written.measured or not isinstance(resp, web.FileResponse)):
+            self._cut(written)
+            return False
+        if written.is_last:
+            resp.force_close()
+        self._keepalive = bool(resp.keep_alive)
+        intake = self._intake
+        if intake.unread:
+            if not self._keepalive or (intake.refused and not self._messages):
+                self.linger()
+            intake.discard_body()
+        return self._keepalive
+
+    async def _drop(self, payload: StreamReader) -> None:
+        """Let the rest of a body go by that nobody has read; a client that takes too long over it is let go."""
+        try:
+            async with asyncio.timeout(LINGER):
+                while not payload.is_eof():
+                    await payload.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            self._close = True
+
+    def _decline_upgrade(self) -> None:
+        """Take up again what came behind a request for another protocol, which the app did not go over to."""
+        tail, self._message_tail = self._message_tail, b""
+        self._upgraded = False
+        self._intake.set_upgraded(False)
+        if tail:
+            self.data_received(tail)
+        if self._buffer_paused:
+            self._resume_reading_if_drained()
+
+    # ---- failures
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to a request that is refused, or whose handler raised.
+
+        Raises:
+            ConnectionError: an answer has begun and is cut, or nobody is there to read it.
+        """
+        if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
+            raise exc  # the client is gone, and the app has noticed
+        failing.set(request)
+        begun: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of _serve
+        if begun.output_size:
+            self._cut(begun)
+        else:  # what a response that was given up has left in its writer must not frame this one
+            request._payload_writer = fresh = Answer(self, self._loop)  # noqa: SLF001
+            fresh.is_head = request.method == "HEAD"
+        if refused := status_of(exc):
+            if begun.output_size:
+                raise ConnectionError("a refused request is answered in part")
+            return answer(refused)
+        return super().handle_error(request, status, exc, message)
+
+    def _failed(self, request: web.BaseRequest, exc: BaseException) -> web.StreamResponse:
+        """Return the answer to a request whose handler, or whose answer, raised.
+
+        Raises:
+            ConnectionError: see :meth:`handle_error`.
+        """
+        if isinstance(exc, Exception):
+            return self.handle_error(request, 500, exc)
+        failure = RuntimeError(f"a handler raised {type(exc).__name__}")
+        failure.__cause__ = exc
+        return self.handle_error(request, 500, failure)
+
+    # ---- ends
+
+    def _end(self) -> None:
+        """Close when all is sent, unless somebody else does."""
+        if not self._force_close and self.transport is not None:
+            self.transport.close()
+
+    def linger(self) -> None:
+        """Close when all is sent; what the client still sends is dropped, lest it loses the answer."""
+        self._force_close = True
+        transport = self.transport
+        if transport is None:
+            return
+        if self._eof or not transport.can_write_eof():
+            transport.close()
+            return
+        with suppress(OSError):  # gone already
+            transport.write_eof()
+        self._resume_transport_reading()
+        self._linger = self._loop.call_later(LINGER, transport.close)
+
+    def _cut(self, begun: Answer) -> None:
+        """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
+        self._force_close = True
+        if begun.ends_with_connection:
+            self.reset()
+        elif self.transport is not None:
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
+        from socket import AF_UNIX, SHUT_RDWR, SO_LINGER, SOL_SOCKET
+
+        self._force_close = True
+        transport = self._socket_end
+        if transport is None:
+            return
+        own = transport.get_extra_info("socket")
+        if own is not None and own.family != AF_UNIX:
+            own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        if getattr(transport, "_empty_waiter", None) is not None:
+            with suppress(OSError):
+                own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
+        else:
+            transport.abort()
+
+
+def _reason(exc: BaseException, returned: object) -> BaseException:
+    """Return what is told of an answer that raised: that it is none, if so."""
+    if isinstance(returned, web.StreamResponse):
+        return exc
+    said = "nothing" if returned is None else repr(returned)
+    return TypeError(f"a handler returned {said} where aiohttp asks for a web.StreamResponse")
