@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from runner.apps.engines.access.log import Entry
+    from runner.apps.engines.access.log import AccessLog
     from runner.apps.engines.contract import Engine
     from runner.apps.load import App
     from runner.listening import Listening
@@ -168,7 +168,7 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
     return WsgiEngine(app.object, options)
 
 
-def _access_log(chosen: Settings, access_file: LineFile) -> Callable[[Entry], None]:
+def _access_log(chosen: Settings, access_file: LineFile) -> AccessLog:
     from runner.apps.engines.access.log import access_log
 
     return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runner.access_format import parse
 from runner.apps.engines.access.escapes import json_escapes, text_escapes
-from runner.apps.engines.access.log import Entry, access_log
+from runner.apps.engines.access.log import access_log
 from runner.apps.engines.aiohttp_engine import AiohttpEngine
 from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
@@ -30,6 +30,24 @@ if TYPE_CHECKING:
 Serve = Any
 TIME = re.compile(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]")
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Entry(NamedTuple):
+    """What an access log is told of a request."""
+
+    client: str | None
+    method: str
+    target: bytes
+    version: str
+    status: int
+    sent: int
+    seconds: float
+    request_fields: tuple[tuple[bytes, bytes], ...] = ()
+    answer_fields: tuple[tuple[bytes, bytes], ...] = ()
+    scheme: str = "http"
+    request_id: str | None = None
+
+
 ENTRY = Entry(
     "192.0.2.1",
     "GET",
@@ -54,7 +72,7 @@ NOTHING = Entry(None, "", b"", "", 0, 0, 0.0)
 
 def line_of(form: str, entry: Entry, quiet: tuple[str, ...] = ()) -> str:
     lines: list[str] = []
-    access_log(form, quiet, lines.append)(entry)
+    access_log(form, quiet, lines.append)(*entry)
     return "".join(lines)
 
 
@@ -147,7 +165,7 @@ def test_more_values_than_are_remembered_are_written_like_the_first() -> None:
     lines: list[str] = []
     log = access_log("%U %(request_id)s", (), lines.append)
     for number in range(5000):
-        log(NOTHING._replace(target=b"/%d" % number))
+        log(*NOTHING._replace(target=b"/%d" % number))
     assert lines == [f"/{number} -\n" for number in range(5000)]
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from runner.apps.engines.access.log import Entry
+    from runner.apps.engines.access.log import AccessLog
 
 __all__ = ("Options", "silent")
 
@@ -45,6 +45,6 @@ class Options(Value):
     websockets: Websockets = Websockets()
     server_header: bool = True
     date_header: bool = True
-    access: Callable[[Entry], None] | None = None
+    access: AccessLog | None = None
     request_id_header: str | None = None
     forwarded_header: str = "x-forwarded"

@@ -23,50 +23,62 @@ from runner.apps.engines.access.escapes import json_escapes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from runner.apps.engines.access.log import Entry
+    from runner.apps.engines.access.log import AccessLog
 
-__all__ = ("json_line",)
+__all__ = ("json_log",)
 
 
-def json_line() -> Callable[[Entry], str]:
-    """Return the function that makes a line, with its end, of an entry."""
-    quoted, clock = json_escapes(), _Clock()
+def json_log(write: Callable[[str], None]) -> AccessLog:
+    """Return what writes a line, with its end, of each request."""
+    quoted, clock = json_escapes(), _clock()
 
-    def line(entry: Entry) -> str:
-        field = dict(entry.request_fields).get
-        if entry.method:
-            path, _, query = entry.target.partition(b"?")
+    def log(  # noqa: PLR0913, PLR0917 - as an access log is
+        client: str | None,
+        method: str,
+        target: bytes,
+        version: str,
+        status: int,
+        sent: int,
+        seconds: float,
+        request_fields: Iterable[tuple[bytes, bytes]] = (),
+        answer_fields: Iterable[tuple[bytes, bytes]] = (),  # noqa: ARG001 - as above
+        scheme: str = "http",
+        request_id: str | None = None,
+    ) -> None:
+        field = dict(request_fields).get
+        if method:
+            path, _, query = target.partition(b"?")
             request = (
-                f'"method":{quoted[entry.method]},"path":{quoted[path]},"query":{quoted[query]},'
-                f'"protocol":"HTTP/{entry.version}"'
+                f'"method":{quoted[method]},"path":{quoted[path]},"query":{quoted[query]},"protocol":"HTTP/{version}"'
             )
         else:
             request = '"method":null,"path":null,"query":null,"protocol":null'
-        return (
-            f'{{"time":"{clock()}","client":{quoted[entry.client]},{request},"status":{entry.status or "null"},'
-            f'"bytes":{entry.sent},"duration_ms":{entry.seconds * 1000:.3f},"referer":{quoted[field(b"referer")]},'
-            f'"user_agent":{quoted[field(b"user-agent")]},"request_id":{quoted[entry.request_id]},'
-            f'"traceparent":{quoted[field(b"traceparent")]},"scheme":"{entry.scheme}",'
+        write(
+            f'{{"time":"{clock()}","client":{quoted[client]},{request},"status":{status or "null"},'
+            f'"bytes":{sent},"duration_ms":{seconds * 1000:.3f},"referer":{quoted[field(b"referer")]},'
+            f'"user_agent":{quoted[field(b"user-agent")]},"request_id":{quoted[request_id]},'
+            f'"traceparent":{quoted[field(b"traceparent")]},"scheme":"{scheme}",'
             f'"host":{quoted[field(b"host")]}}}\n'
         )
 
-    return line
+    return log
 
 
-class _Clock:
-    """The time in UTC by RFC 3339, ``2026-11-24T20:42:40.123Z``; all but the milliseconds is made once a second."""
+def _clock() -> Callable[[], str]:
+    """Return what tells the time in UTC by RFC 3339, ``2026-11-24T20:42:40.123Z``; milliseconds apart, made once a second."""
+    made = 0
+    written = ""
 
-    def __init__(self) -> None:
-        self._second = 0
-        self._written = ""
-
-    def __call__(self) -> str:
+    def clock() -> str:
+        nonlocal made, written
         now = time.time()
         second = int(now)
-        if second != self._second:
-            self._second = second
+        if second != made:
+            made = second
             year, month, day, hour, minute, seconds = time.gmtime(second)[:6]
-            self._written = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{seconds:02}"
-        return f"{self._written}.{int((now - second) * 1000):03}Z"
+            written = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{seconds:02}"
+        return f"{written}.{int((now - second) * 1000):03}Z"
+
+    return clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from time import localtime, time
 
 from runner.apps.engines.access.escapes import text_escapes
 
@@ -13,42 +13,48 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.access_format import Atom
-    from runner.apps.engines.access.log import Entry
+    from runner.apps.engines.access.escapes import Escapes
+    from runner.apps.engines.access.log import AccessLog
 
-__all__ = ("text_line",)
+__all__ = ("text_log",)
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FIELDS = "fields = dict(entry.request_fields)"
-_ANSWER = "answer = dict(entry.answer_fields)"
-_PARTS = "path, mark, query = entry.target.partition(MARK)"
-_REQUEST = "request = f'{text[entry.method]} {text[entry.target]} HTTP/{entry.version}' if entry.method else text[None]"
+#: Of an access log, see there.
+_PARAMETERS = (
+    "client, method, target, version, status, sent, seconds, request_fields=(), answer_fields=(), scheme='http', "
+    "request_id=None"
+)
+_FIELDS = "fields = dict(request_fields)"
+_ANSWER = "answer = dict(answer_fields)"
+_PARTS = "path, mark, query = target.partition(MARK)"
+_REQUEST = "request = f'{text[method]} {text[target]} HTTP/{version}' if method else text[None]"
 
 #: Each atom as a piece of an f-string without quotes, and the statement that goes before; NAME is the atom's own name.
 _ATOMS = {
-    "client": ("{text[entry.client]}", ""),
+    "client": ("{text[client]}", ""),
     "ident": ("{text[None]}", ""),
-    "user": ("{text[user(fields.get(AUTHORIZATION))].replace(SPACE, NO_SPACE)}", _FIELDS),
+    "user": ("{user(text, fields[AUTHORIZATION]) if AUTHORIZATION in fields else text[None]}", _FIELDS),
     "time": ("{clock()}", ""),
     "request": ("{request}", _REQUEST),
-    "method": ("{text[entry.method or None]}", ""),
+    "method": ("{text[method or None]}", ""),
     "path": ("{text[path]}", _PARTS),
     "query": ("{text[query]}", _PARTS),
     "marked_query": ("{text[mark + query]}", _PARTS),
-    "protocol": ("HTTP/{entry.version}", ""),
-    "status": ("{entry.status or text[None]}", ""),
-    "size": ("{entry.sent}", ""),
-    "size_or_dash": ("{entry.sent or text[None]}", ""),
+    "protocol": ("HTTP/{version}", ""),
+    "status": ("{status or text[None]}", ""),
+    "size": ("{sent}", ""),
+    "size_or_dash": ("{sent or text[None]}", ""),
     "referer": ("{text[fields.get(REFERER)]}", _FIELDS),
     "user_agent": ("{text[fields.get(USER_AGENT)]}", _FIELDS),
-    "seconds": ("{int(entry.seconds)}", ""),
-    "milliseconds": ("{int(entry.seconds * 1000)}", ""),
-    "microseconds": ("{int(entry.seconds * 1000000)}", ""),
-    "decimal_seconds": ("{entry.seconds:.6f}", ""),
+    "seconds": ("{int(seconds)}", ""),
+    "milliseconds": ("{int(seconds * 1000)}", ""),
+    "microseconds": ("{int(seconds * 1000000)}", ""),
+    "decimal_seconds": ("{seconds:.6f}", ""),
     "process": ("<{PROCESS}>", ""),
     "process_number": ("{PROCESS}", ""),
     "host": ("{text[fields.get(HOST)]}", _FIELDS),
-    "scheme": ("{text[entry.scheme]}", ""),
-    "request_id": ("{text[entry.request_id]}", ""),
+    "scheme": ("{text[scheme]}", ""),
+    "request_id": ("{text[request_id]}", ""),
     "traceparent": ("{text[fields.get(TRACEPARENT)]}", _FIELDS),
     "request_field": ("{text[fields.get(NAME)]}", _FIELDS),
     "answer_field": ("{text[answer.get(NAME)]}", _ANSWER),
@@ -56,15 +62,14 @@ _ATOMS = {
 }
 
 
-def text_line(pieces: tuple[str | Atom, ...]) -> Callable[[Entry], str]:
-    """Return the function that makes a line, with its end, of an entry."""
+def text_log(pieces: tuple[str | Atom, ...], write: Callable[[str], None]) -> AccessLog:
+    """Return what writes a line, with its end, of each request."""
     names: dict[str, Any] = {
+        "write": write,
         "text": text_escapes(),
-        "clock": _Clock(),
+        "clock": _clock(),
         "user": _user,
         "MARK": b"?",
-        "SPACE": " ",
-        "NO_SPACE": r"\x20",
         "AUTHORIZATION": b"authorization",
         "REFERER": b"referer",
         "USER_AGENT": b"user-agent",
@@ -85,9 +90,9 @@ def text_line(pieces: tuple[str | Atom, ...]) -> Callable[[Entry], str]:
             statements.append(statement)
     body = "".join(f"    {statement}\n" for statement in statements)
     # The text is an operator's and stands in it as a literal; header names and values are constants in ``names``.
-    source = f"def line(entry):\n{body}    return f{line + chr(10)!r}\n"
+    source = f"def log({_PARAMETERS}):\n{body}    write(f{line + chr(10)!r})\n"
     exec(source, names)  # noqa: S102 - as above; a chain of calls instead costs three times as much
-    made: Callable[[Entry], str] = names["line"]
+    made: AccessLog = names["log"]
     return made
 
 
@@ -98,32 +103,33 @@ def _constant(atom: Atom) -> bytes | None:
     return atom.name.lower().encode()
 
 
-def _user(authorization: bytes | None) -> bytes | None:
-    """Return the user that Basic credentials name (RFC 7617); the password is never looked at."""
-    if authorization is None or authorization[:6].lower() != b"basic ":
-        return None
+def _user(text: Escapes, authorization: bytes) -> str:
+    """Return the user that Basic credentials name (RFC 7617), as it is written; the password is never looked at."""
+    if authorization[:6].lower() != b"basic ":
+        return text[None]
     from binascii import Error, a2b_base64
 
     try:
-        return a2b_base64(authorization[6:]).partition(b":")[0] or None
+        return text[a2b_base64(authorization[6:]).partition(b":")[0] or None].replace(" ", r"\x20")
     except Error:
-        return None
+        return text[None]
 
 
-class _Clock:
-    """The local time as Apache writes it, ``[24/Nov/2026:20:42:40 +0000]``, made once a second."""
+def _clock() -> Callable[[], str]:
+    """Return what tells the local time as Apache writes it, ``[24/Nov/2026:20:42:40 +0000]``, made once a second."""
+    made = 0
+    written = ""
 
-    def __init__(self) -> None:
-        self._second = 0
-        self._written = ""
-
-    def __call__(self) -> str:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            now = time.localtime(second)
+    def clock() -> str:
+        nonlocal made, written
+        second = int(time())
+        if second != made:
+            made = second
+            now = localtime(second)
             sign, minutes = "-" if now.tm_gmtoff < 0 else "+", abs(now.tm_gmtoff) // 60
             day = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
-            clock = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
-            self._written = f"[{day}:{clock} {sign}{minutes // 60:02}{minutes % 60:02}]"
-        return self._written
+            told = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+            written = f"[{day}:{told} {sign}{minutes // 60:02}{minutes % 60:02}]"
+        return written
+
+    return clock

@@ -10,7 +10,6 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_protocol import ERROR
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from runner.apps.engines.access.log import Entry
 from runner.apps.engines.request_id import RequestIds
 
 TYPE_CHECKING = False
@@ -95,19 +94,17 @@ class Records:
         unread = request.method == ERROR.method  # what stands for a request that could not be read
         version = request.version
         self._access(
-            Entry(
-                request.remote or None,
-                "" if unread else request.method,
-                request.raw_path.encode("utf-8", "surrogateescape"),
-                f"{version.major}.{version.minor}",
-                0 if response is None else response.status,
-                sent,
-                seconds,
-                () if unread else _lowered(request),
-                () if response is None else _said(response),
-                request.scheme,
-                None if unread else self.id_of(request),
-            )
+            request.remote or None,
+            "" if unread else request.method,
+            request.raw_path.encode("utf-8", "surrogateescape"),
+            f"{version.major}.{version.minor}",
+            0 if response is None else response.status,
+            sent,
+            seconds,
+            () if unread else _lowered(request),
+            () if response is None else _said(response),
+            request.scheme,
+            None if unread else self.id_of(request),
         )
 
 

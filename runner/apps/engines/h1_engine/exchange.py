@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runner.apps.engines.h1_engine.protocol import Connection
-    from runner.apps.engines.h1_engine.records import Record
+    from runner.apps.engines.h1_engine.records import Record, Records
     from runner.apps.engines.h1_engine.request import Request
 
 __all__ = ("ClientDisconnected", "Exchange", "missing_fields")
@@ -50,6 +50,7 @@ class Exchange:
         "_status",
         "abandoned",
         "answered",
+        "began",
         "begun",
         "buffered",
         "connection",
@@ -58,7 +59,12 @@ class Exchange:
         "received",
         "record",
         "request",
+        "sent",
     )
+    #: Where there is a record: when the request began, by the performance counter, and the bytes of the answer's body
+    #: that were sent, without their framing.
+    began: float
+    sent: int
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self.connection = connection
@@ -78,7 +84,7 @@ class Exchange:
         #: Bytes of the body that arrived and were not taken.
         self.buffered = 0
         #: What is kept for the access log, and the request's id; None where neither is on.
-        self.record: Record | None = None
+        self.record: Record | Records | None = None
         self._chunks: list[bytes] | None = None
         self._line = b""
         self._status: object = 0
@@ -177,7 +183,7 @@ class Exchange:
         elif self._left is not None:
             data, problem = self._measured(data, more=more)
         if self.record is not None:
-            self.record.sent += len(data)
+            self.sent += len(data)
         if self._chunked:
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
         if head:
@@ -216,7 +222,7 @@ class Exchange:
                 raise ClientDisconnected("the client takes nothing") from None
             self._left -= sent
             if self.record is not None:
-                self.record.sent += sent
+                self.sent += sent
         self.write(b"", more=False)
 
     def end(self, trailers: bytes) -> None:
