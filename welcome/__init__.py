@@ -71,7 +71,8 @@ def make_app(*, status: int | None = None, failures: tuple[FailureRecord, ...] =
         return render(voice, language, format_, status=code, failures=failures if told else ())
 
     async def welcome(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        answer = "http.response" if scope["type"] == "http" else "websocket.http.response"
+        if scope["type"] != "http" and answer not in (scope.get("extensions") or ()):
             await _other_than_http(scope, receive, send)
             return
         voice, code = _voice(scope, status, failing=bool(failures))
@@ -82,8 +83,8 @@ def make_app(*, status: int | None = None, failures: tuple[FailureRecord, ...] =
         except (OSError, ImportError):
             format_, body = "text/plain", render(voice, language, "text/plain", status=code)
         headers = _headers(voice, code, format_, language, len(body))
-        await send({"type": "http.response.start", "status": code, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send({"type": f"{answer}.start", "status": code, "headers": headers})
+        await send({"type": f"{answer}.body", "body": b"" if _method(scope) == "HEAD" else body})
 
     return welcome
 
@@ -93,7 +94,12 @@ def _voice(scope: Scope, status: int | None, *, failing: bool) -> tuple[Voice, i
         return "pause", status or 503
     if scope["path"].removeprefix(scope.get("root_path", "")) not in {"", "/"}:
         return "absent", 404
-    return ("welcome", status or 200) if scope["method"] in {"GET", "HEAD"} else ("refused", 405)
+    return ("welcome", status or 200) if _method(scope) in {"GET", "HEAD"} else ("refused", 405)
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope.get("method", "GET")  # which every handshake of a websocket is
+    return method
 
 
 def _headers(voice: Voice, code: int, format_: Format, language: Language, length: int) -> Headers:
@@ -112,7 +118,7 @@ def _headers(voice: Voice, code: int, format_: Format, language: Language, lengt
 
 
 async def _other_than_http(scope: Scope, receive: Receive, send: Send) -> None:
-    """Go along with the lifespan; turn a websocket away before its handshake, which a server answers with 403."""
+    """Go along with the lifespan; close a websocket before its handshake, where the server can answer no better."""
     while (event := (await receive())["type"]).startswith("lifespan."):
         await send({"type": f"{event}.complete"})
         if event == "lifespan.shutdown":

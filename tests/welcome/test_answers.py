@@ -143,7 +143,7 @@ async def test_the_lifespan_is_answered_in_its_order() -> None:
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_a_websocket_is_turned_away_before_its_handshake() -> None:
+async def test_a_websocket_is_turned_away_before_its_handshake_where_it_cannot_be_answered() -> None:
     sent: list[str] = []
 
     async def receive() -> dict[str, str]:

@@ -111,6 +111,8 @@ class Answer(StreamWriter):
         Raises:
             ConnectionError: nobody is there to take it.
         """
+        if type(chunk) is not bytes:
+            chunk = bytes(chunk)  # whose length is its size, and which nobody changes meanwhile
         if self.bodiless:
             self.chunked = False
             self.set_eof()  # and the rest is nothing

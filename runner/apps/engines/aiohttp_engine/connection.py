@@ -21,13 +21,15 @@ _AT_ONCE = 0.001
 class GuardedConnection(Exchanges):
     """A client's connection; what it serves and how stays aiohttp's."""
 
-    __slots__ = ("_since", "_waited_for")
+    __slots__ = ("_idle_until", "_since", "_waited_for")
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         #: What the client keeps us waiting for, and since when, in the loop's seconds.
         self._waited_for: tuple[str, int] | None = None
         self._since = 0.0
+        #: Until then there is nothing to look at if no request comes, in the loop's seconds.
+        self._idle_until = 0.0
 
     def situate(self, endpoints: Endpoints) -> None:
         """Take the ends of the connection from a gate; it is asked for them instead of the socket."""
@@ -45,6 +47,7 @@ class GuardedConnection(Exchanges):
     def eof_received(self) -> bool:  # type: ignore[override] # aiohttp lets the transport close
         """Keep the writing side open while there is something to answer."""
         self._eof = True
+        self._idle_until = 0.0
         transport = self.transport
         if self._force_close or self._upgraded or transport is None or not transport.can_write_eof():
             return False
@@ -78,9 +81,12 @@ class GuardedConnection(Exchanges):
 
     def sweep(self, now: float) -> None:
         """Close or cut the connection if its client has kept us waiting for longer than it may."""
+        if now < self._idle_until and not self._intake.head and self._waited_for == ("request", self._request_count):
+            return  # one of the thousands that are idle
         waited_for, limit = self._look()
         if waited_for is None or waited_for != self._waited_for:
             self._waited_for, self._since = waited_for, now
+            self._idle_until = now + limit if waited_for is not None and waited_for[0] == "request" else 0.0
         elif 0 < limit <= now - self._since:
             self._waited_for = None
             self._end_wait(waited_for[0])

@@ -110,40 +110,45 @@ class Exchanges(web.RequestHandler):
         serve, create = self._serve(), self._loop.create_task
         self._task_handler = create(serve) if context is None else create(serve, context=context)
 
-    async def _serve(self) -> None:
-        taken = self._take()
-        if taken is None:
-            return  # the client left in the meantime
-        request, payload, handler = taken
+    async def _serve(self) -> None:  # noqa: C901 - every end of a request, in one place
         keeps = False
         try:
+            request, payload, handler = self._take()
             keeps = await self._answer(request, handler)
             if keeps and payload is not EMPTY_PAYLOAD:
                 if not payload.is_eof():
-                    await self._drop(payload)
+                    keeps = await self._drop(payload)
                 payload.set_exception(_PAYLOAD_ACCESS_ERROR)
         except asyncio.CancelledError:
             self.force_close()
             raise
         except ConnectionError:
-            pass  # the answer is cut, or nobody is there to read it
+            keeps = False  # the answer is cut, or nobody is there to read it
         except Exception as exc:  # noqa: BLE001 - whatever it is, it costs no more than this connection
+            keeps = False
             self.log_exception("Unhandled exception", exc_info=exc)
         finally:
-            request._task = None  # type: ignore[assignment] # noqa: SLF001 - a cycle
+            self._task_handler = None
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():
                 self._handler_waiter.set_result(None)
-        if keeps and self._messages and not self._force_close and not self._close:
+        if self._force_close:
+            return
+        if not keeps or self._close:
+            if self.transport is not None:
+                self.transport.close()
+        elif self._messages:
             self._begin(self.guard.context.copy())
-        elif not keeps or self._close:
-            self._end()
 
-    def _take(self) -> tuple[web.BaseRequest, StreamReader, Handler] | None:
-        """Take up the oldest message, as a request and with what answers it; None if there is no connection."""
+    def _take(self) -> tuple[web.BaseRequest, StreamReader, Handler]:
+        """Take up the oldest message, as a request and with what answers it.
+
+        Raises:
+            ConnectionError: the client has left since it came.
+        """
         manager, handler = self._manager, self._request_handler
         if manager is None or handler is None:
-            return None
+            raise ConnectionError("the client has left")
         message, payload = self._messages.popleft()
         self._intake.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
@@ -221,14 +226,15 @@ class Exchanges(web.RequestHandler):
             intake.discard_body()
         return self._keepalive
 
-    async def _drop(self, payload: StreamReader) -> None:
-        """Let the rest of a body go by that nobody has read; a client that takes too long over it is let go."""
+    async def _drop(self, payload: StreamReader) -> bool:
+        """Let the rest of a body go by that nobody has read; return False if the client takes too long over it."""
         try:
             async with asyncio.timeout(LINGER):
                 while not payload.is_eof():
                     await payload.readany()
         except (TimeoutError, web.RequestPayloadError):
-            self._close = True
+            return False
+        return True
 
     def _decline_upgrade(self) -> None:
         """Take up again what came behind a request for another protocol, which the app did not go over to."""
@@ -282,11 +288,6 @@ class Exchanges(web.RequestHandler):
         return self.handle_error(request, 500, failure)
 
     # ---- ends
-
-    def _end(self) -> None:
-        """Close when all is sent, unless somebody else does."""
-        if not self._force_close and self.transport is not None:
-            self.transport.close()
 
     def linger(self) -> None:
         """Close when all is sent; what the client still sends is dropped, lest it loses the answer."""

@@ -1,0 +1,169 @@
+"""Requests of aiohttp apps, each in a task of its own: what they share, what they do not, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from runner.apps.engines.aiohttp_engine import AiohttpEngine
+from runner.apps.engines.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Serve = Any
+PATIENCE = 10
+HELLO = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+seen: contextvars.ContextVar[int] = contextvars.ContextVar("seen", default=0)
+
+
+@pytest.fixture
+async def serve_app(serve: Serve) -> Callable[..., Any]:
+    """Serve a handler for every method and path; limits by name."""
+
+    async def start(handler: Any, *, limits: dict[str, Any] | None = None, **options: Any) -> Any:
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_route("*", "/{rest:.*}", handler)
+        return await serve(app, AiohttpEngine, limits=Limits(**(limits or {})), **options)
+
+    return start
+
+
+def bodies(raw: bytes) -> list[bytes]:
+    """Bodies of the answers in a conversation, each with a Content-Length."""
+    found = []
+    while raw:
+        head, _, raw = raw.partition(b"\r\n\r\n")
+        told = re.search(rb"\r\nContent-Length: (\d+)", head)
+        assert told, head
+        found.append(raw[: int(told[1])])
+        raw = raw[int(told[1]) :]
+    return found
+
+
+async def echo(request: web.Request) -> web.Response:
+    """Answer with the body of the request."""
+    return web.Response(body=b"<" + await request.read() + b">")
+
+
+async def test_no_request_sees_the_context_variables_of_another(serve_app: Serve) -> None:
+    async def count(_: web.Request) -> web.Response:
+        seen.set(seen.get() + 1)
+        return web.Response(text=str(seen.get()))
+
+    served = await serve_app(count)
+    pipelined = bodies(await served.talk(HELLO * 20 + LAST))
+    assert pipelined == [b"1"] * 21
+    assert bodies(await served.talk(HELLO, HELLO, LAST)) == [b"1"] * 3
+
+
+async def test_each_request_has_a_task_of_its_own(serve_app: Serve) -> None:
+    tasks: list[Any] = []
+
+    async def note(request: web.Request) -> web.Response:
+        assert request.task is asyncio.current_task()
+        tasks.append(request.task)
+        async with asyncio.timeout(5):  # which needs a task
+            await asyncio.sleep(0)
+        return web.Response(text="ok")
+
+    served = await serve_app(note)
+    assert len(bodies(await served.talk(HELLO * 3 + LAST))) == 4
+    assert len({id(task) for task in tasks}) == 4
+    assert served.errors == []
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length", b"CONTENT-length"])
+@pytest.mark.parametrize("behind", [b"", LAST[:20], b"\r\n"])
+async def test_request_in_one_piece_with_its_body_ends_where_its_length_says(
+    serve_app: Serve, name: bytes, behind: bytes
+) -> None:
+    served = await serve_app(echo)
+    post = b"POST / HTTP/1.1\r\nHost: a\r\n%b: 5\r\n\r\nhello" % name
+    rest = LAST[20:] if behind == LAST[:20] else LAST
+    assert bodies(await served.talk(post + behind, rest)) == [b"<hello>", b"<>"]
+    assert bodies(await served.talk(post + post + LAST)) == [b"<hello>", b"<hello>", b"<>"]
+
+
+async def test_length_in_a_value_is_no_length(serve_app: Serve) -> None:
+    """The body of the first is what looks like a second request."""
+    served = await serve_app(echo)
+    line = b"POST / HTTP/1.1\r\nHost: a\r\nX: Content-Length: 5\r\nContent-Length: 0\r\n\r\n"
+    assert bodies(await served.talk(line + LAST)) == [b"<>", b"<>"]
+    both = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+    assert (await served.talk(both)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_body_in_one_piece_is_held_to_the_limit(serve_app: Serve) -> None:
+    served = await serve_app(echo, limits={"request_body": 4})
+    raw = await served.talk(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+    assert raw.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("returned", [None, "text", object])
+async def test_handler_that_returns_no_response_is_answered_500_and_told(serve_app: Serve, returned: object) -> None:
+    async def nothing(_: web.Request) -> Any:
+        return returned
+
+    served = await serve_app(nothing)
+    assert (await served.talk(HELLO)).startswith(b"HTTP/1.1 500 ")
+    assert "where aiohttp asks for a web.StreamResponse" in served.errors[0]
+
+
+@pytest.mark.parametrize("body", [b"bytes", bytearray(b"bytes"), memoryview(b"bytes")])
+async def test_last_piece_may_be_anything_like_bytes(serve_app: Serve, body: Any) -> None:
+    async def last(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "5"})
+        await response.prepare(request)
+        await response.write_eof(body)
+        return response
+
+    served = await serve_app(last)
+    assert bodies(await served.talk(HELLO + LAST)) == [b"bytes"] * 2
+
+
+async def test_last_piece_of_wide_items_counts_its_bytes(serve_app: Serve) -> None:
+    async def last(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "2"})
+        await response.prepare(request)
+        await response.write_eof(memoryview(b"abcdefgh").cast("I"))  # type: ignore[arg-type]
+        return response
+
+    served = await serve_app(last)
+    assert bodies(await served.talk(HELLO + LAST)) == [b"ab"] * 2
+
+
+async def test_client_that_leaves_at_once_costs_nothing(serve_app: Serve) -> None:
+    served = await serve_app(echo)
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, (1).to_bytes(4, "little") + bytes(4))
+            client.sendall(HELLO * 3)
+        await asyncio.sleep(0)
+    assert bodies(await served.talk(LAST)) == [b"<>"]
+    async with asyncio.timeout(PATIENCE):
+        while served.engine._server.connections:  # noqa: ASYNC110 - nothing tells that the last one has gone
+            await asyncio.sleep(0.01)
+    assert served.errors == []
+
+
+async def test_stop_waits_for_the_answer_that_takes_the_place_of_a_faulty_one(serve_app: Serve) -> None:
+    began = asyncio.Event()
+
+    async def faulty(_: web.Request) -> web.StreamResponse:
+        began.set()
+        await asyncio.sleep(0.05)
+        return web.Response(text="x", headers={"A b": "c"})
+
+    served = await serve_app(faulty)
+    talk = asyncio.create_task(served.talk(HELLO))
+    await began.wait()
+    await served.stop(5)
+    assert (await talk).startswith(b"HTTP/1.1 500 ")
