@@ -1,9 +1,10 @@
 """What a request costs an engine, without a network: connections that are driven in this process, on transports that count.
 
 ``.venv-bench/bin/python benchmarks/cost.py asgi`` prints microseconds of CPU time per request, the least and the median
-of all rounds; with ``PYTHONPATH=.`` before it, of the work tree instead of the installed wheel. Neither a client nor the
-kernel takes part, so the least is steady where requests per second are not. For a figure without any noise, count
-instructions, with two numbers of rounds, whose difference leaves out the start:
+of all rounds; with ``PYTHONPATH=.`` before it, of the work tree instead of the installed wheel. ``wsgi`` and ``aiohttp``
+are our other engines, ``aiohttp-runner`` is aiohttp's own. Neither a client nor the kernel takes part, so the least is
+steady where requests per second are not. For a figure without any noise, count instructions, with two numbers of rounds,
+whose difference leaves out the start:
 ``valgrind --tool=callgrind --callgrind-out-file=/dev/null .venv-bench/bin/python benchmarks/cost.py asgi --rounds 2``.
 """
 
@@ -85,35 +86,54 @@ class Counter(asyncio.Transport):
         """Stay open."""
 
 
-async def factory(kind: str, threads: int) -> Callable[[], asyncio.Protocol]:
+async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asyncio.Protocol]:
     """Start the engine of a kind on its app that says hello, and return what makes its connections."""
     sys.path.insert(0, environment.APPS)
     from runner.apps.engines.options import Options
 
     engine: Any
+    access = None
+    if log:
+        from runner.apps.engines.access.log import access_log
+        from runner.system.line_file import LineFile
+
+        access = access_log(log, (), LineFile(os.devnull, "the access log").write)
     if kind == "asgi":
         from asgi_hello import app as asgi_app
 
         from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
 
-        engine = AsgiEngine(asgi_app, Options())
-    else:
+        engine = AsgiEngine(asgi_app, Options(access=access))
+    elif kind == "wsgi":
         from wsgi_hello import app as wsgi_app
 
         from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 
-        engine = WsgiEngine(wsgi_app, Options(threads=threads))
+        engine = WsgiEngine(wsgi_app, Options(threads=threads, access=access))
+    else:
+        from aiohttp_hello import app as aiohttp_app
+
+        if kind == "aiohttp-runner":
+            from aiohttp import web
+
+            runner = web.AppRunner(aiohttp_app, access_log=None)
+            await runner.setup()
+            assert runner.server is not None  # noqa: S101 - it is set up
+            return runner.server
+        from runner.apps.engines.aiohttp_engine import AiohttpEngine
+
+        engine = AiohttpEngine(aiohttp_app, Options(access=access))
     made: Callable[[], asyncio.Protocol] = await engine.start()
     return made
 
 
-async def measure(kind: str, threads: int, rounds: int, requests: int) -> list[float]:
+async def measure(kind: str, threads: int, log: str, rounds: int, requests: int) -> list[float]:
     """Return the microseconds of CPU time per request of each round, in which every connection asks ``requests`` times.
 
     Raises:
         TimeoutError: a round took longer than two minutes: an answer did not come.
     """
-    make = await factory(kind, threads)
+    make = await factory(kind, threads, log)
     connections = []
     for _ in range(_CONNECTIONS):
         protocol, transport = make(), Counter()
@@ -138,8 +158,9 @@ async def measure(kind: str, threads: int, rounds: int, requests: int) -> list[f
 def main() -> None:
     """Read the command line, measure, and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("asgi", "wsgi"))
+    parser.add_argument("kind", choices=("asgi", "wsgi", "aiohttp", "aiohttp-runner"))
     parser.add_argument("--threads", type=int, default=0, help="threads that run a WSGI app (default 0: none)")
+    parser.add_argument("--access-log", metavar="FORMAT", default="", help="with an access log of this format")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
@@ -150,7 +171,7 @@ def main() -> None:
 
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        taken = runner.run(measure(options.kind, options.threads, options.rounds, options.requests))
+        taken = runner.run(measure(options.kind, options.threads, options.access_log, options.rounds, options.requests))
     print(
         f"{options.kind}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
         flush=True,
