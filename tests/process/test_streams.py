@@ -44,7 +44,7 @@ def test_full_pipe_that_nobody_reads_does_not_hold_the_fallback_back(arun: Any, 
         command = ["broken.py", "--bind", "{address}", "--fallback-config", "safe.ini"]
         instance = arun(*command, **dict.fromkeys(streams, pipe))
         assert instance.eventually().status == 503
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 15
         assert instance.argv()[-1] == str(arun.folder / "safe.ini")
         assert instance.stop() == 0
 
