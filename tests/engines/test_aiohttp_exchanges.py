@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gzip
 import re
 import socket
 from typing import TYPE_CHECKING, Any
@@ -167,3 +168,35 @@ async def test_stop_waits_for_the_answer_that_takes_the_place_of_a_faulty_one(se
     await began.wait()
     await served.stop(5)
     assert (await talk).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_requests_behind_a_chunked_body_are_answered_whatever_their_number(serve_app: Serve) -> None:
+    served = await serve_app(echo)
+    chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    assert bodies(await served.talk(chunked + HELLO * 40 + LAST)) == [b"<x>", *[b"<>"] * 41]
+
+
+async def test_body_that_unpacks_to_more_than_the_limit_is_refused_in_one_piece_too(serve_app: Serve) -> None:
+    served = await serve_app(echo, limits={"request_body": 100_000})
+    packed = gzip.compress(bytes(400_000))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    assert (await served.talk(head + packed)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_body_that_made_its_client_wait_leaves_no_context_variable_behind(serve_app: Serve) -> None:
+    async def count(request: web.Request) -> web.Response:
+        seen.set(seen.get() + 1)
+        await asyncio.sleep(0.1)  # the body comes meanwhile, and fills its buffer
+        await request.read()
+        return web.Response(text=str(seen.get()))
+
+    served = await serve_app(count)
+    size = 3_000_000
+    big = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    reader, writer = await served.connect()
+    for sent in (big, LAST):
+        writer.write(sent)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"1"
+    writer.close()

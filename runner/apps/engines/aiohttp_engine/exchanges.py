@@ -26,7 +26,6 @@ from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextvars import Context
     from typing import Any
 
     from aiohttp.streams import StreamReader
@@ -104,11 +103,13 @@ class Exchanges(web.RequestHandler):
 
     # ---- one request
 
-    def _begin(self, context: Context | None = None) -> None:
-        """Answer the oldest message, in a task and with context variables of its own."""
+    def _begin(self) -> None:
+        """Answer the oldest message, in a task and with context variables of its own.
+
+        They are never those of who calls: a handler that lets its client go on sending may be among them.
+        """
         self._request_in_progress = True
-        serve, create = self._serve(), self._loop.create_task
-        self._task_handler = create(serve) if context is None else create(serve, context=context)
+        self._task_handler = self._loop.create_task(self._serve(), context=self.guard.context.copy())
 
     async def _serve(self) -> None:  # noqa: C901 - every end of a request, in one place
         keeps = False
@@ -119,6 +120,8 @@ class Exchanges(web.RequestHandler):
                 if not payload.is_eof():
                     keeps = await self._drop(payload)
                 payload.set_exception(_PAYLOAD_ACCESS_ERROR)
+                if self._upgraded and not self._messages and self._payload_parser is None:
+                    self._decline_upgrade()  # its body came after the answer
         except asyncio.CancelledError:
             self.force_close()
             raise
@@ -138,7 +141,7 @@ class Exchanges(web.RequestHandler):
             if self.transport is not None:
                 self.transport.close()
         elif self._messages:
-            self._begin(self.guard.context.copy())
+            self._begin()
 
     def _take(self) -> tuple[web.BaseRequest, StreamReader, Handler]:
         """Take up the oldest message, as a request and with what answers it.

@@ -117,10 +117,10 @@ class Intake:
             data, self.rest = self.rest + data, b""
         if self.body is not None or self.head:
             return self._feed_pieces(data)
-        if not data:
+        if not data and not self._connection._buffer_paused:  # noqa: SLF001 - then the parser holds nothing back
             return (), False, b""  # a reader goes on that has all of its body
         head = data.find(_HEAD_END) + 4
-        if head != len(data) and not _ends_with_body(data, head):
+        if head < len(_HEAD_END) or (head != len(data) and not _ends_with_body(data, head)):
             return self._feed_pieces(data)
         # One whole request: nearly all that are short come like that.
         try:
@@ -276,6 +276,8 @@ class Intake:
             self._left = length - payload.total_raw_bytes
         if not payload.is_eof():
             self.body = payload
+        elif 0 < self._limits.request_body < payload.total_bytes:
+            return 413  # unpacked
         return 0
 
     def _status_of(self, exc: HttpProcessingError, piece: bytes) -> int:
