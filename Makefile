@@ -38,7 +38,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.tools $(VENV)/.installed browser
 	$(BIN)/python -m pytest $(PYTEST)
 
-# The same tests, every process of theirs watched line by line: half as fast.
+# The same tests, with every process of theirs watched line by line.
 coverage: $(VENV)/.tools $(VENV)/.installed browser
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest $(PYTEST)

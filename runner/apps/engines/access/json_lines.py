@@ -20,50 +20,55 @@ from __future__ import annotations
 import time
 
 from runner.apps.engines.access.escapes import json_escapes
+from runner.apps.engines.access.log import compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from runner.apps.engines.access.log import AccessLog
 
 __all__ = ("json_log",)
 
+_STATEMENTS = (
+    "field = dict(request_fields).get",
+    "path, _, query = target.partition(MARK) if method else (None, None, None)",
+    "protocol = f'HTTP/{version}' if method else None",
+)
+#: Each key with its value, an expression.
+_MEMBERS = {
+    "time": '"{clock()}"',
+    "client": "{quoted[client]}",
+    "method": "{quoted[method or None]}",
+    "path": "{quoted[path]}",
+    "query": "{quoted[query]}",
+    "protocol": "{quoted[protocol]}",
+    "status": "{status or NULL}",
+    "bytes": "{sent}",
+    "duration_ms": "{seconds * 1000:.3f}",
+    "referer": "{quoted[field(REFERER)]}",
+    "user_agent": "{quoted[field(USER_AGENT)]}",
+    "request_id": "{quoted[request_id]}",
+    "traceparent": "{quoted[field(TRACEPARENT)]}",
+    "scheme": '"{scheme}"',
+    "host": "{quoted[field(HOST)]}",
+}
+
 
 def json_log(write: Callable[[str], None]) -> AccessLog:
     """Return what writes a line, with its end, of each request."""
-    quoted, clock = json_escapes(), _clock()
-
-    def log(  # noqa: PLR0913, PLR0917 - as an access log is
-        client: str | None,
-        method: str,
-        target: bytes,
-        version: str,
-        status: int,
-        sent: int,
-        seconds: float,
-        request_fields: Iterable[tuple[bytes, bytes]] = (),
-        answer_fields: Iterable[tuple[bytes, bytes]] = (),  # noqa: ARG001 - as above
-        scheme: str = "http",
-        request_id: str | None = None,
-    ) -> None:
-        field = dict(request_fields).get
-        if method:
-            path, _, query = target.partition(b"?")
-            request = (
-                f'"method":{quoted[method]},"path":{quoted[path]},"query":{quoted[query]},"protocol":"HTTP/{version}"'
-            )
-        else:
-            request = '"method":null,"path":null,"query":null,"protocol":null'
-        write(
-            f'{{"time":"{clock()}","client":{quoted[client]},{request},"status":{status or "null"},'
-            f'"bytes":{sent},"duration_ms":{seconds * 1000:.3f},"referer":{quoted[field(b"referer")]},'
-            f'"user_agent":{quoted[field(b"user-agent")]},"request_id":{quoted[request_id]},'
-            f'"traceparent":{quoted[field(b"traceparent")]},"scheme":"{scheme}",'
-            f'"host":{quoted[field(b"host")]}}}\n'
-        )
-
-    return log
+    names = {
+        "quoted": json_escapes(),
+        "clock": _clock(),
+        "NULL": "null",
+        "MARK": b"?",
+        "REFERER": b"referer",
+        "USER_AGENT": b"user-agent",
+        "TRACEPARENT": b"traceparent",
+        "HOST": b"host",
+    }
+    members = ",".join(f'"{key}":{value}' for key, value in _MEMBERS.items())
+    return compiled(f"{{{{{members}}}}}", _STATEMENTS, names, write)
 
 
 def _clock() -> Callable[[], str]:

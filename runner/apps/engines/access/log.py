@@ -38,9 +38,14 @@ if TYPE_CHECKING:
         ) -> None: ...
 
 
-__all__ = ("AccessLog", "access_log")
+__all__ = ("AccessLog", "access_log", "compiled")
 
 _FAILING = 400
+#: The parameters of an access log, as above.
+_PARAMETERS = (
+    "client, method, target, version, status, sent, seconds, request_fields=(), answer_fields=(), scheme='http', "
+    "request_id=None"
+)
 
 
 def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) -> AccessLog:
@@ -75,3 +80,17 @@ def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) 
         log(client, method, target, version, status, *more, **named)
 
     return log_unless_quiet
+
+
+def compiled(line: str, statements: Iterable[str], names: dict[str, Any], write: Callable[[str], None]) -> AccessLog:
+    """Make one function of what a line says: a chain of calls instead costs three times as much.
+
+    ``line`` is the inside of an f-string without quotes in its expressions, which may use the parameters of an access
+    log, ``names``, and what the ``statements`` before it assign. Nothing of it may come from a client.
+    """
+    body = "".join(f"    {statement}\n" for statement in statements)
+    scope = {**names, "write": write}
+    source = f"def log({_PARAMETERS}):\n{body}    write(f{line + chr(10)!r})\n"
+    exec(source, scope)  # noqa: S102 - a function that is written at the start, of an operator's format
+    made: AccessLog = scope["log"]
+    return made

@@ -6,6 +6,7 @@ import os
 from time import localtime, time
 
 from runner.apps.engines.access.escapes import text_escapes
+from runner.apps.engines.access.log import compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 __all__ = ("text_log",)
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: Of an access log, see there.
-_PARAMETERS = (
-    "client, method, target, version, status, sent, seconds, request_fields=(), answer_fields=(), scheme='http', "
-    "request_id=None"
-)
 _FIELDS = "fields = dict(request_fields)"
 _ANSWER = "answer = dict(answer_fields)"
 _PARTS = "path, mark, query = target.partition(MARK)"
@@ -65,7 +61,6 @@ _ATOMS = {
 def text_log(pieces: tuple[str | Atom, ...], write: Callable[[str], None]) -> AccessLog:
     """Return what writes a line, with its end, of each request."""
     names: dict[str, Any] = {
-        "write": write,
         "text": text_escapes(),
         "clock": _clock(),
         "user": _user,
@@ -88,12 +83,8 @@ def text_log(pieces: tuple[str | Atom, ...], write: Callable[[str], None]) -> Ac
         line += expression.replace("NAME", name)
         if statement and statement not in statements:
             statements.append(statement)
-    body = "".join(f"    {statement}\n" for statement in statements)
     # The text is an operator's and stands in it as a literal; header names and values are constants in ``names``.
-    source = f"def log({_PARAMETERS}):\n{body}    write(f{line + chr(10)!r})\n"
-    exec(source, names)  # noqa: S102 - as above; a chain of calls instead costs three times as much
-    made: AccessLog = names["log"]
-    return made
+    return compiled(line, statements, names, write)
 
 
 def _constant(atom: Atom) -> bytes | None:

@@ -7,17 +7,14 @@ starts the task and the end of its answer the next one: a third of the turns of 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from sys import byteorder
 
 from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import _PAYLOAD_ACCESS_ERROR, MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from runner.apps.engines.aiohttp_engine.answers import Answer
+from runner.apps.engines.aiohttp_engine.ends import LINGER, Ends
 from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.messages import REFUSED, corrected
 from runner.apps.engines.aiohttp_engine.records import failing
@@ -36,47 +33,25 @@ if TYPE_CHECKING:
 
 __all__ = ("Exchanges",)
 
-#: struct linger: on, 0 seconds.
-_RESET = (1).to_bytes(4, byteorder) + bytes(4)
-#: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
-LINGER = 1.0
 
-
-class Exchanges(web.RequestHandler):
+class Exchanges(Ends):
     """aiohttp's protocol, of which the parser, the request and the response serve, and the loop does not."""
 
-    __slots__ = ("_eof", "_intake", "_linger", "_served", "_socket_end", "guard")
+    __slots__ = ("_intake", "_served", "guard")
 
     def __init__(self, guard: Guard, server: web.Server, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self.guard = guard
         self._intake = Intake(self, self._parser, guard.limits)
         self._parser = self._intake  # type: ignore[assignment] # it stands in the parser's place
-        #: The client has closed its side.
-        self._eof = False
-        self._linger: asyncio.TimerHandle | None = None
         #: Requests that were taken up.
         self._served = 0
-        #: The transport, which aiohttp lets go of while it may still have bytes to send.
-        self._socket_end: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection; nothing waits for its first request but the guard's clock."""
-        BaseProtocol.connection_made(self, transport)
-        self._socket_end = self.transport
-        tcp_keepalive(transport)  # type: ignore[arg-type] # as aiohttp has it
-        self._manager.connection_made(self, transport)  # type: ignore[union-attr, arg-type]
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Let go of everything."""
-        if self._linger is not None:
-            self._linger.cancel()
-        self._socket_end = None
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends, and begin with its first request if none is being answered."""
         if self._force_close or self._close:
+            if self._current_request is not None and self._intake.body is not None:
+                self._intake.feed_data(data)  # a stop waits for its handler, which waits for the rest of a body
             return
         if self._upgraded or self._payload_parser is not None:
             super().data_received(data)  # of another protocol
@@ -120,8 +95,8 @@ class Exchanges(web.RequestHandler):
                 if not payload.is_eof():
                     keeps = await self._drop(payload)
                 payload.set_exception(_PAYLOAD_ACCESS_ERROR)
-                if self._upgraded and not self._messages and self._payload_parser is None:
-                    self._decline_upgrade()  # its body came after the answer
+                if self._upgraded:
+                    self._settle_upgrade()  # its body came after the answer
         except asyncio.CancelledError:
             self.force_close()
             raise
@@ -192,8 +167,8 @@ class Exchanges(web.RequestHandler):
         finally:
             self._current_request = None
         request._finish()  # noqa: SLF001 - aiohttp's server calls it, and nothing else does
-        if self._upgraded and not self._messages and self._payload_parser is None:
-            self._decline_upgrade()
+        if self._upgraded:
+            self._settle_upgrade()
         try:
             try:
                 await resp.prepare(request)
@@ -221,13 +196,13 @@ class Exchanges(web.RequestHandler):
             return False
         if written.is_last:
             resp.force_close()
-        self._keepalive = bool(resp.keep_alive)
+        keeps = bool(resp.keep_alive)
         intake = self._intake
         if intake.unread:
-            if not self._keepalive or (intake.refused and not self._messages):
+            if not keeps or (intake.refused and not self._messages):
                 self.linger()
             intake.discard_body()
-        return self._keepalive
+        return keeps
 
     async def _drop(self, payload: StreamReader) -> bool:
         """Let the rest of a body go by that nobody has read; return False if the client takes too long over it."""
@@ -239,8 +214,10 @@ class Exchanges(web.RequestHandler):
             return False
         return True
 
-    def _decline_upgrade(self) -> None:
-        """Take up again what came behind a request for another protocol, which the app did not go over to."""
+    def _settle_upgrade(self) -> None:
+        """Take up again what came behind a request for another protocol, unless the app has gone over to that."""
+        if self._messages or self._payload_parser is not None:
+            return
         tail, self._message_tail = self._message_tail, b""
         self._upgraded = False
         self._intake.set_upgraded(False)
@@ -289,47 +266,6 @@ class Exchanges(web.RequestHandler):
         failure = RuntimeError(f"a handler raised {type(exc).__name__}")
         failure.__cause__ = exc
         return self.handle_error(request, 500, failure)
-
-    # ---- ends
-
-    def linger(self) -> None:
-        """Close when all is sent; what the client still sends is dropped, lest it loses the answer."""
-        self._force_close = True
-        transport = self.transport
-        if transport is None:
-            return
-        if self._eof or not transport.can_write_eof():
-            transport.close()
-            return
-        with suppress(OSError):  # gone already
-            transport.write_eof()
-        self._resume_transport_reading()
-        self._linger = self._loop.call_later(LINGER, transport.close)
-
-    def _cut(self, begun: Answer) -> None:
-        """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
-        self._force_close = True
-        if begun.ends_with_connection:
-            self.reset()
-        elif self.transport is not None:
-            self.transport.close()
-
-    def reset(self) -> None:
-        """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
-        from socket import AF_UNIX, SHUT_RDWR, SO_LINGER, SOL_SOCKET
-
-        self._force_close = True
-        transport = self._socket_end
-        if transport is None:
-            return
-        own = transport.get_extra_info("socket")
-        if own is not None and own.family != AF_UNIX:
-            own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-        if getattr(transport, "_empty_waiter", None) is not None:
-            with suppress(OSError):
-                own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
-        else:
-            transport.abort()
 
 
 def _reason(exc: BaseException, returned: object) -> BaseException:

@@ -1,0 +1,91 @@
+"""Both ends of a connection: how it is taken, and how it is closed, lingered over or cut, so that a client can tell."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from sys import byteorder
+
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.tcp_helpers import tcp_keepalive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+    from runner.apps.engines.aiohttp_engine.answers import Answer
+
+__all__ = ("LINGER", "Ends")
+
+#: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
+LINGER = 1.0
+#: struct linger: on, 0 seconds.
+_RESET = (1).to_bytes(4, byteorder) + bytes(4)
+
+
+class Ends(web.RequestHandler):
+    """aiohttp's protocol, whose transport is looked after here."""
+
+    __slots__ = ("_eof", "_linger", "_socket_end")
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        #: The client has closed its side.
+        self._eof = False
+        self._linger: asyncio.TimerHandle | None = None
+        #: The transport, which aiohttp lets go of while it may still have bytes to send.
+        self._socket_end: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; nothing waits for its first request but the guard's clock."""
+        BaseProtocol.connection_made(self, transport)
+        self._socket_end = self.transport
+        tcp_keepalive(transport)  # type: ignore[arg-type] # as aiohttp has it
+        self._manager.connection_made(self, transport)  # type: ignore[union-attr, arg-type]
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of everything."""
+        if self._linger is not None:
+            self._linger.cancel()
+        self._socket_end = None
+        super().connection_lost(exc)
+
+    def linger(self) -> None:
+        """Close when all is sent; what the client still sends is dropped, lest it loses the answer."""
+        self._force_close = True
+        transport = self.transport
+        if transport is None:
+            return
+        if self._eof or not transport.can_write_eof():
+            transport.close()
+            return
+        with suppress(OSError):  # gone already
+            transport.write_eof()
+        self._resume_transport_reading()
+        self._linger = self._loop.call_later(LINGER, transport.close)
+
+    def _cut(self, begun: Answer) -> None:
+        """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
+        self._force_close = True
+        if begun.ends_with_connection:
+            self.reset()
+        elif self.transport is not None:
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
+        from socket import AF_UNIX, SHUT_RDWR, SO_LINGER, SOL_SOCKET
+
+        self._force_close = True
+        transport = self._socket_end
+        if transport is None:
+            return
+        own = transport.get_extra_info("socket")
+        if own is not None and own.family != AF_UNIX:
+            own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        if getattr(transport, "_empty_waiter", None) is not None:
+            with suppress(OSError):
+                own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
+        else:
+            transport.abort()
