@@ -191,7 +191,8 @@ class Exchange:
             if len(data) < _JOINED:
                 data = head + data
             else:
-                self.connection.write(head)
+                self.connection.write_pieces(head, data)
+                data = b""
         if data:
             self.connection.write(data)
         if not more or problem:

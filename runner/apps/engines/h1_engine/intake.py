@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Intake",)
 
-#: Bytes given to the parser at once: what one client can make us parse ahead of its own answers.
+#: Bytes given to the parser at once, but for the rest of a body of known length: what one client can make us parse
+#: ahead of its own answers.
 _SLICE = 16_384
 #: Bytes of a request body that wait for the app before the client has to.
 _BODY_WAITING = 65_536
@@ -76,7 +77,8 @@ class Intake(asyncio.Protocol):
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal = 0
-        #: Bytes that were given to the parser last, and those before them that brought neither a head nor a body.
+        #: Bytes that were given to the parser last, without those of a body; and the ones before, since there was
+        #: progress.
         self._fed = self._overhead = 0
         self._body_size = self._discarded = 0
         self._known_host: bytes | None = None
@@ -129,29 +131,17 @@ class Intake(asyncio.Protocol):
                 self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
                 self.go_on()
             return
-        parser = self._parser
-        if self.over or parser is None:
-            if self.upgrading:
-                self._hold(data)
-            return
-        self._fed = len(data)
-        try:
-            parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._go_on_after_upgrade(data[upgrade.args[0] :])
-        except HttpParserError:
-            if not self.over:
-                self.break_off(self._refusal or 400)
-        else:
-            if self.begun or self.receiving is not None:
-                self._weigh()
+        self._parse(data)
 
     def go_on(self) -> None:
         """Parse what was held, as far as it goes."""
         while self.held is not None and not (self.paused or self.over or self.upgrading):
-            piece, rest = self.held[:_SLICE], self.held[_SLICE:]
+            size = _SLICE
+            if self.receiving is not None:
+                size = max(size, (self.receiving.request.length or 0) - self._body_size)
+            piece, rest = self.held[:size], self.held[size:]
             self.held = rest if len(rest) else None
-            self.data_received(piece)
+            self._parse(piece)
 
     def end(self) -> None:
         """Take nothing more from this connection."""
@@ -220,14 +210,15 @@ class Intake(asyncio.Protocol):
         if exchange is None:
             return
         size = len(data)
-        self._overhead = max(0, self._overhead - size * (_FRAMING_SHARE + 1))
+        self._fed -= size
+        self._overhead = max(0, self._overhead - size * _FRAMING_SHARE)
         self._body_size += size
         if 0 < self._limits.request_body < self._body_size:
             self._refusal = 413
             raise _ReadingOver
         if not exchange.answered:
             exchange.feed(data)
-            if exchange.buffered >= _BODY_WAITING:
+            if exchange.buffered >= _BODY_WAITING and self._body_size != exchange.request.length:
                 self.pause()
             return
         self._discarded += size
@@ -252,6 +243,24 @@ class Intake(asyncio.Protocol):
             exchange.changed()
 
     # ---- inner life
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        parser = self._parser
+        if self.over or parser is None:
+            if self.upgrading:
+                self._hold(data)
+            return
+        self._fed = len(data)
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._go_on_after_upgrade(data[upgrade.args[0] :])
+        except HttpParserError:
+            if not self.over:
+                self.break_off(self._refusal or 400)
+        else:
+            if self.begun or self.receiving is not None:
+                self._weigh()
 
     def _exceeds(self, request: Request) -> int:
         """Return 0, or the status for a head that is larger than it may be."""

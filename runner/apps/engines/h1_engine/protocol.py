@@ -187,6 +187,11 @@ class Connection(Intake):
         if not self.closing:
             self.transport.write(data)
 
+    def write_pieces(self, *pieces: bytes) -> None:
+        """Send pieces one after the other, without a copy that joins them where the loop can do that."""
+        if not self.closing:
+            self.transport.writelines(pieces)
+
     def may_go_on(self, exchange: Exchange) -> bool:
         """Say whether the answer may promise that another request is taken after it."""
         engine = self.engine
