@@ -17,10 +17,10 @@ A string holds one character for each byte that the client sent (latin-1), which
 
 from __future__ import annotations
 
-import time
+from time import gmtime
 
 from runner.apps.engines.access.escapes import json_escapes
-from runner.apps.engines.access.log import compiled
+from runner.apps.engines.access.log import NOW, Clock, compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 __all__ = ("json_log",)
 
 _STATEMENTS = (
+    NOW,
     "field = dict(request_fields).get",
     "path, _, query = target.partition(MARK) if method else (None, None, None)",
     "protocol = f'HTTP/{version}' if method else None",
 )
 #: Each key with its value, an expression.
 _MEMBERS = {
-    "time": '"{clock()}"',
+    "time": '"{clock.text}.{int((now - clock.since) * 1000):03}Z"',
     "client": "{quoted[client]}",
     "method": "{quoted[method or None]}",
     "path": "{quoted[path]}",
@@ -59,7 +60,7 @@ def json_log(write: Callable[[str], None]) -> AccessLog:
     """Return what writes a line, with its end, of each request."""
     names = {
         "quoted": json_escapes(),
-        "clock": _clock(),
+        "clock": Clock(_utc),
         "NULL": "null",
         "MARK": b"?",
         "REFERER": b"referer",
@@ -71,19 +72,7 @@ def json_log(write: Callable[[str], None]) -> AccessLog:
     return compiled(f"{{{{{members}}}}}", _STATEMENTS, names, write)
 
 
-def _clock() -> Callable[[], str]:
-    """Return what tells the time in UTC by RFC 3339, ``2026-11-24T20:42:40.123Z``; milliseconds apart, made once a second."""
-    made = 0
-    written = ""
-
-    def clock() -> str:
-        nonlocal made, written
-        now = time.time()
-        second = int(now)
-        if second != made:
-            made = second
-            year, month, day, hour, minute, seconds = time.gmtime(second)[:6]
-            written = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{seconds:02}"
-        return f"{written}.{int((now - second) * 1000):03}Z"
-
-    return clock
+def _utc(second: int) -> str:
+    """Return the time in UTC by RFC 3339, without its fraction and its zone."""
+    year, month, day, hour, minute, seconds = gmtime(second)[:6]
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{seconds:02}"

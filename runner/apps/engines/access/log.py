@@ -5,6 +5,8 @@ Engines are given ``Options.access``, which is None while the log is off: then a
 
 from __future__ import annotations
 
+from time import time
+
 from runner.access_format import JSON, parse
 
 TYPE_CHECKING = False
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
         ) -> None: ...
 
 
-__all__ = ("AccessLog", "access_log", "compiled")
+__all__ = ("NOW", "AccessLog", "Clock", "access_log", "compiled")
 
 _FAILING = 400
+#: The statement that brings the names ``now``, seconds since the epoch, and ``clock`` up to date; a call costs more.
+NOW = "if not clock.since <= (now := time()) < clock.until: clock.turn(now)"
 #: The parameters of an access log, as above.
 _PARAMETERS = (
     "client, method, target, version, status, sent, seconds, request_fields=(), answer_fields=(), scheme='http', "
@@ -82,14 +86,32 @@ def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) 
     return log_unless_quiet
 
 
+class Clock:
+    """Tells the time of a line, made once a second by ``form``."""
+
+    __slots__ = ("_form", "since", "text", "until")
+
+    def __init__(self, form: Callable[[int], str]) -> None:
+        self._form = form
+        #: The second that ``text`` tells, from ``since`` and before ``until``.
+        self.since = self.until = 0
+        self.text = ""
+
+    def turn(self, now: float) -> None:
+        """Go to another second; a clock that was set goes back as well."""
+        self.since = int(now)
+        self.until = self.since + 1
+        self.text = self._form(self.since)
+
+
 def compiled(line: str, statements: Iterable[str], names: dict[str, Any], write: Callable[[str], None]) -> AccessLog:
     """Make one function of what a line says: a chain of calls instead costs three times as much.
 
     ``line`` is the inside of an f-string without quotes in its expressions, which may use the parameters of an access
-    log, ``names``, and what the ``statements`` before it assign. Nothing of it may come from a client.
+    log, ``names``, ``time``, and what the ``statements`` before it assign. Nothing of it may come from a client.
     """
     body = "".join(f"    {statement}\n" for statement in statements)
-    scope = {**names, "write": write}
+    scope = {**names, "write": write, "time": time}
     source = f"def log({_PARAMETERS}):\n{body}    write(f{line + chr(10)!r})\n"
     exec(source, scope)  # noqa: S102 - a function that is written at the start, of an operator's format
     made: AccessLog = scope["log"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from time import localtime, time
+from time import localtime
 
 from runner.apps.engines.access.escapes import text_escapes
-from runner.apps.engines.access.log import compiled
+from runner.apps.engines.access.log import NOW, Clock, compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ATOMS = {
     "client": ("{text[client]}", ""),
     "ident": ("{text[None]}", ""),
     "user": ("{user(text, fields[AUTHORIZATION]) if AUTHORIZATION in fields else text[None]}", _FIELDS),
-    "time": ("{clock()}", ""),
+    "time": ("{clock.text}", NOW),
     "request": ("{request}", _REQUEST),
     "method": ("{text[method or None]}", ""),
     "path": ("{text[path]}", _PARTS),
@@ -62,7 +62,7 @@ def text_log(pieces: tuple[str | Atom, ...], write: Callable[[str], None]) -> Ac
     """Return what writes a line, with its end, of each request."""
     names: dict[str, Any] = {
         "text": text_escapes(),
-        "clock": _clock(),
+        "clock": Clock(_local_time),
         "user": _user,
         "MARK": b"?",
         "AUTHORIZATION": b"authorization",
@@ -106,21 +106,10 @@ def _user(text: Escapes, authorization: bytes) -> str:
         return text[None]
 
 
-def _clock() -> Callable[[], str]:
-    """Return what tells the local time as Apache writes it, ``[24/Nov/2026:20:42:40 +0000]``, made once a second."""
-    made = 0
-    written = ""
-
-    def clock() -> str:
-        nonlocal made, written
-        second = int(time())
-        if second != made:
-            made = second
-            now = localtime(second)
-            sign, minutes = "-" if now.tm_gmtoff < 0 else "+", abs(now.tm_gmtoff) // 60
-            day = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
-            told = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
-            written = f"[{day}:{told} {sign}{minutes // 60:02}{minutes % 60:02}]"
-        return written
-
-    return clock
+def _local_time(second: int) -> str:
+    """Return the local time as Apache writes it, ``[24/Nov/2026:20:42:40 +0000]``."""
+    now = localtime(second)
+    sign, minutes = "-" if now.tm_gmtoff < 0 else "+", abs(now.tm_gmtoff) // 60
+    day = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
+    told = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+    return f"[{day}:{told} {sign}{minutes // 60:02}{minutes % 60:02}]"

@@ -15,7 +15,7 @@ from runner.apps.engines.h1_engine.heads import TOKEN_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable
 
     from aiohttp.http_writer import Buffer
     from multidict import CIMultiDict
@@ -29,6 +29,7 @@ _SWITCHING = "101"
 #: Bytes of a body up to which it is joined to its head, instead of being handed over beside it.
 _JOINED = 2048
 _DIGITS = 3
+_LAST_CHUNK = b"0\r\n\r\n"
 _NO_BODY = frozenset(("204", "304"))
 
 #: Names of fields that were found to be tokens, and how many of them are remembered.
@@ -47,12 +48,20 @@ class Answer(StreamWriter):
     is_head = False
     #: The answer says that it is the last one of its connection.
     is_last = False
+    #: The status of a head that was taken, and bytes of heads and framing among those that were sent.
+    status = 0
+    overhead = 0
     _protocol: GuardedConnection
 
     @property
     def ends_with_connection(self) -> bool:
         """Whether nothing but the end of the connection tells the client where the body ends."""
         return self.length is None and not self.chunked and not self.bodiless
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the body that were sent, as they were encoded and without their framing."""
+        return max(0, self.output_size - self.overhead)
 
     @property
     def missing(self) -> int:
@@ -94,7 +103,9 @@ class Answer(StreamWriter):
         if status_line[7] == "0":  # RFC 9112 section 2.3
             status_line = f"HTTP/1.1{status_line[8:]}"
             headers.setdefault(CONNECTION, "close")
-        self._headers_buf = _serialize_headers(status_line, headers)
+        self.status = int(status)
+        self._headers_buf = head = _serialize_headers(status_line, headers)
+        self.overhead = len(head)
         return guard.done
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
@@ -104,6 +115,18 @@ class Answer(StreamWriter):
             return
         self.measured = True
         await super().write(chunk, drain=drain, LIMIT=LIMIT)
+
+    def _write(self, chunk: Buffer) -> None:
+        if chunk == _LAST_CHUNK and self.chunked:
+            self.overhead += len(_LAST_CHUNK)
+        super()._write(chunk)
+
+    def _writelines(self, chunks: Iterable[Buffer]) -> None:
+        pieces = tuple(chunks)
+        if self.chunked:  # [head,] size, data ..., end; or head, end
+            framing = pieces[1:] if self.output_size == 0 else pieces
+            self.overhead += len(framing[-1]) + (len(framing[0]) if len(framing) > 1 else 0)
+        super()._writelines(pieces)
 
     def write_eof(self, chunk: bytes = b"") -> Awaitable[None]:  # type: ignore[override]
         """Send the last piece of the body.

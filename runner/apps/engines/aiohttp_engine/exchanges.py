@@ -16,7 +16,7 @@ from aiohttp.web_protocol import _PAYLOAD_ACCESS_ERROR, MAX_MSG_QUEUE_SIZE, _Err
 from runner.apps.engines.aiohttp_engine.answers import Answer
 from runner.apps.engines.aiohttp_engine.ends import LINGER, Ends
 from runner.apps.engines.aiohttp_engine.intake import Intake
-from runner.apps.engines.aiohttp_engine.messages import REFUSED, corrected
+from runner.apps.engines.aiohttp_engine.messages import corrected, refused_head
 from runner.apps.engines.aiohttp_engine.records import failing
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
 
@@ -72,7 +72,7 @@ class Exchanges(Ends):
         self._intake.refused = True
         self._intake.head = 0
         self._request_count += 1
-        self._messages.append((_ErrInfo(status, RequestRefused(code=status), ""), EMPTY_PAYLOAD))
+        self._messages.append((_ErrInfo(status, RequestRefused(status), ""), EMPTY_PAYLOAD))
         if not self._request_in_progress:
             self._begin()
 
@@ -135,7 +135,7 @@ class Exchanges(Ends):
         self._served += 1
         if isinstance(message, _ErrInfo):
             handler = self._make_error_handler(message)
-            message = REFUSED
+            message = refused_head(message.exc)
         elif message.version is not HttpVersion11 or message.path[0] != "/" or (message.upgrade and message.chunked):
             message = corrected(message)
         writer = Answer(self, self._loop)

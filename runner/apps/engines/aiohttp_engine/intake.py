@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
+from runner.apps.engines.aiohttp_engine.messages import read_so_far
 from runner.apps.engines.aiohttp_engine.refusals import BodyRefused, RequestRefused
 from runner.apps.engines.targets import split_target, valid_host
 
@@ -126,10 +127,10 @@ class Intake:
         try:
             result: tuple[Any, bool, bytes] = self._feed(data)
         except HttpProcessingError as exc:
-            return self._break_off(self._status_of(exc, data[:head])), False, b""
+            return self._refused_by_parser(exc, data[:head]), False, b""
         for message, payload in result[0]:
             if status := self._judge(message, payload, head):
-                return self._break_off(status), False, b""
+                return self._break_off(status, message), False, b""
         return result
 
     def discard_body(self) -> None:
@@ -175,21 +176,23 @@ class Intake:
         try:
             found, upgraded, tail = self._feed(piece)
         except HttpProcessingError as exc:
-            messages += self._break_off(400 if in_body else self._status_of(exc, piece))
+            messages += self._break_off(400) if in_body else self._refused_by_parser(exc, piece)
             return end, False, b""
         status = 0
         if in_body:
             self._after_body(piece)
         else:
             status = self._after_head(piece, complete=bool(found))
+        head = None
         for message, payload in found:
+            head = message
             status = status or self._judge(message, payload, len(piece) if in_body else self.head)
             if not status:
                 messages.append((message, payload))
         if found and (not in_body or self.body is not None):
             self.head = 0
         if status:
-            messages += self._break_off(status)
+            messages += self._break_off(status, head)
         return end, upgraded, tail
 
     def _end_of_head(self, data: bytes, start: int) -> int:
@@ -288,14 +291,19 @@ class Intake:
             return 431 if self._in_fields or (line >= 0 and (not longest or line <= longest)) else 414
         return 431 if exc.message.startswith("Too many headers") else 400
 
-    def _break_off(self, status: int) -> Messages:
-        """Take no more from this client; return the refusal as a message, unless a handler is told."""
+    def _refused_by_parser(self, exc: HttpProcessingError, piece: bytes) -> Messages:
+        status = self._status_of(exc, piece)
+        known = not self.head and status != 414  # noqa: PLR2004 - which says that the line is too long
+        return self._break_off(status, read_so_far(piece) if known else None)
+
+    def _break_off(self, status: int, head: RawRequestMessage | None = None) -> Messages:
+        """Take no more from this client; return the refusal of ``head`` as a message, unless a handler is told."""
         if self.body is not None and not self.body.is_eof():
             self.break_body(status)
             return []
         self.refused = True
         self.rest, self.head = b"", 0
-        return [(_ErrInfo(status, RequestRefused(code=status), ""), EMPTY_PAYLOAD)]
+        return [(_ErrInfo(status, RequestRefused(status, head), ""), EMPTY_PAYLOAD)]
 
 
 def _ends_with_body(data: bytes, head: int) -> bool:

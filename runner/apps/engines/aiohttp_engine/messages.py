@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from aiohttp.hdrs import CONNECTION, HOST
-from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.web_protocol import ERROR
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from runner.apps.engines.targets import split_target
 
-__all__ = ("REFUSED", "corrected")
+__all__ = ("corrected", "read_so_far", "refused_head")
 
-#: The request that a refusal answers; aiohttp's own is of HTTP/1.0 and has no fields to ask.
-REFUSED = RawRequestMessage(
+#: A request of which nothing is known; aiohttp's own is of HTTP/1.0 and has no fields to ask.
+_UNREAD = RawRequestMessage(
     ERROR.method,
     ERROR.path,
     HttpVersion11,
@@ -25,6 +25,24 @@ REFUSED = RawRequestMessage(
     False,
     ERROR.url,
 )
+
+
+def read_so_far(data: bytes) -> RawRequestMessage | None:
+    """Return what the first line of a head says that the parser refused, for the access log; None if it is none."""
+    line, end, _ = data.partition(b"\r\n")
+    text = line.decode("latin-1")
+    parts = text.split(" ")
+    if not end or len(parts) != len(("method", "target", "version")) or not (line.isascii() and text.isprintable()):
+        return None
+    return _UNREAD._replace(method=parts[0], path=parts[1]) if parts[2] == "HTTP/1.1" else None
+
+
+def refused_head(refusal: BaseException) -> RawRequestMessage:
+    """Return the request that a refusal answers, as far as its head could be read; its URL may be none."""
+    head: RawRequestMessage | None = getattr(refusal, "head", None)
+    if head is None or head.version not in {HttpVersion10, HttpVersion11}:
+        return _UNREAD
+    return head._replace(url=ERROR.url, should_close=True)
 
 
 def corrected(message: RawRequestMessage) -> RawRequestMessage:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
+    from runner.apps.engines.aiohttp_engine.answers import Answer
     from runner.apps.engines.options import Options
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ("AccessLogger", "Records", "failing")
 
-_NO_BODY = frozenset((204, 304))
+_SWITCHING = 101
 #: The request whose handler has just raised, in the task in which aiohttp then logs that.
 failing: ContextVar[web.BaseRequest | None] = ContextVar("failing", default=None)
 
@@ -76,9 +77,8 @@ class Records:
             except web.HTTPException:
                 raise
             except BaseException as exc:
-                size = request.writer.output_size
-                if size > 0 or isinstance(exc, asyncio.CancelledError):
-                    self.tell(request, None, size, now() - began)
+                if request.writer.output_size or isinstance(exc, asyncio.CancelledError):
+                    self.tell(request, None, now() - began)
                 raise
 
         return handle
@@ -87,19 +87,20 @@ class Records:
         """Return the id of a request, None where requests have none."""
         return None if self._ids is None else request.headers.get(self._ids.header)
 
-    def tell(self, request: web.BaseRequest, response: web.StreamResponse | None, sent: int, seconds: float) -> None:
+    def tell(self, request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> None:
         """Write the line of a request, if there is an access log; without ``response`` it was cut."""
         if self._access is None:
             return
         unread = request.method == ERROR.method  # what stands for a request that could not be read
         version = request.version
+        answer: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of Exchanges
         self._access(
             request.remote or None,
             "" if unread else request.method,
             request.raw_path.encode("utf-8", "surrogateescape"),
             f"{version.major}.{version.minor}",
-            0 if response is None else response.status,
-            sent,
+            answer.status if answer.output_size else 0,
+            _sent(answer, response),
             seconds,
             () if unread else _lowered(request),
             () if response is None else _said(response),
@@ -114,7 +115,7 @@ class AccessLogger(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Tell of a request that was answered in ``time`` seconds."""
         records: Records = self.logger  # type: ignore[assignment] # as the class says
-        records.tell(request, response, _sent(request, response), time)
+        records.tell(request, response, time)
 
 
 def _naming(factory: RequestFactory, ids: RequestIds, trusts: Callable[[str | None], bool]) -> RequestFactory:
@@ -143,13 +144,10 @@ def _said(response: web.StreamResponse) -> Iterator[tuple[bytes, bytes]]:
         yield name.lower().encode(), value.encode("utf-8", "surrogateescape")
 
 
-def _sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
-    """Bytes of the body; aiohttp counts the head as well, the framing of a chunked one, and no sendfile."""
-    if request.method == "HEAD" or response.status in _NO_BODY:
+def _sent(answer: Answer, response: web.StreamResponse | None) -> int:
+    """Bytes of the body; of what the kernel sends from a file only the length is known."""
+    if answer.bodiless or answer.status == _SWITCHING:
         return 0
-    announced = response.content_length
-    if isinstance(response, web.FileResponse) and announced is not None:
-        return announced
-    fields = sum(len(name) + len(value) + 4 for name, value in response.headers.items())
-    head = len(f"HTTP/1.1 {response.status} {response.reason}\r\n\r\n") + fields
-    return max(0, request.writer.output_size - head)
+    if isinstance(response, web.FileResponse) and response.content_length is not None:
+        return response.content_length
+    return answer.body_size

@@ -6,11 +6,19 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiohttp.http import RawRequestMessage
+
 __all__ = ("BodyRefused", "RequestRefused", "answer", "status_of")
 
 
 class RequestRefused(HttpProcessingError):  # noqa: N818 - what happens to it, not an error of ours
-    """A client's request that no app sees; ``code`` is the status of the answer."""
+    """A client's request that no app sees: the status of the answer, and its head if that could be read."""
+
+    def __init__(self, status: int, head: RawRequestMessage | None = None) -> None:
+        super().__init__(code=status)
+        self.head = head
 
 
 class BodyRefused(RequestPayloadError):  # noqa: N818 - the kind is aiohttp's, and handlers may know that

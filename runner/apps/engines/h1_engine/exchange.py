@@ -252,6 +252,15 @@ class Exchange:
         self.begin(503, (_TEXT, (b"retry-after", b"1")))
         self.write(_BUSY, more=False)
 
+    def refused(self, status: int, sent: int) -> None:
+        """Give the answer up for a refusal with a body of ``sent`` bytes, which is not the app's."""
+        self._fields = None
+        if self.record is not None:
+            self.sent = sent
+            self.record.end(self, status)
+        self.answered = True
+        self.abandon()
+
     def abandon(self) -> None:
         """Give the answer up: nobody is there to read it."""
         if self.record is not None and not self.answered:

@@ -114,8 +114,11 @@ class Intake(asyncio.Protocol):
         """Note that the rest of a request has come whose answer was complete before."""
         raise NotImplementedError
 
-    def refuse(self, status: int, broken: Exchange | None) -> None:
-        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
+    def refuse(self, status: int, broken: Exchange | None, head: Request | None = None) -> None:
+        """Refuse what the client sends, after the answers that it still gets.
+
+        ``broken`` is the exchange that it interrupted; without one, ``head`` is what is known of the request.
+        """
         raise NotImplementedError
 
     def close(self, *, linger: bool = False) -> None:
@@ -156,9 +159,14 @@ class Intake(asyncio.Protocol):
 
     def break_off(self, status: int) -> None:
         """Take nothing more from a client that breaks the rules or exceeds the limits."""
-        self.end()
         broken, self.receiving = self.receiving, None
-        self.refuse(status, broken if broken is not None and not broken.answered else None)
+        if broken is not None:
+            head = None
+            broken = None if broken.answered else broken
+        else:
+            head = self._head() if self._headers else None  # then its first line is complete
+        self.end()
+        self.refuse(status, broken, head)
 
     # ---- what the parser says
 
@@ -193,10 +201,10 @@ class Intake(asyncio.Protocol):
             self._headers,
             keep_alive=parser.should_keep_alive(),
         )
-        self._headers = []
         self._refusal = request.judge(self._known_host) or self._exceeds(request)
         if self._refusal:
             raise _ReadingOver
+        self._headers = []
         self._known_host = request.host
         if parser.should_upgrade():
             self._reframe = request.framing
@@ -261,6 +269,16 @@ class Intake(asyncio.Protocol):
         else:
             if self.begun or self.receiving is not None:
                 self._weigh()
+
+    def _head(self) -> Request | None:
+        """Return what is known of a head that is refused."""
+        parser = self._parser
+        if parser is None:
+            return None
+        method, version = parser.get_method().decode(), parser.get_http_version()
+        request = Request(method, version, self._target, self._headers, keep_alive=False)
+        request.judge(None)  # for whom it was forwarded
+        return request
 
     def _exceeds(self, request: Request) -> int:
         """Return 0, or the status for a head that is larger than it may be."""

@@ -37,6 +37,7 @@ class Connection(Intake):
     __slots__ = (
         "_current",
         "_queue",
+        "_refused",
         "_refused_with",
         "_timer",
         "_unsent",
@@ -76,7 +77,9 @@ class Connection(Intake):
         self.served = 0
         self._current: Exchange | None = None
         self._queue: deque[Exchange] = deque()
+        #: The status of the refusal that is the last answer, and what is known of its request.
         self._refused_with = 0
+        self._refused: Exchange | None = None
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -117,10 +120,10 @@ class Connection(Intake):
         self.let_go()
         if self._timer is not None:
             self._timer.cancel()
-        for exchange in (self._current, *self._queue):
+        for exchange in (self._current, *self._queue, self._refused):
             if exchange is not None:
                 exchange.abandon()
-        self._current = None
+        self._current = self._refused = None
         self._queue.clear()
         self.engine.left(self)
 
@@ -166,8 +169,11 @@ class Connection(Intake):
         if self._is_done():
             self.close()
 
-    def refuse(self, status: int, broken: Exchange | None) -> None:
-        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
+    def refuse(self, status: int, broken: Exchange | None, head: Request | None = None) -> None:
+        """Refuse what the client sends, after the answers that it still gets.
+
+        ``broken`` is the exchange that it interrupted; without one, ``head`` is what is known of the request.
+        """
         self._refused_with = status
         if broken is not None and broken is not self._current:
             self._queue.remove(broken)
@@ -176,7 +182,11 @@ class Connection(Intake):
                 self.cut(broken)
                 return
             self._current = None
-            broken.abandon()
+        records = self.engine.records
+        if records is not None and head is not None:
+            broken = self.engine.exchange(self, head)  # never begun, and told of
+            records.begin(broken)
+        self._refused = broken
         if self._current is None and not self._queue:
             self._answer_refusal()
 
@@ -346,14 +356,24 @@ class Connection(Intake):
             self.close()
 
     def _answer_refusal(self) -> None:
-        line = status_line(self._refused_with)
+        status, exchange, records = self._refused_with, self._refused, self.engine.records
+        line = status_line(status)
         text = line.rstrip().partition(b" ")[2][4:] + b"\n"
+        more = _RETRY.get(status, b"")
+        if exchange is not None and exchange.record is not None:
+            more += exchange.record.id_line
         head = b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.write(head % (line, self.engine.own_fields, _RETRY.get(self._refused_with, b""), len(text)) + text)
-        if self.engine.records is not None:
-            self.engine.records.refused(self, self._refused_with, len(text))
+        self.write(head % (line, self.engine.own_fields, more, len(text)) + text)
+        if exchange is not None:
+            self._refused = None
+            exchange.refused(status, len(text))
+        elif records is not None:
+            records.refused(self, status, len(text))
         self.close(linger=True)
 
     def _drop_queue(self) -> None:
         while self._queue:
             self._queue.popleft().abandon()
+        if self._refused is not None:
+            self._refused.abandon()
+            self._refused = None

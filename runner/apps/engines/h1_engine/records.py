@@ -41,7 +41,7 @@ class Records:
         exchange.record = Record(self, own, ids.line(own))
 
     def end(self, exchange: Exchange, status: int = 0) -> None:
-        """Write the line of an exchange; ``status`` is 101 where it has become a websocket that has ended."""
+        """Write the line of an exchange; ``status`` is that of an answer which is not the app's."""
         access = self._access
         if access is None:
             return
@@ -65,7 +65,7 @@ class Records:
         )
 
     def refused(self, connection: Connection, status: int, sent: int) -> None:
-        """Write the line of what never became a request: whose it was, and what it was answered."""
+        """Write the line of what was answered without ever becoming a request."""
         if self._access is not None:
             client = connection.client
             self._access(client[0] if client else None, "", b"", "", status, sent, 0.0)
