@@ -46,7 +46,7 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     )
     options = _options(chosen)
     transports.check(chosen)
-    shared, named = _wanted(attempt, chosen)
+    shared, named = _wanted(attempt, chosen, inherits=attempt.is_fallback)
     ordinary = transports.ordinary(chosen, inherits=attempt.is_fallback)
     contexts = dict(transports.load([ordinary, *(one.transport for one in named)]))
     if attempt.is_fallback:
@@ -92,9 +92,8 @@ def _nowhere(attempt: Attempt) -> StartupFailure:
     return CertificateUnusable(f"nothing is left to listen on: TLS was spoken on {where}, and cannot be any more")
 
 
-def _wanted(attempt: Attempt, chosen: Settings) -> tuple[list[Wanted], list[Wanted]]:
+def _wanted(attempt: Attempt, chosen: Settings, *, inherits: bool) -> tuple[list[Wanted], list[Wanted]]:
     """Return what the settings name: to be bound before a drop of privileges, and after it."""
-    inherits = attempt.is_fallback
     ordinary = transports.ordinary(chosen, inherits=inherits)
     shared = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.shared_addresses]
     named = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.addresses]
@@ -104,18 +103,18 @@ def _wanted(attempt: Attempt, chosen: Settings) -> tuple[list[Wanted], list[Want
 def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
     """Bind the addresses that could be read from settings with a fault elsewhere, so that their clients are answered.
 
-    Best effort, and only for a successor. Where uid or gid were to give up rights first, nothing is bound that may have
-    been meant to need the lesser ones: no low port, and no unix socket.
+    Best effort, and only for a successor. Where uid or gid were to give up rights first, no ordinary socket is bound that
+    may have been meant to need the lesser ones: no low port, and no unix socket.
     """
     if attempt.fallback is None or attempt.is_fallback:
         return
-    _, wanted = _wanted(attempt, partial)
+    shared, named = _wanted(attempt, partial, inherits=False)
     if partial.uid or partial.gid:
-        wanted = [
-            one for one in wanted if isinstance(one.address, addresses.Tcp) and one.address.port >= _FIRST_ORDINARY_PORT
+        named = [
+            one for one in named if isinstance(one.address, addresses.Tcp) and one.address.port >= _FIRST_ORDINARY_PORT
         ]
     try:
-        _bind_what_can_be_bound(attempt, wanted, _options(partial))
+        _bind_what_can_be_bound(attempt, [*shared, *named], _options(partial))
     except StartupFailure:
         return  # the owner of unix sockets is unknown: one more fault in the settings
 
@@ -179,6 +178,5 @@ def _addresses_of(attempt: Attempt, config: str) -> tuple[Wanted, ...]:
         chosen = settings.judge(layers)
     except settings.SettingsRejected as rejected:
         chosen = rejected.partial
-    ordinary = transports.ordinary(chosen, inherits=True)
-    named = [Wanted(address, origin, ordinary, inherits=True) for address, origin in chosen.addresses]
-    return (*named, *transports.secure(chosen, attempt.listeners, inherits=True))
+    shared, named = _wanted(attempt, chosen, inherits=True)
+    return (*shared, *named)

@@ -65,6 +65,20 @@ def test_a_wrong_folder_does_not_lead_the_relative_fallback_astray(failing_start
     assert os.readlink(f"/proc/{instance.pid}/cwd") == str(failing_start.arun.folder)
 
 
+def test_a_shared_low_port_is_bound_for_the_fallback_of_a_start_whose_user_is_unknown(public_arun: Starter) -> None:
+    """It was to be bound as root in any case; an ordinary low port was not."""
+    host = public_arun.address.partition(":")[0]
+    public_arun.address = shared = f"{host}:80"
+    ordinary = f"{host}:81"
+    public_arun.write("safe.ini", "[arun]\n")
+
+    arguments = ("--shared-socket", shared, "--bind", ordinary, "--uid", "nosuchuser", "--fallback-config", "safe.ini")
+    instance = public_arun(*arguments).ready()
+
+    assert (instance.get().status, instance.failures()) == (503, ["user-unknown"])
+    assert instance.said.count("arun running on") == 1
+
+
 @pytest.mark.parametrize("option", ["--uid", "--gid"])
 def test_a_stranger_may_not_become_root(public_arun: Starter, stranger: dict[str, Any], option: str) -> None:
     public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
@@ -195,6 +209,18 @@ def test_with_an_interpreter_that_the_user_cannot_read_the_process_answers_itsel
     assert identity(instance)["Uid:"] == [1000] * 4
     assert instance.argv()[-6:] == [*scene]
     assert instance.stop() == 0
+
+
+@pytest.mark.parametrize("option", ["bind", "shared-socket"])
+def test_the_process_that_answers_itself_listens_where_the_fallback_would(
+    public_arun: Starter, locked_command: Path, option: str
+) -> None:
+    public_arun.write("safe.ini", f"[arun]\n{option} = {{address}}\n")
+
+    arguments = ("--fallback-config", "safe.ini", "--uid", "1000", "--bind", "192.0.2.1:1")
+    instance = public_arun(*arguments, command=[str(locked_command)])
+
+    assert (instance.eventually().status, instance.failures()) == (503, ["address-unavailable", "exec-failed"])
 
 
 @pytest.mark.parametrize("hidden_by", ["its own mode", "the mode of its folder"])

@@ -208,14 +208,24 @@ def test_all_problems_are_told_at_once_each_with_its_place(failing_start: Failin
         assert said.count(f"(from {place})") == 1, said
 
 
+@pytest.mark.parametrize(
+    ("mistake", "fails"),
+    [
+        ("--frobnicate", UNKNOWN),
+        ("--log-level=banana", INVALID),
+        ("--chdir=/nowhere", "directory-unusable"),
+        ("--uid=nosuch", "user-unknown"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--bind", "--shared-socket"])
 def test_an_address_beside_a_mistake_is_bound_for_a_fallback_that_names_none(
-    failing_start: FailingStart, address: str
+    failing_start: FailingStart, address: str, option: str, mistake: str, fails: str
 ) -> None:
     """What could be read is not lost: the clients of that address are those that need the answer."""
     failing_start.arun.write("safe.ini", "[arun]\n")
-    arguments = ("--bind", address, "--frobnicate", "--fallback-config", "safe.ini")
+    arguments = (option, address, mistake, "--fallback-config", "safe.ini")
 
-    failing_start.falls_back(*arguments, fails=[UNKNOWN])
+    failing_start.falls_back(*arguments, fails=[fails])
 
 
 def test_a_config_that_this_user_may_not_read_is_named(public_arun: Starter, stranger: dict[str, Any]) -> None:
