@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ("Listening", "bind_for_last_resort", "bind_what_is_known", "listen")
 
 _FIRST_ORDINARY_PORT = 1024
-DEFAULT = addresses.Tcp("127.0.0.1", 8000)
 
 
 class Listening(Value):
@@ -69,7 +68,7 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     if given and all(one.origin == "PORT" for one in named):
         wanted = given
     else:
-        wanted = named or ([] if claimed or attempt.secured else [Wanted(DEFAULT, "default", ordinary)])
+        wanted = named or ([] if claimed or attempt.secured else [Wanted(settings.DEFAULT, "default", ordinary)])
     if not attempt.is_fallback:  # a service manager's sockets are served in any case: it would not pass them otherwise
         wanted += given
     claimed += listeners.claim(wanted, attempt.listeners, options)

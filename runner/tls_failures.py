@@ -20,7 +20,7 @@ class CertificateUnusable(
     stage="listen",
     hint="check the certificate, its key and its options",
 ):
-    """TLS is asked for and cannot be had; the causes below say more."""
+    """TLS is asked for and cannot be had, for another cause than the following."""
 
 
 class CertificateMissing(
@@ -38,7 +38,7 @@ class CertificateUnreadable(
     stage="listen",
     hint="check that it is a file and that the user who starts arun may read it",
 ):
-    """Such a file that is there but cannot be read."""
+    """A file of a certificate, of a key or of authorities that is there but cannot be read."""
 
 
 class CertificateInvalid(
@@ -47,7 +47,7 @@ class CertificateInvalid(
     stage="listen",
     hint="it takes a file in PEM format; for a certificate the server's own comes first, then those that lead to its root",
 ):
-    """Such a file that does not hold what it should."""
+    """A file of a certificate, of a key or of authorities that does not hold what it should."""
 
 
 class CertificateKeyMismatch(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from .arguments import scan_fallback
+from .chosen import Settings
 from .judgement import SettingsRejected, judge
 from .layers import Layers, read
-from .options import Settings
+from .options import DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .pages import help_text, reference, schema, show_config
 
 __all__ = (
+    "DEFAULT",
     "Layers",
     "Settings",
     "SettingsRejected",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from runner.failures import OptionInvalid, OptionUnknown
 
+from .chosen import Settings
 from .declaration import declared, named
 from .entries import Entry, absolute_reference, names_config, normal
-from .options import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .arguments import EXTRA_ARGUMENTS
+from .chosen import Settings
 from .declaration import named
 from .entries import Entry
-from .options import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from runner.failures import (
 )
 from runner.values import Value
 
+from .chosen import Settings
 from .declaration import named
 from .entries import Entry, Source, absolute_reference, format_of, split_reference
 from .expand import Surroundings, expand
-from .options import Settings
+from .names import LineFormat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,7 +174,11 @@ class ConfigFiles:
         try:
             value = self._value(entry.value, entry, ahead)
         except ValueError as error:
-            self.problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin))
+            option = named(Settings).get(entry.key)
+            hint = (
+                option.hint if option is not None and isinstance(option.kind, LineFormat) else ""
+            )  # it has % of its own
+            self.problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=hint))
             return None
         except RecursionError:
             sentence = f"{entry.key}: placeholders stand in each other too deeply"

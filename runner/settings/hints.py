@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .chosen import Settings
 from .declaration import named
-from .options import Settings
 
 __all__ = ("hint_for", "nearest")
 

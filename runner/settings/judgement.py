@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from runner.failures import OptionInvalid
 
+from .chosen import Settings
 from .declaration import declared, named
 from .kinds import Octal
-from .options import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from runner.values import Value
 
 from .arguments import read_arguments, split_extra
+from .chosen import Settings
 from .declaration import named
 from .entries import Entry, absolute_reference
 from .environment import read_environment, read_shared
-from .options import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.addresses import Tcp, parse
+from runner.failures import STAGES, by_identifier
 from runner.values import Value
 
 from .kinds import Text, Written
@@ -157,23 +158,22 @@ class Cause(Written):
 
     def __call__(self, text: str) -> str:
         """Return the name."""
-        if text in {"all", "none"} or text in self._known():
+        known = self._known()
+        if text in known:
             return text
         from difflib import get_close_matches
 
-        near = get_close_matches(text, self._known(), 1)
-        ending = f"; did you mean {near[0]}?" if near else ": it takes all, none, a stage or an identifier"
-        raise ValueError(f"{text!r} is no cause of failure{ending}")
+        near = get_close_matches(text.lower(), known, 1)
+        stages = f": it takes all, none, an identifier, or a stage: {', '.join(STAGES)}"
+        raise ValueError(f"{text!r} is no cause of failure" + (f"; did you mean {near[0]}?" if near else stages))
 
     def schema(self) -> dict[str, Any]:
         """Return the schema: every name."""
-        return {"enum": ["all", "none", *self._known()]}
+        return {"enum": self._known()}
 
     @staticmethod
     def _known() -> list[str]:
-        from runner.failures import STAGES, by_identifier
-
-        return [*STAGES, *sorted(by_identifier())]
+        return ["all", "none", *STAGES, *sorted(by_identifier())]
 
 
 class Trusted(Written):

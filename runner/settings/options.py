@@ -6,9 +6,10 @@ short flags mean what they mean to gunicorn, never what they mean to uWSGI.
 
 from __future__ import annotations
 
-from runner.addresses import Inherited, Tcp, Unix, absolute
+from runner.addresses import Tcp
+from runner.failures import STAGES
 
-from .declaration import declared, option, repeated
+from .declaration import option, repeated
 from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Size, Text
 from .names import (
     Cause,
@@ -27,19 +28,10 @@ from .names import (
     Variable,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+__all__ = ("DEFAULT", "Options")
 
-    from runner.addresses import Address
-
-    from .names import SecureAddress
-
-__all__ = ("Settings",)
-
-_HOST = "127.0.0.1"
-_PORT = 8000
+#: Where an instance listens that is told nothing.
+DEFAULT = Tcp("127.0.0.1", 8000)
 
 
 class _App:
@@ -60,7 +52,12 @@ class _App:
     interface = option(
         Choice("auto", "aiohttp", "asgi", "wsgi"), default="auto", about="the kind of app, when it cannot be told"
     )
-    need_app = option(Flag(), default=None, about="no app is a failed start; --no-need-app starts without one")
+    need_app = option(
+        Flag(),
+        default=None,
+        about="no app at all is a failed start, not the welcome page; with --no-need-app one that cannot be loaded is none "
+        "either: requests get 500",
+    )
     root_path = option(Text("PATH", may_be_empty=True), default="", about="the path under which a proxy shows the app")
     pythonpath = repeated(
         Text("FOLDER"), separator=":", aliases=("python-path", "pp"), about="a folder to import from; repeatable"
@@ -79,8 +76,8 @@ class _Listen:
         separator=",",
         about="host:port, :port (all IPv4), [::1]:port, unix:/path or fd://N; repeatable",
     )
-    host = option(Host(), default=None, about=f"a name or IP address (default: {_HOST})")
-    port = option(Number(0, 65_535, "PORT"), default=None, about=f"0 lets the system choose (default: {_PORT})")
+    host = option(Host(), default=None, about=f"a name or IP address (default: {DEFAULT.host})")
+    port = option(Number(0, 65_535, "PORT"), default=None, about=f"0 lets the system choose (default: {DEFAULT.port})")
     uds = option(Text("PATH"), default=None, about="a unix socket")
     fd = option(Number(0, 1_000_000), default=None, about="a listening socket that arun was started with")
     shared_socket = repeated(
@@ -193,7 +190,11 @@ class _Fallback:
         Fallback(), default=None, about="become the instance of this config when a start fails; welcome needs no file"
     )
     fallback_on = repeated(
-        Cause(), default=("all",), separator=",", about="which failures: identifiers, stages, all or none; repeatable"
+        Cause(),
+        default=("all",),
+        separator=",",
+        about=f"which failures: all, none, identifiers, or stages ({', '.join(STAGES)}); repeatable",
+        hint="a failure is told as arun: IDENTIFIER: ...; docs/reference.md and --schema list them all",
     )
     fallback_limit = option(Number(0, 100_000), default=8, about="the longest chain of fallbacks")
     welcome_status = option(
@@ -286,8 +287,9 @@ class _Logs:
     access_logformat = option(
         LineFormat(),
         default="combined",
-        about="common, combined, json, or a text with atoms as gunicorn and Apache have them",
-        hint="the names are common, combined and json; atoms are %(h)s or %h, %({name}i)s or %{name}i; %% is a percent",
+        about="common, combined, json, or a text with atoms as gunicorn and Apache have them; in files with %% for %",
+        hint="the names are common, combined and json; atoms are %(h)s or %h, %({name}i)s or %{name}i, and in config "
+        "files, where % begins a placeholder, %%(h)s or %%h",
     )
     access_log_quiet = repeated(
         UrlPath(), separator=",", about="a path, or /prefix*, whose requests leave no line if they succeed; repeatable"
@@ -346,52 +348,7 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Settings(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process, _Transport, _Listen, _App):
-    """All settings of an instance, frozen; each knows where it came from."""
+class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process, _Transport, _Listen, _App):
+    """All options, in sections; help tells them from the last one to the first."""
 
-    __slots__ = ("_said", "directory")
-
-    def __init__(self, said: Mapping[str, tuple[Any, tuple[str, ...]]], directory: str) -> None:
-        self._said = said
-        self.directory = directory
-
-    def value(self, name: str) -> Any:
-        """Return the value of an option by its canonical name (``log-level``), the default when none was said."""
-        return self._said[name][0] if name in self._said else declared(Settings)[name].default
-
-    def origins(self, name: str) -> tuple[str, ...]:
-        """Return where the value came from, one origin for each value of a repeatable option; empty for the default."""
-        return self._said[name.replace("_", "-")][1] if name.replace("_", "-") in self._said else ()
-
-    def origin(self, name: str) -> str:
-        """Return where the value came from: ``--http-socket``, ``ARUN_BIND``, ``site.ini:12``, ``default``."""
-        return ", ".join(dict.fromkeys(self.origins(name))) or "default"
-
-    @property
-    def addresses(self) -> tuple[tuple[Address, str], ...]:
-        """Every address to listen on with its origin: those of bind, then host and port, uds, fd; empty if none."""
-        found = list(zip(self.bind, self.origins("bind"), strict=True))
-        if self.host is not None or self.port is not None:
-            origins = ", ".join(dict.fromkeys(self.origins("host") + self.origins("port")))
-            found.append((Tcp(self.host or _HOST, _PORT if self.port is None else self.port), origins))
-        if self.uds is not None:
-            found.append((Unix(self.uds.removeprefix("unix:")), self.origin("uds")))
-        if self.fd is not None:
-            found.append((Inherited(self.fd), self.origin("fd")))
-        return tuple((absolute(address, self.directory), origin) for address, origin in found)
-
-    @property
-    def shared_addresses(self) -> tuple[tuple[Address, str], ...]:
-        """Every address to bind before the privileges are dropped, with its origin."""
-        found = zip(self.shared_socket, self.origins("shared-socket"), strict=True)
-        return tuple((absolute(address, self.directory), origin) for address, origin in found)
-
-    @property
-    def secure_addresses(self) -> tuple[tuple[SecureAddress, str], ...]:
-        """Every address of https-socket with its origin."""
-        found = zip(self.https_socket, self.origins("https-socket"), strict=True)
-        return tuple((one._replace(address=absolute(one.address, self.directory)), origin) for one, origin in found)
-
-    def said(self, name: str) -> bool:
-        """Tell whether somebody named the option, even with a value that it could not take."""
-        return name in self._said
+    __slots__ = ()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from runner.failures import printable
+from runner.failures import STAGES, StartupFailure, by_identifier, printable
 
+from .chosen import Settings
 from .declaration import declared
-from .options import Settings
+from .options import DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,11 +62,16 @@ def help_text() -> str:
 def show_config(settings: Settings) -> str:
     """Return each setting with its origin behind it, one line for each value; values of env are masked."""
     lines = []
+    elsewhere = settings.addresses or settings.shared_addresses or settings.secure_addresses
+    if settings.host is not None or settings.port is not None or not elsewhere:
+        used = {"host": DEFAULT.host, "port": DEFAULT.port}
+    else:
+        used = {}  # nothing completes them
     for one in _in_reading_order():
         if one.command_line_only:
             continue
         value = settings.value(one.name)
-        values = (value or [None]) if one.repeatable else [value]
+        values = (value or [None]) if one.repeatable else [used.get(one.name) if value is None else value]
         for each, origin in zip(values, settings.origins(one.name) or ["default"] * len(values), strict=True):
             shown = "" if each is None else one.kind.shown(each)
             lines.append((f"{one.name} = {shown}", origin))
@@ -116,7 +122,26 @@ def reference() -> str:
         takes = "" if one.is_flag else one.metavar.replace("|", "\\|")
         default = _default_text(one)
         lines.append(f"| {', '.join(names)} | {takes} | {f'`{default}`' if default else ''} | {one.about} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_causes(), ""])
+
+
+def _causes() -> list[str]:
+    """Return the table of what --fallback-on takes, in the order of the stages."""
+    lines = [
+        "## Causes of failure",
+        "",
+        "What `--fallback-on` takes beside `all` and `none`: a stage of the start, for all its causes, or an identifier, as it",
+        "stands behind `arun:` when a failed start is told.",
+        "",
+        "| stage | identifier | meaning |",
+        "|---|---|---|",
+    ]
+    known = by_identifier().values()
+    for stage in STAGES:
+        for kind in sorted((one for one in known if one.stage == stage), key=lambda one: one.identifier):
+            meaning = "A fault of arun itself." if kind is StartupFailure else kind.__doc__
+            lines.append(f"| `{stage}` | `{kind.identifier}` | {meaning} |")
+    return lines
 
 
 def _in_reading_order() -> list[Option]:

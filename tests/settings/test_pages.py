@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.settings import help_text, reference, schema, show_config
+from runner.settings.chosen import Settings
 from runner.settings.declaration import declared
-from runner.settings.options import Settings
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder
@@ -42,6 +42,17 @@ def test_the_shown_config_tells_value_and_origin_and_masks_secrets(folder: Folde
         "forwarded-allow-ips = ::1 (default)",
     ):
         assert line in lines
+    assert "port = (default)" in lines  # nothing needs it where addresses are named
+
+
+def test_the_shown_config_tells_the_address_that_is_served_where_none_was_named(folder: Folder) -> None:
+    lines = [" ".join(line.split()) for line in show_config(folder.settings("--host", "::1")).splitlines()]
+    assert "host = ::1 (--host)" in lines
+    assert "port = 8000 (default)" in lines
+
+
+def test_the_reference_lists_the_causes_that_a_fallback_can_be_bound_to() -> None:
+    assert "| `listen` | `address-in-use` |" in reference()
 
 
 def test_the_schema_knows_every_key_of_a_file_and_no_other() -> None:

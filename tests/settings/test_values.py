@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runner.settings.chosen import Settings
 from runner.settings.declaration import declared
-from runner.settings.options import Settings
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder
@@ -91,6 +91,15 @@ def test_a_value_is_refused_with_a_sentence_that_holds_it(folder: Folder, name: 
 
 def test_a_misspelt_cause_names_the_one_that_was_meant(folder: Folder) -> None:
     assert "did you mean address-in-use?" in folder.problem("--fallback-on=adress-in-use").sentence
+
+
+def test_what_is_no_cause_at_all_is_told_the_stages(folder: Folder) -> None:
+    assert "a stage: settings, identity, listen," in folder.problem("--fallback-on=banana").sentence
+
+
+def test_format_of_the_access_log_in_a_file_is_told_that_percents_are_doubled_there(folder: Folder) -> None:
+    folder.write("f.json", '{"access-logformat": "%(h)s"}')
+    assert "%%(h)s" in folder.problem("f.json").hint
 
 
 def test_a_secret_is_not_repeated_in_a_problem(folder: Folder) -> None:

@@ -1,0 +1,70 @@
+"""The settings of an instance: the values of its options, and where each came from."""
+
+from __future__ import annotations
+
+from runner.addresses import Inherited, Tcp, Unix, absolute
+
+from .declaration import declared
+from .options import DEFAULT, Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from runner.addresses import Address
+
+    from .names import SecureAddress
+
+__all__ = ("Settings",)
+
+
+class Settings(Options):
+    """All settings of an instance, frozen; each knows where it came from."""
+
+    __slots__ = ("_said", "directory")
+
+    def __init__(self, said: Mapping[str, tuple[Any, tuple[str, ...]]], directory: str) -> None:
+        self._said = said
+        self.directory = directory
+
+    def value(self, name: str) -> Any:
+        """Return the value of an option by its canonical name (``log-level``), the default when none was said."""
+        return self._said[name][0] if name in self._said else declared(Settings)[name].default
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """Return where the value came from, one origin for each value of a repeatable option; empty for the default."""
+        return self._said[name.replace("_", "-")][1] if name.replace("_", "-") in self._said else ()
+
+    def origin(self, name: str) -> str:
+        """Return where the value came from: ``--http-socket``, ``ARUN_BIND``, ``site.ini:12``, ``default``."""
+        return ", ".join(dict.fromkeys(self.origins(name))) or "default"
+
+    @property
+    def addresses(self) -> tuple[tuple[Address, str], ...]:
+        """Every address to listen on with its origin: those of bind, then host and port, uds, fd; empty if none."""
+        found = list(zip(self.bind, self.origins("bind"), strict=True))
+        if self.host is not None or self.port is not None:
+            origins = ", ".join(dict.fromkeys(self.origins("host") + self.origins("port")))
+            found.append((Tcp(self.host or DEFAULT.host, DEFAULT.port if self.port is None else self.port), origins))
+        if self.uds is not None:
+            found.append((Unix(self.uds.removeprefix("unix:")), self.origin("uds")))
+        if self.fd is not None:
+            found.append((Inherited(self.fd), self.origin("fd")))
+        return tuple((absolute(address, self.directory), origin) for address, origin in found)
+
+    @property
+    def shared_addresses(self) -> tuple[tuple[Address, str], ...]:
+        """Every address to bind before the privileges are dropped, with its origin."""
+        found = zip(self.shared_socket, self.origins("shared-socket"), strict=True)
+        return tuple((absolute(address, self.directory), origin) for address, origin in found)
+
+    @property
+    def secure_addresses(self) -> tuple[tuple[SecureAddress, str], ...]:
+        """Every address of https-socket with its origin."""
+        found = zip(self.https_socket, self.origins("https-socket"), strict=True)
+        return tuple((one._replace(address=absolute(one.address, self.directory)), origin) for one, origin in found)
+
+    def said(self, name: str) -> bool:
+        """Tell whether somebody named the option, even with a value that it could not take."""
+        return name in self._said
