@@ -50,9 +50,41 @@ async def failed(app: Any) -> AppStartupFailed:
 async def test_start_fails_with_the_reason_that_the_app_gives() -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
         await receive()
-        await send({"type": "lifespan.startup.failed", "message": "no database\nat all"})
+        await send({"type": "lifespan.startup.failed", "message": "no \x1bdatabase"})
 
-    assert (await failed(app)).sentence == "the app says that its start-up failed: no database\\nat all"
+    assert (await failed(app)).sentence == "the app says that its start-up failed: no \\x1bdatabase"
+
+
+async def test_start_that_fails_with_a_traceback_for_a_reason_tells_its_end_and_then_all_of_it() -> None:
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "Traceback:\n  File a\nOSError: no database\n"})
+
+    failure = await failed(app)
+    assert failure.sentence == "the app says that its start-up failed: OSError: no database"
+    assert failure.detail == "Traceback:\n  File a\nOSError: no database\n"
+
+
+async def test_forced_stop_does_not_blame_the_app_whose_shutdown_it_cuts(serve: Serve) -> None:
+    stopping = asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        stopping.set()
+        try:
+            await asyncio.Event().wait()
+        except BaseException:
+            await send({"type": "lifespan.shutdown.failed", "message": "Traceback:\nCancelledError"})
+            raise
+
+    served = await serve(app)
+    stop = asyncio.create_task(served.engine.stop(30))
+    await asyncio.wait_for(stopping.wait(), 10)
+    served.engine.abort()
+    await asyncio.wait_for(stop, 10)
+    assert served.errors == ["the app's shut-down was cut, as the stop was forced\n"]
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])

@@ -22,6 +22,17 @@ async def app(scope, receive, send):
         await send({"type": "websocket.send", "text": event["text"]})
 """,
     "aiohttp": """
+from aiohttp import web
+async def echo(request):
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_str(message.data)
+    return socket
+app = web.Application()
+app.router.add_get("/", echo)
+""",
+    "aiohttp that closes its own": """
 import weakref
 from aiohttp import WSCloseCode, web
 async def echo(request):

@@ -7,7 +7,10 @@ from sys import byteorder
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
+
+from runner.apps.engines.h1_engine.websocket import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +67,14 @@ class Ends(web.RequestHandler):
             transport.write_eof()
         self._resume_transport_reading()
         self._linger = self._loop.call_later(LINGER, transport.close)
+
+    def close_websocket(self) -> None:
+        """Tell the client of a websocket that the server goes (RFC 6455 section 7.4, code 1012); others stay as they are.
+
+        Its answer ends the handler, as aiohttp has it.
+        """
+        if isinstance(self._payload_parser, WebSocketReader) and self.transport is not None:
+            self.transport.write(frames.frame(frames.CLOSE, frames.close_payload(frames.RESTART, "service restart")))
 
     def _cut(self, begun: Answer) -> None:
         """End the connection in the middle of an answer, in a way that does not look like the answer's end."""

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import istr
 
+from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
 from runner.apps.engines.aiohttp_engine.guard import Guard
 from runner.apps.engines.aiohttp_engine.records import Records, failing
 from runner.apps.engines.aiohttp_engine.refusals import answer
@@ -87,7 +88,8 @@ class AiohttpEngine:
     async def stop(self, grace: float) -> None:
         """Answer what has begun within ``grace`` seconds, cut the rest, then run the app's cleanup within as many.
 
-        aiohttp's order is kept: on_shutdown comes first, as it is what ends long-lived answers.
+        aiohttp's order is kept: on_shutdown comes first, as it is what ends long-lived answers. Websockets that it leaves
+        open are closed after it.
         """
         server = self._server
         if server is None:
@@ -101,6 +103,9 @@ class AiohttpEngine:
         for connection in settled:
             connection.close()
         await self._run(self._app.shutdown(), grace, "on_shutdown")
+        for connection in server.connections:
+            if isinstance(connection, GuardedConnection):
+                connection.close_websocket()
         await self._drain(settled, fresh, grace)
         await asyncio.gather(*(one.shutdown(_AT_ONCE) for one in server.connections))
         await self._run(self._app.cleanup(), grace, "cleanup")

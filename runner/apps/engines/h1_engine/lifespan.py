@@ -31,6 +31,7 @@ class Lifespan:
         self._news = asyncio.Event()
         self._received = False
         self._foreign = False
+        self._cancelled = asyncio.Event()
         self._raised: BaseException | None = None
 
     async def start(self) -> None:
@@ -49,9 +50,11 @@ class Lifespan:
         if "lifespan.startup.complete" in self._said:
             return
         if "lifespan.startup.failed" in self._said:
-            message = printable(self._said["lifespan.startup.failed"]) or "it gave no reason"
+            message, detail = self._reason("startup")
             await self._end()
-            raise AppStartupFailed(f"the app says that its start-up failed: {message}", detail=self._traceback())
+            raise AppStartupFailed(
+                f"the app says that its start-up failed: {message}", detail=self._traceback() or detail
+            )
         if not self._received or self._foreign:
             return  # it does not know lifespan, which it may say by raising
         if self._raised is not None:
@@ -65,21 +68,28 @@ class Lifespan:
         """Run the app's shut-down within ``grace`` seconds; what goes wrong there is told, not raised."""
         if self._task is None or self._task.done():
             return
+        if self._cancelled.is_set():
+            await self._end()
+            return
         self._events.put_nowait("lifespan.shutdown")
         try:
             async with asyncio.timeout(grace):
                 await self._answer_to("shutdown")
         except TimeoutError:
             self._on_error(f"the app's shut-down took longer than {grace:g} s and was cut\n")
-        if "lifespan.shutdown.failed" in self._said:
-            message = printable(self._said["lifespan.shutdown.failed"])
-            self._on_error(f"the app says that its shut-down failed: {message}\n{self._traceback()}")
+        if self._cancelled.is_set():
+            self._on_error("the app's shut-down was cut, as the stop was forced\n")
+        elif "lifespan.shutdown.failed" in self._said:
+            message, detail = self._reason("shutdown")
+            await self._end()
+            self._on_error(f"the app says that its shut-down failed: {message}\n{self._traceback() or detail}")
         elif self._raised is not None:
             self._on_error(f"the app's shut-down raised\n{self._traceback()}")
         await self._end()
 
     def cancel(self) -> None:
         """Cut the lifespan now."""
+        self._cancelled.set()
         if self._task is not None:
             self._task.cancel()
 
@@ -128,6 +138,13 @@ class Lifespan:
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=_CANCELLED)
+
+    def _reason(self, phase: str) -> tuple[str, str]:
+        """Return why the app says that a phase failed, and all it says: many say a traceback, whose end is the reason."""
+        lines = [printable(line) for line in self._said[f"lifespan.{phase}.failed"].strip().splitlines()]
+        if len(lines) < 2:  # noqa: PLR2004 - one line says it all
+            return "".join(lines) or "it gave no reason", ""
+        return lines[-1], "".join(f"{line}\n" for line in lines)
 
     def _traceback(self) -> str:
         if self._raised is None:
