@@ -69,6 +69,8 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
         wanted = given
     else:
         wanted = named or ([] if claimed or attempt.secured else [Wanted(settings.DEFAULT, "default", ordinary)])
+    if attempt.is_fallback and any(one.origin == "default" for one in wanted):
+        logs.info(f"arun: the fallback has no address, named or handed over; it takes the default {settings.DEFAULT}")
     if not attempt.is_fallback:  # a service manager's sockets are served in any case: it would not pass them otherwise
         wanted += given
     claimed += listeners.claim(wanted, attempt.listeners, options)

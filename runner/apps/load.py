@@ -117,7 +117,7 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
     from runner.apps import kinds
 
     with _explained(target, "looking at"):  # an attribute may be code of the app's as well
-        candidate = _pick(module, target)
+        attribute, candidate = _pick(module, target)
         kind = kinds.kind_of(candidate)
     if target.factory or kind == kinds.FACTORY:
         candidate = _make(candidate, target, run)
@@ -126,9 +126,11 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
         return App(candidate, _agreed(candidate, kind, interface, target), target)
     if kind in {kinds.AIOHTTP, kinds.ASGI, kinds.WSGI}:
         return App(candidate, kind, target)
-    what = f"{_described(target)} is {_article(type(candidate).__name__)}"
+    what = f"{_described(target._replace(attribute=attribute))} is {_article(type(candidate).__name__)}"
     if kind == kinds.AMBIGUOUS:
         raise AppAmbiguous(f"{what} that could be called as ASGI or as WSGI", origin=target.origin)
+    if attribute in FACTORIES and callable(candidate):
+        what += " that needs arguments; a factory is called without any"
     raise AppKindUnknown(what, origin=target.origin)
 
 
@@ -166,7 +168,8 @@ def _import_file(target: Target) -> ModuleType:
     return module
 
 
-def _pick(module: ModuleType, target: Target) -> Any:
+def _pick(module: ModuleType, target: Target) -> tuple[str, Any]:
+    """Return the object that is the app or makes it, and its name."""
     if target.attribute:
         candidate: Any = module
         for part in target.attribute.split("."):
@@ -174,7 +177,7 @@ def _pick(module: ModuleType, target: Target) -> Any:
                 candidate = getattr(candidate, part)
             except AttributeError:
                 raise _attribute_missing(module, target) from None
-        return candidate
+        return target.attribute, candidate
     found = {name: vars(module)[name] for name in INSTANCES if vars(module).get(name) is not None}
     if len({id(candidate) for candidate in found.values()}) > 1:
         names = " and ".join(found)
@@ -185,7 +188,7 @@ def _pick(module: ModuleType, target: Target) -> Any:
         )
     for name in (*INSTANCES, *FACTORIES):
         if vars(module).get(name) is not None:
-            return vars(module)[name]
+            return name, vars(module)[name]
     raise _attribute_missing(module, target)
 
 
@@ -195,11 +198,27 @@ def _attribute_missing(module: ModuleType, target: Target) -> AppAttributeMissin
     public = [name for name in vars(module) if not name.startswith("_")]
     if not target.attribute:
         names = ", ".join((*INSTANCES, *FACTORIES))
-        return AppAttributeMissing(f"{target.text} has none of {names}", origin=target.origin)
+        others = [name for name in public if _is_app(vars(module)[name])]
+        hint = f"it has an app of another name: {target.text}:{others[0]}" if others else ""
+        return AppAttributeMissing(f"{target.text} has none of {names}", origin=target.origin, hint=hint)
     close = difflib.get_close_matches(target.attribute, public, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(public[:8]) or 'no public names'}"
     name = target.text.partition(":")[0]
     return AppAttributeMissing(f"{name} has no attribute {target.attribute!r}", origin=target.origin, hint=hint)
+
+
+def _is_app(candidate: Any) -> bool:
+    """Whether an object is an app for certain: an instance, as a function with such arguments may be anything."""
+    import inspect
+
+    from runner.apps import kinds
+
+    if inspect.isroutine(candidate) or inspect.isclass(candidate):
+        return False
+    try:
+        return kinds.kind_of(candidate) in {kinds.AIOHTTP, kinds.ASGI, kinds.WSGI}
+    except Exception:  # noqa: BLE001 - a proxy, which stands for nothing yet
+        return False
 
 
 def _make(factory: Any, target: Target, run: RunCoroutine) -> Any:
@@ -251,6 +270,13 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
                 f"arun looked in {target.root} and on sys.path; an attribute is named after a colon, module:attribute"
             )
             return AppNotFound(f"there is no module {error.name!r}", origin=origin, hint=hint)
+        if error.name.partition(".")[0] in sys.stdlib_module_names:
+            return AppDependencyMissing(
+                f"{target.text} needs the module {error.name!r} of Python's own library, which cannot be found or read",
+                origin=origin,
+                hint=f"the user that serves must be able to read {os.path.dirname(os.__file__)}",
+                detail=detail,
+            )
         hint = f"pip install the package that provides {error.name!r} into {sys.prefix}"
         return AppDependencyMissing(
             f"{target.text} needs the module {error.name!r}, which is not installed",

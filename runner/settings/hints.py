@@ -44,6 +44,13 @@ _ELSEWHERE = {
     "die-on-term": "SIGTERM always ends arun; leave it out",
     "l": "uWSGI means the length of the queue; use {backlog}",
     "no-fallback": "use {fallback-config} none",
+    "c": "gunicorn means a config in Python; use {config}, or name an ini, toml, yaml or json file as a bare argument",
+    "name": "gunicorn means the title of the process; leave it out",
+    "error-logfile": "arun writes its own lines to standard error; redirect that",
+    "log-config": "the app sets up its own logging; arun has {log-level}",
+    "use-colors": "arun writes no colours; leave it out",
+    "lifespan": "arun finds out whether the app knows lifespan; leave it out",
+    "ws": "arun has websockets of its own; leave it out",
     "m": "name a module as a bare argument or with {module}",
     "P": "use {port}",
 }

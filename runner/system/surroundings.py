@@ -40,7 +40,12 @@ def read_env_file(path: str, *, origin: str) -> dict[str, str]:
         with open(path, encoding="utf-8") as file:
             lines = file.read(_LARGEST).splitlines()
     except (OSError, ValueError) as error:
-        raise FileUnusable(f"cannot read the env file {path}: {error}", origin=origin) from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise FileUnusable(
+            f"cannot read the env file {path}: {reason}",
+            origin=origin,
+            hint="check the name, and that the user who starts arun may read it",
+        ) from error
     values = {}
     for number, line in enumerate(lines, 1):
         text = line.strip().removeprefix("export ").lstrip()

@@ -57,6 +57,21 @@ ROWS = {
         "shop:site.app", "app-attribute-missing", "'site.app'", {"shop.py": "class site: ...\n"}
     ),
     "number": Row("shop:app", "app-kind-unknown", "an int", {"shop.py": "app = 42\n"}),
+    "callable of four in a file": Row(
+        "shop.py", "app-kind-unknown", "shop.py:app is a function", {"shop.py": "def app(a, b, c, d): ...\n"}
+    ),
+    "factory that needs an argument": Row(
+        "shop.py",
+        "app-kind-unknown",
+        "shop.py:create_app is a function that needs arguments",
+        {"shop.py": "def create_app(name): ...\n"},
+    ),
+    "module of Python's own missing": Row(
+        "shop.py",
+        "app-dependency-missing",
+        "'tkinter.nowhere' of Python's own library",
+        {"shop.py": "raise ModuleNotFoundError(name='tkinter.nowhere')\n"},
+    ),
     "callable of four": Row("shop:app", "app-kind-unknown", "a function", {"shop.py": "def app(a, b, c, d): ...\n"}),
     "ASGI 2 class": Row(
         "shop:app", "app-kind-unknown", "a type", {"shop.py": "class app:\n    def __init__(self, scope): ...\n"}
@@ -126,6 +141,13 @@ def test_misspelt_attribute_is_told_with_the_nearest_name(arun: Any) -> None:
     instance = arun("shop:aplication", "--bind", "{address}")
     instance.wait()
     assert "arun: hint: did you mean 'application'?" in instance.said
+
+
+def test_app_of_an_unusual_name_is_told(arun: Any) -> None:
+    arun.write("shop.py", "from flask import Flask, request\nserver = Flask(__name__)\n")
+    instance = arun("shop.py", "--bind", "{address}")
+    instance.wait()
+    assert "arun: hint: it has an app of another name: shop.py:server" in instance.said
 
 
 def test_traceback_is_the_users_own(arun: Any) -> None:

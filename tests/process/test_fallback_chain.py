@@ -186,6 +186,7 @@ def test_fallback_on_names_the_failures_that_fall_back(arun: Any, causes: str, f
         assert instance.wait() == 1
     assert instance.fallbacks() == ["safe.ini"] * falls
     assert instance.failures() == ["app-not-found"]
+    assert ("arun: no fallback to safe.ini: fallback-on is" in instance.said) is not falls
 
 
 def test_fallback_takes_its_settings_from_its_config_alone(arun: Any) -> None:
