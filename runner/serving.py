@@ -100,6 +100,8 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
     """
     path = chosen.access_logfile
     if chosen.disable_logging or not (path is not None if chosen.access_log is None else chosen.access_log):
+        if chosen.said("access-logformat") and chosen.access_log is None and not chosen.disable_logging:
+            logs.warning("access-logformat does nothing without --access-log or --access-logfile")
         return None
     from runner.system.line_file import LineFile
 

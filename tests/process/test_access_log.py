@@ -30,6 +30,12 @@ def start(arun: Any) -> Any:
     return lambda *arguments, **more: arun("own.py", "--bind", "{address}", *arguments, **more).ready()
 
 
+@pytest.mark.parametrize(("more", "warned"), [((), True), (("--access-log",), False), (("--no-access-log",), False)])
+def test_format_without_a_log_is_told_to_do_nothing(start: Any, more: tuple[str, ...], *, warned: bool) -> None:
+    instance = start("--access-logformat", "json", *more)
+    assert ("access-logformat does nothing without --access-log" in instance.said) is warned
+
+
 def ask(instance: Instance, paths: list[str]) -> list[int]:
     """Ask for all paths on one connection and return the statuses."""
     host, _, port = instance.address.rpartition(":")

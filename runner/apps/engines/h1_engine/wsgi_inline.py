@@ -64,7 +64,7 @@ class InlineExchange(WsgiExchange):
             gathered.seek(0)
             self._call(gathered)
         elif self.connection.eof:
-            raise ClientDisconnected("the client has gone before its request was complete")
+            raise ClientDisconnected("the request ended before its body was complete")
         else:
             self.expect_body()
             self._waits_for = self._go

@@ -58,7 +58,7 @@ class ThreadExchange(WsgiExchange):
         if self._chunks or self.received:
             self._reply(self.take())
         elif self.abandoned or self.answered or self.connection.eof:
-            self._reply(ClientDisconnected("the client has gone before its request was complete"))
+            self._reply(ClientDisconnected("the request ended before its body was complete"))
         else:
             self.expect_body()
             self._waits_for = self._give_body
