@@ -10,8 +10,6 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from runner.apps.engines.h1_engine.websocket import frames
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
@@ -74,6 +72,8 @@ class Ends(web.RequestHandler):
         Its answer ends the handler, as aiohttp has it.
         """
         if isinstance(self._payload_parser, WebSocketReader) and self.transport is not None:
+            from runner.apps.engines.h1_engine.websocket import frames
+
             self.transport.write(frames.frame(frames.CLOSE, frames.close_payload(frames.RESTART, "service restart")))
 
     def _cut(self, begun: Answer) -> None:
