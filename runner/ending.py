@@ -62,6 +62,9 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
     except ExecFailed as failure:
         return _last_resort(attempt, failure, serve)
     else:
+        if attempt.fallback is not None and failures:
+            name = printable(fallback.shown(attempt.fallback, attempt.program.cwd))
+            logs.info(f"arun: no fallback to {name}: fallback-on is {', '.join(sorted(attempt.falls_back_on))}")
         if attempt.is_fallback:
             _tell_chain(attempt)
     for listener in attempt.listeners:

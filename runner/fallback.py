@@ -133,11 +133,6 @@ def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> str | None:
     if attempt.fallback is None:
         return None
     if not any({"all", failure.identifier, failure.stage} & attempt.falls_back_on for failure in failures):
-        if failures:
-            causes = ", ".join(sorted(attempt.falls_back_on))
-            logs.info(
-                f"arun: no fallback to {printable(shown(attempt.fallback, attempt.program.cwd))}: fallback-on is {causes}"
-            )
         return None
     if config_key(attempt.fallback) in {*attempt.past.tried, config_key(attempt.config)}:
         raise FallbackLoop(f"{shown(attempt.fallback, attempt.program.cwd)} was tried before in this chain")

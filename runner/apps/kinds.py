@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("AIOHTTP", "AMBIGUOUS", "ASGI", "FACTORY", "WSGI", "kind_of")
+__all__ = ("AIOHTTP", "AMBIGUOUS", "ASGI", "FACTORY", "WSGI", "is_certain", "kind_of")
 
 AIOHTTP = "aiohttp"
 ASGI = "asgi"
@@ -49,6 +49,16 @@ def kind_of(candidate: Any) -> str | None:
     if takes_wsgi:
         return WSGI
     return ASGI if takes_asgi else None
+
+
+def is_certain(candidate: Any) -> bool:
+    """Return whether an object is an app and nothing else: an instance, for functions of such arguments may be anything."""
+    if inspect.isroutine(candidate) or inspect.isclass(candidate):
+        return False
+    try:
+        return kind_of(candidate) in {AIOHTTP, ASGI, WSGI}
+    except Exception:  # noqa: BLE001 - a proxy of the app's, which stands for nothing yet
+        return False
 
 
 def _is_async(candidate: Any) -> bool:

@@ -119,6 +119,7 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
     with _explained(target, "looking at"):  # an attribute may be code of the app's as well
         attribute, candidate = _pick(module, target)
         kind = kinds.kind_of(candidate)
+    target = target._replace(attribute=attribute)
     if target.factory or kind == kinds.FACTORY:
         candidate = _make(candidate, target, run)
         kind = kinds.kind_of(candidate)
@@ -126,7 +127,7 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
         return App(candidate, _agreed(candidate, kind, interface, target), target)
     if kind in {kinds.AIOHTTP, kinds.ASGI, kinds.WSGI}:
         return App(candidate, kind, target)
-    what = f"{_described(target._replace(attribute=attribute))} is {_article(type(candidate).__name__)}"
+    what = f"{_described(target)} is {_article(type(candidate).__name__)}"
     if kind == kinds.AMBIGUOUS:
         raise AppAmbiguous(f"{what} that could be called as ASGI or as WSGI", origin=target.origin)
     if attribute in FACTORIES and callable(candidate):
@@ -195,30 +196,18 @@ def _pick(module: ModuleType, target: Target) -> tuple[str, Any]:
 def _attribute_missing(module: ModuleType, target: Target) -> AppAttributeMissing:
     import difflib
 
+    from runner.apps import kinds
+
     public = [name for name in vars(module) if not name.startswith("_")]
     if not target.attribute:
         names = ", ".join((*INSTANCES, *FACTORIES))
-        others = [name for name in public if _is_app(vars(module)[name])]
+        others = [name for name in public if kinds.is_certain(vars(module)[name])]
         hint = f"it has an app of another name: {target.text}:{others[0]}" if others else ""
         return AppAttributeMissing(f"{target.text} has none of {names}", origin=target.origin, hint=hint)
     close = difflib.get_close_matches(target.attribute, public, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(public[:8]) or 'no public names'}"
     name = target.text.partition(":")[0]
     return AppAttributeMissing(f"{name} has no attribute {target.attribute!r}", origin=target.origin, hint=hint)
-
-
-def _is_app(candidate: Any) -> bool:
-    """Whether an object is an app for certain: an instance, as a function with such arguments may be anything."""
-    import inspect
-
-    from runner.apps import kinds
-
-    if inspect.isroutine(candidate) or inspect.isclass(candidate):
-        return False
-    try:
-        return kinds.kind_of(candidate) in {kinds.AIOHTTP, kinds.ASGI, kinds.WSGI}
-    except Exception:  # noqa: BLE001 - a proxy, which stands for nothing yet
-        return False
 
 
 def _make(factory: Any, target: Target, run: RunCoroutine) -> Any:

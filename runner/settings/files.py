@@ -18,7 +18,6 @@ from .chosen import Settings
 from .declaration import named
 from .entries import Entry, Source, absolute_reference, format_of, split_reference
 from .expand import Surroundings, expand
-from .names import LineFormat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,9 +174,7 @@ class ConfigFiles:
             value = self._value(entry.value, entry, ahead)
         except ValueError as error:
             option = named(Settings).get(entry.key)
-            hint = (
-                option.hint if option is not None and isinstance(option.kind, LineFormat) else ""
-            )  # it has % of its own
+            hint = option.hint if option is not None else ""
             self.problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=hint))
             return None
         except RecursionError:

@@ -191,8 +191,7 @@ class Exchange:
             if len(data) < _JOINED:
                 data = head + data
             else:
-                self.connection.write_pieces(head, data)
-                data = b""
+                self.connection.write(head)
         if data:
             self.connection.write(data)
         if not more or problem:

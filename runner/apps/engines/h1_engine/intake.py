@@ -114,11 +114,8 @@ class Intake(asyncio.Protocol):
         """Note that the rest of a request has come whose answer was complete before."""
         raise NotImplementedError
 
-    def refuse(self, status: int, broken: Exchange | None, head: Request | None = None) -> None:
-        """Refuse what the client sends, after the answers that it still gets.
-
-        ``broken`` is the exchange that it interrupted; without one, ``head`` is what is known of the request.
-        """
+    def refuse(self, status: int, broken: Exchange | None) -> None:
+        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
         raise NotImplementedError
 
     def close(self, *, linger: bool = False) -> None:
@@ -159,14 +156,19 @@ class Intake(asyncio.Protocol):
 
     def break_off(self, status: int) -> None:
         """Take nothing more from a client that breaks the rules or exceeds the limits."""
-        broken, self.receiving = self.receiving, None
-        if broken is not None:
-            head = None
-            broken = None if broken.answered else broken
-        else:
-            head = self._head() if self._headers else None  # then its first line is complete
         self.end()
-        self.refuse(status, broken, head)
+        broken, self.receiving = self.receiving, None
+        self.refuse(status, broken if broken is not None and not broken.answered else None)
+
+    def head_so_far(self) -> Request | None:
+        """Return what was read of a head that is not complete, or was refused; None if its first line is not whole."""
+        parser = self._parser
+        if parser is None or not self._headers:
+            return None
+        method, version = parser.get_method().decode(), parser.get_http_version()
+        request = Request(method, version, self._target, self._headers, keep_alive=False)
+        request.judge(None)  # for whom it was forwarded
+        return request
 
     # ---- what the parser says
 
@@ -269,16 +271,6 @@ class Intake(asyncio.Protocol):
         else:
             if self.begun or self.receiving is not None:
                 self._weigh()
-
-    def _head(self) -> Request | None:
-        """Return what is known of a head that is refused."""
-        parser = self._parser
-        if parser is None:
-            return None
-        method, version = parser.get_method().decode(), parser.get_http_version()
-        request = Request(method, version, self._target, self._headers, keep_alive=False)
-        request.judge(None)  # for whom it was forwarded
-        return request
 
     def _exceeds(self, request: Request) -> int:
         """Return 0, or the status for a head that is larger than it may be."""

@@ -31,7 +31,7 @@ class Lifespan:
         self._news = asyncio.Event()
         self._received = False
         self._foreign = False
-        self._cancelled = asyncio.Event()
+        self._cancelled = False
         self._raised: BaseException | None = None
 
     async def start(self) -> None:
@@ -68,16 +68,14 @@ class Lifespan:
         """Run the app's shut-down within ``grace`` seconds; what goes wrong there is told, not raised."""
         if self._task is None or self._task.done():
             return
-        if self._cancelled.is_set():
-            await self._end()
-            return
         self._events.put_nowait("lifespan.shutdown")
         try:
             async with asyncio.timeout(grace):
                 await self._answer_to("shutdown")
         except TimeoutError:
-            self._on_error(f"the app's shut-down took longer than {grace:g} s and was cut\n")
-        if self._cancelled.is_set():
+            if not self._cancelled:
+                self._on_error(f"the app's shut-down took longer than {grace:g} s and was cut\n")
+        if self._cancelled:
             self._on_error("the app's shut-down was cut, as the stop was forced\n")
         elif "lifespan.shutdown.failed" in self._said:
             message, detail = self._reason("shutdown")
@@ -89,7 +87,7 @@ class Lifespan:
 
     def cancel(self) -> None:
         """Cut the lifespan now."""
-        self._cancelled.set()
+        self._cancelled = True
         if self._task is not None:
             self._task.cancel()
 

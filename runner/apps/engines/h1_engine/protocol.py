@@ -169,11 +169,8 @@ class Connection(Intake):
         if self._is_done():
             self.close()
 
-    def refuse(self, status: int, broken: Exchange | None, head: Request | None = None) -> None:
-        """Refuse what the client sends, after the answers that it still gets.
-
-        ``broken`` is the exchange that it interrupted; without one, ``head`` is what is known of the request.
-        """
+    def refuse(self, status: int, broken: Exchange | None) -> None:
+        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
         self._refused_with = status
         if broken is not None and broken is not self._current:
             self._queue.remove(broken)
@@ -183,7 +180,7 @@ class Connection(Intake):
                 return
             self._current = None
         records = self.engine.records
-        if records is not None and head is not None:
+        if records is not None and broken is None and (head := self.head_so_far()) is not None:
             broken = self.engine.exchange(self, head)  # never begun, and told of
             records.begin(broken)
         self._refused = broken
@@ -196,11 +193,6 @@ class Connection(Intake):
         """Send bytes, unless nobody is there any more."""
         if not self.closing:
             self.transport.write(data)
-
-    def write_pieces(self, *pieces: bytes) -> None:
-        """Send pieces one after the other, without a copy that joins them where the loop can do that."""
-        if not self.closing:
-            self.transport.writelines(pieces)
 
     def may_go_on(self, exchange: Exchange) -> bool:
         """Say whether the answer may promise that another request is taken after it."""

@@ -41,7 +41,7 @@ class Records:
         exchange.record = Record(self, own, ids.line(own))
 
     def end(self, exchange: Exchange, status: int = 0) -> None:
-        """Write the line of an exchange; ``status`` is that of an answer which is not the app's."""
+        """Write the line of an exchange; ``status`` is that of an answer which is not the app's, as 101 is."""
         access = self._access
         if access is None:
             return
