@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     class Engine(Protocol):
         """One app, ready to be started, served and stopped on the running loop."""
 
+        @property
+        def requests(self) -> int:
+            """How many requests have begun since the start; the handshake of a websocket is one, a refusal is none."""
+            ...
+
         async def start(self) -> Callable[..., asyncio.BaseProtocol]:
             """Run the app's own start-up and return the protocol factory that serves it.
 
@@ -27,6 +32,15 @@ if TYPE_CHECKING:
 
         def drain(self) -> None:
             """Ask clients to go: a stop is near, but what still comes is served."""
+            ...
+
+        async def quiet(self, seconds: float) -> None:
+            """Wait until every connection has gone, ``seconds`` at most; the listeners are closed, and ``drain`` was called.
+
+            Nobody is cut: a kept connection ends behind its next answer, or when it was idle for as long as it may be.
+            Websockets would stay for ever, so they are closed with 1012 at once, and their clients come back elsewhere.
+            What is left then is left to ``stop``.
+            """
             ...
 
         async def stop(self, grace: float) -> None:

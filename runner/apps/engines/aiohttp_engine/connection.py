@@ -44,6 +44,11 @@ class GuardedConnection(Exchanges):
         if not self.guard.welcome():
             self.refuse(503)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of everything."""
+        super().connection_lost(exc)
+        self.guard.left()
+
     def eof_received(self) -> bool:  # type: ignore[override] # aiohttp lets the transport close
         """Keep the writing side open while there is something to answer."""
         self._eof = True

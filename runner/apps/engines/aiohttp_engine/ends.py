@@ -21,6 +21,8 @@ __all__ = ("LINGER", "Ends")
 
 #: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
 LINGER = 1.0
+#: Seconds a client has to answer our close frame.
+_CLOSING = 5.0
 #: struct linger: on, 0 seconds.
 _RESET = (1).to_bytes(4, byteorder) + bytes(4)
 
@@ -69,12 +71,13 @@ class Ends(web.RequestHandler):
     def close_websocket(self) -> None:
         """Tell the client of a websocket that the server goes (RFC 6455 section 7.4, code 1012); others stay as they are.
 
-        Its answer ends the handler, as aiohttp has it.
+        Its answer ends the handler, as aiohttp has it; without one the connection is cut a little later.
         """
-        if isinstance(self._payload_parser, WebSocketReader) and self.transport is not None:
+        if isinstance(self._payload_parser, WebSocketReader) and self.transport is not None and self._linger is None:
             from runner.apps.engines.h1_engine.websocket import frames
 
             self.transport.write(frames.frame(frames.CLOSE, frames.close_payload(frames.RESTART, "service restart")))
+            self._linger = self._loop.call_later(_CLOSING, self.reset)
 
     def _cut(self, begun: Answer) -> None:
         """End the connection in the middle of an answer, in a way that does not look like the answer's end."""

@@ -9,7 +9,6 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import istr
 
-from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
 from runner.apps.engines.aiohttp_engine.guard import Guard
 from runner.apps.engines.aiohttp_engine.records import Records, failing
 from runner.apps.engines.aiohttp_engine.refusals import answer
@@ -85,6 +84,23 @@ class AiohttpEngine:
         if self._guard is not None:
             self._guard.draining = True
 
+    @property
+    def requests(self) -> int:
+        """How many requests have begun."""
+        return 0 if self._server is None else self._server.requests_count
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait ``seconds`` at most until every connection has ended by itself; websockets are closed at once."""
+        guard = self._guard
+        if guard is None:
+            return
+        guard.close_websockets()
+        try:
+            async with self._within(seconds):
+                await guard.deserted()
+        except TimeoutError:
+            pass
+
     async def stop(self, grace: float) -> None:
         """Answer what has begun within ``grace`` seconds, cut the rest, then run the app's cleanup within as many.
 
@@ -103,9 +119,8 @@ class AiohttpEngine:
         for connection in settled:
             connection.close()
         await self._run(self._app.shutdown(), grace, "on_shutdown")
-        for connection in server.connections:
-            if isinstance(connection, GuardedConnection):
-                connection.close_websocket()
+        if self._guard is not None:
+            self._guard.close_websockets()
         await self._drain(settled, fresh, grace)
         await asyncio.gather(*(one.shutdown(_AT_ONCE) for one in server.connections))
         await self._run(self._app.cleanup(), grace, "cleanup")

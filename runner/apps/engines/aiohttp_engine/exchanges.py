@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+    from aiohttp.http import WebSocketReader
     from aiohttp.streams import StreamReader
 
     from runner.apps.engines.aiohttp_engine.guard import Guard
@@ -66,6 +67,12 @@ class Exchanges(Ends):
                 self._pause_reading_for_buffer()
             if not self._request_in_progress:
                 self._begin()
+
+    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Go over to another protocol, unless no websocket may stay any more."""
+        super().set_parser(parser, data_received_cb)
+        if self.guard.retiring:
+            self.close_websocket()
 
     def refuse(self, status: int) -> None:
         """Refuse what the client sends, after the answers that it still gets."""
@@ -131,13 +138,14 @@ class Exchanges(Ends):
         self._intake.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
-        manager.requests_count += 1
         self._served += 1
         if isinstance(message, _ErrInfo):
             handler = self._make_error_handler(message)
             message = refused_head(message.exc)
-        elif message.version is not HttpVersion11 or message.path[0] != "/" or (message.upgrade and message.chunked):
-            message = corrected(message)
+        else:
+            manager.requests_count += 1
+            if message.version is not HttpVersion11 or message.path[0] != "/" or (message.upgrade and message.chunked):
+                message = corrected(message)
         writer = Answer(self, self._loop)
         if message.method == "HEAD":
             writer.is_head = True

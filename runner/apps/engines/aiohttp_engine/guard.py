@@ -32,6 +32,8 @@ class Guard:
         self.date_header = options.date_header
         #: A stop is near or has begun: every answer is the last one of its connection.
         self.draining = False
+        #: Websockets do not stay.
+        self.retiring = False
         #: No connection is kept for a further request.
         self.closes_idle = not options.keep_alive > 0
         self._keep_alive = options.keep_alive
@@ -52,6 +54,7 @@ class Guard:
         times = (options.keep_alive, limits.header_timeout, limits.body_timeout, limits.write_timeout)
         self._interval = max(_OFTEN, min((_SELDOM, *(seconds / 4 for seconds in times if seconds > 0))))
         self._watching: asyncio.TimerHandle | None = None
+        self._deserted = asyncio.Event()
 
     def __call__(self, endpoints: Endpoints | None = None) -> GuardedConnection:
         """Make a connection, the protocol factory of the server; what a gate knows of it is what requests tell."""
@@ -66,6 +69,24 @@ class Guard:
             self._watch()
         limit = self.limits.connections
         return not 0 < limit < len(self._server._connections)  # noqa: SLF001 - the public one is a copy
+
+    def left(self) -> None:
+        """Note that a connection has gone."""
+        if self.retiring and not self._server._connections:  # noqa: SLF001 - as above
+            self._deserted.set()
+
+    def close_websockets(self) -> None:
+        """Let no websocket stay, and none be opened."""
+        self.retiring = True
+        for connection in self._server.connections:
+            if isinstance(connection, GuardedConnection):
+                connection.close_websocket()
+
+    async def deserted(self) -> None:
+        """Wait until no connection is left."""
+        self._deserted.clear()
+        self.left()
+        await self._deserted.wait()
 
     def idle_limit(self, served: int) -> float:
         """Return how many seconds a client may take to begin a request."""

@@ -44,6 +44,10 @@ class H1Engine:
         self.stopping = False
         #: A stop is near: connections are asked to go, and none is refused.
         self.draining = False
+        #: Whoever goes now may be the last one, and websockets do not stay.
+        self.retiring = False
+        #: Requests that have begun, those that were declined among them.
+        self.requests = 0
         #: No connection is kept for a further request.
         self.closes_idle = not options.keep_alive > 0
         #: The time of the last look at the connections, in the loop's seconds; it moves while there are any.
@@ -95,9 +99,17 @@ class H1Engine:
         """Ask every client to come back on another connection: a stop is near. New ones are still served."""
         self.draining = self.closes_idle = True
 
+    async def quiet(self, seconds: float) -> None:
+        """Wait ``seconds`` at most until every connection, and every call of the app, has ended by itself."""
+        self.retiring = True
+        for connection in tuple(self.connections):
+            if not isinstance(connection, Connection):
+                connection.retire()
+        await self._until_quiet(seconds)
+
     async def stop(self, grace: float) -> None:
         """Answer what has begun within ``grace`` seconds, cut the rest, then shut the app down within as many."""
-        self.stopping = self.closes_idle = True
+        self.stopping = self.retiring = self.closes_idle = True
         self.draining = False
         # What lies in the sockets' buffers has begun: let the loop read it before idle connections are closed.
         for _ in range(3):
@@ -115,7 +127,7 @@ class H1Engine:
 
     def abort(self) -> None:
         """Cut every connection and cancel every request now."""
-        self._aborted = self.stopping = True
+        self._aborted = self.stopping = self.retiring = True
         for connection in tuple(self.connections):
             connection.abort()
         for exchange in tuple(self.running):
@@ -134,6 +146,7 @@ class H1Engine:
 
     def begin(self, exchange: Exchange) -> None:
         """Let an exchange call the app, or decline it where as many run as may (RFC 9110 section 15.6.4)."""
+        self.requests += 1
         if 0 < self._concurrency <= len(self.running):
             exchange.decline()
         else:
@@ -147,7 +160,7 @@ class H1Engine:
     def done(self, exchange: Exchange) -> None:
         """Forget a request whose call of the app has ended."""
         self.running.discard(exchange)
-        if self.stopping:
+        if self.retiring:
             self._look()
 
     def failed(self, exchange: Exchange, exc: BaseException | None) -> None:
@@ -223,7 +236,7 @@ class H1Engine:
         """Run what the app does after its last request."""
 
     def _look(self) -> None:
-        if self.stopping and not (self.connections or self.running):
+        if self.retiring and not (self.connections or self.running):
             self._quiet.set()
 
     async def _until_quiet(self, seconds: float) -> None:

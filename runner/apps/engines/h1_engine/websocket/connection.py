@@ -67,7 +67,7 @@ class WebsocketConnection(asyncio.Protocol):
         self._transport.write(head)
         if received:
             self.data_received(received)
-        if self._engine.stopping:
+        if self._engine.retiring:
             self.retire()
 
     # ---- what the transport says
