@@ -16,6 +16,7 @@ from runner.failures import (
     StartupFailure,
     printable,
 )
+from runner.settings import SettingsRejected
 from runner.system import listeners, logs, process
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from runner.fallback import Attempt
     from runner.watch import Watch
 
-__all__ = ("leave", "overdue", "status_of", "timed_out", "unexpected", "way_out")
+__all__ = ("leave", "overdue", "recorded", "run", "status_of", "timed_out", "unexpected", "way_out")
 
 
 def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
@@ -35,13 +36,31 @@ def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     if failures:
         process.silence()
     exits.release_descriptors()
-    attempt.records = _records(attempt, failures)
+    attempt.records = tuple(recorded(attempt, failure) for failure in failures)
     for record in attempt.records:
-        logs.frame(record)
+        attempt.report(record)
     if attempt.signals.count:
         failures = ()  # it was told to stop: what the app made of being interrupted is told, and no failed start
     going_back = attempt.signals.going_back and not attempt.signals.count
     exits.leave(1 if failures else 0, failures, going_back=going_back)
+
+
+def run(attempt: Attempt, serve: Callable[[], None]) -> NoReturn:
+    """Run a process of the instance from what it has to do to its end; a fork of the app's ends as it would elsewhere."""
+    failures: tuple[StartupFailure, ...] = ()
+    try:
+        serve()
+    except process.StopRequested:
+        pass
+    except StartupFailure as failure:
+        failures = (failure,)
+    except SettingsRejected as rejected:
+        failures = rejected.problems
+    except BaseException as error:  # noqa: BLE001 - a fault of ours must be told too
+        if exits.in_forked_child():
+            exits.leave(status_of(error))
+        failures = (unexpected(error),)
+    leave(attempt, failures)
 
 
 def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[StartupFailure, ...]) -> int:
@@ -104,15 +123,16 @@ def status_of(error: BaseException) -> int:
     return 1
 
 
-def _records(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> tuple[FailureRecord, ...]:
+def recorded(attempt: Attempt, failure: StartupFailure) -> FailureRecord:
+    """Return the record of a failure of this attempt."""
     config = fallback.shown(attempt.config, attempt.program.cwd)
-    return tuple(FailureRecord.of(failure, config=config, when=time.time()) for failure in failures)
+    return FailureRecord.of(failure, config=config, when=time.time())
 
 
 def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
     """One message for the end of a chain: why it ends where it named a successor, and every link of it."""
     if end is not None:
-        logs.frame(_records(attempt, (end,))[0])
+        logs.frame(recorded(attempt, end))
     links = attempt.history(attempt.records)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]
     lines += [f"arun:   {printable(record.config)}: {record.summary()}" for record in links.failures]
@@ -125,7 +145,7 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     No config is read: the file may be what this user cannot read. Without one, a fallback serves the welcome page on
     what it inherits; that is joined by where the fallback would listen, which was noted before a drop of privileges.
     """
-    (record,) = _records(attempt, (failure,))
+    record = recorded(attempt, failure)
     logs.frame(record)
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
     listening.bind_for_last_resort(attempt)

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = (
     "Interruption",
     "arm",
+    "begin_again",
     "in_forked_child",
     "leave",
+    "leave_at_once",
     "release_descriptors",
     "reserve_descriptors",
     "start_thread",
@@ -71,6 +73,19 @@ def arm() -> None:
     global _shim  # noqa: PLW0603 - a process has one end
     _shim = _Shim()
     atexit.register(_finish)
+
+
+def begin_again() -> None:
+    """Give a forked process of arun's own an end of its own: it runs the hooks, and nothing follows it."""
+    global _shim  # noqa: PLW0603 - a process has one end
+    reserve = [] if _shim is None else _shim.reserve
+    _shim = _Shim()
+    _shim.reserve = reserve
+
+
+def leave_at_once(status: int) -> NoReturn:
+    """End a forked process of arun's own that has nothing to finish: no hooks, no output."""
+    os._exit(status)
 
 
 def succeed_with(successor: Successor) -> None:

@@ -122,7 +122,8 @@ def printable(text: str) -> str:
 
 def by_identifier() -> dict[str, type[StartupFailure]]:
     """All causes by their identifier."""
-    import runner.tls_failures  # noqa: F401 - only a start with TLS pays for them otherwise
+    import runner.tls_failures
+    import runner.worker_failures  # noqa: F401 - only a start that has to do with them pays for them otherwise
 
     known: dict[str, type[StartupFailure]] = {StartupFailure.identifier: StartupFailure}
     waiting = StartupFailure.__subclasses__()

@@ -1,7 +1,7 @@
 """The fallback: whether a failed start has a successor, which, and how the process becomes it.
 
 ``plan`` only decides. The exec in here is the only one of the house: same pid, same binary; a fallback is started with
-its config as the one argument, and the way back with the first command line.
+its config as the one argument, the way back and an upgrade with the command line that there was.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     from runner.addresses import Address
-    from runner.settings import Settings
+    from runner.settings import Layers, Settings
     from runner.system.listeners import Wanted
     from runner.system.process import StopSignals
     from runner.system.sockets import Listener
@@ -38,6 +38,7 @@ __all__ = (
     "needed_files",
     "plan",
     "shown",
+    "upgrade",
     "working_directory",
 )
 
@@ -106,6 +107,21 @@ class Attempt:
         self.records: tuple[FailureRecord, ...] = ()
         self.is_last_resort = False
         self.chosen: Settings | None = None
+        self.pidfile: str | None = None
+        #: Whom a failure is told: standard error, or the supervisor of a worker.
+        self.report: Callable[[FailureRecord], None] = logs.frame
+
+    def note(self, layers: Layers) -> None:
+        """Note what is known before the settings are judged: the config, and the fallback."""
+        self.fallback = None if layers.asked else located(layers.fallback)
+        if layers.configs:
+            self.config = os.path.join(self.program.cwd, layers.configs[0].name)
+
+    def heed(self, chosen: Settings) -> None:
+        """Go by these settings from now on."""
+        self.chosen = chosen
+        self.limit, self.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
+        logs.set_level(chosen.log_level)
 
     @property
     def is_fallback(self) -> bool:
@@ -167,9 +183,24 @@ def go_back(attempt: Attempt) -> NoReturn:
     _replace_process(attempt, attempt.past.argv[1:], handover.Handover())
 
 
-def _replace_process(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover) -> NoReturn:
+def upgrade(attempt: Attempt, workers: tuple[handover.InheritedWorker, ...]) -> NoReturn:
+    """Replace this process by the arun that is installed now, started as this one was; its workers go on serving.
+
+    Other children that it has are on their way out already, and are left to it.
+
+    Raises:
+        StopRequested: a stop signal came in time.
+        ExecFailed: as in ``become``, but that no child was ended.
+    """
+    past = attempt.past._replace(workers=workers)
+    _replace_process(attempt, attempt.arguments, past, spared=frozenset(process.children()))
+
+
+def _replace_process(
+    attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, spared: frozenset[int] = frozenset()
+) -> NoReturn:
     late_signals = process.block_stop_signals()
-    process.end_children(spared=attempt.program.children)
+    process.end_children(spared=attempt.program.children | spared)
     if attempt.signals.count:
         raise process.StopRequested
     if path := _obstacle(attempt, arguments[0] if past.tried else None):
@@ -192,7 +223,8 @@ def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handov
     fd = handover.write(past._replace(listeners=passed, closed=closed if past.tried else (), signals=late_signals))
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
     try:
-        process.close_on_exec_except([fd, late_signals, *(listener.fd for listener in passed)])
+        workers = [worker.fd for worker in past.workers]
+        process.close_on_exec_except([fd, late_signals, *workers, *(listener.fd for listener in passed)])
         process.reset_for_exec(keep_ignored=attempt.program.ignored)
         _return_to(attempt.program.cwd)
         os.umask(attempt.program.umask)

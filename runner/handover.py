@@ -1,8 +1,9 @@
-"""The handover: the one value that crosses the exec from a failed start to its fallback.
+"""The handover: the one value that crosses the exec from one start to the next: a fallback, the way back, an upgrade.
 
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
-failures so far, what was tried, where TLS was given up, and the command line and directory of the first start.
+failures so far, what was tried, where TLS was given up, the command line and directory of the first start, and the
+workers that go on serving during an upgrade.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
-__all__ = ("VARIABLE", "Handover", "InheritedListener", "take", "write")
+__all__ = ("VARIABLE", "Handover", "InheritedListener", "InheritedWorker", "take", "write")
 
 VARIABLE = "ARUN_HANDOVER"
 _VERSION = 2
@@ -36,6 +37,13 @@ class InheritedListener(Value):
     transport: Transport = Transport()
 
 
+class InheritedWorker(Value):
+    """A worker that goes on serving while its supervisor is upgraded: its process, and the descriptor of its line."""
+
+    pid: int
+    fd: int
+
+
 class Handover(Value):
     """What a start knows of those before it; the first start of a process has an empty one."""
 
@@ -48,6 +56,8 @@ class Handover(Value):
     signals: int = -1
     #: Listeners that spoke TLS and are closed by now: no successor may listen there without it. They have no descriptor.
     closed: tuple[InheritedListener, ...] = ()
+    #: Who serves until an upgraded supervisor has workers of its own.
+    workers: tuple[InheritedWorker, ...] = ()
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -75,6 +85,7 @@ def write(handover: Handover) -> int:
             "failures": [record.as_dict() for record in handover.failures],
             "tried": handover.tried,
             "signals": handover.signals,
+            "workers": handover.workers,
         }
     ).encode()
     fd = _anonymous_file()
@@ -120,6 +131,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         failures=tuple(FailureRecord(**record) for record in fields["failures"]),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
+        workers=tuple(InheritedWorker(*one) for one in fields.get("workers", ())),
     )
 
 

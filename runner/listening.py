@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from runner.system.sockets import Listener
     from runner.transports import Contexts
 
-__all__ = ("Listening", "bind_for_last_resort", "bind_what_is_known", "listen")
+__all__ = ("Listening", "bind_for_last_resort", "bind_what_is_known", "give_up", "listen")
 
 _FIRST_ORDINARY_PORT = 1024
 
 
 class Listening(Value):
-    """The listeners of an instance, and the context of each TLS that they speak."""
+    """The listeners of an instance, the context of each TLS that they speak, and what nobody wants any more."""
 
     listeners: list[Listener]
     contexts: Contexts
+    surplus: list[Listener]
 
 
 def listen(attempt: Attempt, chosen: Settings) -> Listening:
     """Claim the sockets in their order around the drop of privileges: shared ones before it, ordinary ones after.
 
-    What the attempt inherited and nobody names is given up; a fallback that names no address takes all of it.
+    What the attempt inherited and nobody names is surplus; a fallback that names no address takes all of it.
     Certificates are read before the drop, as keys often are for root alone.
 
     Raises:
@@ -76,14 +77,21 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     claimed += listeners.claim(wanted, attempt.listeners, options)
     order = [listener.socket for listener in claimed]  # one that was claimed twice is as the second claim left it
     served = {one: listener for one in order for listener in attempt.listeners if listener.socket is one}
-    for listener in [listener for listener in attempt.listeners if listener.socket not in served]:
+    surplus = [listener for listener in attempt.listeners if listener.socket not in served]
+    for listener in surplus:
         attempt.listeners.remove(listener)
-        listeners.close(listener)
         if listener.transport.tls:
             attempt.secured[listener.requested] = listener.transport
     if not served:
+        give_up(surplus)
         raise _nowhere(attempt)
-    return Listening(list(served.values()), contexts)
+    return Listening(list(served.values()), contexts, surplus)
+
+
+def give_up(surplus: Sequence[Listener]) -> None:
+    """Close what nobody wants any more."""
+    for listener in surplus:
+        listeners.close(listener)
 
 
 def _nowhere(attempt: Attempt) -> StartupFailure:

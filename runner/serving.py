@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 
-from runner import fallback
+from runner import exits, fallback
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
-from runner.system import logs, process
+from runner.system import logs, process, surroundings
+from runner.values import Value
+from runner.watch import DeadlineReached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,19 +20,47 @@ if TYPE_CHECKING:
     from runner.apps.engines.access.log import AccessLog
     from runner.apps.engines.contract import Engine
     from runner.apps.load import App
+    from runner.fallback import Attempt
     from runner.listening import Listening
     from runner.serve.gate import Rules
-    from runner.serve.worker import Entrance, Work
+    from runner.serve.worker import Entrance, Orders
     from runner.settings import Settings
     from runner.system.line_file import LineFile
-    from runner.system.process import StopSignals
     from runner.transport import Transport
     from runner.transports import Contexts
+    from runner.watch import Watch
 
-__all__ = ("access_file", "choose_app", "engine_for", "entrances", "new_loop", "run")
+__all__ = (
+    "Loaded",
+    "Setup",
+    "access_file",
+    "choose_app",
+    "engine_for",
+    "entrances",
+    "load",
+    "new_loop",
+    "serve",
+    "surround",
+)
 
 #: Seconds that a client of TLS has to take the end of a connection where it may take for ever to read.
 _CLOSING = 30.0
+
+
+def surround(chosen: Settings) -> None:
+    """Enter directory, umask, environment and import path as the settings name them.
+
+    Raises:
+        DirectoryUnusable, FileUnusable: the directory or the env file is not to be had.
+    """
+    if chosen.chdir:
+        surroundings.enter(chosen.chdir, origin=chosen.origin("chdir"))
+    if chosen.umask is not None:
+        os.umask(chosen.umask)
+    if chosen.env_file:
+        os.environ.update(surroundings.read_env_file(chosen.env_file, origin=chosen.origin("env_file")))
+    os.environ.update(chosen.env)
+    surroundings.extend_import_path(chosen.pythonpath)
 
 
 def choose_app(
@@ -141,6 +173,7 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
         keep_alive=chosen.timeout_keep_alive,
         trusted=chosen.forwarded_allow_ips if chosen.proxy_headers else (),
         threads=chosen.threads,
+        processes=chosen.workers,
         debug=chosen.debug,
         on_error=logs.write,
         limits=limits,
@@ -207,13 +240,85 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
     return loops.new_loop(name)
 
 
-def run(loop: asyncio.AbstractEventLoop, work: Work, signals: StopSignals) -> None:
-    """Serve on the loop until a stop signal comes.
+class Setup(Value):
+    """What is served, and in what: the attempt, its settings, its listeners, its surroundings."""
+
+    attempt: Attempt
+    chosen: Settings
+    listening: Listening
+    surroundings: surroundings.Surroundings
+
+
+class Loaded(Value):
+    """An app, and the loop on which it was made, if it was."""
+
+    app: App
+    loop: Callable[[], asyncio.AbstractEventLoop]
+
+    def afresh(self, chosen: Settings) -> Loaded:
+        """Return it for a forked process: a loop cannot be shared."""
+        return self._replace(loop=_one_loop(chosen))
+
+
+def load(setup: Setup, watch: Watch) -> Loaded:
+    """Load the app.
+
+    Raises:
+        StartupFailure: one of the failures of the stage "load".
+        StopRequested, DeadlineReached: what the import was interrupted with, also where the app has caught it.
+    """
+    attempt, chosen = setup.attempt, setup.chosen
+    watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
+    loop = _one_loop(chosen)
+    app = choose_app(chosen, attempt.past.failures, loop)
+    # a loop that the app ran while it was imported may have taken the signals away
+    attempt.signals.install(can_go_back=attempt.can_go_back)
+    if attempt.signals.count:
+        raise process.StopRequested  # and its code may have caught what it was interrupted with
+    if watch.expired:
+        raise DeadlineReached
+    return Loaded(app, loop)
+
+
+def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the loop when it is asked for the first time."""
+    return functools.cache(functools.partial(new_loop, chosen.loop))
+
+
+def serve(setup: Setup, loaded: Loaded, watch: Watch, on_ready: Callable[[Orders], None]) -> None:
+    """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
 
     Raises:
         AppStartupFailed: from the engine.
+        FileUnusable: the access log cannot be written.
     """
     from runner.serve import worker
 
+    attempt, chosen = setup.attempt, setup.chosen
+    watch.step("the app's own start-up")
+    log = access_file(chosen, attempt.program.cwd)
+
+    def ready(orders: Orders) -> None:
+        watch.finish()
+        gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
+        gc.set_threshold(*attempt.collector)
+        exits.release_descriptors()
+        on_ready(orders)
+
+    work = worker.Work(
+        engine_for(loaded.app, chosen, log),
+        entrances(setup.listening, chosen),
+        chosen.backlog,
+        chosen.drain_delay,
+        chosen.timeout_graceful_shutdown,
+        ready,
+        tuple(setup.listening.contexts.values()),
+        chosen.timeout_keep_alive,
+    )
+    watch.leave_signals_to_loop()
     logs.adopt_logging()
-    loop.run_until_complete(worker.serve(work, signals))
+    try:
+        loaded.loop().run_until_complete(worker.serve(work, attempt.signals))
+    finally:
+        if log is not None:
+            log.close()

@@ -43,17 +43,26 @@ class Watch:
         timeout: seconds that the start may take, None for no limit.
         overdue: called in the watch's thread when the main thread does not react to its interruption.
         stopping: tells whether a stop signal was received; whatever holds the start back then is interrupted as well.
+        began: when the start began, on the monotonic clock, where that is not now.
+        on_step: called with each step of the start; a start whose steps somebody else is told writes no lines.
 
     A signal that is caught while the main thread is in C code is received there only when that code returns. The watch
     hears of it from the interpreter's wakeup descriptor (signal.set_wakeup_fd), and then acts in its place.
     """
 
-    def __init__(self, timeout: float | None, overdue: Callable[[Watch], None], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        timeout: float | None,
+        overdue: Callable[[Watch], None],
+        stopping: Callable[[], bool],
+        on_step: Callable[[str], None] | None = None,
+        began: float | None = None,
+    ) -> None:
         self.timeout = timeout
         self.expired = False
         self.waiting_for = "the settings"
-        self._overdue, self._stopping = overdue, stopping
-        self._began = time.monotonic()
+        self._overdue, self._stopping, self._on_step = overdue, stopping, on_step
+        self.began = time.monotonic() if began is None else began
         self._progress_shown = False
         self.stop_caught = False
         self._caught = self._writing = -1
@@ -77,6 +86,8 @@ class Watch:
     def step(self, waiting_for: str) -> None:
         """Say what the start is doing now."""
         self.waiting_for = waiting_for
+        if self._on_step is not None:
+            self._on_step(waiting_for)
 
     def finish(self) -> None:
         """The start is over, well or not; nothing is interrupted any more."""
@@ -114,7 +125,7 @@ class Watch:
         terminal = logs.terminal()
         asked, next_line = False, _INTERVAL
         while not self._over(_TICK):
-            elapsed = time.monotonic() - self._began
+            elapsed = time.monotonic() - self.began
             if self.timeout is not None and elapsed >= self.timeout:
                 self.expired = True
                 self._press(signal.SIGALRM)
@@ -131,7 +142,7 @@ class Watch:
     def _over(self, interval: float) -> bool:
         """Wait for the end of the start, the next line to say, or the deadline, whichever comes first."""
         if self.timeout is not None:
-            interval = min(interval, max(0.0, self._began + self.timeout - time.monotonic()))
+            interval = min(interval, max(0.0, self.began + self.timeout - time.monotonic()))
         if self._done.acquire(timeout=interval):
             self._done.release()
             return True

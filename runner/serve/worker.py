@@ -10,7 +10,8 @@ from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from typing import Any
 
     from runner.apps.engines.contract import Engine
     from runner.serve.gate import Gate, Rules
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     ProtocolFactory = Callable[..., asyncio.BaseProtocol]
 
-__all__ = ("Entrance", "Work", "serve")
+__all__ = ("Entrance", "Orders", "Work", "serve")
 
 #: Seconds that the app's shut-down may take beyond the grace for requests, before the worker goes without it.
 _SHUTDOWN_MARGIN = 2.0
@@ -48,46 +49,90 @@ class Work(Value):
     #: Seconds to go on accepting after a stop signal, and then for what has begun to end.
     drain_delay: float
     grace: float
-    on_ready: Callable[[], None]
+    on_ready: Callable[[Orders], None]
     contexts: Sequence[LiveContext] = ()
+    #: Seconds that an idle connection stays open.
+    keep_alive: float = 0.0
+
+
+class Orders(Value):
+    """What whoever started a worker may ask of it while it serves.
+
+    ``retire`` lets its clients go in peace, ``stop`` is what a stop signal does; ``requests`` tells how many have begun.
+    """
+
+    retire: Callable[[], None]
+    stop: Callable[[], None]
+    requests: Callable[[], int]
 
 
 async def serve(work: Work, signals: StopSignals) -> None:
-    """Serve until a stop signal comes: the first asks, the second forces.
+    """Serve until a stop signal comes, of which the first asks and the second forces, or until it is ordered to retire.
 
-    The sockets are closed, unless the process goes back to its first start: then their clients wait for that one.
+    Who retires accepts nothing any more, and stops when its clients have gone by themselves: nobody loses a request that
+    was on its way on a kept connection. The sockets are closed, unless the process goes back to its first start: then
+    their clients wait for that one.
 
     Raises:
         AppStartupFailed: from the engine.
         OSError: a socket cannot listen.
     """
     loop = asyncio.get_running_loop()
-    stopping, forced = asyncio.Event(), asyncio.Event()
+    stopping, forced, retiring = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def tell(count: int) -> None:
-        loop.call_soon_threadsafe(stopping.set if count == 1 else forced.set)
+        loop.call_soon_threadsafe(stopping.set)
+        if count > 1:
+            loop.call_soon_threadsafe(forced.set)
 
     factory = await _unless_stopped(work.engine, signals, tell, stopping)
     if factory is None:
         return
-    plain = [entrance.socket for entrance in work.entrances if entrance.rules is None]
-    servers = [await _listen(loop, factory, listener, work.backlog) for listener in plain]
-    gates = _open_gates(work, factory)
+    doors = await _open(work, factory)
     with _renewed(work.contexts, signals):
-        work.on_ready()
-        await stopping.wait()
-        await _delay(work, signals, forced)
-    for gate in gates:
+        work.on_ready(Orders(retiring.set, stopping.set, lambda: work.engine.requests))
+        await _first_of(stopping.wait(), retiring.wait())
+        if stopping.is_set():
+            await _delay(work, signals, forced)
+    stays = signals.going_back and not signals.count
+    await _close(work, doors, forced, takes_in=not stays)
+    if not stopping.is_set():
+        work.engine.drain()
+        await _first_of(stopping.wait(), work.engine.quiet(work.keep_alive + work.grace))
+    await _stop(work, forced)
+
+
+class Doors(Value):
+    """What accepts connections for a protocol factory: servers on plain sockets, gates on the others."""
+
+    factory: ProtocolFactory
+    servers: list[asyncio.Server]
+    gates: list[Gate]
+
+
+async def _open(work: Work, factory: ProtocolFactory) -> Doors:
+    plain = [entrance.socket for entrance in work.entrances if entrance.rules is None]
+    servers = [await _listen(factory, listener, work.backlog) for listener in plain]
+    return Doors(factory, servers, _open_gates(work, factory))
+
+
+async def _close(work: Work, doors: Doors, forced: asyncio.Event, *, takes_in: bool) -> None:
+    """Accept no more: who waits is taken in, and the sockets are closed, or both is left to a successor."""
+    for gate in doors.gates:
         gate.close()
-    await _stop_accepting(loop, servers)
-    if not signals.going_back or signals.count:
-        for gate in gates:
+    await _stop_accepting(doors.servers)
+    if takes_in:
+        for gate in doors.gates:
             gate.take_in()
-        await _accept_waiting(loop, factory, plain)
-    await _pass_gates(gates, forced, min(_PASSING, work.grace))
-    if not signals.going_back or signals.count:
+        await _accept_waiting(doors.factory, [one.socket for one in work.entrances if one.rules is None])
+    await _pass_gates(doors.gates, forced, min(_PASSING, work.grace))
+    if takes_in:
         for entrance in work.entrances:
             entrance.socket.close()
+
+
+async def _stop(work: Work, forced: asyncio.Event) -> None:
+    """Let the engine finish what has begun, within the grace or until it is forced."""
     stop = asyncio.ensure_future(work.engine.stop(work.grace))
     force = asyncio.ensure_future(forced.wait())
     await asyncio.wait({stop, force}, timeout=work.grace + _SHUTDOWN_MARGIN, return_when=asyncio.FIRST_COMPLETED)
@@ -97,6 +142,17 @@ async def serve(work: Work, signals: StopSignals) -> None:
         await asyncio.wait({stop}, timeout=_SHUTDOWN_MARGIN)
     if stop.done():
         stop.result()
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait for the first to end, and cancel the others."""
+    tasks = [asyncio.ensure_future(one) for one in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def _unless_stopped(
@@ -116,9 +172,8 @@ async def _unless_stopped(
             await start
 
 
-async def _listen(
-    loop: asyncio.AbstractEventLoop, factory: ProtocolFactory, listener: socket.socket, backlog: int
-) -> asyncio.Server:
+async def _listen(factory: ProtocolFactory, listener: socket.socket, backlog: int) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     own = listener.dup()  # loops close the socket they are given, and this one may have to survive an exec
     if listener.family == socket.AF_UNIX:
         return await loop.create_unix_server(factory, sock=own, backlog=backlog)
@@ -181,12 +236,13 @@ async def _drain(gates: Sequence[Gate], seconds: float) -> None:
     await asyncio.gather(*(gate.drain(seconds) for gate in gates))
 
 
-async def _stop_accepting(loop: asyncio.AbstractEventLoop, servers: Sequence[asyncio.Server]) -> None:
+async def _stop_accepting(servers: Sequence[asyncio.Server]) -> None:
     """Close the servers, so that what they have accepted in the last moment is served.
 
     asyncio hands an accepted connection over a few turns later, and drops it without a word if its server is closed by
     then (Server._attach asserts that it is open). So the listeners are not read any more, then there are some turns.
     """
+    loop = asyncio.get_running_loop()
     for server in servers:
         for listener in server.sockets:
             loop.remove_reader(listener.fileno())  # without effect on uvloop, which hands over at once
@@ -198,9 +254,7 @@ async def _stop_accepting(loop: asyncio.AbstractEventLoop, servers: Sequence[asy
         await asyncio.sleep(0)
 
 
-async def _accept_waiting(
-    loop: asyncio.AbstractEventLoop, factory: ProtocolFactory, listeners: Sequence[socket.socket]
-) -> None:
+async def _accept_waiting(factory: ProtocolFactory, listeners: Sequence[socket.socket]) -> None:
     """Take in the connections that wait in the backlog: closing a listening socket would reset them."""
     for listener in listeners:
         while True:
@@ -209,4 +263,4 @@ async def _accept_waiting(
             except OSError:
                 break
             connection.setblocking(False)
-            await loop.connect_accepted_socket(factory, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(factory, connection)

@@ -65,6 +65,14 @@ class Settings(Options):
         found = zip(self.https_socket, self.origins("https-socket"), strict=True)
         return tuple((one._replace(address=absolute(one.address, self.directory)), origin) for one, origin in found)
 
+    @property
+    def is_supervised(self) -> bool:
+        """Whether workers serve that a process of its own watches over: where it is asked for, or something needs it."""
+        needs = self.touch_reload, self.max_requests, self.max_worker_lifetime, self.reload_on_rss, self.preload
+        return (
+            self.workers > 1 or self.said("worker-timeout") or any(needs) if self.supervise is None else self.supervise
+        )
+
     def said(self, name: str) -> bool:
         """Tell whether somebody named the option, even with a value that it could not take."""
         return name in self._said

@@ -7,10 +7,9 @@ from .declaration import named
 
 __all__ = ("hint_for", "nearest")
 
-_NO_MASTER = "arun needs none of uWSGI's master, it answers without one; leave it out"
 _NO_DAEMON = "arun stays in the foreground, a supervisor keeps it; leave it out"
 _PLAIN_HTTP = "arun speaks HTTP, not uWSGI's binary protocol; use {bind}"
-_NO_RELOAD = "arun does not watch files; restart it"
+_NO_RELOAD = "arun watches the files that {touch-reload} names, and reloads on SIGHUP"
 #: Names of other runners that arun does not take, or that would mean something else here.
 _ELSEWHERE = {
     "http": "uWSGI means its router, uvicorn its parser; to listen use {bind} or {http-socket}",
@@ -20,23 +19,18 @@ _ELSEWHERE = {
     "https": "uWSGI means its router; to listen with TLS use {https-socket}",
     "do-handshake-on-connect": "arun does every handshake beside the others, within {timeout-header}; leave it out",
     "suppress-ragged-eofs": "an end without close_notify is an end; leave it out",
-    "master": _NO_MASTER,
-    "M": _NO_MASTER,
     "daemonize": _NO_DAEMON,
     "daemon": _NO_DAEMON,
     "D": _NO_DAEMON,
     "d": _NO_DAEMON,
-    "reload": "uWSGI means a pid file to signal, uvicorn to watch files; arun does neither, restart it",
+    "reload": "uWSGI means a pid file to signal, uvicorn to watch files; arun has {touch-reload} FILE, and reloads on SIGHUP",
     "py-autoreload": _NO_RELOAD,
-    "touch-reload": _NO_RELOAD,
     "home": "uWSGI means a virtual environment; start the arun that is installed there",
     "virtualenv": "uWSGI means a virtual environment; start the arun that is installed there",
     "H": "uWSGI means a virtual environment; start the arun that is installed there",
     "worker-class": "gunicorn means the kind of worker; arun finds the kind of app by itself, or use {interface}",
     "k": "gunicorn means the kind of worker; arun finds the kind of app by itself, or use {interface}",
     "harakiri": "uWSGI means the longest time of a request; arun has {timeout-graceful-shutdown} for the stop",
-    "timeout": "gunicorn means the longest silence of a worker; arun has {start-timeout} and {graceful-timeout}",
-    "t": "gunicorn means the longest silence of a worker; arun has {start-timeout} and {graceful-timeout}",
     "plugin": "uWSGI means a part of itself; arun has no plugins, leave it out",
     "plugins": "uWSGI means parts of itself; arun has no plugins, leave it out",
     "enable-threads": "threads are always enabled; leave it out",

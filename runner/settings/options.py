@@ -27,6 +27,7 @@ from .names import (
     UrlPath,
     Variable,
 )
+from .worker_options import Workers
 
 __all__ = ("DEFAULT", "Options")
 
@@ -167,17 +168,6 @@ class _Process:
     )
     env = repeated(Variable(), short="e", about="an environment variable for the app; repeatable; never shown")
     env_file = option(Text("FILE"), default=None, about="a file of NAME=value lines for the app")
-    workers = option(
-        Number(1, 1024),
-        default=1,
-        aliases=("processes",),
-        short="w",
-        about="number of processes (also WEB_CONCURRENCY); this version serves with one",
-        hint="uWSGI's -w names a module, use --module; here -w is the number of workers",
-    )
-    threads = option(
-        Number(0, 4096), default=8, about="number of threads that run a WSGI app; 0 runs it in the event loop itself"
-    )
     loop = option(Choice("auto", "uvloop", "asyncio"), default="auto", about="the event loop")
 
 
@@ -348,7 +338,7 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, _Process, _Transport, _Listen, _App):
+class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App):
     """All options, in sections; help tells them from the last one to the first."""
 
     __slots__ = ()

@@ -9,6 +9,7 @@ import sys
 import time
 
 from runner.exits import Interruption, in_forked_child
+from runner.failures import FileUnusable
 from runner.system import logs
 
 TYPE_CHECKING = False
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = (
     "STOP_SIGNALS",
-    "PidFileInUseError",
     "StopRequested",
     "StopSignals",
+    "bind_to_cores",
     "block_stop_signals",
     "children",
     "close_on_exec_except",
     "connections_possible",
+    "dump_when_dying",
     "end_children",
     "ignored_signals",
     "open_standard_streams",
@@ -41,7 +43,11 @@ _DESCRIPTORS = 65_536
 #: Descriptors that clients do not get: files, listeners and what the app opens.
 _KEPT_DESCRIPTORS = 128
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+#: Stop signals that force a stop.
+_FORCES = 2
 
 
 class StopRequested(Interruption):
@@ -49,7 +55,9 @@ class StopRequested(Interruption):
 
 
 class StopSignals:
-    """Receives SIGTERM and SIGINT from the first moment to the last and tells whoever is in charge.
+    """Receives SIGTERM, SIGINT and SIGQUIT from the first moment to the last and tells whoever is in charge.
+
+    SIGQUIT counts twice: it stops at once. A worker leaves SIGINT to its supervisor, for a terminal sends it to both.
 
     SIGHUP makes a fallback stop serving as well, but only to go back to the first start; elsewhere it is handed to
     whoever has asked for it with ``tell_hangup``, or just noted, for other runners reload on it, and nobody who sends it
@@ -59,9 +67,10 @@ class StopSignals:
     one does so in any case, for then whoever is in charge does not react. After ``hold`` signals are only counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_workers: bool = False) -> None:
         self.count = 0
         self.going_back = False
+        self._is_workers = is_workers
         self._can_go_back = False
         self._teller: Callable[[int], None] | None = None
         self._on_hangup: Callable[[], None] | None = None
@@ -72,7 +81,10 @@ class StopSignals:
         self._can_go_back = can_go_back
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
+        if self._is_workers:
+            signal.signal(signal.SIGINT, _leave_to_supervisor)  # not ignored: what the app executes would inherit that
+            signal.signal(signal.SIGHUP, _leave_to_supervisor)
+        elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._hang_up)
         unblock_signals()
 
@@ -97,30 +109,38 @@ class StopSignals:
         """Only count from now on: the process is on its way out."""
         self._held = True
 
-    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+    def hang_up(self) -> None:
+        """Do what SIGHUP does."""
         if not self._can_go_back:
             if self._on_hangup is not None:
                 self._on_hangup()
                 return
-            logs.warning("SIGHUP changes nothing here: only a fallback tries its first start again")
+            logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
             return
         self.going_back = True
         if self._teller is not None and not self.count:
             self._teller(1)
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self.hang_up()
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if in_forked_child():  # the signal of somebody else's child: it ends by it, as any process does
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        self.count += 1
+        told, self.count = self.count, self.count + (2 if number == signal.SIGQUIT else 1)
         if self._held:
             return
         if self._teller is not None:
             self._teller(self.count)
-            if self.count <= 2:  # noqa: PLR2004 - the first asks, the second forces, the third does not ask the loop
+            if told < _FORCES:  # the first asks, the second forces, the third does not ask the loop
                 return
         raise StopRequested
+
+
+def _leave_to_supervisor(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing on a signal that went to the whole group."""
 
 
 def open_standard_streams() -> None:
@@ -227,6 +247,26 @@ def connections_possible() -> int:
     return max(soft - _KEPT_DESCRIPTORS, soft // 2, 1)
 
 
+def dump_when_dying() -> None:
+    """Write the traceback of every thread when a fatal signal comes, also SIGABRT from a supervisor that gives up."""
+    import faulthandler
+
+    try:
+        faulthandler.enable()
+    except (OSError, RuntimeError, ValueError):
+        return  # no standard error to write to
+
+
+def bind_to_cores(number: int, cores: int) -> None:
+    """Let this process, the ``number``-th of several, run on so many of the cores that it may use, in turn."""
+    try:
+        usable = sorted(os.sched_getaffinity(0))
+        first = number * cores % len(usable)
+        os.sched_setaffinity(0, {(usable * 2)[first + offset] for offset in range(min(cores, len(usable)))})
+    except (AttributeError, OSError):  # macOS
+        logs.warning("cpu-affinity: this system does not bind processes to cores")
+
+
 def children() -> set[int]:
     """Return the pids of this process's children, zombies included; empty where the system does not tell."""
     found: set[int] = set()
@@ -283,34 +323,36 @@ def _open_descriptors() -> list[int]:
     return list(range(3, min(os.sysconf("SC_OPEN_MAX"), 65_536)))
 
 
-class PidFileInUseError(OSError):
-    """The pid file names another process that lives."""
-
-
-def write_pidfile(path: str) -> None:
+def write_pidfile(path: str, *, origin: str) -> None:
     """Write our pid, replacing a file whose process is gone.
 
     Raises:
-        PidFileInUseError: the process that the file names lives.
-        OSError: the file cannot be written.
+        FileUnusable: the process that the file names lives, or the file cannot be written.
     """
     try:
+        holder = _holder(path)
+        if holder and holder != os.getpid() and _lives(holder):
+            raise FileUnusable(f"cannot write the pid file {path}: process {holder} lives", origin=origin)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        raise FileUnusable(f"cannot write the pid file {path}: {error.strerror or error}", origin=origin) from error
+
+
+def _holder(path: str) -> int:
+    """Return the pid in a file, 0 where there is none."""
+    try:
         with open(path, encoding="ascii", errors="replace") as file:
-            holder = file.read(32).strip()
+            text = file.read(32).strip()
     except FileNotFoundError:
-        holder = ""
-    if holder.isdigit() and int(holder) != os.getpid() and _lives(int(holder)):
-        raise PidFileInUseError(f"process {holder} lives")
-    with open(path, "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
+        return 0
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def remove_pidfile(path: str) -> None:
     """Remove the pid file if it is ours."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            ours = file.read(32).strip() == str(os.getpid())
-        if ours:
+        if _holder(path) == os.getpid():
             os.unlink(path)
     except OSError:
         return

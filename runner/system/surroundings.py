@@ -6,15 +6,49 @@ import os
 import sys
 
 from runner.failures import DirectoryUnusable, FileUnusable
+from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: Characters of an env file that are read.
 _LARGEST = 1_048_576
 
-__all__ = ("enter", "extend_import_path", "read_env_file")
+__all__ = ("Surroundings", "enter", "extend_import_path", "read_env_file")
+
+
+class Surroundings(Value):
+    """Directory, umask, environment and import path of a process at one time."""
+
+    directory: str
+    umask: int
+    environ: Mapping[str, str]
+    path: tuple[str, ...]
+
+    @classmethod
+    def current(cls) -> Surroundings:
+        """Return those of now; a deleted directory has no path."""
+        umask = os.umask(0o022)  # to ask for it is to set it
+        os.umask(umask)
+        try:
+            directory = os.getcwd()
+        except OSError:
+            directory = "/"
+        return cls(directory, umask, dict(os.environ), tuple(sys.path))
+
+    def restore(self) -> None:
+        """Make them what they were.
+
+        Raises:
+            DirectoryUnusable: the directory is not there any more.
+        """
+        os.umask(self.umask)
+        os.environ.clear()
+        os.environ.update(self.environ)
+        sys.path[:] = self.path
+        if Surroundings.current().directory != self.directory:  # which may be closed to a user who is in it
+            enter(self.directory, origin="chdir")
 
 
 def enter(directory: str, *, origin: str) -> None:

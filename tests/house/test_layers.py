@@ -22,13 +22,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "runner.transport",
         "runner.handover",
         "runner.access_format",
+        "runner.worker_failures",
     ),
     ("runner.settings",),
     ("runner.system",),
     ("runner.apps",),
-    ("runner.serve",),
+    ("runner.serve", "runner.supervision"),
     ("runner.watch", "runner.fallback"),
-    ("runner.transports", "runner.listening", "runner.serving", "runner.ending"),
+    ("runner.transports", "runner.listening", "runner.serving", "runner.telling", "runner.ending"),
+    ("runner.worker_process",),
+    ("runner.supervising",),
     ("runner.start",),
     ("runner.__main__",),
 )
@@ -99,6 +102,8 @@ def test_only_the_exit_shim_ends_the_process_and_only_the_fallback_replaces_it(p
     used = calls(path)
     exits = {"sys.exit", "os._exit", "os.abort"} & used
     assert not exits or name_of(path) == "runner.exits", exits
+    forks = {"os.fork", "os.forkpty"} & used
+    assert not forks or name_of(path) in {"runner.supervision.forking", "runner.system.daemon"}, forks
     execs = {name for name in used if name.startswith(("os.exec", "os.posix_spawn", "os.spawn"))}
     assert not execs or name_of(path) == "runner.fallback", execs
     raised = [

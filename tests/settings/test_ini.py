@@ -88,11 +88,11 @@ def test_what_only_the_command_line_can_say_is_no_key(folder: Folder, line: str)
 
 
 def test_the_section_of_uwsgi_is_read_and_its_own_keys_are_one_warning(folder: Folder) -> None:
-    folder.write("site.ini", "[uwsgi]\nmaster = true\nhttp-socket = :80\nlisten = 64\nharakiri = 3\nmaster = true\n")
+    folder.write("site.ini", "[uwsgi]\ncheaper = 2\nhttp-socket = :80\nlisten = 64\nvassal-x = 3\ncheaper = 2\n")
     layers = folder.layers("site.ini")
     settings = folder.settings("site.ini")
     assert (settings.bind, settings.backlog) == ((Tcp("0.0.0.0", 80),), 64)
-    assert layers.warnings == ("site.ini: arun leaves out what only uWSGI knows: master, harakiri",)
+    assert layers.warnings == ("site.ini: arun leaves out what only uWSGI knows: cheaper, vassal-x",)
 
 
 def test_the_section_of_arun_goes_before_that_of_uwsgi(folder: Folder) -> None:

@@ -1,0 +1,245 @@
+"""An instance whose workers are processes of their own: what its supervisor needs of settings, listeners and app."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+from functools import partial
+
+from runner import ending, exits, fallback, listening, serving, settings, telling
+from runner.failures import ExecFailed, StartupFailure
+from runner.handover import InheritedWorker
+from runner.serving import Setup
+from runner.supervision import forking
+from runner.supervision.supervisor import Supervisor
+from runner.supervision.workers import Bounds, Generation, Recipe
+from runner.system import logs, process
+from runner.system.surroundings import Surroundings
+from runner.worker_process import work
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.fallback import Attempt
+    from runner.settings import Settings
+    from runner.supervision.workers import Worker
+
+__all__ = ("go_on", "supervise")
+
+#: Seconds that a new arun has to say its version before an upgrade is refused.
+_VERSION_PATIENCE = 10.0
+
+
+def supervise(setup: Setup, before: Surroundings, began: float) -> None:
+    """Serve with workers until a stop.
+
+    ``before`` are the surroundings of the first moment, ``began`` is when that was on the monotonic clock.
+
+    Raises:
+        StartupFailure: of a start that failed, or a crash loop.
+    """
+    instance = _Instance(setup.attempt, setup, before)
+    _run(setup.attempt, Supervisor(instance, _recipe(setup, began), _inherited(setup.attempt)))
+
+
+def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> None:
+    """Let the workers from before an upgrade serve on, though the upgraded arun cannot start: a reload may help.
+
+    Raises:
+        StartupFailure: nobody is left.
+    """
+    instance = _Instance(attempt, None, Surroundings.current())
+    for failure in failures:
+        instance.tell(failure)
+    logs.warning("the upgrade has failed: the workers from before it go on serving")
+    _run(attempt, Supervisor(instance, None, _inherited(attempt)))
+    raise process.StopRequested
+
+
+def _run(attempt: Attempt, supervisor: Supervisor) -> None:
+    attempt.past = attempt.past._replace(workers=())
+    attempt.signals.tell(supervisor.stop)
+    attempt.signals.tell_hangup(supervisor.reload)
+    gc.collect()
+    gc.freeze()  # what is here now is shared with the workers: the collector is not to write into it
+    try:
+        failure = supervisor.run()
+    finally:
+        attempt.signals.tell_hangup(None)
+    if failure is not None:
+        raise failure
+
+
+def _inherited(attempt: Attempt) -> Generation | None:
+    if not attempt.past.workers:
+        return None
+    generation = Generation(None)
+    for worker in attempt.past.workers:
+        line = socket.socket(fileno=worker.fd)
+        line.setblocking(False)
+        generation.inherit(worker.pid, line)
+    return generation
+
+
+def _recipe(setup: Setup, began: float) -> Recipe:
+    chosen = setup.chosen
+    bounds = Bounds(
+        start=chosen.start_timeout or 0.0,
+        silence=chosen.worker_timeout,
+        drain_delay=chosen.drain_delay,
+        grace=chosen.timeout_graceful_shutdown,
+        keep_alive=chosen.timeout_keep_alive,
+        deaths=chosen.crash_limit,
+        interval=chosen.crash_interval,
+    )
+    preload = chosen.preload and forking.adopt_orphans()
+    if chosen.preload and not preload:
+        logs.warning("preload: this system cannot do it; every worker loads the app by itself")
+    touched = tuple(os.path.join(setup.attempt.program.cwd, path) for path in chosen.touch_reload)
+    return Recipe(partial(work, setup), chosen.workers, bounds, began, touched, preload)
+
+
+class _Instance:
+    """What a supervisor asks of the instance; see runner/supervision/supervisor.py."""
+
+    def __init__(self, attempt: Attempt, setup: Setup | None, before: Surroundings) -> None:
+        self._attempt = attempt
+        self._setup = setup
+        self._before = before
+        #: What was read again, until its workers are ready or have failed.
+        self._next: Setup | None = None
+        self._was_ready = False
+
+    def reread(self) -> Recipe | None:
+        attempt = self._attempt
+        trial = fallback.Attempt(attempt.program, attempt.signals, attempt.arguments, attempt.past)
+        trial.collector, trial.config = attempt.collector, attempt.config
+        trial.listeners, trial.secured = list(attempt.listeners), dict(attempt.secured)
+        now, began = Surroundings.current(), time.monotonic()
+        try:
+            self._before.restore()
+            chosen = self._judged(trial)
+            serving.surround(chosen)
+            claimed = listening.listen(trial, chosen)
+            self._next = Setup(trial, chosen, claimed, Surroundings.current())
+        except (StartupFailure, settings.SettingsRejected) as error:
+            for failure in error.problems if isinstance(error, settings.SettingsRejected) else (error,):
+                self.tell(failure)
+            logs.warning("reload failed: those who served before go on")
+            self._let_go(trial)
+            return None
+        finally:
+            now.restore()
+        return _recipe(self._next, began)
+
+    def _judged(self, trial: Attempt) -> Settings:
+        program = trial.program
+        layers = settings.read(trial.arguments, program.environ, directory=program.cwd, factory_reset=trial.is_fallback)
+        trial.note(layers)
+        telling.what_was_read(trial, layers)
+        trial.chosen = settings.judge(layers)
+        return trial.chosen
+
+    def adopt(self, recipe: Recipe) -> None:  # noqa: ARG002 - there is one
+        setup, self._next = self._next, None
+        if setup is None:  # the first workers of an upgrade
+            return
+        attempt, trial = self._attempt, setup.attempt
+        attempt.fallback, attempt.config = trial.fallback, trial.config
+        attempt.listeners, attempt.secured = trial.listeners, trial.secured
+        attempt.heed(setup.chosen)
+        listening.give_up(setup.listening.surplus)
+        setup.surroundings.restore()
+        self._setup = setup
+        self._move_pidfile(setup.chosen)
+
+    def discard(self, recipe: Recipe) -> None:  # noqa: ARG002 - there is one
+        setup, self._next = self._next, None
+        if setup is not None:
+            self._let_go(setup.attempt)
+
+    def _let_go(self, trial: Attempt) -> None:
+        kept = {listener.socket for listener in self._attempt.listeners}
+        listening.give_up([listener for listener in trial.listeners if listener.socket not in kept])
+
+    def _move_pidfile(self, chosen: Settings) -> None:
+        attempt = self._attempt
+        path = os.path.join(attempt.program.cwd, chosen.pidfile) if chosen.pidfile else None
+        if path == attempt.pidfile:
+            return
+        try:
+            if path is not None:
+                process.write_pidfile(path, origin=chosen.origin("pidfile"))
+        except StartupFailure as failure:
+            self.tell(failure)
+            return
+        if attempt.pidfile is not None:
+            process.remove_pidfile(attempt.pidfile)
+        attempt.pidfile = path
+
+    def ready(self, app: str, workers: int) -> None:
+        attempt = self._attempt
+        exits.release_descriptors()
+        if self._was_ready:
+            logs.info(f"arun: reloaded: serving {app} with {_counted(workers)}")
+            return
+        self._was_ready = True
+        telling.ready(attempt, f"{app} with {_counted(workers)}", attempt.listeners)
+
+    def tell(self, failure: StartupFailure) -> None:
+        logs.frame(ending.recorded(self._attempt, failure))
+
+    def status(self, text: str) -> None:
+        """Nothing yet."""
+
+    def stopping(self) -> None:
+        if not self._attempt.signals.going_back:
+            for listener in self._attempt.listeners:
+                listener.socket.close()  # the workers have it too, and take in who waits there before it is gone
+
+    def reopen(self) -> None:
+        """Nothing yet."""
+
+    def upgrade(self, workers: Sequence[Worker]) -> None:
+        attempt = self._attempt
+        if self._cannot_start():
+            return
+        for worker in workers:
+            worker.connection.setblocking(True)
+        passed = tuple(InheritedWorker(worker.pid, worker.connection.fileno()) for worker in workers)
+        logs.info(f"arun: upgrading; {_counted(len(workers))} from before it go on serving")
+        try:
+            fallback.upgrade(attempt, passed)
+        except ExecFailed as failure:
+            self.tell(failure)
+            for worker in workers:
+                worker.connection.setblocking(False)
+            attempt.signals.install(can_go_back=attempt.can_go_back)
+
+    def _cannot_start(self) -> bool:
+        """Ask the arun that is installed now for its version: an exec of one that is half installed has no way back."""
+        import subprocess
+
+        program = self._attempt.program
+        try:
+            asked = subprocess.run(  # noqa: S603 - ourselves
+                [*program.arguments, "--version"],
+                env=dict(program.environ),
+                cwd=program.cwd,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_VERSION_PATIENCE,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            logs.warning(f"no upgrade: what is installed now does not start ({error})")
+            return True
+        logs.info(f"arun: found {asked.stdout.decode(errors='replace').strip()}")
+        return False
+
+
+def _counted(workers: int) -> str:
+    return "1 worker" if workers == 1 else f"{workers} workers"

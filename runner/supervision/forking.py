@@ -1,0 +1,133 @@
+"""How a worker comes to be: forked by the supervisor, or with preload by a process that has loaded the app already.
+
+A worker dies with its supervisor: the kernel sees to it on Linux, elsewhere the end of its line does (channel.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from runner import exits
+from runner.supervision.reports import PID, line_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, NoReturn
+
+__all__ = ("adopt_orphans", "fork", "fork_for", "order_worker", "worker_orders")
+
+#: From linux/prctl.h.
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+
+
+def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> tuple[int, socket.socket]:
+    """Fork a process that runs ``run`` with its end of a line; return its pid and the other end.
+
+    ``inherited`` is what the supervisor holds for itself (anything with ``close``): the child lets go of it. Whoever
+    calls this has no thread beside the main one.
+
+    Raises:
+        OSError: the system has no process, memory or descriptor left.
+    """
+    _load_prctl()
+    ours, theirs = socket.socketpair()
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    if not pid:
+        ours.close()
+        for one in inherited:
+            one.close()
+        _begin(run, theirs, parent)
+    theirs.close()
+    ours.setblocking(False)
+    return pid, ours
+
+
+def fork_for(supervisor: int, run: Callable[[socket.socket], NoReturn], theirs: socket.socket) -> None:
+    """Fork a worker in the name of the supervisor, whose child it becomes; called in the process that has loaded the app.
+
+    The process in between ends at once, so that the worker goes to the nearest process that adopts orphans.
+    """
+    between = os.fork()
+    if between:
+        theirs.close()
+        os.waitpid(between, 0)
+        return
+    exits.begin_again()
+    ready, go = os.pipe()
+    pid = os.fork()
+    if pid:
+        theirs.sendall(line_of(PID, str(pid)))
+        exits.leave_at_once(0)
+    os.close(go)
+    os.read(ready, 1)  # its end: the process in between is gone, and its parent the supervisor
+    os.close(ready)
+    _begin(run, theirs, supervisor)
+
+
+def _begin(run: Callable[[socket.socket], NoReturn], theirs: socket.socket, parent: int) -> NoReturn:
+    exits.begin_again()
+    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was told
+        exits.leave_at_once(1)
+    run(theirs)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of what descendants leave behind; False where the system knows no such thing."""
+    _load_prctl()
+    return _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def order_worker(loader: socket.socket, number: int, began: float) -> socket.socket:
+    """Ask the process that has loaded the app for a worker; return our end of that worker's line.
+
+    Raises:
+        OSError: it is gone, or has more orders waiting than it reads.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        socket.send_fds(loader, [f"{number} {began}\n".encode()], [theirs.fileno()])
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return ours
+
+
+def worker_orders(connection: socket.socket) -> Iterator[tuple[int, float, socket.socket]]:
+    """Yield slot, beginning and line of each worker that is asked for, until the supervisor is gone."""
+    while True:
+        data, fds, _, _ = socket.recv_fds(connection, 4096, 64)
+        if not data:
+            return
+        for order, fd in zip(data.splitlines(), fds, strict=True):
+            number, began = order.split()
+            yield int(number), float(began), socket.socket(fileno=fd)
+
+
+_libc: Any = None
+
+
+def _load_prctl() -> None:
+    """Load it before the first fork: each worker would pay for it."""
+    global _libc  # noqa: PLW0603 - one C library
+    if _libc is None and sys.platform == "linux":
+        import ctypes
+
+        _libc = ctypes.CDLL(None)
+
+
+def _prctl(option: int, value: int) -> bool:
+    return _libc is not None and _libc.prctl(option, value, 0, 0, 0) == 0

@@ -1,0 +1,53 @@
+"""What a supervisor asks of the instance whose workers it runs."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from runner.failures import StartupFailure
+    from runner.supervision.workers import Recipe, Worker
+
+    class Instance(Protocol):
+        """What a supervisor asks of the instance whose workers it runs."""
+
+        def reread(self) -> Recipe | None:
+            """Read the settings again and bind what they add; None where that failed, which it has told."""
+            ...
+
+        def adopt(self, recipe: Recipe) -> None:
+            """Note that the workers of a recipe serve: what only those before them used is let go."""
+            ...
+
+        def discard(self, recipe: Recipe) -> None:
+            """Note that a recipe came to nothing: what only it would have used is let go."""
+            ...
+
+        def ready(self, app: str, workers: int) -> None:
+            """Note that all workers serve."""
+            ...
+
+        def tell(self, failure: StartupFailure) -> None:
+            """Write why workers could not be started, though the instance goes on."""
+            ...
+
+        def status(self, text: str) -> None:
+            """Note what the service manager is to show."""
+            ...
+
+        def stopping(self) -> None:
+            """Note that the workers were told to stop, and nothing follows."""
+            ...
+
+        def reopen(self) -> None:
+            """Open the log files again."""
+            ...
+
+        def upgrade(self, workers: Sequence[Worker]) -> None:
+            """Become a new arun that takes over these workers.
+
+            It returns where that is refused, which it has told.
+            """
+            ...

@@ -1,0 +1,354 @@
+"""The supervisor: a small loop of its own that starts workers, hears them, replaces them, and ends them.
+
+It holds no code of an app's and no event loop, so that it can become the fallback cleanly whatever a worker does. What
+is wanted stands in the slots of a generation, and each turn compares that with what is there. A reload is a second
+generation beside the first: it takes over when all of it is ready, and is thrown away when one of it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from functools import partial
+
+from runner.failures import StartTimedOut, StartupFailure
+from runner.supervision import forking
+from runner.supervision.brake import Brake
+from runner.supervision.touched import Touched
+from runner.supervision.wakeup import Wakeup
+from runner.supervision.workers import Bounds, Generation, Slot, Worker, ended_by
+from runner.system import logs
+from runner.worker_failures import CrashLoop, WorkerDied, WorkersLost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runner.supervision.instance import Instance
+    from runner.supervision.workers import Recipe
+
+__all__ = ("Supervisor",)
+
+#: Seconds between two looks at the clock.
+_TICK = 1.0
+#: Seconds that a start has beyond its limit to say by itself what it waits for.
+_PATIENCE = 4.0
+#: Seconds from the signal that makes a stuck worker tell where it is to the one that ends it.
+_DUMP = 1.0
+_MOST_WORKERS = 1024
+
+
+class Supervisor:
+    """Runs the workers of one instance.
+
+    ``inherited`` are workers that served before an upgrade: they go on until those of ``recipe`` are ready. Without a
+    recipe nobody is started but by a reload.
+    """
+
+    def __init__(self, instance: Instance, recipe: Recipe | None, inherited: Generation | None = None) -> None:
+        self._instance = instance
+        #: Who serves, and who is to serve in its place as soon as all of it are ready.
+        self._current = inherited or Generation(recipe)
+        self._next = Generation(recipe) if inherited and recipe else None
+        #: Every process that is not buried yet, those that are on their way out too.
+        self._workers = self._current.workers
+        self._bounds, self._touched = Bounds(), Touched(())
+        self._brake = Brake(0, 0)
+        self._heed(recipe)
+        #: No further worker is started; those that are there were told to go.
+        self._ending = False
+        self._failure: StartupFailure | None = None
+        self._stops = self._stops_obeyed = 0
+        self._told = ""
+        self._wakeup = Wakeup()
+
+    # ---- what handlers of signals may call: it only notes
+
+    def stop(self, count: int) -> None:
+        """Stop: at the first call gracefully, then at once."""
+        self._stops = count
+
+    def reload(self) -> None:
+        """Start a new generation."""
+        self._wakeup.note(signal.SIGHUP)
+
+    # ---- the loop
+
+    def run(self) -> StartupFailure | None:
+        """Supervise until the end: None after a stop, or what has failed. No worker is left then."""
+        try:
+            while self._workers or not self._ending:
+                self._look()
+                self._wait()
+                self._hear()
+                self._bury()
+                self._obey()
+        finally:  # also when a third stop signal comes through: nobody is left behind
+            for worker in self._workers:
+                worker.kill(signal.SIGKILL)
+            while self._workers:
+                self._bury(waiting=True)
+            self._wakeup.close()
+        return self._failure
+
+    def _look(self) -> None:
+        """Compare what is wanted with what is there, and look at the clock."""
+        now = time.monotonic()
+        for generation in [one for one in (self._current, self._next) if one is not None and not self._ending]:
+            self._settle(generation)
+            for slot in generation.slots:
+                if not self._ending and generation.wants(slot, now):
+                    self._start(generation, slot)
+        for worker in self._workers:
+            self._judge(worker, now)
+            worker.enforce(now)
+        if self._touched.changed(now):
+            self.reload()
+
+    def _wait(self) -> None:
+        """Sleep until a signal, a word from a worker, or the time of something that is due."""
+        now = time.monotonic()
+        due = [worker.due[0][0] for worker in self._workers if worker.due]
+        due += [slot.due for slot in self._current.slots if slot.due > now]
+        seconds = max(0.0, min([_TICK, *(moment - now for moment in due)]))
+        waiting = select.poll()
+        waiting.register(self._wakeup.fd, select.POLLIN)
+        for worker in self._workers:
+            if worker.speaks:
+                waiting.register(worker.connection, select.POLLIN)
+        if not self._wakeup.caught:
+            waiting.poll(seconds * 1000)
+
+    def _hear(self) -> None:
+        for worker in self._workers:
+            if worker.speaks and not worker.read():
+                worker.connection.close()
+
+    def _bury(self, *, waiting: bool = False) -> None:
+        """Reap what has ended, and draw the conclusions; orphans that this process was given are reaped as well."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, 0 if waiting else os.WNOHANG)
+            except ChildProcessError:
+                if waiting:
+                    self._workers.clear()
+                break
+            if not pid:
+                break
+            for worker in [one for one in self._workers if one.pid == pid]:
+                if worker.speaks:
+                    worker.read()  # its last words
+                    worker.connection.close()
+                self._workers.remove(worker)
+                self._ended(worker, status)
+            if waiting:
+                return
+        for worker in [one for one in self._workers if one.is_stillborn]:
+            self._workers.remove(worker)
+            if worker.slot is not None:
+                worker.slot.forget(worker)
+            how = f"{worker} could not be forked"
+            self._lost(worker.generation, worker.slot, worker.generation.loader_failure or WorkerDied(how), how)
+
+    def _obey(self) -> None:
+        """Act on the signals that were caught."""
+        caught = self._wakeup.take()
+        if self._stops > self._stops_obeyed:
+            if not self._stops_obeyed:
+                self._instance.stopping()
+            self._stops_obeyed = self._stops
+            self._end(None, forced=self._stops > 1)
+        for number in () if self._ending else dict.fromkeys(caught):
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number == signal.SIGUSR1:
+                self._instance.reopen()
+                for worker in self._workers:
+                    worker.kill(signal.SIGUSR1)
+            elif number == signal.SIGUSR2:
+                self._upgrade()
+        if not self._ending:
+            self._resize(caught.count(signal.SIGTTIN) - caught.count(signal.SIGTTOU))
+
+    # ---- starting, and becoming ready
+
+    def _start(self, generation: Generation, slot: Slot) -> None:
+        recipe = generation.recipe
+        if recipe is None:
+            return
+        try:
+            if recipe.preload:
+                generation.loader = generation.loader or self._fork(generation, recipe, None)
+                line = forking.order_worker(generation.loader.connection, slot.number, generation.start_began())
+                slot.coming = Worker(line, slot, generation)
+                self._workers.append(slot.coming)
+            else:
+                slot.coming = self._fork(generation, recipe, slot)
+        except OSError as error:
+            why = f"worker {slot.number} could not be forked: {error.strerror}"
+            self._lost(generation, slot, WorkerDied(why), why)
+
+    def _fork(self, generation: Generation, recipe: Recipe, slot: Slot | None) -> Worker:
+        inherited = [self._wakeup, *(worker.connection for worker in self._workers)]
+        run = partial(recipe.run, slot.number if slot else None, generation.start_began())
+        pid, line = forking.fork(run, inherited)
+        worker = Worker(line, slot, generation, pid)
+        self._workers.append(worker)
+        return worker
+
+    def _settle(self, generation: Generation) -> None:
+        """Let those who are ready serve, and a generation that is ready take over."""
+        for slot in generation.slots:
+            if slot.coming is not None and slot.coming.is_ready:
+                before, slot.serving, slot.coming = slot.serving, slot.coming, None
+                if before is not None:
+                    before.retire(self._bounds)
+        recipe = generation.recipe
+        if generation.is_complete or recipe is None or any(slot.serving is None for slot in generation.slots):
+            return
+        generation.is_complete = True
+        if generation is self._next:
+            old, self._current, self._next = self._current, generation, None
+            self._instance.adopt(recipe)
+            for worker in old.members:
+                worker.retire(self._bounds)
+            self._heed(recipe)
+        self._instance.ready(generation.workers[0].app, len(generation.slots))
+
+    # ---- the ends of workers
+
+    def _judge(self, worker: Worker, now: float) -> None:
+        """End a worker that is not ready in time, or whose loop does not turn."""
+        if worker.due or worker.is_leaving:
+            return
+        if not worker.is_ready:
+            limit = worker.generation.recipe.bounds.start if worker.generation.recipe else 0
+            if limit and now > worker.start_began + limit + _PATIENCE:
+                waited = f"; it was waiting for {worker.waiting_for}" if worker.waiting_for else ""
+                worker.failure = StartTimedOut(f"{worker} was not ready in time{waited}")
+                worker.due = [(now, signal.SIGABRT), (now + _DUMP, signal.SIGKILL)]
+        elif self._bounds.silence and now - worker.heard > self._bounds.silence:
+            logs.warning(
+                f"{worker} has been stuck for {now - worker.heard:.0f} s (--worker-timeout); its threads were here:"
+            )
+            worker.due = [(now, signal.SIGABRT), (now + _DUMP, signal.SIGKILL)]
+
+    def _ended(self, worker: Worker, status: int) -> None:
+        """Draw the conclusions from the end of a process."""
+        generation = worker.generation
+        if worker.slot is not None:
+            worker.slot.forget(worker)
+        if generation.loader is worker:
+            generation.loader, generation.loader_failure = None, worker.why(status)
+        how = ended_by(status)
+        if worker.is_leaving or self._ending:
+            if status != 0 and worker.is_ready:
+                logs.warning(f"{worker} {how} while it was stopping")
+        elif worker.slot is not None or not generation.is_complete:
+            served = f" after {time.monotonic() - worker.began:.0f} s" if worker.is_ready else " before it was ready"
+            if worker.is_ready and worker.failure is not None:
+                self._tell(worker.failure)
+            self._lost(
+                generation, worker.slot, worker.why(status), f"{worker} {how}{served}", was_ready=worker.is_ready
+            )
+
+    def _lost(
+        self, generation: Generation, slot: Slot | None, failure: StartupFailure, how: str, *, was_ready: bool = False
+    ) -> None:
+        """Go on after an end that nobody wanted: a start or a reload has failed, or the worker is replaced."""
+        if self._ending:
+            return
+        if generation is self._next:
+            self._drop_next(failure)
+        elif not generation.is_complete:
+            self._end(failure)
+        elif generation.recipe is None:
+            logs.warning(f"{how}; it is from before the upgrade, and not replaced")
+            if not generation.workers and self._next is None:
+                self._end(WorkersLost("the workers from before the upgrade are gone"))
+        else:
+            delay = self._brake.died(time.monotonic())
+            logs.warning(f"{how}; it is replaced {f'in {delay:.1f} s' if delay else 'now'}")
+            if not was_ready:
+                self._tell(failure)
+            if self._brake.is_loop:
+                many = f"{self._brake.deaths} workers died within {self._bounds.interval:g} s"
+                self._end(CrashLoop(f"{many}; the last one: {how}"))
+            elif slot is not None:
+                slot.due = time.monotonic() + delay
+
+    def _tell(self, failure: StartupFailure) -> None:
+        """Tell a failure that the instance survives, once: the same again and again would fill a disk."""
+        if failure.sentence != self._told:
+            self._told = failure.sentence
+            self._instance.tell(failure)
+
+    def _end(self, failure: StartupFailure | None, *, forced: bool = False) -> None:
+        """Tell everybody to go."""
+        if not self._ending:
+            self._ending, self._failure = True, failure
+        for worker in self._workers:
+            worker.stop(self._bounds, forced=forced)
+
+    # ---- what signals ask for
+
+    def _heed(self, recipe: Recipe | None) -> None:
+        """Go by the bounds of a recipe from now on."""
+        if recipe is not None:
+            self._bounds = recipe.bounds
+            self._brake = Brake(recipe.bounds.deaths, recipe.bounds.interval)
+            self._touched = Touched(recipe.touched)
+
+    def _reload(self) -> None:
+        """Begin a new generation, in place of one that has begun and is not ready."""
+        if not self._current.is_complete:
+            logs.warning(
+                "SIGHUP: no reload while the first workers are being started; send it again when they are ready"
+            )
+            return
+        if self._next is not None:
+            logs.info("arun: another reload: what had begun is given up")
+            self._drop_next(None)
+        recipe = self._instance.reread()
+        if recipe is not None:
+            self._next = Generation(recipe)
+
+    def _drop_next(self, failure: StartupFailure | None) -> None:
+        """Throw away the generation that was to take over."""
+        generation, self._next = self._next, None
+        if generation is None or generation.recipe is None:
+            return
+        for worker in generation.members:
+            worker.stop(self._bounds)
+        self._instance.discard(generation.recipe)
+        if failure is None:
+            return
+        self._instance.tell(failure)
+        if self._current.workers or self._current.recipe:
+            text = f"reload failed ({failure.identifier}): those who served before go on"
+            logs.warning(text)
+            self._instance.status(text)
+        else:
+            self._end(failure)
+
+    def _upgrade(self) -> None:
+        if self._next is not None or not self._current.is_complete:
+            logs.warning("SIGUSR2: no upgrade while workers are being started; send it again when they are ready")
+            return
+        self._instance.upgrade(self._current.workers)
+        self._wakeup.arm()
+
+    def _resize(self, more: int) -> None:
+        """Have so many workers more, or fewer; one at least."""
+        slots = self._current.slots
+        if self._current.recipe is None or not self._current.is_complete:
+            return
+        wanted = min(max(len(slots) + more, 1), _MOST_WORKERS)
+        if wanted == len(slots):
+            return
+        logs.info(f"arun: {wanted} workers are wanted now")
+        while len(slots) < wanted:
+            slots.append(Slot(len(slots) + 1))
+        while len(slots) > wanted:
+            for worker in slots.pop().held:
+                worker.retire(self._bounds)

@@ -1,0 +1,263 @@
+"""What a supervisor knows of its workers, of the slots that they fill, and of the generations that slots belong to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from runner.supervision.reports import FAILED, PID, READY, RETIRE, SPENT, WAITING, Lines, failure_of, line_of
+from runner.values import Value
+from runner.worker_failures import WorkerDied
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+    from runner.failures import StartupFailure
+    from runner.supervision.reports import Report
+
+__all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "ended_by")
+
+#: Bytes of what a worker says that are read at once.
+_CHUNK = 65_536
+#: Seconds that the app's shut-down may take beyond the time for requests, and some for the machine.
+_MARGIN = 5.0
+#: Seconds that a worker gets that was forced to stop, or had not begun to serve.
+_FORCED = 5.0
+
+
+class Bounds(Value):
+    """How long things may take, in seconds; 0 stands for no bound where it says so.
+
+    ``start`` is for a worker to be ready (0: no bound), ``silence`` for a worker whose loop does not turn (0: no bound),
+    ``drain_delay``, ``grace`` and ``keep_alive`` are those of a stop. ``deaths`` within ``interval`` are a crash loop
+    (0: never).
+    """
+
+    start: float = 0.0
+    silence: float = 30.0
+    drain_delay: float = 0.0
+    grace: float = 8.0
+    keep_alive: float = 5.0
+    deaths: int = 10
+    interval: float = 60.0
+
+    @property
+    def stop(self) -> float:
+        """Seconds after which a worker that was told to stop is killed."""
+        return self.drain_delay + 2 * self.grace + _MARGIN
+
+    @property
+    def retire(self) -> float:
+        """Seconds after which a worker that was ordered to retire is told to stop."""
+        return self.keep_alive + self.grace + _MARGIN
+
+
+class Recipe(Value):
+    """How the workers of a generation are made: ``run`` is called in the new process and never returns.
+
+    It is given the number of a slot, when its start began, and the line to the supervisor. With ``preload`` it is called
+    once, without a slot, in a process that loads the app and forks the others. ``began`` is when the start of all of
+    them began. Times are of the monotonic clock, in seconds.
+    """
+
+    run: Callable[[int | None, float, socket.socket], NoReturn]
+    workers: int
+    bounds: Bounds
+    began: float
+    touched: Sequence[str] = ()
+    preload: bool = False
+
+
+class Worker:
+    """One process from its fork to its burial."""
+
+    def __init__(self, connection: socket.socket, slot: Slot | None, generation: Generation, pid: int = 0) -> None:
+        #: When its start began: that of all, or its own where it replaces another.
+        self.start_began = generation.start_began()
+        self.connection = connection
+        self.slot = slot
+        self.generation = generation
+        #: 0 while a preloaded process is being forked by another.
+        self.pid = pid
+        self.began = self.heard = time.monotonic()
+        self.is_ready = False
+        self.waiting_for = ""
+        self.app = ""
+        self.failure: StartupFailure | None = None
+        #: Why it wants a successor; empty while it does not.
+        self.spent = ""
+        #: It was told to go: its end is no death.
+        self.is_leaving = False
+        self._retires = False
+        #: The signals that it still gets, and when; the first at the front.
+        self.due: list[tuple[float, signal.Signals]] = []
+        self._lines = Lines()
+
+    def __str__(self) -> str:
+        name = f"worker {self.slot.number}" if self.slot else "the process that loads the app"
+        return f"{name} (pid: {self.pid})"
+
+    def read(self) -> bool:
+        """Hear what it says; False at the end of the line."""
+        try:
+            data = self.connection.recv(_CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        for report in self._lines.feed(data):
+            self._hear(report)
+        return bool(data)
+
+    def _hear(self, report: Report) -> None:
+        self.heard = time.monotonic()  # whatever it says: that is what a beat is for
+        if report.word == READY:
+            self.is_ready, self.app = True, report.text
+        elif report.word == WAITING:
+            self.waiting_for = report.text
+        elif report.word == SPENT:
+            self.spent = report.text
+        elif report.word == FAILED:
+            self.failure = self.failure or failure_of(report)
+        elif report.word == PID:
+            self.pid = int(report.text)
+
+    def _order(self, line: bytes) -> None:
+        """Say something to it; without effect where it does not listen any more."""
+        try:
+            self.connection.send(line)
+        except OSError:
+            return
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        if self.pid:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return
+
+    @property
+    def speaks(self) -> bool:
+        """Whether its line is open."""
+        return self.connection.fileno() >= 0
+
+    @property
+    def is_stillborn(self) -> bool:
+        """Whether it never came to be: the process that should have forked it has let go of its line."""
+        loader = self.generation.loader
+        return not self.pid and not self.speaks and (loader is None or loader.speaks)
+
+    def stop(self, bounds: Bounds, *, forced: bool = False) -> None:
+        """Tell it to stop, gracefully or at once; what a worker was told before is not told again."""
+        now = time.monotonic()
+        if forced:
+            self.due = [(now, signal.SIGQUIT), (now + _FORCED, signal.SIGKILL)]
+        elif not self.is_leaving or self._retires:
+            self.due = [(now, signal.SIGTERM), (now + (bounds.stop if self.is_ready else _FORCED), signal.SIGKILL)]
+        self.is_leaving, self._retires = True, False
+
+    def retire(self, bounds: Bounds) -> None:
+        """Order it to go when its clients have gone; one that does not serve is told to stop."""
+        if not self.is_ready:
+            self.stop(bounds)
+        elif not self.is_leaving:
+            self._order(line_of(RETIRE))
+            self.is_leaving = self._retires = True
+            until = time.monotonic() + bounds.retire
+            self.due = [(until, signal.SIGTERM), (until + bounds.stop, signal.SIGKILL)]
+
+    def enforce(self, now: float) -> None:
+        """Send the signals whose time has come."""
+        while self.pid and self.due and self.due[0][0] <= now:
+            self.kill(self.due.pop(0)[1])
+
+    def why(self, status: int) -> StartupFailure:
+        """Return why it has ended before it was ready: what it said, or what the system says."""
+        waited = f"; it was waiting for {self.waiting_for}" if self.waiting_for else ""
+        return self.failure or WorkerDied(f"{self} {ended_by(status)} before it was ready{waited}")
+
+
+class Slot:
+    """One place among the workers: who serves there, who is to, and from when on somebody may be started."""
+
+    def __init__(self, number: int, serving: Worker | None = None) -> None:
+        self.number = number
+        self.serving = serving
+        self.coming: Worker | None = None
+        self.due = 0.0
+
+    @property
+    def held(self) -> list[Worker]:
+        """Who is there."""
+        return [worker for worker in (self.serving, self.coming) if worker is not None]
+
+    def forget(self, worker: Worker) -> None:
+        """Take a worker out."""
+        if self.serving is worker:
+            self.serving = None
+        if self.coming is worker:
+            self.coming = None
+
+
+class Generation:
+    """The workers of one recipe; those that an upgrade has left have none, and are not replaced."""
+
+    def __init__(self, recipe: Recipe | None) -> None:
+        self.recipe = recipe
+        self.slots = [Slot(number) for number in range(1, recipe.workers + 1)] if recipe else []
+        #: The process that has loaded the app and forks the others, with ``preload``; and why the last one ended.
+        self.loader: Worker | None = None
+        self.loader_failure: StartupFailure | None = None
+        #: All were ready once.
+        self.is_complete = recipe is None
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Who is in the slots."""
+        return [worker for slot in self.slots for worker in slot.held]
+
+    @property
+    def members(self) -> list[Worker]:
+        """Who belongs to it."""
+        return self.workers if self.loader is None else [self.loader, *self.workers]
+
+    def inherit(self, pid: int, connection: socket.socket) -> Worker:
+        """Take a worker over from the arun that this process was."""
+        slot = Slot(len(self.slots) + 1)
+        slot.serving = worker = Worker(connection, slot, self, pid)
+        worker.is_ready = True
+        self.slots.append(slot)
+        return worker
+
+    def wants(self, slot: Slot, now: float) -> bool:
+        """Tell whether a worker is to be started for a slot: nobody is there, or who is there wants a successor.
+
+        Successors come one after the other: workers that began together are spent together.
+        """
+        if self.recipe is None or slot.coming is not None or now < slot.due:
+            return False
+        if slot.serving is None:
+            return True
+        return bool(slot.serving.spent) and not any(one.serving and one.coming for one in self.slots)
+
+    def start_began(self) -> float:
+        """Return when the start of a worker began that is started now."""
+        return time.monotonic() if self.is_complete or self.recipe is None else self.recipe.began
+
+
+def ended_by(status: int) -> str:
+    """Say how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (out of memory, or by hand)" if -code == signal.SIGKILL else ""
+    return f"was ended by {name}{hint}"

@@ -1,0 +1,51 @@
+"""The lines that tell how an instance starts: what it has read, that it starts, where it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from runner import __version__, addresses, fallback
+from runner.system import logs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.fallback import Attempt
+    from runner.settings import Layers
+    from runner.system.sockets import Listener
+
+__all__ = ("announce", "ready", "what_was_read")
+
+
+def what_was_read(attempt: Attempt, layers: Layers) -> None:
+    """Tell the configs, the lines that they ask to print, and what is odd."""
+    for config in layers.configs:
+        name = fallback.shown(os.path.join(attempt.program.cwd, config.name), attempt.program.cwd)
+        logs.info(f"[arun] getting {config.format.upper()} configuration from {name}")
+        for line in config.lines:
+            logs.info(line)
+    for line in layers.warnings:
+        logs.warning(line)
+
+
+def announce(attempt: Attempt) -> None:
+    """Tell that a start begins, and that it has a fallback which is not there."""
+    date = time.strftime("%a %b %d %H:%M:%S %Y")
+    logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
+    if attempt.fallback and fallback.is_missing(attempt.fallback):
+        name = fallback.shown(attempt.fallback, attempt.program.cwd)
+        logs.warning(f"the fallback config {name} is not there: should this start fail, the next one fails too")
+
+
+def ready(attempt: Attempt, app: str, served: Sequence[Listener]) -> None:
+    """Tell where the instance runs, what it serves, and that it is a fallback, if it is one."""
+    for listener in served:
+        url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
+        logs.info(f"arun running on {url} (Press CTRL+C to quit)")
+    if attempt.past.failures:
+        first = attempt.past.failures[0]
+        logs.warning(f"this is a fallback: {first.config} failed with {first.summary()}")
+    logs.info(f"serving {app}")

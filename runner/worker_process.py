@@ -1,0 +1,107 @@
+"""The process of one worker, from its fork to its end: it loads the app, serves it, and tells its supervisor."""
+
+from __future__ import annotations
+
+import gc
+import os
+from functools import partial
+
+from runner import ending, serving
+from runner.exits import Interruption
+from runner.failures import StartupFailure
+from runner.supervision import forking
+from runner.supervision.channel import Channel, Span
+from runner.supervision.reports import FAILED, WAITING
+from runner.system import process
+from runner.watch import Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from runner.serve.worker import Orders
+    from runner.serving import Loaded, Setup
+    from runner.settings import Settings
+
+__all__ = ("work",)
+
+
+def work(setup: Setup, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
+    """Be the worker of a slot, or with none the process that loads the app and forks the workers.
+
+    ``began`` is when its start began, on the monotonic clock; ``connection`` leads to the supervisor.
+    """
+    channel = Channel(connection, _span(setup.chosen))
+    supervisor = os.getppid()
+
+    def serve(watch: Watch) -> None:
+        _serve(setup, serving.load(setup, watch), watch, channel)
+
+    def load(watch: Watch) -> None:
+        loaded = serving.load(setup, watch)
+        watch.finish()  # a process with one thread forks
+        gc.collect()
+        gc.freeze()
+        for number, since, line in forking.worker_orders(connection):
+            try:
+                forking.fork_for(supervisor, partial(_work_preloaded, setup, loaded, number, since), line)
+            except OSError:
+                line.close()  # the supervisor sees it
+
+    _run(setup, channel, slot, began, load if slot is None else serve)
+
+
+def _work_preloaded(setup: Setup, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
+    """Be a worker that was forked with the app in it."""
+    channel = Channel(connection, _span(setup.chosen))
+    fresh = loaded.afresh(setup.chosen)
+    _run(setup, channel, slot, began, lambda watch: _serve(setup, fresh, watch, channel))
+
+
+def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: Callable[[Watch], None]) -> NoReturn:
+    """Run the body with signals, surroundings and watch of its own; how it ends is told the supervisor."""
+    attempt, chosen = setup.attempt, setup.chosen
+    attempt.signals = process.StopSignals(is_workers=True)
+    attempt.report = partial(channel.report, FAILED)
+    origin = chosen.origin("start_timeout")
+
+    def run() -> None:
+        attempt.signals.install()
+        setup.surroundings.restore()
+        process.dump_when_dying()
+        if slot is not None and chosen.cpu_affinity:
+            process.bind_to_cores(slot - 1, chosen.cpu_affinity)
+        watch = Watch(
+            chosen.start_timeout,
+            partial(ending.overdue, attempt, origin),
+            lambda: attempt.signals.count > 0,
+            partial(channel.report, WAITING),
+            began,
+        )
+        watch.begin()
+        try:
+            body(watch)
+        except (StartupFailure, Interruption):
+            if watch.expired:  # whatever the app made of the interruption
+                raise ending.timed_out(watch, origin) from None
+            raise
+        finally:
+            watch.finish()
+
+    ending.run(attempt, run)
+
+
+def _serve(setup: Setup, loaded: Loaded, watch: Watch, channel: Channel) -> None:
+    def ready(orders: Orders) -> None:
+        channel.serve(loaded.app.target.text, orders.requests, orders.retire, orders.stop)
+
+    serving.serve(setup, loaded, watch, ready)
+
+
+def _span(chosen: Settings) -> Span:
+    requests = chosen.max_requests
+    if requests and chosen.max_requests_jitter:
+        requests += int.from_bytes(os.urandom(8), "big") % (chosen.max_requests_jitter + 1)
+    return Span(requests, chosen.max_worker_lifetime, chosen.reload_on_rss)
