@@ -14,7 +14,7 @@ from runner.handover import InheritedWorker
 from runner.serving import Setup
 from runner.supervision import forking
 from runner.supervision.supervisor import Supervisor
-from runner.supervision.workers import Bounds, Generation, Recipe
+from runner.supervision.workers import Bounds, Generation, Recipe, counted
 from runner.system import logs, process
 from runner.system.surroundings import Surroundings
 from runner.worker_process import work
@@ -114,6 +114,7 @@ class _Instance:
         self._was_ready = False
 
     def reread(self) -> Recipe | None:
+        logs.info("arun: reloading")
         attempt = self._attempt
         trial = fallback.Attempt(attempt.program, attempt.signals, attempt.arguments, attempt.past)
         trial.collector, trial.config = attempt.collector, attempt.config
@@ -184,10 +185,10 @@ class _Instance:
         attempt = self._attempt
         exits.release_descriptors()
         if self._was_ready:
-            logs.info(f"arun: reloaded: serving {app} with {_counted(workers)}")
+            logs.info(f"arun: reloaded: serving {app} with {counted(workers)}")
             return
         self._was_ready = True
-        telling.ready(attempt, f"{app} with {_counted(workers)}", attempt.listeners)
+        telling.ready(attempt, f"{app} with {counted(workers)}", attempt.listeners)
 
     def tell(self, failure: StartupFailure) -> None:
         logs.frame(ending.recorded(self._attempt, failure))
@@ -195,7 +196,8 @@ class _Instance:
     def status(self, text: str) -> None:
         """Nothing yet."""
 
-    def stopping(self) -> None:
+    def stopping(self, workers: Sequence[Worker]) -> None:
+        logs.info(f"arun: stopping {counted(len(workers))}")
         if not self._attempt.signals.going_back:
             for listener in self._attempt.listeners:
                 listener.socket.close()  # the workers have it too, and take in who waits there before it is gone
@@ -210,7 +212,7 @@ class _Instance:
         for worker in workers:
             worker.connection.setblocking(True)
         passed = tuple(InheritedWorker(worker.pid, worker.connection.fileno()) for worker in workers)
-        logs.info(f"arun: upgrading; {_counted(len(workers))} from before it go on serving")
+        logs.info(f"arun: upgrading; {counted(len(workers))} from before it go on serving")
         try:
             fallback.upgrade(attempt, passed)
         except ExecFailed as failure:
@@ -239,7 +241,3 @@ class _Instance:
             return True
         logs.info(f"arun: found {asked.stdout.decode(errors='replace').strip()}")
         return False
-
-
-def _counted(workers: int) -> str:
-    return "1 worker" if workers == 1 else f"{workers} workers"

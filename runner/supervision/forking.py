@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from runner import exits
 from runner.supervision.reports import PID, line_of
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ("adopt_orphans", "fork", "fork_for", "order_worker", "worker_orders")
 
+#: Seconds between two looks at who the parent is.
+_TURN = 0.0005
 #: From linux/prctl.h.
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 
@@ -63,14 +66,15 @@ def fork_for(supervisor: int, run: Callable[[socket.socket], NoReturn], theirs: 
         os.waitpid(between, 0)
         return
     exits.begin_again()
-    ready, go = os.pipe()
+    between = os.getpid()
     pid = os.fork()
     if pid:
         theirs.sendall(line_of(PID, str(pid)))
         exits.leave_at_once(0)
-    os.close(go)
-    os.read(ready, 1)  # its end: the process in between is gone, and its parent the supervisor
-    os.close(ready)
+    while (
+        os.getppid() == between
+    ):  # nothing tells of the change: a process closes its descriptors before its children go
+        time.sleep(_TURN)
     _begin(run, theirs, supervisor)
 
 

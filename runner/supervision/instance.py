@@ -37,8 +37,8 @@ if TYPE_CHECKING:
             """Note what the service manager is to show."""
             ...
 
-        def stopping(self) -> None:
-            """Note that the workers were told to stop, and nothing follows."""
+        def stopping(self, workers: Sequence[Worker]) -> None:
+            """Note that these workers are told to stop, because somebody wants it."""
             ...
 
         def reopen(self) -> None:

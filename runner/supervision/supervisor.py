@@ -18,7 +18,7 @@ from runner.supervision import forking
 from runner.supervision.brake import Brake
 from runner.supervision.touched import Touched
 from runner.supervision.wakeup import Wakeup
-from runner.supervision.workers import Bounds, Generation, Slot, Worker, ended_by
+from runner.supervision.workers import Bounds, Generation, Slot, Worker, counted, ended_by
 from runner.system import logs
 from runner.worker_failures import CrashLoop, WorkerDied, WorkersLost
 
@@ -155,7 +155,7 @@ class Supervisor:
         caught = self._wakeup.take()
         if self._stops > self._stops_obeyed:
             if not self._stops_obeyed:
-                self._instance.stopping()
+                self._instance.stopping(self._current.workers)
             self._stops_obeyed = self._stops
             self._end(None, forced=self._stops > 1)
         for number in () if self._ending else dict.fromkeys(caught):
@@ -176,6 +176,8 @@ class Supervisor:
         recipe = generation.recipe
         if recipe is None:
             return
+        if slot.serving is not None:
+            logs.info(f"arun: {slot.serving} gets a successor: {slot.serving.spent}")
         try:
             if recipe.preload:
                 generation.loader = generation.loader or self._fork(generation, recipe, None)
@@ -245,7 +247,7 @@ class Supervisor:
             if status != 0 and worker.is_ready:
                 logs.warning(f"{worker} {how} while it was stopping")
         elif worker.slot is not None or not generation.is_complete:
-            served = f" after {time.monotonic() - worker.began:.0f} s" if worker.is_ready else " before it was ready"
+            served = f" after {time.monotonic() - worker.began:.3g} s" if worker.is_ready else " before it was ready"
             if worker.is_ready and worker.failure is not None:
                 self._tell(worker.failure)
             self._lost(
@@ -325,7 +327,8 @@ class Supervisor:
             return
         self._instance.tell(failure)
         if self._current.workers or self._current.recipe:
-            text = f"reload failed ({failure.identifier}): those who served before go on"
+            what = "reload" if self._current.recipe else "upgrade"
+            text = f"{what} failed ({failure.identifier}): those who served before go on"
             logs.warning(text)
             self._instance.status(text)
         else:
@@ -346,7 +349,7 @@ class Supervisor:
         wanted = min(max(len(slots) + more, 1), _MOST_WORKERS)
         if wanted == len(slots):
             return
-        logs.info(f"arun: {wanted} workers are wanted now")
+        logs.info(f"arun: {counted(len(slots))} so far, {wanted} from now on")
         while len(slots) < wanted:
             slots.append(Slot(len(slots) + 1))
         while len(slots) > wanted:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.failures import StartupFailure
     from runner.supervision.reports import Report
 
-__all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "ended_by")
+__all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "counted", "ended_by")
 
 #: Bytes of what a worker says that are read at once.
 _CHUNK = 65_536
@@ -248,6 +248,11 @@ class Generation:
     def start_began(self) -> float:
         """Return when the start of a worker began that is started now."""
         return time.monotonic() if self.is_complete or self.recipe is None else self.recipe.began
+
+
+def counted(workers: int) -> str:
+    """Say how many."""
+    return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def ended_by(status: int) -> str:
