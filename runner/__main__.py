@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 
 from runner import exits
 
@@ -15,6 +16,8 @@ def main() -> NoReturn:
     """Run one instance; the process ends, or becomes its fallback, in here."""
     collector = gc.get_threshold()
     gc.set_threshold(50_000)  # imports make little garbage, and looking for it is a tenth of a start
+    # Until the handlers stand, in install(): process 1 of a container does not even get what it has no handler for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))
     exits.arm()  # before any import that registers a hook of its own: the first registered runs last
     from runner import start
 
