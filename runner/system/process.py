@@ -86,6 +86,8 @@ class StopSignals:
             signal.signal(signal.SIGHUP, _leave_to_supervisor)
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._hang_up)
+        if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:  # and not the app's own; it would end the process
+            signal.signal(signal.SIGUSR2, _is_for_supervisors)
         unblock_signals()
 
     def collect(self, fd: int) -> None:
@@ -141,6 +143,11 @@ class StopSignals:
 
 def _leave_to_supervisor(_number: int, _frame: FrameType | None) -> None:
     """Do nothing on a signal that went to the whole group."""
+
+
+def _is_for_supervisors(number: int, _frame: FrameType | None) -> None:
+    """Say that a signal changes nothing, as whoever sent it expects something of it."""
+    logs.warning(f"{signal.Signals(number).name} changes nothing here: it is for a supervisor (--supervise)")
 
 
 def open_standard_streams() -> None:
