@@ -113,6 +113,9 @@ class _Instance:
         self._next: Setup | None = None
         self._was_ready = False
 
+    def touched(self) -> None:
+        self._attempt.signals.hang_up()
+
     def reread(self) -> Recipe | None:
         logs.info("arun: reloading")
         attempt = self._attempt

@@ -11,7 +11,7 @@ from runner.exits import Interruption
 from runner.failures import StartupFailure
 from runner.supervision import forking
 from runner.supervision.channel import Channel, Span
-from runner.supervision.reports import FAILED, WAITING
+from runner.supervision.reports import FAILED, READY, WAITING
 from runner.system import process
 from runner.watch import Watch
 
@@ -44,9 +44,10 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
         watch.finish()  # a process with one thread forks
         gc.collect()
         gc.freeze()
+        channel.report(READY)
         for number, since, line in forking.worker_orders(connection):
             try:
-                forking.fork_for(supervisor, partial(_work_preloaded, setup, loaded, number, since), line)
+                forking.fork_for(supervisor, partial(_work_preloaded, setup, loaded, number, since), line, connection)
             except OSError:
                 line.close()  # the supervisor sees it
 

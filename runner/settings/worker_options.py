@@ -27,7 +27,7 @@ class Workers:
         default=None,
         aliases=("master",),
         short="M",
-        about="a process of its own watches over the workers; on with more than one, as process 1, and with all below",
+        about="a process of its own watches over the workers; on with more than one, as process 1, and where an option needs it",
     )
     preload = option(
         Flag(),

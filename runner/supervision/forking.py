@@ -55,9 +55,12 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
     return pid, ours
 
 
-def fork_for(supervisor: int, run: Callable[[socket.socket], NoReturn], theirs: socket.socket) -> None:
+def fork_for(
+    supervisor: int, run: Callable[[socket.socket], NoReturn], theirs: socket.socket, loader: socket.socket
+) -> None:
     """Fork a worker in the name of the supervisor, whose child it becomes; called in the process that has loaded the app.
 
+    ``theirs`` is the worker's end of its line, ``loader`` that of this process, which the worker lets go of.
     The process in between ends at once, so that the worker goes to the nearest process that adopts orphans.
     """
     between = os.fork()
@@ -66,6 +69,7 @@ def fork_for(supervisor: int, run: Callable[[socket.socket], NoReturn], theirs: 
         os.waitpid(between, 0)
         return
     exits.begin_again()
+    loader.close()
     between = os.getpid()
     pid = os.fork()
     if pid:

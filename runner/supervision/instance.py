@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     class Instance(Protocol):
         """What a supervisor asks of the instance whose workers it runs."""
 
+        def touched(self) -> None:
+            """Do what SIGHUP does: a file asks for it."""
+            ...
+
         def reread(self) -> Recipe | None:
             """Read the settings again and bind what they add; None where that failed, which it has told."""
             ...

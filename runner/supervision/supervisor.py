@@ -77,12 +77,14 @@ class Supervisor:
     def run(self) -> StartupFailure | None:
         """Supervise until the end: None after a stop, or what has failed. No worker is left then."""
         try:
-            while self._workers or not self._ending:
+            while True:
+                self._obey()
+                if self._ending and not self._workers:
+                    break
                 self._look()
                 self._wait()
                 self._hear()
                 self._bury()
-                self._obey()
         finally:  # also when a third stop signal comes through: nobody is left behind
             for worker in self._workers:
                 worker.kill(signal.SIGKILL)
@@ -102,13 +104,13 @@ class Supervisor:
         for worker in self._workers:
             self._judge(worker, now)
             worker.enforce(now)
-        if self._touched.changed(now):
-            self.reload()
+        if not self._ending and self._touched.changed(now):
+            self._instance.touched()
 
     def _wait(self) -> None:
         """Sleep until a signal, a word from a worker, or the time of something that is due."""
         now = time.monotonic()
-        due = [worker.due[0][0] for worker in self._workers if worker.due]
+        due = [worker.due[0][0] for worker in self._workers if worker.due and worker.pid]
         due += [slot.due for slot in self._current.slots if slot.due > now]
         seconds = max(0.0, min([_TICK, *(moment - now for moment in due)]))
         waiting = select.poll()
@@ -221,9 +223,11 @@ class Supervisor:
 
     def _judge(self, worker: Worker, now: float) -> None:
         """End a worker that is not ready in time, or whose loop does not turn."""
-        if worker.due or worker.is_leaving:
+        if worker.due or worker.is_leaving or (worker.slot is None and worker.is_ready):
             return
-        if not worker.is_ready:
+        if worker.failure is not None:
+            worker.due = [(now + _PATIENCE, signal.SIGKILL)]  # it has said that it ends, and is about to
+        elif not worker.is_ready:
             limit = worker.generation.recipe.bounds.start if worker.generation.recipe else 0
             if limit and now > worker.start_began + limit + _PATIENCE:
                 waited = f"; it was waiting for {worker.waiting_for}" if worker.waiting_for else ""
@@ -289,6 +293,7 @@ class Supervisor:
         """Tell everybody to go."""
         if not self._ending:
             self._ending, self._failure = True, failure
+        self._drop_next(None)
         for worker in self._workers:
             worker.stop(self._bounds, forced=forced)
 

@@ -163,7 +163,7 @@ class Worker:
 
     def retire(self, bounds: Bounds) -> None:
         """Order it to go when its clients have gone; one that does not serve is told to stop."""
-        if not self.is_ready:
+        if not self.is_ready or self.slot is None:
             self.stop(bounds)
         elif not self.is_leaving:
             self._order(line_of(RETIRE))

@@ -100,7 +100,9 @@ class LineFile:
         try:
             waiting.register(self._fd, select.POLLOUT)
             while taken < len(data) and waiting.poll(patience):
-                taken += os.write(self._fd, data[taken : taken + chunk])
+                # whole lines, for another worker may write in between
+                end = data.rfind(b"\n", taken, taken + chunk) + 1
+                taken += os.write(self._fd, data[taken : end or taken + chunk])
         except OSError:
             pass  # no room, or no reader: what is left is tried again with the next lines
         return taken
