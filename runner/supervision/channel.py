@@ -52,7 +52,7 @@ class Channel:
         self._socket = connection
         self._span = span
         self._began = 0.0
-        self._spent = False
+        self._spent = self._retires = False
         self._lines = Lines()
         connection.settimeout(_PATIENCE)
 
@@ -84,7 +84,7 @@ class Channel:
         """Report that the app is served, and go on to beat and listen on the running loop.
 
         ``requests`` tells how many have begun so far; ``retire`` is called at that order, ``gone`` when the supervisor
-        has gone.
+        has gone. Who retires already stays with that: it was left alone by an upgrade.
         """
         loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -97,12 +97,14 @@ class Channel:
                 return
             except OSError:
                 data = b""
-            if not data:
-                loop.remove_reader(self.fd)
-                gone()
             for order in self._lines.feed(data):
                 if order.word == RETIRE:
+                    self._retires = True
                     retire()
+            if not data:
+                loop.remove_reader(self.fd)
+                if not self._retires:
+                    gone()
 
         def beat() -> None:
             loop.call_later(BEATS, beat)

@@ -59,6 +59,8 @@ class Supervisor:
         self._ending = False
         self._failure: StartupFailure | None = None
         self._stops = self._stops_obeyed = 0
+        #: Signals that ask for something which has to wait.
+        self._wanted: set[int] = set()
         self._told = ""
         self._wakeup = Wakeup()
 
@@ -160,17 +162,22 @@ class Supervisor:
                 self._instance.stopping(self._current.workers)
             self._stops_obeyed = self._stops
             self._end(None, forced=self._stops > 1)
-        for number in () if self._ending else dict.fromkeys(caught):
-            if number == signal.SIGHUP:
-                self._reload()
-            elif number == signal.SIGUSR1:
-                self._instance.reopen()
-                for worker in self._workers:
-                    worker.kill(signal.SIGUSR1)
-            elif number == signal.SIGUSR2:
-                self._upgrade()
-        if not self._ending:
+        if self._ending:
+            return
+        if signal.SIGUSR1 in caught:
+            self._instance.reopen()
+            for worker in self._workers:
+                worker.kill(signal.SIGUSR1)
+        self._wanted.update({signal.SIGHUP, signal.SIGUSR2}.intersection(caught))
+        if self._current.is_complete:  # until then they wait
             self._resize(caught.count(signal.SIGTTIN) - caught.count(signal.SIGTTOU))
+            if signal.SIGHUP in self._wanted:
+                self._wanted.discard(signal.SIGHUP)
+                self._reload()
+            if signal.SIGUSR2 in self._wanted and self._next is None:
+                self._wanted.discard(signal.SIGUSR2)
+                self._instance.upgrade(self._current.workers)
+                self._wakeup.arm()
 
     # ---- starting, and becoming ready
 
@@ -308,11 +315,6 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Begin a new generation, in place of one that has begun and is not ready."""
-        if not self._current.is_complete:
-            logs.warning(
-                "SIGHUP: no reload while the first workers are being started; send it again when they are ready"
-            )
-            return
         if self._next is not None:
             logs.info("arun: another reload: what had begun is given up")
             self._drop_next(None)
@@ -330,26 +332,19 @@ class Supervisor:
         self._instance.discard(generation.recipe)
         if failure is None:
             return
-        self._instance.tell(failure)
-        if self._current.workers or self._current.recipe:
-            what = "reload" if self._current.recipe else "upgrade"
-            text = f"{what} failed ({failure.identifier}): those who served before go on"
-            logs.warning(text)
-            self._instance.status(text)
-        else:
+        if not self._current.workers and self._current.recipe is None:
             self._end(failure)
-
-    def _upgrade(self) -> None:
-        if self._next is not None or not self._current.is_complete:
-            logs.warning("SIGUSR2: no upgrade while workers are being started; send it again when they are ready")
             return
-        self._instance.upgrade(self._current.workers)
-        self._wakeup.arm()
+        self._instance.tell(failure)
+        what = "reload" if self._current.recipe else "upgrade"
+        text = f"{what} failed ({failure.identifier}): those who served before go on"
+        logs.warning(text)
+        self._instance.status(text)
 
     def _resize(self, more: int) -> None:
         """Have so many workers more, or fewer; one at least."""
         slots = self._current.slots
-        if self._current.recipe is None or not self._current.is_complete:
+        if self._current.recipe is None:
             return
         wanted = min(max(len(slots) + more, 1), _MOST_WORKERS)
         if wanted == len(slots):

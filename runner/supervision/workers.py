@@ -25,8 +25,8 @@ __all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "counted", "ended
 _CHUNK = 65_536
 #: Seconds that the app's shut-down may take beyond the time for requests, and some for the machine.
 _MARGIN = 5.0
-#: Seconds that a worker gets that was forced to stop, or had not begun to serve.
-_FORCED = 5.0
+#: Seconds that a worker gets that was forced to stop, and one that had not begun to serve.
+_FORCED, _UNREADY = 5.0, 2.0
 
 
 class Bounds(Value):
@@ -158,7 +158,7 @@ class Worker:
         if forced:
             self.due = [(now, signal.SIGQUIT), (now + _FORCED, signal.SIGKILL)]
         elif not self.is_leaving or self._retires:
-            self.due = [(now, signal.SIGTERM), (now + (bounds.stop if self.is_ready else _FORCED), signal.SIGKILL)]
+            self.due = [(now, signal.SIGTERM), (now + (bounds.stop if self.is_ready else _UNREADY), signal.SIGKILL)]
         self.is_leaving, self._retires = True, False
 
     def retire(self, bounds: Bounds) -> None:
