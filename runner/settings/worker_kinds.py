@@ -29,8 +29,8 @@ class WorkerCount(Number):
             return min(_cores(), _MOST_WORKERS)
         try:
             return super().__call__(text)
-        except ValueError as error:
-            raise ValueError(f"{error}, and not auto") from None
+        except ValueError:
+            raise ValueError(f"{text!r} is neither auto nor a whole number from {self.least} to {self.most}") from None
 
     def schema(self) -> dict[str, Any]:
         """Return the schema: a number, or the word."""

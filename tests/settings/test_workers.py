@@ -23,7 +23,7 @@ def test_a_number_of_workers_that_is_none_is_told(folder: Folder, text: str) -> 
 
 def test_auto_is_told_as_a_possibility(folder: Folder) -> None:
     (problem,) = folder.rejected("--workers", "many").problems
-    assert problem.sentence == "--workers: 'many' is not a whole number from 1 to 1024, and not auto"
+    assert problem.sentence == "workers: 'many' is neither auto nor a whole number from 1 to 1024"
 
 
 @pytest.mark.parametrize(
