@@ -41,7 +41,7 @@ def supervise(setup: Setup, before: Surroundings, began: float) -> None:
     Raises:
         StartupFailure: of a start that failed, or a crash loop.
     """
-    instance = _Instance(setup.attempt, setup, before)
+    instance = _Instance(setup.attempt, before)
     _run(setup.attempt, Supervisor(instance, _recipe(setup, began), _inherited(setup.attempt)))
 
 
@@ -51,7 +51,7 @@ def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> None:
     Raises:
         StartupFailure: nobody is left.
     """
-    instance = _Instance(attempt, None, Surroundings.current())
+    instance = _Instance(attempt, Surroundings.current())
     for failure in failures:
         instance.tell(failure)
     logs.warning("the upgrade has failed: the workers from before it go on serving")
@@ -105,9 +105,8 @@ def _recipe(setup: Setup, began: float) -> Recipe:
 class _Instance:
     """What a supervisor asks of the instance; see runner/supervision/supervisor.py."""
 
-    def __init__(self, attempt: Attempt, setup: Setup | None, before: Surroundings) -> None:
+    def __init__(self, attempt: Attempt, before: Surroundings) -> None:
         self._attempt = attempt
-        self._setup = setup
         self._before = before
         #: What was read again, until its workers are ready or have failed.
         self._next: Setup | None = None
@@ -147,7 +146,7 @@ class _Instance:
         trial.chosen = settings.judge(layers)
         return trial.chosen
 
-    def adopt(self, recipe: Recipe) -> None:  # noqa: ARG002 - there is one
+    def adopt(self) -> None:
         setup, self._next = self._next, None
         if setup is None:  # the first workers of an upgrade
             return
@@ -157,10 +156,9 @@ class _Instance:
         attempt.heed(setup.chosen)
         listening.give_up(setup.listening.surplus)
         setup.surroundings.restore()
-        self._setup = setup
         self._move_pidfile(setup.chosen)
 
-    def discard(self, recipe: Recipe) -> None:  # noqa: ARG002 - there is one
+    def discard(self) -> None:
         setup, self._next = self._next, None
         if setup is not None:
             self._let_go(setup.attempt)
@@ -212,16 +210,12 @@ class _Instance:
         attempt = self._attempt
         if self._cannot_start():
             return
-        for worker in workers:
-            worker.connection.setblocking(True)
         passed = tuple(InheritedWorker(worker.pid, worker.connection.fileno()) for worker in workers)
         logs.info(f"arun: upgrading; {counted(len(workers))} from before it go on serving")
         try:
             fallback.upgrade(attempt, passed)
         except ExecFailed as failure:
             self.tell(failure)
-            for worker in workers:
-                worker.connection.setblocking(False)
             attempt.signals.install(can_go_back=attempt.can_go_back)
 
     def _cannot_start(self) -> bool:

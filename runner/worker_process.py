@@ -11,7 +11,7 @@ from runner.exits import Interruption
 from runner.failures import StartupFailure
 from runner.supervision import forking
 from runner.supervision.channel import Channel, Span
-from runner.supervision.reports import FAILED, READY, WAITING
+from runner.supervision.reports import FAILED, READY
 from runner.system import process
 from runner.watch import Watch
 
@@ -78,7 +78,7 @@ def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: C
             chosen.start_timeout,
             partial(ending.overdue, attempt, origin),
             lambda: attempt.signals.count > 0,
-            partial(channel.report, WAITING),
+            channel.waiting,
             began,
         )
         watch.begin()

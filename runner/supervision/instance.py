@@ -21,12 +21,12 @@ if TYPE_CHECKING:
             """Read the settings again and bind what they add; None where that failed, which it has told."""
             ...
 
-        def adopt(self, recipe: Recipe) -> None:
-            """Note that the workers of a recipe serve: what only those before them used is let go."""
+        def adopt(self) -> None:
+            """Note that the workers of what was read again serve: what only those before them used is let go."""
             ...
 
-        def discard(self, recipe: Recipe) -> None:
-            """Note that a recipe came to nothing: what only it would have used is let go."""
+        def discard(self) -> None:
+            """Note that what was read again came to nothing: what only it would have used is let go."""
             ...
 
         def ready(self, app: str, workers: int) -> None:

@@ -220,7 +220,7 @@ class Supervisor:
         generation.is_complete = True
         if generation is self._next:
             old, self._current, self._next = self._current, generation, None
-            self._instance.adopt(recipe)
+            self._instance.adopt()
             for worker in old.members:
                 worker.retire(self._bounds)
             self._heed(recipe)
@@ -329,7 +329,7 @@ class Supervisor:
             return
         for worker in generation.members:
             worker.stop(self._bounds)
-        self._instance.discard(generation.recipe)
+        self._instance.discard()
         if failure is None:
             return
         if not self._current.workers and self._current.recipe is None:
