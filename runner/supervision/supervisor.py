@@ -18,7 +18,7 @@ from runner.supervision import forking
 from runner.supervision.brake import Brake
 from runner.supervision.touched import Touched
 from runner.supervision.wakeup import Wakeup
-from runner.supervision.workers import Bounds, Generation, Slot, Worker, counted, ended_by
+from runner.supervision.workers import Bounds, Generation, Slot, Worker, counted
 from runner.system import logs
 from runner.worker_failures import CrashLoop, WorkerDied, WorkersLost
 
@@ -232,8 +232,10 @@ class Supervisor:
         """End a worker that is not ready in time, or whose loop does not turn."""
         if worker.due or worker.is_leaving or (worker.slot is None and worker.is_ready):
             return
-        if worker.failure is not None:
-            worker.due = [(now + _PATIENCE, signal.SIGKILL)]  # it has said that it ends, and is about to
+        if worker.failure is not None or not worker.speaks:
+            # It has said that it ends, or is about to; if not, its app has closed what is not its own.
+            worker.due = [(now + _PATIENCE, signal.SIGKILL)]
+            worker.is_mute = worker.failure is None
         elif not worker.is_ready:
             limit = worker.generation.recipe.bounds.start if worker.generation.recipe else 0
             if limit and now > worker.start_began + limit + _PATIENCE:
@@ -253,7 +255,7 @@ class Supervisor:
             worker.slot.forget(worker)
         if generation.loader is worker:
             generation.loader, generation.loader_failure = None, worker.why(status)
-        how = ended_by(status)
+        how = worker.end(status)
         if worker.is_leaving or self._ending:
             if status != 0 and worker.is_ready:
                 logs.warning(f"{worker} {how} while it was stopping")

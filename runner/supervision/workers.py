@@ -93,6 +93,8 @@ class Worker:
         #: It was told to go: its end is no death.
         self.is_leaving = False
         self._retires = False
+        #: Its line is closed though it lives.
+        self.is_mute = False
         #: The signals that it still gets, and when; the first at the front.
         self.due: list[tuple[float, signal.Signals]] = []
         self._lines = Lines()
@@ -179,7 +181,12 @@ class Worker:
     def why(self, status: int) -> StartupFailure:
         """Return why it has ended before it was ready: what it said, or what the system says."""
         waited = f"; it was waiting for {self.waiting_for}" if self.waiting_for else ""
-        return self.failure or WorkerDied(f"{self} {ended_by(status)} before it was ready{waited}")
+        return self.failure or WorkerDied(f"{self} {self.end(status)} before it was ready{waited}")
+
+    def end(self, status: int) -> str:
+        """Say how it ended, from its wait status."""
+        why = ", as the app had closed its line to the supervisor" if self.is_mute and status == signal.SIGKILL else ""
+        return ended_by(status) + why
 
 
 class Slot:

@@ -74,7 +74,7 @@ class StopSignals:
         self._can_go_back = False
         self._teller: Callable[[int], None] | None = None
         self._on_hangup: Callable[[], None] | None = None
-        self._held = False
+        self._hung_up = self._held = False
 
     def install(self, *, can_go_back: bool = False) -> None:
         """Take over the stop signals and SIGHUP, then let through what a predecessor held back."""
@@ -106,6 +106,9 @@ class StopSignals:
     def tell_hangup(self, on_hangup: Callable[[], None] | None) -> None:
         """Call ``on_hangup`` at each SIGHUP that does not make a fallback go back."""
         self._on_hangup = on_hangup
+        if self._hung_up and on_hangup is not None:
+            self._hung_up = False
+            on_hangup()
 
     def hold(self) -> None:
         """Only count from now on: the process is on its way out."""
@@ -116,6 +119,9 @@ class StopSignals:
         if not self._can_go_back:
             if self._on_hangup is not None:
                 self._on_hangup()
+                return
+            if self._teller is None:  # nobody is in charge yet; whoever will be is told
+                self._hung_up = True
                 return
             logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
             return
