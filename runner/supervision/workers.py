@@ -185,8 +185,8 @@ class Worker:
 
     def end(self, status: int) -> str:
         """Say how it ended, from its wait status."""
-        why = ", as the app had closed its line to the supervisor" if self.is_mute and status == signal.SIGKILL else ""
-        return ended_by(status) + why
+        was_killed_for_it = self.is_mute and not self.due
+        return ended_by(status) + (", as the app had closed its line to the supervisor" if was_killed_for_it else "")
 
 
 class Slot:
