@@ -162,6 +162,7 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
         header_timeout=chosen.timeout_header,
         body_timeout=chosen.timeout_body,
         write_timeout=chosen.timeout_write,
+        request_timeout=chosen.timeout_request,
         connections=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
         concurrency=chosen.limit_concurrency,
         keep_alive_requests=chosen.keep_alive_requests,
@@ -200,6 +201,10 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
         return AsgiEngine(app.object, options)
     from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 
+    if limits.request_timeout and not options.threads:
+        logs.warning(
+            "timeout-request does nothing with --threads 0: a WSGI app in the event loop cannot be interrupted"
+        )
     return WsgiEngine(app.object, options)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
     from traceback import TracebackException
+    from types import FrameType
+    from typing import Any
 
-__all__ = ("app_traceback", "described")
+__all__ = ("app_traceback", "described", "task_stack", "thread_stack")
 
 
 def app_traceback(exc: BaseException) -> str:
@@ -28,6 +32,47 @@ def described(exc: BaseException) -> str:
     except Exception:  # noqa: BLE001 - code of the app's
         text = ""
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def task_stack(task: asyncio.Task[Any]) -> str:
+    """Format where a task waits, from the app's outermost frame to its innermost.
+
+    It ends where the app waits for an async generator or another task: those do not say on whom they wait.
+    """
+    frames: list[FrameType] = []
+    waiting: Any = task.get_coro()
+    while waiting is not None:
+        for frame, waits_for in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
+            if (here := getattr(waiting, frame, None)) is not None:
+                frames.append(here)
+                waiting = getattr(waiting, waits_for)
+                break
+        else:
+            break
+    return _stack(frames)
+
+
+def thread_stack(thread: int) -> str:
+    """Format where a thread is that runs code of the app; ``thread`` is its identifier."""
+    import sys
+
+    frames: list[FrameType] = []
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented, for this purpose
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return _stack(reversed(frames))
+
+
+def _stack(frames: Iterable[FrameType]) -> str:
+    """Format what stands behind the first frame of ours, without ours: before it, a thread only begins."""
+    from traceback import StackSummary
+
+    told = StackSummary.extract((frame, frame.f_lineno) for frame in frames)
+    first = next((place for place, frame in enumerate(told) if _is_ours(frame.filename)), 0)
+    kept = [frame for frame in told[first:] if not _is_ours(frame.filename)]
+    text = "".join(StackSummary.from_list(kept).format())
+    return f"The app was here (most recent call last):\n{text}" if text else "The app was not in its own code\n"
 
 
 def _trim(told: TracebackException, exc: BaseException) -> None:

@@ -30,7 +30,6 @@ _ELSEWHERE = {
     "H": "uWSGI means a virtual environment; start the arun that is installed there",
     "worker-class": "gunicorn means the kind of worker; arun finds the kind of app by itself, or use {interface}",
     "k": "gunicorn means the kind of worker; arun finds the kind of app by itself, or use {interface}",
-    "harakiri": "uWSGI means the longest time of a request; arun has {timeout-graceful-shutdown} for the stop",
     "plugin": "uWSGI means a part of itself; arun has no plugins, leave it out",
     "plugins": "uWSGI means parts of itself; arun has no plugins, leave it out",
     "enable-threads": "threads are always enabled; leave it out",

@@ -250,6 +250,13 @@ class _Limits:
         Seconds(zero=True), default=30.0, about="time that a request body may stall while the app waits for it"
     )
     timeout_write = option(Seconds(zero=True), default=30.0, about="time that a client may take nothing of its answer")
+    timeout_request = option(
+        Seconds(zero=True),
+        default=0.0,
+        aliases=("harakiri",),
+        about="time that the app may take for a request, without that in which it waits for its client; then 503, or the "
+        "answer is cut",
+    )
     limit_connections = option(
         Number(0, 1_000_000),
         default=None,

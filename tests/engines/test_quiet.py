@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,6 +164,38 @@ async def test_abort_ends_the_waiting(serve_kind: Serve) -> None:
     served.engine.abort()
     await asyncio.wait_for(quiet, 2)
     writer.close()
+
+
+@pytest.mark.parametrize("kind", ["asgi", "aiohttp"])
+async def test_call_of_the_app_whose_client_has_gone_is_waited_for(serve: Serve, kind: str) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
+        begun.set()
+        await gate.wait()
+
+    async def handler(_request: web.Request) -> web.Response:
+        begun.set()
+        await gate.wait()
+        return web.Response()
+
+    of_aiohttp = web.Application()
+    of_aiohttp.router.add_get("/", handler)
+    served = await (serve(app) if kind == "asgi" else serve(of_aiohttp, AiohttpEngine))
+    _, writer = await served.connect()
+    writer.write(GET)
+    await begun.wait()
+    own = writer.get_extra_info("socket")
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    writer.transport.abort()
+    served.engine.drain()
+    served.server.close()
+    quiet = asyncio.create_task(served.engine.quiet(30))
+    await asyncio.wait({quiet}, timeout=0.1)
+    assert not quiet.done()
+    gate.set()
+    await asyncio.wait_for(quiet, 2)
 
 
 # ---- websockets

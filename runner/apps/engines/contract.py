@@ -35,10 +35,11 @@ if TYPE_CHECKING:
             ...
 
         async def quiet(self, seconds: float) -> None:
-            """Wait until every connection has gone, ``seconds`` at most; the listeners are closed, and ``drain`` was called.
+            """Wait ``seconds`` at most until every connection and every call of the app has ended.
 
-            Nobody is cut: a kept connection ends behind its next answer, or when it was idle for as long as it may be.
-            Websockets would stay for ever, so they are closed with 1012 at once, and their clients come back elsewhere.
+            The listeners are closed, and ``drain`` was called. Nobody is cut: a kept connection ends behind its next answer,
+            or when it was idle for as long as it may be. Websockets would stay for ever, so they are closed with 1012 at
+            once, and their clients come back elsewhere.
             What is left then is left to ``stop``.
             """
             ...

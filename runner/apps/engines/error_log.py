@@ -23,7 +23,7 @@ class ErrorLog:
         self._write = write
         self._told = 0
 
-    def failed(
+    def failed(  # noqa: PLR0913 - all by name, but for the request line
         self,
         method: str,
         target: bytes,
@@ -31,6 +31,7 @@ class ErrorLog:
         client: str | None,
         request_id: bytes | None,
         traceback: Callable[[], str],
+        how: str = "failed",
     ) -> None:
         """Write the frame of a request whose app failed: request line, client, id, and what ``traceback`` returns.
 
@@ -43,7 +44,7 @@ class ErrorLog:
             return
         known = [f"client {client}" if client else "", f"request id {request_id.decode()}" if request_id else ""]
         where = ", ".join(filter(None, known))
-        line = f"{method} {printable(target.decode('latin-1'))} failed"
+        line = f"{method} {printable(target.decode('latin-1'))} {how}"
         self._write(f"{line} ({where})\n{traceback()}" if where else f"{line}\n{traceback()}")
 
     def _next_second(self) -> None:

@@ -32,6 +32,8 @@ class Limits(Value):
     body_timeout: float = 30.0
     #: Seconds that a client may take nothing of an answer that waits for it.
     write_timeout: float = 30.0
+    #: Seconds that the app may take for a request, without those in which it waits for its client.
+    request_timeout: float = 0.0
     #: Connections of this process; requests that run at the same time.
     connections: int = 0
     concurrency: int = 0

@@ -17,7 +17,7 @@ __all__ = ("Options", "silent")
 
 
 def silent(_text: str) -> None:
-    """Write nothing: the error log of an engine that was given none."""
+    """Do nothing: the error log, and whoever is told of lost threads, of an engine that was given none."""
 
 
 class Options(Value):
@@ -27,7 +27,8 @@ class Options(Value):
     ``trusted`` are the peers whose X-Forwarded-For and X-Forwarded-Proto are believed: IP addresses or networks as
     text, or ``"*"`` for all; empty for none. ``threads`` is how many WSGI requests run at the same time, and
     ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
-    request and must be quick. ``debug`` shows the traceback of a failing app to clients on the loopback.
+    request and must be quick, as ``on_stuck``, which takes one sentence for each thread that is lost to a call of a WSGI
+    app beyond ``limits.request_timeout``; both are called in the loop's thread. ``debug`` shows the traceback of a failing app to clients on the loopback.
     ``forwarded_header`` says which of the forwarding headers is the proxy's: the other is never looked at.
     ``server_header`` and ``date_header`` say whether answers name the server and the time.
     ``access`` is called with every request that has ended, None while the access log is off. ``request_id_header`` is
@@ -41,6 +42,7 @@ class Options(Value):
     processes: int = 1
     debug: bool = False
     on_error: Callable[[str], None] = silent
+    on_stuck: Callable[[str], None] = silent
     limits: Limits = Limits()
     websockets: Websockets = Websockets()
     server_header: bool = True

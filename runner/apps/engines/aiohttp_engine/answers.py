@@ -30,6 +30,7 @@ _SWITCHING = "101"
 _JOINED = 2048
 _DIGITS = 3
 _LAST_CHUNK = b"0\r\n\r\n"
+_BUSY = b"Service Unavailable\n"
 _NO_BODY = frozenset(("204", "304"))
 
 #: Names of fields that were found to be tokens, and how many of them are remembered.
@@ -48,6 +49,8 @@ class Answer(StreamWriter):
     is_head = False
     #: The answer says that it is the last one of its connection.
     is_last = False
+    #: The access log has been told of it.
+    told = False
     #: The status of a head that was taken, and bytes of heads and framing among those that were sent.
     status = 0
     overhead = 0
@@ -68,17 +71,42 @@ class Answer(StreamWriter):
         """Bytes of the announced body that were not written."""
         return 0 if self.bodiless or self.length is None else self.length
 
+    def decline(self, own_id: bytes) -> None:
+        """Answer 503 in the app's place, which has sent nothing; the connection ends behind it (RFC 9110 section 15.6.4).
+
+        ``own_id`` is the field that carries the id of the request.
+        """
+        from runner.apps.engines.h1_engine.heads import own_fields, status_line
+
+        guard, transport = self._protocol.guard, self._protocol.transport
+        if transport is None:
+            return
+        head = (
+            b"%b%b%bretry-after: 1\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            % (
+                status_line(503),
+                own_fields(guard.server_header, guard.date_header),
+                own_id,
+                len(_BUSY),
+            )
+        )
+        self.status, self.overhead, self.bodiless = 503, len(head), self.is_head
+        data = head if self.is_head else head + _BUSY
+        self.output_size = len(data)
+        transport.write(data)
+
     # A plain function that returns what is done already saves each answer a coroutine; so does write_eof.
     def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Awaitable[None]:  # type: ignore[override]
         """Take the head; the version and the connection are the server's to state.
 
         Raises:
             RuntimeError: an answer to this request has begun before.
+            ConnectionError: it was answered in the app's place, which took too long.
             ValueError: the status is no final one, a name is no token, a length no number, or a field or the reason
                 holds a control character.
         """
         if self.output_size:
-            raise RuntimeError("a request is answered twice")
+            raise self._second_answer()
         status = status_line.split(" ", 2)[1]
         _judge(status, headers)
         if self.is_head or status in _NO_BODY:
@@ -107,6 +135,11 @@ class Answer(StreamWriter):
         self._headers_buf = head = _serialize_headers(status_line, headers)
         self.overhead = len(head)
         return guard.done
+
+    def _second_answer(self) -> Exception:
+        if self._protocol.transport is None:
+            return ClientConnectionResetError("the request was answered in the app's place")
+        return RuntimeError("a request is answered twice")
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
         """Send a piece of the body; what exceeds the announced length is cut off."""

@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from aiohttp import web
+
+    from runner.apps.engines.aiohttp_engine.answers import Answer
     from runner.apps.engines.endpoints import Endpoints
 
 __all__ = ("GuardedConnection",)
 
+_SWITCHING = 101
 #: Seconds that a client is waited for which has closed its side, and has been answered.
 _AT_ONCE = 0.001
 
@@ -46,8 +50,14 @@ class GuardedConnection(Exchanges):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of everything."""
+        guard, task = self.guard, self._task_handler
+        if guard.times is not None and task is not None:
+            guard.times.left(self, task)
         super().connection_lost(exc)
-        self.guard.left()
+        if task is None:
+            guard.left()
+        else:  # until then aiohttp's server knows the connection
+            task.add_done_callback(lambda _: guard.left())
 
     def eof_received(self) -> bool:  # type: ignore[override] # aiohttp lets the transport close
         """Keep the writing side open while there is something to answer."""
@@ -62,6 +72,35 @@ class GuardedConnection(Exchanges):
         elif not (self._messages or intake.rest):
             self._close = True  # whatever is answered now is the last
         return not self._is_idle
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task of the request that is being answered."""
+        return self._task_handler
+
+    def works(self) -> bool:
+        """Say whether the app has the request in hand, and does not wait for its client."""
+        request, transport, body = self.request, self._socket_end, self._intake.body
+        if request is not None and _answer_to(request).status == _SWITCHING:
+            return False  # a websocket takes the time that it takes
+        if transport is None:
+            return True  # nobody is there who could be waited for
+        if self._paused or (body is not None and body._waiter is not None):  # noqa: SLF001 - nothing public tells it
+            return False
+        return self._current_request is not None or not unsent(transport)
+
+    def time_out(self, own_id: bytes) -> None:
+        """Answer 503 as the app takes too long, or cut what it has begun; what it still says is dropped."""
+        request = self.request
+        if request is None or self.transport is None:
+            return
+        answer = _answer_to(request)
+        if answer.output_size:
+            self._cut(answer)
+        else:
+            answer.decline(own_id)
+            self.linger()
+        self.transport = None
 
     def resume_writing(self) -> None:
         """Let the app write again: the client has taken something."""
@@ -123,3 +162,8 @@ class GuardedConnection(Exchanges):
             self._intake.break_body(408)
         else:
             self.force_close()
+
+
+def _answer_to(request: web.BaseRequest) -> Answer:
+    answer: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of Exchanges
+    return answer

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from aiohttp.http import RawRequestMessage
 
+    from runner.apps.engines.aiohttp_engine.request_time import TimedRequests
     from runner.apps.engines.options import Options
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -76,8 +77,16 @@ class AiohttpEngine:
             server.request_factory = self._forwarded(server.request_factory)
         server.request_factory = records.named(server.request_factory)
         logger = _ErrorLog(self._options.on_error, records)
-        self._guard = Guard(self._options, server, logger=logger, **records.for_aiohttp())
+        times = self._times(records, logger) if self._options.limits.request_timeout > 0 else None
+        self._guard = Guard(self._options, server, times, logger=logger, **records.for_aiohttp())
         return self._guard
+
+    def _times(self, records: Records, log: _ErrorLog) -> TimedRequests:
+        from runner.apps.engines.aiohttp_engine.request_time import TimedRequests
+
+        limit = self._options.limits.request_timeout
+        how = f"took longer than {limit:g} s"
+        return TimedRequests(limit, records, lambda request, stack: log.tell(request, stack, how))
 
     def drain(self) -> None:
         """Ask every client to come back on another connection: a stop is near. New ones are still served."""
@@ -220,13 +229,18 @@ class _ErrorLog(logging.Logger):
         if exc is None or request is None:
             self._on_error(f"{printable(record.getMessage())}\n{app_traceback(exc) if exc else ''}")
             return
+        self.tell(request, lambda: app_traceback(exc))
+
+    def tell(self, request: web.BaseRequest, traceback: Callable[[], str], how: str = "failed") -> None:
+        """Write the frame of a request that failed."""
         own = self._records.id_of(request)
         self._requests.failed(
             request.method,
             request.raw_path.encode("utf-8", "surrogateescape"),
             client=request.remote or None,
             request_id=own.encode() if own else None,
-            traceback=lambda: app_traceback(exc),
+            traceback=traceback,
+            how=how,
         )
 
 

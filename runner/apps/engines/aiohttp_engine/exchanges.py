@@ -38,7 +38,7 @@ __all__ = ("Exchanges",)
 class Exchanges(Ends):
     """aiohttp's protocol, of which the parser, the request and the response serve, and the loop does not."""
 
-    __slots__ = ("_intake", "_served", "guard")
+    __slots__ = ("_intake", "_served", "began", "guard", "request")
 
     def __init__(self, guard: Guard, server: web.Server, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
@@ -47,6 +47,9 @@ class Exchanges(Ends):
         self._parser = self._intake  # type: ignore[assignment] # it stands in the parser's place
         #: Requests that were taken up.
         self._served = 0
+        #: The request that is being answered, and where there is an access log, when it began; in the loop's seconds.
+        self.request: web.BaseRequest | None = None
+        self.began: float | None = None
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends, and begin with its first request if none is being answered."""
@@ -113,6 +116,7 @@ class Exchanges(Ends):
             keeps = False
             self.log_exception("Unhandled exception", exc_info=exc)
         finally:
+            self.request = None  # an idle connection needs none of it
             self._task_handler = None
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():
@@ -150,7 +154,8 @@ class Exchanges(Ends):
         if message.method == "HEAD":
             writer.is_head = True
         task: asyncio.Task[None] = self._task_handler  # type: ignore[assignment] # of _begin
-        return manager.request_factory(message, payload, self, writer, task), payload, handler
+        self.request = request = manager.request_factory(message, payload, self, writer, task)
+        return request, payload, handler
 
     async def _answer(self, request: web.BaseRequest, handler: Handler) -> bool:
         """Answer a request to the end; return whether the next answer can begin behind it.
@@ -160,7 +165,7 @@ class Exchanges(Ends):
         Raises:
             ConnectionError: the answer is cut, or nobody is there to read it.
         """
-        began = self._loop.time() if self._logging_enabled else None
+        self.began = began = self._loop.time() if self._logging_enabled else None
         self._current_request = request
         try:
             resp = await handler(request)
@@ -256,7 +261,7 @@ class Exchanges(Ends):
             self._cut(begun)
         else:  # what a response that was given up has left in its writer must not frame this one
             request._payload_writer = fresh = Answer(self, self._loop)  # noqa: SLF001
-            fresh.is_head = request.method == "HEAD"
+            fresh.is_head, fresh.told = request.method == "HEAD", begun.told
         if refused := status_of(exc):
             if begun.output_size:
                 raise ConnectionError("a refused request is answered in part")

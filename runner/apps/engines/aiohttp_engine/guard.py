@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from runner.apps.engines.aiohttp_engine.request_time import TimedRequests
     from runner.apps.engines.endpoints import Endpoints
     from runner.apps.engines.options import Options
 
@@ -26,8 +27,10 @@ _SELDOM, _OFTEN = 0.5, 0.01
 class Guard:
     """Makes the connections of one server and looks after them."""
 
-    def __init__(self, options: Options, server: web.Server, **kept: Any) -> None:
+    def __init__(self, options: Options, server: web.Server, times: TimedRequests | None, **kept: Any) -> None:
         self.limits = limits = options.limits
+        #: The time limit of requests, None where there is none.
+        self.times = times
         self.server_header = options.server_header
         self.date_header = options.date_header
         #: A stop is near or has begun: every answer is the last one of its connection.
@@ -51,8 +54,14 @@ class Guard:
             "max_field_size": limits.request_field_size or UNBOUNDED,
             "max_headers": limits.request_fields or UNBOUNDED,
         }
-        times = (options.keep_alive, limits.header_timeout, limits.body_timeout, limits.write_timeout)
-        self._interval = max(_OFTEN, min((_SELDOM, *(seconds / 4 for seconds in times if seconds > 0))))
+        seconds = (
+            options.keep_alive,
+            limits.header_timeout,
+            limits.body_timeout,
+            limits.write_timeout,
+            limits.request_timeout,
+        )
+        self._interval = max(_OFTEN, min((_SELDOM, *(one / 4 for one in seconds if one > 0))))
         self._watching: asyncio.TimerHandle | None = None
         self._deserted = asyncio.Event()
 
@@ -97,8 +106,10 @@ class Guard:
 
         One clock for all of them: a timer for each would cost more than the requests that it watches.
         """
-        connections, now = self._server.connections, self._loop.time()
+        connections, now, times = self._server.connections, self._loop.time(), self.times
         self._watching = self._loop.call_later(self._interval, self._watch) if connections else None
         for connection in connections:
             if isinstance(connection, GuardedConnection):
                 connection.sweep(now)
+        if times is not None:
+            times.look(now, connections)

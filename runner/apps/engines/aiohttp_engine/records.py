@@ -87,6 +87,17 @@ class Records:
         """Return the id of a request, None where requests have none."""
         return None if self._ids is None else request.headers.get(self._ids.header)
 
+    def id_line(self, request: web.BaseRequest) -> bytes:
+        """Return the header line that carries the id of a request in its answer; empty where requests have none."""
+        own = self.id_of(request)
+        return b"" if self._ids is None or own is None else self._ids.line(own.encode())
+
+    def tell_cut(self, request: web.BaseRequest, seconds: float) -> None:
+        """Write the line of a request that is not waited for any longer; no other one follows."""
+        self.tell(request, None, seconds)
+        answer: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of Exchanges
+        answer.told = True
+
     def tell(self, request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> None:
         """Write the line of a request, if there is an access log; without ``response`` it was cut."""
         if self._access is None:
@@ -94,6 +105,8 @@ class Records:
         unread = request.method == ERROR.method  # what stands for a request that could not be read
         version = request.version
         answer: Answer = request._payload_writer  # type: ignore[assignment] # noqa: SLF001 - of Exchanges
+        if answer.told:
+            return
         self._access(
             request.remote or None,
             "" if unread else request.method,

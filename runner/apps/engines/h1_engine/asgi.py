@@ -57,6 +57,12 @@ class AsgiExchange(Exchange):
         if self._task is not None:
             self._task.cancel()
 
+    def stack(self) -> str:
+        """Say where the task waits."""
+        from runner.apps.tracebacks import task_stack
+
+        return "" if self._task is None else task_stack(self._task)
+
     def changed(self) -> None:
         """Wake whoever waits in receive or send."""
         if waiters := self._waiters:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.apps.engines.h1_engine.request import Request
     from runner.apps.engines.h1_engine.websocket.connection import WebsocketConnection
     from runner.apps.engines.options import Options
+    from runner.apps.engines.request_time import RequestTimes
 
 __all__ = ("H1Engine",)
 
@@ -35,6 +36,8 @@ class H1Engine:
 
     #: Whether a request's call can be cancelled, so that it makes sense to wait for its end.
     cancellable = True
+    #: Whether the loop can do something else while the app has a request in hand.
+    interruptible = True
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -72,6 +75,12 @@ class H1Engine:
             from runner.apps.engines.h1_engine.records import Records
 
             self.records = Records(self)
+        #: The time limit of requests; None where there is none, or nothing that could be done when it is over.
+        self._times: RequestTimes[Exchange] | None = None
+        if limits.request_timeout > 0 and self.interruptible:
+            from runner.apps.engines.request_time import RequestTimes
+
+            self._times = RequestTimes(limits.request_timeout)
         self._errors = ErrorLog(options.on_error)
         self._root = options.root_path.rstrip("/").encode()
 
@@ -176,15 +185,8 @@ class H1Engine:
         def told() -> str:
             return app_traceback(exc) if exc else "the app returned without a complete answer\n"
 
+        self._tell(exchange, told)
         request, peer = exchange.request, exchange.connection.client
-        client = self.forwarded(exchange.connection, request)[0]
-        self._errors.failed(
-            request.method,
-            request.target,
-            client=client[0] if client else None,
-            request_id=exchange.record.request_id if exchange.record else None,
-            traceback=told,
-        )
         if self.options.debug and peer and peer[0].startswith(_LOOPBACK) and not request.was_forwarded:
             exchange.fail(told().encode("utf-8", "backslashreplace"))
         else:
@@ -215,6 +217,18 @@ class H1Engine:
 
     # ---- inner life
 
+    def _tell(self, exchange: Exchange, told: Callable[[], str], how: str = "failed") -> None:
+        request = exchange.request
+        client = self.forwarded(exchange.connection, request)[0]
+        self._errors.failed(
+            request.method,
+            request.target,
+            client=client[0] if client else None,
+            request_id=exchange.record.request_id if exchange.record else None,
+            traceback=told,
+            how=how,
+        )
+
     def _watch(self) -> None:
         """Look at every connection, and again a little later while there are any.
 
@@ -223,7 +237,20 @@ class H1Engine:
         self._look_at_clock()
         for connection in tuple(self.connections):
             connection.sweep(self.now)
-        self._watching = self.loop.call_later(self._interval, self._watch) if self.connections else None
+        times = self._times
+        if times is not None:
+            self._keep_times(times)
+        goes_on = self.connections or (times is not None and self.running)
+        self._watching = self.loop.call_later(self._interval, self._watch) if goes_on else None
+
+    def _keep_times(self, times: RequestTimes[Exchange]) -> None:
+        """End the requests whose time is over; an app that will not hear of it is told again at each look."""
+        for exchange, told in times.look(self.now, self.running, lambda one: one.works()):
+            if not told:
+                how = f"took longer than {self.options.limits.request_timeout:g} s"
+                self._tell(exchange, exchange.stack, how)
+                exchange.time_out()
+            exchange.cancel()
 
     def _look_at_clock(self) -> None:
         self.now = self.loop.time()
@@ -267,5 +294,11 @@ class H1Engine:
 def _interval(options: Options) -> float:
     """Seconds between two looks at the connections: a fraction of the shortest time-out, half a second at most."""
     limits = options.limits
-    times = (options.keep_alive, limits.header_timeout, limits.body_timeout, limits.write_timeout)
+    times = (
+        options.keep_alive,
+        limits.header_timeout,
+        limits.body_timeout,
+        limits.write_timeout,
+        limits.request_timeout,
+    )
     return max(0.01, min(0.5, *(seconds / 4 for seconds in times if seconds > 0)))

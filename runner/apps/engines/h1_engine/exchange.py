@@ -102,6 +102,17 @@ class Exchange:
     def changed(self) -> None:
         """Look again: body has arrived, the client went away, or writing goes on."""
 
+    def works(self) -> bool:
+        """Say whether the app has this request in hand, and does not wait for its client."""
+        if self.abandoned:
+            return True  # nobody is there who could be waited for
+        connection = self.connection
+        return not (self.answered or self.expecting or connection.write_paused or connection.sending_file)
+
+    def stack(self) -> str:
+        """Say where the app is."""
+        raise NotImplementedError
+
     # ---- the request's body
 
     def feed(self, data: bytes) -> None:
@@ -215,11 +226,14 @@ class Exchange:
         if self._left and not self._bodiless:
             connection, part = self.connection, min(size, self._left)
             patience = connection.engine.options.limits.write_timeout
+            connection.sending_file = True
             try:
                 sent = await send_file(connection.transport, descriptor, offset, part, timeout=patience)
             except TimeoutError:
                 connection.abort()
                 raise ClientDisconnected("the client takes nothing") from None
+            finally:
+                connection.sending_file = False
             self._left -= sent
             if self.record is not None:
                 self.sent += sent
@@ -250,6 +264,17 @@ class Exchange:
         """Answer 503 without a call of the app: as many run as may."""
         self.begin(503, (_TEXT, (b"retry-after", b"1")))
         self.write(_BUSY, more=False)
+
+    def time_out(self) -> None:
+        """Answer 503 as the app takes too long, or cut what it has begun; what it still says is dropped."""
+        if not self.answered:
+            if self.begun:
+                self.connection.cut(self)
+            else:
+                self._fields = None
+                self.decline()
+        self.abandoned = True
+        self.changed()
 
     def refused(self, status: int, sent: int) -> None:
         """Give the answer up for a refusal with a body of ``sent`` bytes, which is not the app's."""

@@ -48,6 +48,7 @@ class Connection(Intake):
         "endpoints",
         "eof",
         "scheme",
+        "sending_file",
         "served",
         "server",
         "transport",
@@ -71,6 +72,8 @@ class Connection(Intake):
         self.closing = False
         #: The transport's buffer is full: wait before more is written.
         self.write_paused = False
+        #: A file is on its way: there is nothing for the app to do.
+        self.sending_file = False
         #: What is the same for every request of this connection, in the form in which the app is told it.
         self.common: dict[str, Any] | None = None
         #: Requests that were answered, the last one by its head at least.

@@ -17,7 +17,9 @@ class Threads:
 
     A thread that takes a call while others wait sends for one more thread, and only for one at a time: as long as
     calls are short, one thread makes them all and nobody fights for the interpreter's lock; as soon as it blocks, the
-    next is there. ``concurrent.futures`` wakes a thread per call, and joins stuck ones before the interpreter ends.
+    next is there. A thread whose call takes too long can be given up: then another one may be started in its place, and it
+    ends itself when the call returns. No more than ``limit`` are given up at the same time, so that there are never more
+    than twice as many. ``concurrent.futures`` wakes a thread per call, and joins stuck ones before the interpreter ends.
     """
 
     def __init__(self, limit: int, queue: int) -> None:
@@ -27,13 +29,15 @@ class Threads:
         self._closed = False
         #: A thread was sent for and has not looked for a call yet.
         self._sent_for = False
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
+        #: The threads that were given up and have not ended.
+        self._given_up: set[int] = set()
         #: What the threads without a call wait for, the one that worked last at the end.
         self._idle: list[threading.Lock] = []
         self._mutex = threading.Lock()
 
-    def run(self, call: Callable[[], None], *, ahead: bool = False) -> bool:
-        """Run a call, which raises nothing, in one of the threads.
+    def run(self, call: Callable[[], object], *, ahead: bool = False) -> bool:
+        """Run a call, which raises nothing, in one of the threads; one that returns True ends its thread.
 
         Returns False if too many wait already, or no thread can be had. ``ahead`` lets it run before those that wait, however many they are: it ends something.
         """
@@ -49,8 +53,30 @@ class Threads:
             self._send_for_one()
             if self._started:
                 return True
-            self._calls.clear()
+            self._calls.popleft() if ahead else self._calls.pop()
             return False
+
+    def give_up(self, thread: int) -> bool:
+        """Do without a thread, whose call has to ask ``was_given_up``; return False if that are too many.
+
+        Should the thread have gone on to another call by now, it ends after that one.
+        """
+        with self._mutex:
+            if len(self._given_up) >= self._limit:
+                return False
+            self._given_up.add(thread)
+            self._started -= 1
+            self._send_for_one()
+            return True
+
+    def was_given_up(self) -> bool:
+        """Say whether the thread that asks was given up; it is forgotten, and has to end."""
+        thread = threading.get_ident()
+        if thread not in self._given_up:
+            return False
+        with self._mutex:
+            self._given_up.remove(thread)
+        return True
 
     def close(self) -> None:
         """Let each thread end after the calls that wait."""
@@ -97,5 +123,5 @@ class Threads:
             if call is None:
                 awake.acquire()
                 was_sent_for = True
-            else:
-                call()
+            elif call():
+                return

@@ -25,6 +25,7 @@ class WsgiEngine(H1Engine):
     """Serves a WSGI app; fulfils :class:`runner.apps.engines.contract.Engine`."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]], options: Options) -> None:
+        self.interruptible = options.threads > 0
         super().__init__(options)
         self.app = app
         self.errors = ErrorLog(self.log)
@@ -32,9 +33,10 @@ class WsgiEngine(H1Engine):
         # Nothing ends a call in a thread; in the loop's thread there is none that runs while the engine stops.
         self.cancellable = options.threads == 0
         if options.threads:
-            from runner.apps.engines.h1_engine.wsgi_threads import ThreadExchange
+            from runner.apps.engines.h1_engine.wsgi_threads import ThreadExchange, TimedExchange
 
-            self._exchange: type[WsgiExchange] = ThreadExchange
+            timed = options.limits.request_timeout > 0
+            self._exchange: type[WsgiExchange] = TimedExchange if timed else ThreadExchange
         else:
             from runner.apps.engines.h1_engine.wsgi_inline import InlineExchange
 

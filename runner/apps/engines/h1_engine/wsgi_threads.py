@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from io import BytesIO
 from queue import SimpleQueue
+from threading import Lock, get_ident
 
 from runner.apps.engines.h1_engine.environ import environ_of
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.wsgi import WsgiExchange, close_body
 from runner.apps.engines.h1_engine.wsgi_input import Input
+from runner.failures import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
 
     from runner.apps.engines.h1_engine.protocol import Connection
     from runner.apps.engines.h1_engine.request import Request
+    from runner.apps.engines.h1_engine.wsgi import ExcInfo
     from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 
-__all__ = ("ThreadExchange",)
+__all__ = ("ThreadExchange", "TimedExchange")
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
 _AHEAD = 65_536
+#: Held by who decides on a head: the app, or who answers in its place.
+_answering = Lock()
 
 
 class ThreadExchange(WsgiExchange):
@@ -90,7 +95,8 @@ class ThreadExchange(WsgiExchange):
 
     # ---- in a thread of the pool
 
-    def _call(self) -> None:
+    def _call(self) -> bool:
+        """Call the app; return whether the thread is one too many now, and ends."""
         last: bytes | None = None
         raised: BaseException | None = None
         try:
@@ -103,10 +109,11 @@ class ThreadExchange(WsgiExchange):
             elif not self._hand_over_file(body):
                 raised = close_body(body, self._send_all(body))
             else:
-                return
+                return False
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             raised = exc
         self._tell(self._end, last, raised)
+        return False
 
     def _hand_over_file(self, body: object) -> bool:
         part = self._part_of(body)
@@ -163,3 +170,60 @@ class ThreadExchange(WsgiExchange):
     def _tell(self, what: Callable[..., None], *arguments: object) -> bool:
         """Have something done in the loop's thread; False if the loop is closed, as this call outlived a stop."""
         return self.engine.calls.post(what, *arguments)
+
+
+class TimedExchange(ThreadExchange):
+    """A request whose time is limited: it is known in which thread the app is called, and from when on."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        ThreadExchange.__init__(self, connection, request, engine)
+        #: The thread that calls the app; 0 before and after.
+        self._thread = 0
+
+    def works(self) -> bool:
+        """Say whether the app is being called: the time in the queue is not its own."""
+        return self._thread != 0 and super().works()
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Take status and header fields, unless the answer was given in the app's place; see :class:`WsgiExchange`.
+
+        Raises:
+            ClientDisconnected: it was.
+        """
+        with _answering:  # the loop's thread may be about to do that
+            if self.abandoned:
+                raise ClientDisconnected("the request took too long")
+            return WsgiExchange.start_response(self, status, headers, exc_info)
+
+    def stack(self) -> str:
+        """Say where the thread is."""
+        from runner.apps.tracebacks import thread_stack
+
+        return thread_stack(self._thread)
+
+    def time_out(self) -> None:
+        """Answer in the place of the app, and give its thread up: nothing can end what it does."""
+        with _answering:
+            super().time_out()
+        engine, request, thread = self.engine, self.request, self._thread
+        engine.done(self)
+        if not thread:
+            return  # it has just returned
+        limit = engine.options.limits.request_timeout
+        what = f"{request.method} {printable(request.target.decode('latin-1'))}"
+        place = (
+            "another one has its place"
+            if engine.threads.give_up(thread)
+            else "as many are already, and none has its place"
+        )
+        engine.options.on_stuck(f"a thread is lost to {what}, which takes longer than {limit:g} s; {place}")
+
+    def _call(self) -> bool:
+        self._thread = get_ident()
+        super()._call()
+        self._thread = 0
+        return self.engine.threads.was_given_up()

@@ -96,6 +96,10 @@ class WebsocketExchange(AsgiExchange):
         else:
             raise AnswerInvalid(f"a websocket app cannot send {kind!r} after it has accepted")
 
+    def works(self) -> bool:
+        """Say whether the app has the handshake in hand; a websocket takes the time that it takes."""
+        return self._websocket is None and super().works()
+
     def decline(self) -> None:
         """Answer 503 without a call of the app: as many requests run as may."""
         self.request.keep_alive = False
