@@ -147,10 +147,12 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
         raise FileUnusable(f"cannot write the access log {path}: {error.strerror or error}", origin=origin) from error
 
 
-def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engine:
+def engine_for(
+    app: App, chosen: Settings, access_file: LineFile | None, on_stuck: Callable[[str], None] | None
+) -> Engine:
     """Return the engine that serves this kind of app; no other one is imported."""
     from runner.apps.engines.limits import Limits
-    from runner.apps.engines.options import Options
+    from runner.apps.engines.options import Options, silent
     from runner.apps.engines.websockets import Websockets
 
     limits = Limits(
@@ -188,6 +190,7 @@ def engine_for(app: App, chosen: Settings, access_file: LineFile | None) -> Engi
         server_header=chosen.server_header,
         date_header=chosen.date_header,
         access=None if access_file is None else _access_log(chosen, access_file),
+        on_stuck=on_stuck or silent,
         request_id_header=chosen.request_id_header if names_requests else None,
         forwarded_header=chosen.forwarded_header,
     )
@@ -290,8 +293,16 @@ def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     return functools.cache(functools.partial(new_loop, chosen.loop))
 
 
-def serve(setup: Setup, loaded: Loaded, watch: Watch, on_ready: Callable[[Orders], None]) -> None:
+def serve(
+    setup: Setup,
+    loaded: Loaded,
+    watch: Watch,
+    on_ready: Callable[[Orders], None],
+    on_stuck: Callable[[str], None] | None = None,
+) -> None:
     """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
+
+    ``on_stuck`` is told of threads that are lost to the app; see runner/apps/engines/options.py.
 
     Raises:
         AppStartupFailed: from the engine.
@@ -311,7 +322,7 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, on_ready: Callable[[Orders
         on_ready(orders)
 
     work = worker.Work(
-        engine_for(loaded.app, chosen, log),
+        engine_for(loaded.app, chosen, log, on_stuck),
         entrances(setup.listening, chosen),
         chosen.backlog,
         chosen.drain_delay,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import until
+
 if TYPE_CHECKING:
     from tests.process.conftest import Starter
 
@@ -76,3 +78,21 @@ def test_limit_that_can_do_nothing_is_one_warning(arun: Starter) -> None:
     instance = arun("shop.py", "--bind", "{address}", "--timeout-request", "5", "--threads", "0").ready()
     assert instance.get("/").body == b"fine"
     assert instance.said.count("arun: warning: timeout-request does nothing with --threads 0: ") == 1
+
+
+def test_a_worker_that_has_lost_a_thread_gets_a_successor(arun: Starter) -> None:
+    """The thread of a WSGI app cannot be ended, so its process is, when it has nothing else to do."""
+    arun.write("shop.py", APPS["wsgi"])
+    instance = arun("shop.py", "--bind", "{address}", "--supervise", "--timeout-request", "0.3").ready()
+    (first,) = instance.children()
+    assert instance.get("/hang").status == 503
+    instance.wait_for("gets a successor: a thread is lost to GET /hang, which takes longer than 0.3 s")
+    answers = []
+
+    def replaced() -> None:
+        answers.append(instance.get("/").status)
+        assert first not in instance.children()
+
+    until(replaced, AssertionError)
+    assert set(answers) == {200}
+    assert instance.stop() == 0
