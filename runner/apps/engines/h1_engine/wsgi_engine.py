@@ -25,13 +25,10 @@ class WsgiEngine(H1Engine):
     """Serves a WSGI app; fulfils :class:`runner.apps.engines.contract.Engine`."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]], options: Options) -> None:
-        self.interruptible = options.threads > 0
         super().__init__(options)
         self.app = app
         self.errors = ErrorLog(self.log)
         self.threads = Threads(options.threads, options.limits.queue)
-        # Nothing ends a call in a thread; in the loop's thread there is none that runs while the engine stops.
-        self.cancellable = options.threads == 0
         if options.threads:
             from runner.apps.engines.h1_engine.wsgi_threads import ThreadExchange, TimedExchange
 
@@ -41,6 +38,16 @@ class WsgiEngine(H1Engine):
             from runner.apps.engines.h1_engine.wsgi_inline import InlineExchange
 
             self._exchange = InlineExchange
+
+    @property
+    def cancellable(self) -> bool:
+        """Nothing ends a call in a thread; in the loop's thread there is none that runs while the engine stops."""
+        return self.options.threads == 0
+
+    @property
+    def interruptible(self) -> bool:
+        """A call in the loop's thread holds up everything else."""
+        return self.options.threads > 0
 
     def exchange(self, connection: Connection, request: Request) -> WsgiExchange:
         """Make the exchange of one request."""
