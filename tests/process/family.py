@@ -69,13 +69,17 @@ def settled(instance: Instance, count: int, *, without: Collection[int] = ()) ->
 
 
 def workers(instance: Instance) -> set[int]:
-    """The processes of the instance that hold its listening socket open to serve: whoever has an event loop."""
-    serving = set()
-    for pid in children(instance):
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            if any(str(one.readlink()) == "anon_inode:[eventpoll]" for one in Path(f"/proc/{pid}/fd").iterdir()):
-                serving.add(pid)
-    return serving
+    """The children that serve: whoever has an event loop, which a process that only loads the app has not."""
+    return {pid for pid in children(instance) if "anon_inode:[eventpoll]" in _descriptors(pid)}
+
+
+def _descriptors(pid: int) -> list[str]:
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.append(str(entry.readlink()))
+    return found
 
 
 class Family:

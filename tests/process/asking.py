@@ -1,0 +1,102 @@
+"""Clients that ask an instance again and again, in threads of their own, and note whatever a user would complain about."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+from typing import TYPE_CHECKING, Self
+
+from tests.conftest import PATIENCE, until
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tests.conftest import Instance
+
+__all__ = ("SHOP", "Asking", "served_by")
+
+#: Seconds between two requests of one client: a machine has to do other things as well.
+_PAUSE = 0.003
+
+
+class Asking:
+    """Two clients: one with a connection for each request, one that keeps its connection as long as the server does.
+
+    Neither tries anything twice: what is refused, cut or not 200 is a fault.
+    """
+
+    def __init__(self, instance: Instance, path: str = "/") -> None:
+        self.answers: list[str] = []
+        self.faults: list[str] = []
+        self._instance = instance
+        self._path = path
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(keeps,), daemon=True) for keeps in (False, True)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        self.more(4)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        if error is None:
+            assert self.faults == [], self._instance.said
+
+    def more(self, count: int = 20) -> list[str]:
+        """Wait for so many further answers, and return them."""
+        begun = len(self.answers)
+
+        def look() -> list[str]:
+            assert len(self.answers) >= begun + count or self.faults, self._instance.said
+            return self.answers[begun:]
+
+        return until(look, AssertionError)
+
+    def _ask(self, keeps: bool) -> None:  # noqa: FBT001 - which of the two
+        host, _, port = self._instance.address.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        with contextlib.closing(connection):
+            while not self._over.wait(_PAUSE):
+                fresh = connection.sock is None
+                try:
+                    connection.request("GET", self._path)
+                    answer = connection.getresponse()
+                    self.answers.append(answer.read().decode())
+                except (OSError, http.client.HTTPException) as error:
+                    self.faults.append(f"{'new' if fresh else 'kept'} connection: {error!r}")
+                    connection.close()
+                    continue
+                if answer.status != 200:
+                    self.faults.append(f"status {answer.status}")
+                if not keeps:
+                    connection.close()
+
+
+#: An app that tells its version and the process that it is served by.
+SHOP = """
+import os
+VERSION = "one"
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    body = f"{VERSION} {os.getpid()}".encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def served_by(answers: list[str]) -> set[int]:
+    """The processes that gave these answers."""
+    return {int(answer.split()[1]) for answer in answers}
