@@ -147,12 +147,18 @@ class Supervisor:
                 self._ended(worker, status)
             if waiting:
                 return
+        self._bury_stillborn()
+
+    def _bury_stillborn(self) -> None:
+        """Draw the conclusions where a worker never came to be."""
         for worker in [one for one in self._workers if one.is_stillborn]:
             self._workers.remove(worker)
-            if worker.slot is not None:
-                worker.slot.forget(worker)
-            how = f"{worker} could not be forked"
-            self._lost(worker.generation, worker.slot, worker.generation.loader_failure or WorkerDied(how), how)
+            slot, generation = worker.slot, worker.generation
+            if slot is not None:
+                slot.forget(worker)
+            if slot is not None and not worker.is_leaving:  # as those of a reload are that came to nothing
+                how = f"worker {slot.number} could not be forked"
+                self._lost(generation, slot, generation.loader_failure or WorkerDied(how), how)
 
     def _obey(self) -> None:
         """Act on the signals that were caught."""
