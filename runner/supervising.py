@@ -22,6 +22,7 @@ from runner.worker_process import work
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from runner.fallback import Attempt
     from runner.settings import Settings
@@ -42,7 +43,7 @@ def supervise(setup: Setup, before: Surroundings, began: float) -> None:
         StartupFailure: of a start that failed, or a crash loop.
     """
     instance = _Instance(setup.attempt, before)
-    _run(setup.attempt, Supervisor(instance, _recipe(setup, began), _inherited(setup.attempt)))
+    _run(setup.attempt, Supervisor(instance, instance.recipe(setup, began), _inherited(setup.attempt)))
 
 
 def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> None:
@@ -84,24 +85,6 @@ def _inherited(attempt: Attempt) -> Generation | None:
     return generation
 
 
-def _recipe(setup: Setup, began: float) -> Recipe:
-    chosen = setup.chosen
-    bounds = Bounds(
-        start=chosen.start_timeout or 0.0,
-        silence=chosen.worker_timeout,
-        drain_delay=chosen.drain_delay,
-        grace=chosen.timeout_graceful_shutdown,
-        keep_alive=chosen.timeout_keep_alive,
-        deaths=chosen.crash_limit,
-        interval=chosen.crash_interval,
-    )
-    preload = chosen.preload and forking.adopt_orphans()
-    if chosen.preload and not preload:
-        logs.warning("preload: this system cannot do it; every worker loads the app by itself")
-    touched = tuple(os.path.join(setup.attempt.program.cwd, path) for path in chosen.touch_reload)
-    return Recipe(partial(work, setup), chosen.workers, bounds, began, touched, preload)
-
-
 class _Instance:
     """What a supervisor asks of the instance; see runner/supervision/supervisor.py."""
 
@@ -114,6 +97,33 @@ class _Instance:
 
     def touched(self) -> None:
         self._attempt.signals.hang_up()
+
+    def recipe(self, setup: Setup, began: float) -> Recipe:
+        """Return how workers are made that serve with this setup."""
+        chosen = setup.chosen
+        bounds = Bounds(
+            start=chosen.start_timeout or 0.0,
+            silence=chosen.worker_timeout,
+            drain_delay=chosen.drain_delay,
+            grace=chosen.timeout_graceful_shutdown,
+            keep_alive=chosen.timeout_keep_alive,
+            deaths=chosen.crash_limit,
+            interval=chosen.crash_interval,
+        )
+        preload = chosen.preload and forking.adopt_orphans()
+        if chosen.preload and not preload:
+            logs.warning("preload: this system cannot do it; every worker loads the app by itself")
+        touched = tuple(os.path.join(setup.attempt.program.cwd, path) for path in chosen.touch_reload)
+        return Recipe(partial(self._work, setup), chosen.workers, bounds, began, touched, preload)
+
+    def _work(self, setup: Setup, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
+        """Be a worker: without the listeners of other generations, which would stay open here and be served by nobody."""
+        served = {listener.socket for listener in setup.listening.listeners}
+        for attempt in (self._attempt, *((self._next.attempt,) if self._next else ())):
+            for listener in attempt.listeners:
+                if listener.socket not in served:
+                    listener.socket.close()
+        work(setup, slot, began, connection)
 
     def reread(self) -> Recipe | None:
         logs.info("arun: reloading")
@@ -136,7 +146,7 @@ class _Instance:
             return None
         finally:
             now.restore()
-        return _recipe(self._next, began)
+        return self.recipe(self._next, began)
 
     def _judged(self, trial: Attempt) -> Settings:
         program = trial.program
@@ -186,7 +196,7 @@ class _Instance:
         attempt = self._attempt
         exits.release_descriptors()
         if self._was_ready:
-            logs.info(f"arun: reloaded: serving {app} with {counted(workers)}")
+            logs.info(f"arun: reloaded, serving {app} with {counted(workers)}")
             return
         self._was_ready = True
         telling.ready(attempt, f"{app} with {counted(workers)}", attempt.listeners)
