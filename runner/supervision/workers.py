@@ -84,6 +84,7 @@ class Worker:
         #: 0 while a preloaded process is being forked by another.
         self.pid = pid
         self.began = self.heard = time.monotonic()
+        #: It serves, or has loaded the app for those who will.
         self.is_ready = False
         self.waiting_for = ""
         self.app = ""
