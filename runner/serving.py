@@ -7,7 +7,7 @@ import gc
 import os
 
 from runner import exits, fallback
-from runner.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
+from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
 from runner.system import logs, process, surroundings
 from runner.values import Value
 from runner.watch import DeadlineReached
@@ -34,6 +34,7 @@ __all__ = (
     "Loaded",
     "Setup",
     "access_file",
+    "check_workers",
     "choose_app",
     "engine_for",
     "entrances",
@@ -45,6 +46,20 @@ __all__ = (
 
 #: Seconds that a client of TLS has to take the end of a connection where it may take for ever to read.
 _CLOSING = 30.0
+
+
+def check_workers(chosen: Settings) -> None:
+    """Refuse several workers that nobody is to watch over.
+
+    Raises:
+        OptionInvalid: they are asked for without a supervisor.
+    """
+    if chosen.workers > 1 and chosen.supervise is False:
+        raise OptionInvalid(
+            f"{chosen.workers} workers need a supervisor",
+            origin=chosen.origin("supervise"),
+            hint="leave --no-supervise out",
+        )
 
 
 def surround(chosen: Settings) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from runner import __version__, addresses, ending, exits, fallback, handover, listening, serving, settings, telling
-from runner.failures import OptionInvalid, StartupFailure
+from runner.failures import StartupFailure
 from runner.system import listeners, logs, process, sockets, surroundings
 from runner.watch import DeadlineReached, Watch
 
@@ -139,12 +139,7 @@ def _answer(asked: frozenset[str]) -> None:
 
 def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     """Serve in this process, or in workers of its own; pid file and unix sockets are removed after a clean stop only."""
-    if chosen.workers > 1 and chosen.supervise is False:
-        raise OptionInvalid(
-            f"{chosen.workers} workers need a supervisor",
-            origin=chosen.origin("supervise"),
-            hint="leave --no-supervise out",
-        )
+    serving.check_workers(chosen)
     asked = os.getpid() == 1 if chosen.supervise is None else chosen.supervise
     supervised = asked or chosen.is_supervised or bool(attempt.past.workers)
     before = surroundings.Surroundings.current()

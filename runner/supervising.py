@@ -154,6 +154,7 @@ class _Instance:
         trial.note(layers)
         telling.what_was_read(trial, layers)
         trial.chosen = settings.judge(layers)
+        serving.check_workers(trial.chosen)
         return trial.chosen
 
     def adopt(self) -> None:
