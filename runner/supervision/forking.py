@@ -116,6 +116,7 @@ def order_worker(loader: socket.socket, number: int, began: float) -> socket.soc
 
 def worker_orders(connection: socket.socket) -> Iterator[tuple[int, float, socket.socket]]:
     """Yield slot, beginning and line of each worker that is asked for, until the supervisor is gone."""
+    connection.settimeout(None)  # what is reported has a time limit, an order may be long in coming
     while True:
         data, fds, _, _ = socket.recv_fds(connection, 4096, 64)
         if not data:

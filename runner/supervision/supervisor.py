@@ -272,6 +272,8 @@ class Supervisor:
             self._lost(
                 generation, worker.slot, worker.why(status), f"{worker} {how}{served}", was_ready=worker.is_ready
             )
+        else:
+            logs.warning(f"{worker} {how}; there is another one as soon as a worker is needed")
 
     def _lost(
         self, generation: Generation, slot: Slot | None, failure: StartupFailure, how: str, *, was_ready: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Instance
 
-__all__ = ("Family", "Process", "children", "descendants", "everybody", "settled", "stop", "workers")
+__all__ = ("Family", "Process", "children", "descendants", "everybody", "settled", "stop", "told", "workers")
 
 
 class Process(NamedTuple):
@@ -118,3 +119,9 @@ def stop(instance: Instance, *numbers: signal.Signals, status: int = 0) -> None:
     for number in numbers or (signal.SIGTERM,):
         instance.send(number)
     family.ends(status)
+
+
+def told(instance: Instance) -> list[str]:
+    """The identifiers of the failures that were told, also where a line of theirs begins behind what a sibling was writing."""
+    names: list[str] = re.findall(r"arun: ([a-z-]+): ", instance.said)
+    return [name for name in names if name not in {"hint", "warning"}]

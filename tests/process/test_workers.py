@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -259,7 +260,7 @@ def assert_cores(instance: Instance, cores: list[str]) -> None:
 
 
 def allowed(pid: int) -> str:
-    return re.findall(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())[0]
+    return Path(f"/proc/{pid}/status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
 
 
 def test_preload_loads_once_also_for_successors_and_survives_the_end_of_the_loader(arun: Starter) -> None:
@@ -274,6 +275,7 @@ def test_preload_loads_once_also_for_successors_and_survives_the_end_of_the_load
     with Asking(instance) as asking:
         os.kill(loader, signal.SIGKILL)
         settled(instance, 2, without={loader})
+        instance.wait_for(f"the process that loads the app (pid: {loader}) was ended by SIGKILL")
         asking.more()
     assert (children(instance), instance.said.count("loaded")) == (family - {loader}, 1)
     os.kill(second, signal.SIGKILL)  # now one is needed again
@@ -281,6 +283,24 @@ def test_preload_loads_once_also_for_successors_and_survives_the_end_of_the_load
     instance.wait_for("loaded", times=2)
     stop(instance)
     assert instance.fallbacks() == []
+
+
+def test_preload_keeps_the_loaded_app_however_long_nobody_is_needed(arun: Starter) -> None:
+    """Longer than a start may take, and than a report may: seven seconds are beyond both."""
+    arun.write("shop.py", "import os\nos.write(2, b'loaded\\n')\n" + SHOP)
+    instance = arun("shop.py", *WAYS["preload"][0], "--start-timeout", "2").ready()
+    family, began = settled(instance, 3), time.monotonic()
+    until(lambda: assert_passed(began, 7), AssertionError)
+    assert settled(instance, 3) == family
+    gone = min(workers(instance))
+    os.kill(gone, signal.SIGKILL)
+    settled(instance, 3, without={gone})
+    assert instance.said.count("loaded") == 1
+    stop(instance)
+
+
+def assert_passed(since: float, seconds: float) -> None:
+    assert time.monotonic() - since > seconds
 
 
 WSGI = """
