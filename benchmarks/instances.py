@@ -14,7 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ("Answer", "Memory", "cpu_seconds", "first_answer", "free_port", "memory", "started", "tail")
+__all__ = (
+    "Answer",
+    "Memory",
+    "children",
+    "cpu_seconds",
+    "first_answer",
+    "free_port",
+    "memory",
+    "rss",
+    "started",
+    "tail",
+    "tree",
+)
 
 #: Seconds between two attempts to connect: what a figure can be late by.
 PAUSE = 0.000_3
@@ -86,9 +98,14 @@ def first_answer(process: subprocess.Popen[bytes], port: int, limit: float, requ
 
 def memory(root: int) -> Memory:
     """Weigh a process and all its descendants."""
-    pids = _tree(root)
-    rss = sum(_kilobytes(f"/proc/{pid}/status", "VmRSS:") for pid in pids)
-    return Memory(rss, sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in pids), len(pids))
+    pids = tree(root)
+    together = sum(rss(pid) for pid in pids)
+    return Memory(together, sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in pids), len(pids))
+
+
+def rss(pid: int) -> int:
+    """Return the kB of resident memory of one process."""
+    return _kilobytes(f"/proc/{pid}/status", "VmRSS:")
 
 
 def cpu_seconds(root: int) -> float:
@@ -98,7 +115,25 @@ def cpu_seconds(root: int) -> float:
     hundredths as utime and stime of /proc/PID/stat. The clock of another process has the number that glibc's
     clock_getcpuclockid(3) computes.
     """
-    return sum(time.clock_gettime((~pid << 3) | 2) for pid in _tree(root))
+    return sum(time.clock_gettime((~pid << 3) | 2) for pid in tree(root))
+
+
+def tree(root: int) -> list[int]:
+    """Return a process and all its living descendants, children before grandchildren."""
+    found = [root]
+    for pid in found:
+        found += children(pid)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, zombies included."""
+    found: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        # A thread of a pool may end between the two looks; who ended has no children.
+        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{task}/children") as listed:
+            found += map(int, listed.read().split())
+    return found
 
 
 def tail(path: str) -> str:
@@ -136,16 +171,6 @@ def _complete(data: bytes, ended: bool) -> bool:  # noqa: FBT001 - a fact about 
     if b"transfer-encoding" in fields:
         return bool(blank) and body.endswith(b"0\r\n\r\n")
     return bool(blank) and ended
-
-
-def _tree(root: int) -> list[int]:
-    found = [root]
-    for pid in found:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            # A thread of a pool may end between the two looks; who ended has no children.
-            with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{task}/children") as children:
-                found += map(int, children.read().split())
-    return found
 
 
 def _kilobytes(path: str, field: str) -> int:

@@ -1,0 +1,226 @@
+"""The clients of chaos.py: a steady load without any retry, and the ledger of what came of every request."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ("ANSWERED", "FAULTS", "KILLED", "PAGE", "Fault", "Ledger", "load")
+
+#: What may become of a request. ``lost`` is one without a byte of an answer, ``cut`` one with a part of it.
+ANSWERED, REFUSED, LOST, CUT, WRONG, OVERLONG, KILLED, PAGE = (
+    "answered",
+    "refused",
+    "lost",
+    "cut",
+    "wrong",
+    "overlong",
+    "killed",
+    "page",
+)
+#: Those that nothing excuses. ``killed`` is a lost or cut answer of a worker that was killed while it had the request.
+#: ``page`` is counted beside ``answered``: the answer was the page of the fallback.
+FAULTS = (REFUSED, LOST, CUT, WRONG, OVERLONG)
+
+#: Seconds that a request may take, the waiting for a fallback that is being started included.
+DEADLINE = 10.0
+#: Seconds between two requests of a client: so often that no keep-alive timeout (5 s) ever meets a request on its way.
+_PAUSE = 0.005
+#: Bytes of an upload, and seconds in which its second half follows.
+_UPLOAD, _HALF_TIME = 20_000, 0.03
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
+#: Deployment, pid, and bytes received; what follows is known, and is long enough to be cut.
+_BODY = re.compile(rb"([0-9]+) ([0-9]+) ([0-9]+) (?:0123456789abcdef){1024}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A request that was not answered as it should be: when (seconds of the run), what it was, and what was going on."""
+
+    when: float
+    what: str
+    client: str
+    activity: str
+    began_in: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What was going on, and what came of the requests in the meantime.
+
+    A request belongs to the activity in which it ended: that is what was done to it.
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    activity: str = ""
+    #: The page of the fallback is an answer now.
+    in_fallback: bool = False
+    #: When workers were killed, by their pids; and the last such moment.
+    killed: dict[int, float] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: Seconds from the beginning of a connection or request to the first byte of the answer.
+    waits: dict[str, list[float]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    #: The kept connections that were closed between two requests, which is how they may end.
+    closed: dict[str, int] = field(default_factory=dict)
+    pids: set[int] = field(default_factory=set)
+
+    #: How often each activity has begun.
+    times: dict[str, int] = field(default_factory=dict)
+
+    def begin(self, activity: str) -> None:
+        """Say what goes on from now on."""
+        self.activity = activity
+        self.times[activity] = self.times.get(activity, 0) + 1
+
+    def note(self, what: str, number: int = 1) -> None:
+        """Count an outcome."""
+        row = self.counts.setdefault(self.activity, {})
+        row[what] = row.get(what, 0) + number
+
+    def fault(self, what: str, client: str, began_in: str, detail: str) -> None:
+        """Count and date a fault."""
+        self.note(what)
+        self.faults.append(Fault(time.monotonic() - self.began, what, client, self.activity, began_in, detail))
+
+    def answered(self, waited: float) -> None:
+        """Count an answer and how long it was waited for."""
+        self.note(ANSWERED)
+        self.waits.setdefault(self.activity, []).append(waited)
+
+    def was_killed(self, pid: int, began: float) -> bool:
+        """Say whether a request can have been in the hands of a worker that was killed.
+
+        Of a connection that has had an answer the worker is known. A new one can have been taken in by the killed worker
+        only if it was there before the kill: later ones wait in the backlog, which survives.
+        """
+        return pid in self.killed if pid else any(began <= moment for moment in self.killed.values())
+
+
+class Client:
+    """One client: it asks, waits, and asks again, on one kept connection or on a new one each time."""
+
+    def __init__(self, ledger: Ledger, port: int, name: str, *, keeps: bool) -> None:
+        self._ledger = ledger
+        self._port = port
+        self._name = name
+        self._keeps = keeps
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        #: Who answered on this connection; 0 as long as nobody did.
+        self._pid = 0
+        self._got = b""
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Ask until it is enough."""
+        for path, upload in self._requests():
+            if stopping.is_set():
+                break
+            await self._ask(path, upload)
+            await asyncio.sleep(_PAUSE)
+        self._close()
+
+    def _requests(self) -> Iterator[tuple[str, int]]:
+        while True:
+            yield from (*[("/", 0)] * 6, ("/slow", 0), ("/", _UPLOAD))
+
+    async def _ask(self, path: str, upload: int) -> None:
+        """Send one request and judge what comes of it."""
+        ledger, began, began_in = self._ledger, time.monotonic(), self._ledger.activity
+        if self._reader is not None and self._reader.at_eof():
+            ledger.closed[began_in] = ledger.closed.get(began_in, 0) + 1
+            self._close()
+        is_kept = self._reader is not None
+        self._got, what = b"", ""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await self._exchange(path, upload, began)
+        except TimeoutError:
+            what, detail = OVERLONG, f"no whole answer within {DEADLINE:g} s"
+        except ConnectionRefusedError as error:
+            what, detail = REFUSED, str(error)
+        except OSError as error:
+            what, detail = CUT if self._got else LOST, str(error) or type(error).__name__
+        except ValueError as error:
+            what, detail = WRONG, str(error)
+        if what:
+            if what in {LOST, CUT} and ledger.was_killed(self._pid, began):
+                what = KILLED
+            where = f"{self._name} {path}{' with a body' if upload else ''}, {'kept' if is_kept else 'new'} connection"
+            after = f"after {time.monotonic() - began:.3f} s, {len(self._got)} bytes, worker {self._pid or 'unknown'}"
+            ledger.fault(what, where, began_in, f"{detail} ({after})")
+        if what or not self._keeps:
+            self._close()
+
+    async def _exchange(self, path: str, upload: int, began: float) -> None:
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        head = f"{'POST' if upload else 'GET'} {path} HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Length: {upload}\r\n" if upload else ""
+        head += "" if self._keeps else "Connection: close\r\n"
+        half = b"b" * (upload // 2)
+        self._writer.write(head.encode() + b"\r\n" + half)
+        if upload:
+            await asyncio.sleep(_HALF_TIME)
+            self._writer.write(half)
+            began += _HALF_TIME
+        status, waited = await self._answer(self._reader, upload, began)
+        self._ledger.answered(waited)
+        if status == 503:
+            self._ledger.note(PAGE)
+        if _CLOSES.search(self._got):
+            self._close()
+
+    async def _answer(self, reader: asyncio.StreamReader, sent: int, began: float) -> tuple[int, float]:
+        """Read an answer and compare it; return its status, and the seconds to its first byte.
+
+        Raises:
+            ConnectionError: it broke off.
+            ValueError: it is another one.
+        """
+        waited, length = 0.0, -1
+        while True:
+            if not (data := await reader.read(65_536)):
+                raise ConnectionResetError("the server closed the connection")
+            waited = waited or time.monotonic() - began
+            self._got += data
+            head, blank, body = self._got.partition(b"\r\n\r\n")
+            if blank and length < 0:
+                found = _LENGTH.search(head + b"\r\n")
+                if found is None:
+                    raise ValueError(f"an answer without a length: {head[:80]!r}")
+                length = int(found[1])
+            if 0 <= length <= len(body):
+                break
+        status = int(head.split(None, 2)[1])
+        if status == 503 and self._ledger.in_fallback:
+            return status, waited
+        match = _BODY.fullmatch(body)
+        if status != 200 or match is None or int(match[3]) != sent:
+            raise ValueError(f"status {status}, {len(body)} bytes: {body[:60]!r}")
+        self._pid = int(match[2])
+        self._ledger.pids.add(self._pid)
+        return status, waited
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self._reader = self._writer = None
+        self._pid = 0
+
+
+async def load(ledger: Ledger, port: int, clients: int, stopping: asyncio.Event) -> None:
+    """Ask with so many clients of each sort until it is enough."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(clients):
+            for keeps in (False, True):
+                name = f"{'keeping' if keeps else 'opening'} client {number + 1}"
+                group.create_task(Client(ledger, port, name, keeps=keeps).run(stopping))
