@@ -135,15 +135,20 @@ class Chaos:
         await self._send(signal.SIGUSR2, "arun running on")
 
     async def _crash(self) -> None:
-        """Kill whoever is there until it is a crash loop, and wait for the fallback."""
+        """Kill one worker and those that replace it until it is a crash loop, and wait for the fallback.
+
+        The other worker lives on until then, and has its clients.
+        """
         self.ledger.in_fallback = True
         begin = self._size()
+        spared = random.choice([pid for pid in instances.children(self._pid) if pid in self.ledger.pids])  # noqa: S311
 
         def looped() -> bool:
             for pid in instances.children(self._pid):
                 if "crash-loop: " in self._said(begin):
                     return True
-                self._kill(pid)
+                if pid != spared:
+                    self._kill(pid)
             return "crash-loop: " in self._said(begin)
 
         await self._until(looped, "a crash loop")
@@ -237,6 +242,9 @@ def main() -> None:
     options = arguments()
     # A run that is ended ends its instance.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        # Under nohup an instance would ignore it as well; a handler is not inherited.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     plan = Plan(options.reloads, options.kills, options.upgrades, options.fallbacks, options.clients)
     taken = {kind: asyncio.run(run(plan, kind, options.options, options.bin)) for kind in options.kinds}
     told = chaos_report.report(taken, options.bin, options.options)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
 from dataclasses import dataclass, field
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ("ANSWERED", "FAULTS", "KILLED", "PAGE", "Fault", "Ledger", "load")
 
@@ -30,8 +27,11 @@ FAULTS = (REFUSED, LOST, CUT, WRONG, OVERLONG)
 
 #: Seconds that a request may take, the waiting for a fallback that is being started included.
 DEADLINE = 10.0
-#: Seconds between two requests of a client: so often that no keep-alive timeout (5 s) ever meets a request on its way.
-_PAUSE = 0.005
+#: Seconds between two requests of a client at most: so often that no keep-alive timeout (5 s) ever meets a request on
+#: its way. They are drawn, and each client begins elsewhere in the sequence, so that the clients do not march in step.
+_PAUSE = 0.01
+#: What a client asks for in turn: a path, and whether it uploads something.
+_SEQUENCE = (("/", False),) * 6 + (("/slow", False), ("/", True))
 #: Bytes of an upload, and seconds in which its second half follows.
 _UPLOAD, _HALF_TIME = 20_000, 0.03
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
@@ -113,6 +113,7 @@ class Client:
         self._port = port
         self._name = name
         self._keeps = keeps
+        self._chance = random.Random(name)  # noqa: S311 - pauses, no secret
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         #: Who answered on this connection; 0 as long as nobody did.
@@ -121,16 +122,13 @@ class Client:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Ask until it is enough."""
-        for path, upload in self._requests():
-            if stopping.is_set():
-                break
-            await self._ask(path, upload)
-            await asyncio.sleep(_PAUSE)
+        number = self._chance.randrange(len(_SEQUENCE))
+        while not stopping.is_set():
+            path, uploads = _SEQUENCE[number % len(_SEQUENCE)]
+            await self._ask(path, _UPLOAD if uploads else 0)
+            number += 1
+            await asyncio.sleep(self._chance.uniform(0, _PAUSE))
         self._close()
-
-    def _requests(self) -> Iterator[tuple[str, int]]:
-        while True:
-            yield from (*[("/", 0)] * 6, ("/slow", 0), ("/", _UPLOAD))
 
     async def _ask(self, path: str, upload: int) -> None:
         """Send one request and judge what comes of it."""
