@@ -222,6 +222,7 @@ async def run(plan: Plan, kind: str, options: str, bin_: str) -> chaos_report.Re
             chaos = Chaos(ledger, process.pid, folder, log)
             await chaos.ready()
             stopping = asyncio.Event()
+            ledger.begin(STEADY)
             clients = asyncio.create_task(load(ledger, port, plan.clients, stopping))
             await asyncio.sleep(_CALM)
             before = chaos.holdings()

@@ -26,6 +26,8 @@ __all__ = ("Entrance", "Orders", "Work", "serve")
 _SHUTDOWN_MARGIN = 2.0
 #: Turns of the loop until a connection that it has just accepted is known to the engine; asyncio takes four.
 _ACCEPT_TURNS = 8
+#: Seconds in which kept connections are told to come back on another one, before a fallback goes back.
+_PARTING = 0.5
 #: Seconds that a connection gets at a stop for what stands before its first request.
 _PASSING = 1.0
 
@@ -181,8 +183,15 @@ async def _listen(factory: ProtocolFactory, listener: socket.socket, backlog: in
 
 
 async def _delay(work: Work, signals: StopSignals, forced: asyncio.Event) -> None:
-    """Go on for a moment, until proxies have noticed the stop."""
-    if work.drain_delay and not signals.going_back:
+    """Go on for a moment, until proxies have noticed the stop.
+
+    Who goes back to the first start is as polite to kept connections: a request that is on its way when an idle one is
+    closed is lost, and clients of a fallback ask again and again.
+    """
+    if signals.going_back:
+        work.engine.drain()
+        await _first_of(forced.wait(), work.engine.quiet(_PARTING))
+    elif work.drain_delay:
         work.engine.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(forced.wait(), work.drain_delay)
