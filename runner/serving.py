@@ -345,6 +345,7 @@ def serve(
         ready,
         tuple(setup.listening.contexts.values()),
         chosen.timeout_keep_alive,
+        fallback.PARTING,
     )
     watch.leave_signals_to_loop()
     logs.adopt_logging()

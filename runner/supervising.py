@@ -208,11 +208,13 @@ class _Instance:
     def status(self, text: str) -> None:
         """Nothing yet."""
 
-    def stopping(self, workers: Sequence[Worker]) -> None:
+    def stopping(self, workers: Sequence[Worker]) -> float:
+        if self._attempt.signals.going_back:
+            return fallback.PARTING
         logs.info(f"arun: stopping {counted(len(workers))}")
-        if not self._attempt.signals.going_back:
-            for listener in self._attempt.listeners:
-                listener.socket.close()  # the workers have it too, and take in who waits there before it is gone
+        for listener in self._attempt.listeners:
+            listener.socket.close()  # the workers have it too, and take in who waits there before it is gone
+        return 0.0
 
     def reopen(self) -> None:
         """Nothing yet."""

@@ -26,8 +26,6 @@ __all__ = ("Entrance", "Orders", "Work", "serve")
 _SHUTDOWN_MARGIN = 2.0
 #: Turns of the loop until a connection that it has just accepted is known to the engine; asyncio takes four.
 _ACCEPT_TURNS = 8
-#: Seconds in which kept connections are told to come back on another one, before a fallback goes back.
-_PARTING = 0.5
 #: Seconds that a connection gets at a stop for what stands before its first request.
 _PASSING = 1.0
 
@@ -55,6 +53,8 @@ class Work(Value):
     contexts: Sequence[LiveContext] = ()
     #: Seconds that an idle connection stays open.
     keep_alive: float = 0.0
+    #: Seconds in which kept connections are told to come back on another one, before the process goes back.
+    parting: float = 0.0
 
 
 class Orders(Value):
@@ -190,7 +190,7 @@ async def _delay(work: Work, signals: StopSignals, forced: asyncio.Event) -> Non
     """
     if signals.going_back:
         work.engine.drain()
-        await _first_of(forced.wait(), work.engine.quiet(_PARTING))
+        await _first_of(forced.wait(), work.engine.quiet(work.parting))
     elif work.drain_delay:
         work.engine.drain()
         with contextlib.suppress(TimeoutError):

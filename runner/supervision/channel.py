@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 
@@ -86,6 +85,8 @@ class Channel:
         ``requests`` tells how many have begun so far; ``retire`` is called at that order, ``gone`` when the supervisor
         has gone. Who retires already stays with that: it was left alone by an upgrade.
         """
+        import asyncio  # a supervisor has no loop, and does not pay for one
+
         loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._socket.setblocking(False)

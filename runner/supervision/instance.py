@@ -41,8 +41,11 @@ if TYPE_CHECKING:
             """Note what the service manager is to show."""
             ...
 
-        def stopping(self, workers: Sequence[Worker]) -> None:
-            """Note that these workers are told to stop, because somebody wants it."""
+        def stopping(self, workers: Sequence[Worker]) -> float:
+            """Note that these workers are told to stop, because somebody wants it.
+
+            Returns for how many seconds they may part from kept connections before that.
+            """
             ...
 
         def reopen(self) -> None:

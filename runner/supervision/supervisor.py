@@ -164,10 +164,9 @@ class Supervisor:
         """Act on the signals that were caught."""
         caught = self._wakeup.take()
         if self._stops > self._stops_obeyed:
-            if not self._stops_obeyed:
-                self._instance.stopping(self._current.workers)
+            parting = 0.0 if self._stops_obeyed else self._instance.stopping(self._current.workers)
             self._stops_obeyed = self._stops
-            self._end(None, forced=self._stops > 1)
+            self._end(None, forced=self._stops > 1, parting=parting)
         if self._ending:
             return
         if signal.SIGUSR1 in caught:
@@ -306,13 +305,13 @@ class Supervisor:
             self._told = failure.sentence
             self._instance.tell(failure)
 
-    def _end(self, failure: StartupFailure | None, *, forced: bool = False) -> None:
+    def _end(self, failure: StartupFailure | None, *, forced: bool = False, parting: float = 0.0) -> None:
         """Tell everybody to go."""
         if not self._ending:
             self._ending, self._failure = True, failure
         self._drop_next(None)
         for worker in self._workers:
-            worker.stop(self._bounds, forced=forced)
+            worker.stop(self._bounds, forced=forced, parting=parting)
 
     # ---- what signals ask for
 

@@ -155,12 +155,18 @@ class Worker:
         loader = self.generation.loader
         return not self.pid and not self.speaks and (loader is None or loader.speaks)
 
-    def stop(self, bounds: Bounds, *, forced: bool = False) -> None:
-        """Tell it to stop, gracefully or at once; what a worker was told before is not told again."""
+    def stop(self, bounds: Bounds, *, forced: bool = False, parting: float = 0.0) -> None:
+        """Tell it to stop, gracefully or at once; what a worker was told before is not told again.
+
+        For ``parting`` seconds before that it tells its kept connections to come back on another one.
+        """
         now = time.monotonic()
         if forced:
             self.due = [(now, signal.SIGQUIT), (now + _FORCED, signal.SIGKILL)]
         elif not self.is_leaving or self._retires:
+            if parting and self.is_ready:
+                self._order(line_of(RETIRE))
+                now += parting
             self.due = [(now, signal.SIGTERM), (now + (bounds.stop if self.is_ready else _UNREADY), signal.SIGKILL)]
         self.is_leaving, self._retires = True, False
 

@@ -8,6 +8,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     import socket
 
@@ -75,10 +77,12 @@ def test_a_second_sighup_while_the_first_start_is_tried_again_does_not_end_it(ar
     assert instance.stop() == 0
 
 
-def test_no_request_on_a_kept_connection_is_lost_on_the_way_back(arun: Starter) -> None:
+@pytest.mark.parametrize("supervise", ["no", "yes"])
+def test_no_request_on_a_kept_connection_is_lost_on_the_way_back(arun: Starter, supervise: str) -> None:
     """A connection that is closed between two requests loses the one that is on its way; so it is told to close before."""
     arun.write("shop.py", BROKEN)
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    arun.write("safe.ini", f"[arun]\nsupervise = {supervise}\n")
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini").ready()
     arun.write("shop.py", MENDED)
     with contextlib.closing(instance.connect()) as connection:
         answers = [ask(connection)]

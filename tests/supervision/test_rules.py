@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -136,3 +138,11 @@ def test_files_are_looked_at_once_a_second(tmp_path: Path) -> None:
     path.write_text("")
     assert not touched.changed(10.5)
     assert touched.changed(11.1)
+
+
+def test_a_supervisor_loads_neither_an_event_loop_nor_anything_else_that_only_workers_need() -> None:
+    """What it imports stays for as long as the instance runs, and the fallback is an exec away from it."""
+    heavy = ("asyncio", "uvloop", "ssl", "aiohttp", "httptools", "json", "logging", "threading", "subprocess")
+    code = f"import sys, runner.start, runner.supervising; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
