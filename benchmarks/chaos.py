@@ -115,7 +115,7 @@ class Chaos:
 
     async def _reload(self) -> None:
         self.deploy()
-        await self._send(signal.SIGHUP, "arun: reloaded: serving")
+        await self._send(signal.SIGHUP, "arun: reloaded")
 
     async def _reload_broken(self) -> None:
         deploy(self._folder, "broken")

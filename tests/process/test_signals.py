@@ -268,16 +268,16 @@ def test_children_are_gone_though_the_parent_ignored_sigchld(arun: Any, assert_w
     assert_welcomes(instance)
 
 
-def deaf_to_quit() -> None:
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+def deaf_to_a_timer() -> None:
+    signal.signal(signal.SIGVTALRM, signal.SIG_IGN)
 
 
 def test_signal_that_the_parent_ignored_stays_ignored(arun: Any) -> None:
     """As a shell does for what it starts in the background; an app that changed its mind changed only its own."""
-    arun.write("broken.py", "import signal\nsignal.signal(signal.SIGQUIT, signal.SIG_DFL)\n1 / 0\n")
+    arun.write("broken.py", "import signal\nsignal.signal(signal.SIGVTALRM, signal.SIG_DFL)\n1 / 0\n")
     arun.write("safe.ini", SAFE)
-    instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", preexec_fn=deaf_to_quit)
-    instance.ready().send(signal.SIGQUIT)
+    instance = arun("broken.py", "--bind", "{address}", "--fallback-config", "safe.ini", preexec_fn=deaf_to_a_timer)
+    instance.ready().send(signal.SIGVTALRM)
     assert instance.get().status == 503
 
 
