@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from runner.transport import Transport
 
 __all__ = (
-    "PARTING",
     "WELCOME",
     "Attempt",
     "Program",
@@ -45,8 +44,6 @@ __all__ = (
 
 #: What a start is called that no config file describes.
 COMMAND_LINE = "command line"
-#: Seconds in which kept connections are told to come back on another one, before a fallback goes back.
-PARTING = 0.5
 #: The name that stands for the built-in fallback, and the file that it means.
 WELCOME = "welcome"
 

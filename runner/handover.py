@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
-__all__ = ("VARIABLE", "Handover", "InheritedListener", "InheritedWorker", "take", "write")
+__all__ = ("PARTING", "VARIABLE", "Handover", "InheritedListener", "InheritedWorker", "take", "write")
 
+#: Seconds in which kept connections are told to come back on another one, before a process that serves becomes another.
+#: An idle connection that is closed takes along the request that is on its way.
+PARTING = 0.5
 VARIABLE = "ARUN_HANDOVER"
 _VERSION = 2
 _UNDERSTOOD = frozenset((1, 2))

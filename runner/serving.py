@@ -8,6 +8,7 @@ import os
 
 from runner import exits, fallback
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
+from runner.handover import PARTING
 from runner.system import logs, process, surroundings
 from runner.values import Value
 from runner.watch import DeadlineReached
@@ -345,7 +346,7 @@ def serve(
         ready,
         tuple(setup.listening.contexts.values()),
         chosen.timeout_keep_alive,
-        fallback.PARTING,
+        PARTING,
     )
     watch.leave_signals_to_loop()
     logs.adopt_logging()

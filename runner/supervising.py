@@ -10,7 +10,7 @@ from functools import partial
 
 from runner import ending, exits, fallback, listening, serving, settings, telling
 from runner.failures import ExecFailed, StartupFailure
-from runner.handover import InheritedWorker
+from runner.handover import PARTING, InheritedWorker
 from runner.serving import Setup
 from runner.supervision import forking
 from runner.supervision.supervisor import Supervisor
@@ -210,7 +210,7 @@ class _Instance:
 
     def stopping(self, workers: Sequence[Worker]) -> float:
         if self._attempt.signals.going_back:
-            return fallback.PARTING
+            return PARTING
         logs.info(f"arun: stopping {counted(len(workers))}")
         for listener in self._attempt.listeners:
             listener.socket.close()  # the workers have it too, and take in who waits there before it is gone

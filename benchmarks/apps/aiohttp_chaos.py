@@ -19,8 +19,8 @@ async def slow(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/plain", "Content-Length": str(len(body))})
     await response.prepare(request)
     for piece in pieces(body):
-        await response.write(piece)
         await asyncio.sleep(PAUSE)
+        await response.write(piece)
     await response.write_eof()
     return response
 

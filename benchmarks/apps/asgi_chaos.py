@@ -35,6 +35,6 @@ async def app(
         await send({"type": "http.response.body", "body": body})
         return
     for piece in pieces(body):
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
         await asyncio.sleep(PAUSE)
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -13,7 +13,8 @@ with open("deployed", encoding="ascii") as _file:
 if DEPLOYED == "broken":
     raise RuntimeError("this deployment is broken on purpose")
 
-#: What an answer ends with, that is long enough to be cut, and the pieces and pauses of one that takes its time.
+#: What an answer ends with, that is long enough to be cut, and the pieces of one that takes its time, each of which has
+#: a pause before it: no app goes on when its client has the whole answer.
 FILLER = b"0123456789abcdef" * 1024
 PIECES, PAUSE = 5, 0.04
 

@@ -20,7 +20,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
 
 
 def slowly(body: bytes) -> Iterator[bytes]:
-    """Take some time between the pieces."""
+    """Take some time before each piece."""
     for piece in pieces(body):
-        yield piece
         time.sleep(PAUSE)
+        yield piece

@@ -14,6 +14,7 @@ import time
 from functools import partial
 
 from runner.failures import StartTimedOut, StartupFailure
+from runner.handover import PARTING
 from runner.supervision import forking
 from runner.supervision.brake import Brake
 from runner.supervision.touched import Touched
@@ -283,11 +284,11 @@ class Supervisor:
         if generation is self._next:
             self._drop_next(failure)
         elif not generation.is_complete:
-            self._end(failure)
+            self._end(failure, parting=PARTING)
         elif generation.recipe is None:
             logs.warning(f"{how}; it is from before the upgrade, and not replaced")
             if not generation.workers and self._next is None:
-                self._end(WorkersLost("the workers from before the upgrade are gone"))
+                self._end(WorkersLost("the workers from before the upgrade are gone"), parting=PARTING)
         else:
             delay = self._brake.died(time.monotonic())
             logs.warning(f"{how}; it is replaced {f'in {delay:.1f} s' if delay else 'now'}")
@@ -295,7 +296,7 @@ class Supervisor:
                 self._tell(failure)
             if self._brake.is_loop:
                 many = f"{self._brake.deaths} workers died within {self._bounds.interval:g} s"
-                self._end(CrashLoop(f"{many}; the last one: {how}"))
+                self._end(CrashLoop(f"{many}; the last one: {how}"), parting=PARTING)
             elif slot is not None:
                 slot.due = time.monotonic() + delay
 
@@ -306,7 +307,7 @@ class Supervisor:
             self._instance.tell(failure)
 
     def _end(self, failure: StartupFailure | None, *, forced: bool = False, parting: float = 0.0) -> None:
-        """Tell everybody to go."""
+        """Tell everybody to go, those who serve after ``parting`` seconds for their clients to come back elsewhere."""
         if not self._ending:
             self._ending, self._failure = True, failure
         self._drop_next(None)
@@ -342,7 +343,7 @@ class Supervisor:
         if failure is None:
             return
         if not self._current.workers and self._current.recipe is None:
-            self._end(failure)
+            self._end(failure, parting=PARTING)
             return
         self._instance.tell(failure)
         what = "reload" if self._current.recipe else "upgrade"

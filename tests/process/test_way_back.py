@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
-    import socket
-
     from tests.process.conftest import Starter
 
 BROKEN = "import nowhere\n"
@@ -75,41 +69,6 @@ def test_a_second_sighup_while_the_first_start_is_tried_again_does_not_end_it(ar
     instance.wait_for("arun running on", times=2)
     assert instance.get().text == "mended"
     assert instance.stop() == 0
-
-
-@pytest.mark.parametrize("supervise", ["no", "yes"])
-def test_no_request_on_a_kept_connection_is_lost_on_the_way_back(arun: Starter, supervise: str) -> None:
-    """A connection that is closed between two requests loses the one that is on its way; so it is told to close before."""
-    arun.write("shop.py", BROKEN)
-    arun.write("safe.ini", f"[arun]\nsupervise = {supervise}\n")
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini").ready()
-    arun.write("shop.py", MENDED)
-    with contextlib.closing(instance.connect()) as connection:
-        answers = [ask(connection)]
-        instance.send(signal.SIGHUP)
-        while b"\r\nconnection: close\r\n" not in answers[-1]:
-            answers.append(ask(connection))
-            time.sleep(0.005)
-        assert not connection.recv(1)
-    assert {answer.split(b" ", 2)[1] for answer in answers} == {b"503"}
-    instance.wait_for("arun running on", times=2)
-    assert instance.get().text == "mended"
-    assert instance.stop() == 0
-
-
-def ask(connection: socket.socket) -> bytes:
-    """Ask once; what comes back, in lower case."""
-    connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nAccept: text/plain\r\n\r\n")
-    answer = b""
-    while (blank := answer.find(b"\r\n\r\n")) < 0 or len(answer) < blank + 4 + length(answer):
-        piece = connection.recv(65_536)
-        assert piece, f"closed without an answer, after {answer!r}"
-        answer += piece.lower()
-    return answer
-
-
-def length(answer: bytes) -> int:
-    return int(answer.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
 
 
 def test_a_fallback_that_is_missing_is_told_while_the_start_is_still_healthy(arun: Starter) -> None:
