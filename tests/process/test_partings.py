@@ -8,6 +8,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
@@ -25,9 +27,11 @@ async def app(scope, receive, send):
 """
 
 
-def test_no_request_on_a_kept_connection_is_lost_on_the_way_back(arun: Starter) -> None:
+@pytest.mark.parametrize("supervise", ["no", "yes"])
+def test_no_request_on_a_kept_connection_is_lost_on_the_way_back(arun: Starter, supervise: str) -> None:
     arun.write("shop.py", "import nowhere")
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    arun.write("safe.ini", f"[arun]\nsupervise = {supervise}\n")
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini").ready()
     arun.write("shop.py", APP)
     with contextlib.closing(instance.connect()) as connection:
         answers = [ask(connection)]
