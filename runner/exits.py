@@ -29,6 +29,7 @@ __all__ = (
     "Interruption",
     "arm",
     "begin_again",
+    "continue_in_child",
     "in_forked_child",
     "leave",
     "leave_at_once",
@@ -116,6 +117,12 @@ def release_descriptors() -> None:
                 os.close(fd)
             except OSError:
                 continue  # an app that closes what is not its own has been here
+
+
+def continue_in_child() -> None:
+    """Make this forked child the instance: its end is the one that counts from here on."""
+    if _shim is not None:
+        _shim.pid = os.getpid()
 
 
 def in_forked_child() -> bool:

@@ -35,6 +35,7 @@ __all__ = (
     "ConfigMissing",
     "ConfigSectionMissing",
     "ConfigUnreadable",
+    "DetachFailed",
     "DirectoryUnusable",
     "ExecFailed",
     "FailureRecord",
@@ -219,6 +220,15 @@ class FileUnusable(
     StartupFailure, identifier="file-unusable", stage="identity", hint="check the path and who may write there"
 ):
     """A file that arun itself keeps (pid file, env file) cannot be read or written."""
+
+
+class DetachFailed(
+    StartupFailure,
+    identifier="detach-failed",
+    stage="identity",
+    hint="allow this user another process, or leave --daemonize out",
+):
+    """The instance cannot go to the background."""
 
 
 class AddressInUse(

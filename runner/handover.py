@@ -2,8 +2,8 @@
 
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
-failures so far, what was tried, where TLS was given up, the command line and directory of the first start, and the
-workers that go on serving during an upgrade.
+failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
+first start, and the workers that go on serving during an upgrade.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
 
@@ -61,6 +61,10 @@ class Handover(Value):
     closed: tuple[InheritedListener, ...] = ()
     #: Who serves until an upgraded supervisor has workers of its own.
     workers: tuple[InheritedWorker, ...] = ()
+    #: Whether the process has gone to the background: no successor does so again, for its pid would be another one.
+    detached: bool = False
+    #: The absolute path of the file that standard output and standard error go to, empty for what they were at first.
+    log_file: str = ""
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -89,6 +93,8 @@ def write(handover: Handover) -> int:
             "tried": handover.tried,
             "signals": handover.signals,
             "workers": handover.workers,
+            "detached": handover.detached,
+            "log_file": handover.log_file,
         }
     ).encode()
     fd = _anonymous_file()
@@ -135,6 +141,8 @@ def _decode(fields: dict[str, Any]) -> Handover:
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
         workers=tuple(InheritedWorker(*one) for one in fields.get("workers", ())),
+        detached=fields.get("detached", False),
+        log_file=fields.get("log_file", ""),
     )
 
 

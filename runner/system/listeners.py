@@ -12,12 +12,14 @@ from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Collection, MutableMapping, Sequence
 
     from runner.system.sockets import Listener
 
-__all__ = ("Wanted", "claim", "close", "from_service_manager")
+__all__ = ("STORED", "Wanted", "claim", "close", "from_service_manager", "give_up")
 
+#: How the names begin under which a service manager stores what arun bound; a unit's own name is told apart by the rest.
+STORED = "arun-"
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3
 #: Digits of a number of sockets that somebody can mean.
@@ -62,18 +64,59 @@ def claim(wanted: Sequence[Wanted], held: list[Listener], options: sockets.Optio
 
 
 def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:
-    """Take over the sockets of systemd's socket activation, once: the variables are removed (sd_listen_fds(3))."""
+    """Take over the sockets that systemd passes, once: the variables are removed (sd_listen_fds(3)).
+
+    Those of socket activation are known by their descriptor, and served in any case. What arun had stored before a
+    restart is known by the address that it was bound for: it is merely held.
+    """
     count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
-    environ.pop("LISTEN_FDNAMES", None)
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if not (count.isascii() and count.isdigit() and len(count) <= _LONGEST_COUNT) or pid != str(os.getpid()):
         return []
     listeners = []
-    for fd in range(_FIRST_PASSED, _FIRST_PASSED + int(count)):
+    for index in range(int(count)):
         try:
-            listeners.append(sockets.adopt(fd, Inherited(fd)))
+            listeners.append(_passed(_FIRST_PASSED + index, names[index] if index < len(names) else ""))
         except OSError:
             continue  # a datagram or no socket at all: not ours to serve
     return [listener for listener in listeners if listener.socket.type == socket.SOCK_STREAM]
+
+
+def _passed(fd: int, name: str) -> Listener:
+    if name.startswith(STORED):
+        from runner.system import service_manager
+
+        if stored := service_manager.stored_listener(fd, name):
+            return stored
+    return sockets.adopt(fd, Inherited(fd))
+
+
+def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]:
+    """Close what is held and of no use, before others are bound: one of those could be in the way. Return them.
+
+    Of no use is what nobody wants, and a unix socket without its file, as nobody can connect there; a service manager
+    removes such files with the folder of a service. What a manager passed to be served is left alone.
+    """
+    given_up = []
+    for listener in tuple(held):
+        if isinstance(listener.requested, Inherited):
+            continue
+        is_wanted = listener.requested in wanted or listener.address in wanted
+        if not is_wanted or _has_lost_its_file(listener.address):
+            held.remove(listener)
+            listener.socket.close()
+            given_up.append(listener)
+    return given_up
+
+
+def _has_lost_its_file(address: Address) -> bool:
+    if not isinstance(address, Unix):
+        return False
+    try:
+        os.lstat(address.path)
+    except OSError as error:  # in a folder that is closed to this user it may well be there
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def close(listener: Listener) -> None:

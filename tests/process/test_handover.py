@@ -42,6 +42,8 @@ def test_what_is_written_is_what_is_taken() -> None:
         ),
         tried=("safe.ini",),
         signals=6,
+        detached=True,
+        log_file="/var/log/arun.log",
     )
     environ = {VARIABLE: str(write(handover)), "HOME": "/root"}
     assert take(environ) == handover
@@ -53,6 +55,7 @@ def test_listeners_of_a_handover_of_version_1_are_plain() -> None:
     assert past is not None
     assert past.listeners == (InheritedListener(3, "127.0.0.1:8080"), InheritedListener(4, "/run/app.sock"))
     assert (past.argv, past.cwd, past.tried) == (("arun", "app.py"), "/srv", ("safe.ini",))
+    assert (past.detached, past.log_file) == (False, "")
     assert all(listener.transport.is_plain for listener in past.listeners)
 
 
