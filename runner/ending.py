@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from runner import exits, fallback, listening
+from runner import exits, fallback, listening, telling
 from runner.apps import tracebacks
 from runner.failures import (
     ExecFailed,
@@ -88,6 +88,7 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
             _tell_chain(attempt)
     for listener in attempt.listeners:
         listeners.close(listener)
+    telling.failed(attempt)
     return 1
 
 
@@ -147,12 +148,16 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     """
     record = recorded(attempt, failure)
     logs.frame(record)
+    if attempt.command is not None:
+        attempt.command.tell(serves=False)
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
     listening.bind_for_last_resort(attempt)
     past = attempt.history((*attempt.records, record))
     again = fallback.Attempt(attempt.program, process.StopSignals(), (), past)
     again.listeners, again.secured, again.is_last_resort = attempt.listeners, attempt.secured, True
+    again.manager, again.log_file, again.is_detached = attempt.manager, attempt.log_file, attempt.is_detached
     try:
+        again.signals.tell_reopen(again.reopen_log_file)
         again.signals.install()
         serve(again)
     except process.StopRequested:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from runner.addresses import Address
     from runner.settings import Layers, Settings
+    from runner.system.daemon import WaitingCommand
     from runner.system.listeners import Wanted
+    from runner.system.log_file import LogFile
     from runner.system.process import StopSignals
+    from runner.system.service_manager import ServiceManager
     from runner.system.sockets import Listener
     from runner.transport import Transport
 
@@ -110,6 +113,13 @@ class Attempt:
         self.pidfile: str | None = None
         #: Whom a failure is told: standard error, or the supervisor of a worker.
         self.report: Callable[[FailureRecord], None] = logs.frame
+        #: Listeners that a service manager kept over a restart, until it is known who is wanted.
+        self.stored: tuple[Listener, ...] = ()
+        self.manager: ServiceManager | None = None
+        self.log_file: LogFile | None = None
+        self.is_detached = past.detached
+        #: The command that waits for this start, where the process has gone to the background.
+        self.command: WaitingCommand | None = None
 
     def note(self, layers: Layers) -> None:
         """Note what is known before the settings are judged: the config, and the fallback."""
@@ -122,6 +132,11 @@ class Attempt:
         self.chosen = chosen
         self.limit, self.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
         logs.set_level(chosen.log_level)
+
+    def reopen_log_file(self) -> None:
+        """Open the log file again, if there is one."""
+        if self.log_file is not None:
+            self.log_file.reopen()
 
     @property
     def is_fallback(self) -> bool:
@@ -220,7 +235,14 @@ def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handov
     closed = tuple(
         handover.InheritedListener(-1, str(address), transport) for address, transport in attempt.secured.items()
     )
-    fd = handover.write(past._replace(listeners=passed, closed=closed if past.tried else (), signals=late_signals))
+    past = past._replace(
+        listeners=passed,
+        closed=closed if past.tried else (),
+        signals=late_signals,
+        detached=attempt.is_detached,
+        log_file="" if attempt.log_file is None else attempt.log_file.path,
+    )
+    fd = handover.write(past)
     environ = {**attempt.program.environ, handover.VARIABLE: str(fd)}
     try:
         workers = [worker.fd for worker in past.workers]

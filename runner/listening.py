@@ -47,6 +47,8 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     options = _options(chosen)
     transports.check(chosen)
     shared, named = _wanted(attempt, chosen, inherits=attempt.is_fallback)
+    if attempt.stored and not attempt.is_fallback:
+        _give_up_stored(attempt, [one.address for one in (*shared, *named)] or [settings.DEFAULT])
     ordinary = transports.ordinary(chosen, inherits=attempt.is_fallback)
     contexts = dict(transports.load([ordinary, *(one.transport for one in named)]))
     if attempt.is_fallback:
@@ -80,18 +82,31 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
     surplus = [listener for listener in attempt.listeners if listener.socket not in served]
     for listener in surplus:
         attempt.listeners.remove(listener)
-        if listener.transport.tls:
-            attempt.secured[listener.requested] = listener.transport
+    _remember_tls(attempt, surplus)
     if not served:
-        give_up(surplus)
+        give_up(attempt, surplus)
         raise _nowhere(attempt)
     return Listening(list(served.values()), contexts, surplus)
 
 
-def give_up(surplus: Sequence[Listener]) -> None:
-    """Close what nobody wants any more."""
+def give_up(attempt: Attempt, surplus: Sequence[Listener]) -> None:
+    """Close what nobody wants any more, and let a service manager forget it."""
+    if attempt.manager is not None:
+        attempt.manager.remove(surplus)
     for listener in surplus:
         listeners.close(listener)
+
+
+def _give_up_stored(attempt: Attempt, wanted: Sequence[addresses.Address]) -> None:
+    """Give up what a service manager kept and is of no use: an old address may be in the way of a new one."""
+    given_up = listeners.give_up(attempt.listeners, wanted)
+    _remember_tls(attempt, given_up)
+    if attempt.manager is not None:
+        attempt.manager.remove(given_up)
+
+
+def _remember_tls(attempt: Attempt, closed: Sequence[Listener]) -> None:
+    attempt.secured.update((one.requested, one.transport) for one in closed if one.transport.tls)
 
 
 def _nowhere(attempt: Attempt) -> StartupFailure:

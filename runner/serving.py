@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 
-from runner import exits, fallback
+from runner import exits, fallback, telling
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
 from runner.handover import PARTING
 from runner.system import logs, process, surroundings
@@ -329,6 +329,12 @@ def serve(
     attempt, chosen = setup.attempt, setup.chosen
     watch.step("the app's own start-up")
     log = access_file(chosen, attempt.program.cwd)
+    loop = loaded.loop()
+
+    def reopen() -> None:
+        attempt.reopen_log_file()
+        if log is not None:
+            log.reopen()
 
     def ready(orders: Orders) -> None:
         watch.finish()
@@ -336,6 +342,8 @@ def serve(
         gc.set_threshold(*attempt.collector)
         exits.release_descriptors()
         on_ready(orders)
+        if attempt.manager is not None:
+            attempt.manager.stay_alive(loop.call_later)
 
     work = worker.Work(
         engine_for(loaded.app, chosen, log, on_stuck),
@@ -347,11 +355,14 @@ def serve(
         tuple(setup.listening.contexts.values()),
         chosen.timeout_keep_alive,
         PARTING,
+        functools.partial(telling.leaving, attempt),
     )
     watch.leave_signals_to_loop()
     logs.adopt_logging()
+    attempt.signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
-        loaded.loop().run_until_complete(worker.serve(work, attempt.signals))
+        loop.run_until_complete(worker.serve(work, attempt.signals))
     finally:
+        attempt.signals.tell_reopen(attempt.reopen_log_file)
         if log is not None:
             log.close()

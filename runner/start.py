@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -54,6 +55,15 @@ def _attempt(signals: process.StopSignals) -> Attempt:
                 attempt.secured[addresses.parse(inherited.requested)] = inherited.transport
     attempt.secured.update((addresses.parse(one.requested), one.transport) for one in attempt.past.closed)
     attempt.listeners += activated
+    attempt.stored = tuple(one for one in activated if not isinstance(one.requested, addresses.Inherited))
+    if "NOTIFY_SOCKET" in os.environ:
+        from runner.system import service_manager
+
+        attempt.manager = service_manager.take(os.environ)
+    if attempt.past.log_file:
+        from runner.system.log_file import LogFile
+
+        attempt.log_file = LogFile(attempt.past.log_file)
     if attempt.is_fallback:
         attempt.config = " ".join(attempt.arguments)  # its one argument: told and remembered even if it cannot be read
     else:
@@ -64,6 +74,7 @@ def _attempt(signals: process.StopSignals) -> Attempt:
 
 def _begin(attempt: Attempt) -> None:
     """Start, and bind for the fallback what a start that failed early had not come to."""
+    attempt.signals.tell_reopen(attempt.reopen_log_file)
     attempt.signals.install(can_go_back=attempt.can_go_back)
     if attempt.past.signals >= 0:
         attempt.signals.collect(attempt.past.signals)
@@ -71,6 +82,9 @@ def _begin(attempt: Attempt) -> None:
         _start(attempt)
     except settings.SettingsRejected as rejected:
         attempt.limit, attempt.falls_back_on = rejected.partial.fallback_limit, frozenset(rejected.partial.fallback_on)
+        if attempt.fallback is not None:  # which then goes to the background; without one everything is told here
+            with contextlib.suppress(StartupFailure):
+                _take_output(attempt, rejected.partial)
         listening.bind_what_is_known(attempt, rejected.partial)
         _outlive(attempt, rejected.problems)
         raise
@@ -80,6 +94,13 @@ def _begin(attempt: Attempt) -> None:
             listening.bind_what_is_known(attempt, attempt.chosen)  # it had not come to its sockets yet
         _outlive(attempt, (failure,))
         raise
+
+
+def _take_output(attempt: Attempt, chosen: Settings) -> None:
+    if chosen.log_file or chosen.daemonize:
+        from runner import output
+
+        output.take(attempt, chosen)
 
 
 def _outlive(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> None:
@@ -107,6 +128,7 @@ def _start(attempt: Attempt) -> None:
         sys.stdout.write(settings.show_config(chosen))
         return
     attempt.heed(chosen)
+    _take_output(attempt, chosen)
     telling.announce(attempt)
     limit_origin = chosen.origin("start_timeout")
     watch = Watch(
@@ -114,6 +136,8 @@ def _start(attempt: Attempt) -> None:
         functools.partial(ending.overdue, attempt, limit_origin),
         lambda: attempt.signals.count > 0,
     )
+    if attempt.manager is not None and attempt.manager.watchdog_interval is not None:
+        watch.on_tick = attempt.manager.watchdog  # it waits for a fallback that goes back as for one that serves
     watch.begin()
     try:
         _serve(attempt, chosen, watch)
@@ -149,7 +173,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         process.write_pidfile(attempt.pidfile, origin=chosen.origin("pidfile"))
     watch.step("its sockets")
     claimed = listening.listen(attempt, chosen)
-    listening.give_up(claimed.surplus)
+    listening.give_up(attempt, claimed.surplus)
     setup = serving.Setup(attempt, chosen, claimed, surroundings.Surroundings.current())
     if supervised:
         from runner import supervising
@@ -161,6 +185,6 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         told = functools.partial(telling.ready, attempt, loaded.app.target.text, claimed.listeners)
         serving.serve(setup, loaded, watch, lambda _orders: told())
     if attempt.chosen is not None and attempt.chosen.vacuum and not attempt.signals.going_back:
-        listening.give_up(attempt.listeners)
+        listening.give_up(attempt, attempt.listeners)
     if attempt.pidfile is not None:
         process.remove_pidfile(attempt.pidfile)

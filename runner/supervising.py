@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import socket
 import time
@@ -56,6 +57,7 @@ def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> None:
     for failure in failures:
         instance.tell(failure)
     logs.warning("the upgrade has failed: the workers from before it go on serving")
+    instance.unchanged("the upgrade has failed: the workers from before it go on serving")
     _run(attempt, Supervisor(instance, None, _inherited(attempt)))
     raise process.StopRequested
 
@@ -94,6 +96,8 @@ class _Instance:
         #: What was read again, until its workers are ready or have failed.
         self._next: Setup | None = None
         self._was_ready = False
+        #: When the service manager is told again that this process is alive, on the monotonic clock.
+        self._next_ping = 0.0
 
     def touched(self) -> None:
         self._attempt.signals.hang_up()
@@ -128,9 +132,11 @@ class _Instance:
     def reread(self) -> Recipe | None:
         logs.info("arun: reloading")
         attempt = self._attempt
+        telling.reloading(attempt, "reloading")
         trial = fallback.Attempt(attempt.program, attempt.signals, attempt.arguments, attempt.past)
         trial.collector, trial.config = attempt.collector, attempt.config
         trial.listeners, trial.secured = list(attempt.listeners), dict(attempt.secured)
+        trial.log_file = attempt.log_file
         now, began = Surroundings.current(), time.monotonic()
         try:
             self._before.restore()
@@ -139,9 +145,12 @@ class _Instance:
             claimed = listening.listen(trial, chosen)
             self._next = Setup(trial, chosen, claimed, Surroundings.current())
         except (StartupFailure, settings.SettingsRejected) as error:
-            for failure in error.problems if isinstance(error, settings.SettingsRejected) else (error,):
+            failures = error.problems if isinstance(error, settings.SettingsRejected) else (error,)
+            for failure in failures:
                 self.tell(failure)
-            logs.warning("reload failed: those who served before go on")
+            text = f"reload failed ({failures[0].identifier}): those who served before go on"
+            logs.warning(text)
+            self.unchanged(text)
             self._let_go(trial)
             return None
         finally:
@@ -165,7 +174,7 @@ class _Instance:
         attempt.fallback, attempt.config = trial.fallback, trial.config
         attempt.listeners, attempt.secured = trial.listeners, trial.secured
         attempt.heed(setup.chosen)
-        listening.give_up(setup.listening.surplus)
+        listening.give_up(attempt, setup.listening.surplus)
         setup.surroundings.restore()
         self._move_pidfile(setup.chosen)
 
@@ -176,7 +185,7 @@ class _Instance:
 
     def _let_go(self, trial: Attempt) -> None:
         kept = {listener.socket for listener in self._attempt.listeners}
-        listening.give_up([listener for listener in trial.listeners if listener.socket not in kept])
+        listening.give_up(trial, [listener for listener in trial.listeners if listener.socket not in kept])
 
     def _move_pidfile(self, chosen: Settings) -> None:
         attempt = self._attempt
@@ -198,6 +207,7 @@ class _Instance:
         exits.release_descriptors()
         if self._was_ready:
             logs.info(f"arun: reloaded, serving {app} with {counted(workers)}")
+            telling.serves(attempt, f"serving {app} with {counted(workers)}")
             return
         self._was_ready = True
         telling.ready(attempt, f"{app} with {counted(workers)}", attempt.listeners)
@@ -205,10 +215,21 @@ class _Instance:
     def tell(self, failure: StartupFailure) -> None:
         logs.frame(ending.recorded(self._attempt, failure))
 
-    def status(self, text: str) -> None:
-        """Nothing yet."""
+    def unchanged(self, text: str) -> None:
+        telling.serves(self._attempt, text)
+
+    def alive(self) -> float:
+        manager = self._attempt.manager
+        if manager is None or manager.watchdog_interval is None:
+            return math.inf
+        now = time.monotonic()
+        if now >= self._next_ping:
+            manager.watchdog()
+            self._next_ping = now + manager.watchdog_interval
+        return self._next_ping - now
 
     def stopping(self, workers: Sequence[Worker]) -> float:
+        telling.leaving(self._attempt, f"stopping {counted(len(workers))}")
         if self._attempt.signals.going_back:
             return PARTING
         logs.info(f"arun: stopping {counted(len(workers))}")
@@ -217,7 +238,7 @@ class _Instance:
         return 0.0
 
     def reopen(self) -> None:
-        """Nothing yet."""
+        self._attempt.reopen_log_file()
 
     def upgrade(self, workers: Sequence[Worker]) -> None:
         attempt = self._attempt
@@ -225,10 +246,12 @@ class _Instance:
             return
         passed = tuple(InheritedWorker(worker.pid, worker.connection.fileno()) for worker in workers)
         logs.info(f"arun: upgrading; {counted(len(workers))} from before it go on serving")
+        telling.reloading(attempt, "upgrading")
         try:
             fallback.upgrade(attempt, passed)
         except ExecFailed as failure:
             self.tell(failure)
+            self.unchanged("upgrade refused: those who served before go on")
             attempt.signals.install(can_go_back=attempt.can_go_back)
 
     def _cannot_start(self) -> bool:

@@ -1,4 +1,7 @@
-"""The lines that tell how an instance starts: what it has read, that it starts, where it runs."""
+"""What is told of an instance: how it starts and where it runs, in lines; its states also to a service manager.
+
+The command that waits for an instance in the background hears how its start ended.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from runner.settings import Layers
     from runner.system.sockets import Listener
 
-__all__ = ("announce", "ready", "what_was_read")
+__all__ = ("announce", "failed", "leaving", "ready", "reloading", "serves", "what_was_read")
 
 
 def what_was_read(attempt: Attempt, layers: Layers) -> None:
@@ -45,7 +48,44 @@ def ready(attempt: Attempt, app: str, served: Sequence[Listener]) -> None:
     for listener in served:
         url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
         logs.info(f"arun running on {url} (Press CTRL+C to quit)")
+    state = f"serving {app}"
     if attempt.past.failures:
         first = attempt.past.failures[0]
         logs.warning(f"this is a fallback: {first.config} failed with {first.summary()}")
+        name = fallback.shown(attempt.config, attempt.program.cwd)
+        state = f"fallback {name}: {first.config} failed with {first.summary()}"
     logs.info(f"serving {app}")
+    serves(attempt, state)
+    if attempt.command is not None:
+        attempt.command.tell(serves=True)
+
+
+def serves(attempt: Attempt, state: str) -> None:
+    """Tell the service manager that the instance serves, for the first time or after a reload, and what is to be kept."""
+    if attempt.manager is not None:
+        attempt.manager.ready(state)
+        attempt.manager.store(attempt.listeners)
+
+
+def reloading(attempt: Attempt, state: str) -> None:
+    """Tell the service manager that a reload has begun; ``serves`` ends it."""
+    if attempt.manager is not None:
+        attempt.manager.reloading(state)
+
+
+def leaving(attempt: Attempt, state: str = "stopping") -> None:
+    """Tell the service manager that the instance ends, or goes back to its first start."""
+    if attempt.manager is None:
+        return
+    if attempt.signals.going_back and not attempt.signals.count:
+        attempt.manager.reloading("going back to the first start")
+    else:
+        attempt.manager.stopping(state)
+
+
+def failed(attempt: Attempt) -> None:
+    """Tell that the start has failed, and nothing follows."""
+    if attempt.manager is not None and attempt.records:
+        attempt.manager.status(f"failed: {attempt.records[0].summary()}")
+    if attempt.command is not None:
+        attempt.command.tell(serves=False)

@@ -62,6 +62,8 @@ class Watch:
         self.expired = False
         self.waiting_for = "the settings"
         self._overdue, self._stopping, self._on_step = overdue, stopping, on_step
+        #: Called in the watch's thread about once in a second.
+        self.on_tick: Callable[[], None] | None = None
         self.began = time.monotonic() if began is None else began
         self._progress_shown = False
         self.stop_caught = False
@@ -125,6 +127,8 @@ class Watch:
         terminal = logs.terminal()
         asked, next_line = False, _INTERVAL
         while not self._over(_TICK):
+            if self.on_tick is not None:
+                self.on_tick()
             elapsed = time.monotonic() - self.began
             if self.timeout is not None and elapsed >= self.timeout:
                 self.expired = True

@@ -65,6 +65,8 @@ def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: C
     """Run the body with signals, surroundings and watch of its own; how it ends is told the supervisor."""
     attempt, chosen = setup.attempt, setup.chosen
     attempt.signals = process.StopSignals(is_workers=True)
+    attempt.signals.tell_reopen(attempt.reopen_log_file)
+    attempt.manager = None  # it is its supervisor's to tell
     attempt.report = partial(channel.report, FAILED)
     origin = chosen.origin("start_timeout")
 

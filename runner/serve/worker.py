@@ -55,6 +55,8 @@ class Work(Value):
     keep_alive: float = 0.0
     #: Seconds in which kept connections are told to come back on another one, before the process goes back.
     parting: float = 0.0
+    #: Called when a stop begins.
+    on_stop: Callable[[], None] | None = None
 
 
 class Orders(Value):
@@ -94,6 +96,8 @@ async def serve(work: Work, signals: StopSignals) -> None:
     with _renewed(work.contexts, signals):
         work.on_ready(Orders(retiring.set, stopping.set, lambda: work.engine.requests))
         await _first_of(stopping.wait(), retiring.wait())
+        if work.on_stop is not None:
+            work.on_stop()
         if stopping.is_set():
             await _delay(work, signals, forced)
     stays = signals.going_back and not signals.count

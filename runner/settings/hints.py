@@ -7,7 +7,7 @@ from .declaration import named
 
 __all__ = ("hint_for", "nearest")
 
-_NO_DAEMON = "arun stays in the foreground, a supervisor keeps it; leave it out"
+_DAEMON = "to go to the background use {daemonize} FILE, where the lines go"
 _PLAIN_HTTP = "arun speaks HTTP, not uWSGI's binary protocol; use {bind}"
 _NO_RELOAD = "arun watches the files that {touch-reload} names, and reloads on SIGHUP"
 #: Names of other runners that arun does not take, or that would mean something else here.
@@ -19,10 +19,11 @@ _ELSEWHERE = {
     "https": "uWSGI means its router; to listen with TLS use {https-socket}",
     "do-handshake-on-connect": "arun does every handshake beside the others, within {timeout-header}; leave it out",
     "suppress-ragged-eofs": "an end without close_notify is an end; leave it out",
-    "daemonize": _NO_DAEMON,
-    "daemon": _NO_DAEMON,
-    "D": _NO_DAEMON,
-    "d": _NO_DAEMON,
+    "daemon": _DAEMON,
+    "D": _DAEMON,
+    "d": _DAEMON,
+    "daemonize2": _DAEMON,
+    "logto2": "arun opens its log file before it changes the user; use {log-file}",
     "reload": "uWSGI means a pid file to signal, uvicorn to watch files; arun has {touch-reload} FILE, and reloads on SIGHUP",
     "py-autoreload": _NO_RELOAD,
     "home": "uWSGI means a virtual environment; start the arun that is installed there",
@@ -39,7 +40,6 @@ _ELSEWHERE = {
     "no-fallback": "use {fallback-config} none",
     "c": "gunicorn means a config in Python; use {config}, or name an ini, toml, yaml or json file as a bare argument",
     "name": "gunicorn means the title of the process; leave it out",
-    "error-logfile": "arun writes its own lines to standard error; redirect that",
     "log-config": "the app sets up its own logging; arun has {log-level}",
     "use-colors": "arun writes no colours; leave it out",
     "lifespan": "arun finds out whether the app knows lifespan; leave it out",

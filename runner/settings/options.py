@@ -168,6 +168,11 @@ class _Process:
     )
     env = repeated(Variable(), short="e", about="an environment variable for the app; repeatable; never shown")
     env_file = option(Text("FILE"), default=None, about="a file of NAME=value lines for the app")
+    daemonize = option(
+        Text("FILE"),
+        default=None,
+        about="go to the background when the instance serves; lines go to FILE, or to --log-file",
+    )
     loop = option(Choice("auto", "uvloop", "asyncio"), default="auto", about="the event loop")
 
 
@@ -275,9 +280,16 @@ class _Limits:
 
 
 class _Logs:
-    """What is written of each request."""
+    """Log files, and what is written of each request."""
 
     __slots__ = ()
+
+    log_file = option(
+        Text("FILE"),
+        default=None,
+        aliases=("error-logfile", "logto"),
+        about="standard output and standard error go there, app and all; opened again on SIGUSR1; - leaves them",
+    )
 
     access_log = option(Flag(), default=None, about="a line for each request (default: off, on with --access-logfile)")
     access_logfile = option(Text("FILE"), default=None, about="where these lines go; - is standard output, the default")

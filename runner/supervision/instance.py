@@ -37,8 +37,12 @@ if TYPE_CHECKING:
             """Write why workers could not be started, though the instance goes on."""
             ...
 
-        def status(self, text: str) -> None:
-            """Note what the service manager is to show."""
+        def unchanged(self, text: str) -> None:
+            """Note that a reload or an upgrade has failed, and those who served before go on."""
+            ...
+
+        def alive(self) -> float:
+            """Note that the supervisor's loop turns; return within how many seconds it should turn again."""
             ...
 
         def stopping(self, workers: Sequence[Worker]) -> float:

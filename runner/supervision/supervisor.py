@@ -115,7 +115,7 @@ class Supervisor:
         now = time.monotonic()
         due = [worker.due[0][0] for worker in self._workers if worker.due and worker.pid]
         due += [slot.due for slot in self._current.slots if slot.due > now]
-        seconds = max(0.0, min([_TICK, *(moment - now for moment in due)]))
+        seconds = max(0.0, min([_TICK, self._instance.alive(), *(moment - now for moment in due)]))
         waiting = select.poll()
         waiting.register(self._wakeup.fd, select.POLLIN)
         for worker in self._workers:
@@ -349,7 +349,7 @@ class Supervisor:
         what = "reload" if self._current.recipe else "upgrade"
         text = f"{what} failed ({failure.identifier}): those who served before go on"
         logs.warning(text)
-        self._instance.status(text)
+        self._instance.unchanged(text)
 
     def _resize(self, more: int) -> None:
         """Have so many workers more, or fewer; one at least."""

@@ -54,10 +54,11 @@ class LineFile:
             self._write_out()
 
     def reopen(self) -> None:
-        """Open the file again by its name, after a rotation has moved it; where that fails the old one is kept."""
+        """Open the file again by its name, after a rotation has moved it; where that fails the old one is kept.
+
+        Standard output may go elsewhere by now.
+        """
         self._write_out()
-        if self._path == "-":
-            return
         try:
             fd = _opened(self._path)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -92,7 +93,7 @@ def _passed(fd: int, name: str) -> Listener:
 
 
 def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]:
-    """Close what is held and of no use, before others are bound: one of those could be in the way. Return them.
+    """End what is held and of no use, before others are bound: one of those could be in the way. Return them.
 
     Of no use is what nobody wants, and a unix socket without its file, as nobody can connect there; a service manager
     removes such files with the folder of a service. What a manager passed to be served is left alone.
@@ -104,6 +105,10 @@ def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]
         is_wanted = listener.requested in wanted or listener.address in wanted
         if not is_wanted or _has_lost_its_file(listener.address):
             held.remove(listener)
+            with contextlib.suppress(OSError):  # macOS refuses it
+                listener.socket.shutdown(
+                    socket.SHUT_RDWR
+                )  # whoever else has it, as a manager until it has read our word
             listener.socket.close()
             given_up.append(listener)
     return given_up

@@ -16,24 +16,29 @@ _MODE = 0o640
 
 
 class LogFile:
-    """A file that lines are added to; ``path`` is absolute, ``origin`` is where a user named it.
+    """A file that lines are added to; ``path`` is absolute. After an exec the streams go there already."""
 
-    Raises:
-        FileUnusable: it cannot be opened for writing; that is also a pipe with a name that nobody reads.
-    """
-
-    def __init__(self, path: str, *, origin: str) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
+        #: Where the lines of this process begin, in bytes.
+        self.begin = 0
+        self._fd = -1
+
+    def open(self, *, origin: str) -> None:
+        """Open it; ``origin`` is where a user named it.
+
+        Raises:
+            FileUnusable: it cannot be opened for writing; that is also a pipe with a name that nobody reads.
+        """
         try:
-            self._fd = _opened(path)
+            self._fd = _opened(self.path)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
-            raise FileUnusable(f"cannot write the log file {path}: {reason}", origin=origin) from error
-        #: Where the lines of this process begin, in bytes.
+            raise FileUnusable(f"cannot write the log file {self.path}: {reason}", origin=origin) from error
         self.begin = os.fstat(self._fd).st_size
 
     def take_streams(self) -> None:
-        """Let standard output and standard error go there, of this process and of all that it starts; call it once."""
+        """Let standard output and standard error go there, of this process and of all that it starts."""
         fd, self._fd = self._fd, -1
         _put_on_streams(fd)
 

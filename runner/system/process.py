@@ -74,6 +74,7 @@ class StopSignals:
         self._can_go_back = False
         self._teller: Callable[[int], None] | None = None
         self._on_hangup: Callable[[], None] | None = None
+        self._on_reopen: Callable[[], object] | None = None
         self._hung_up = self._held = False
 
     def install(self, *, can_go_back: bool = False) -> None:
@@ -88,6 +89,9 @@ class StopSignals:
             signal.signal(signal.SIGHUP, self._hang_up)
         if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:  # and not the app's own; it would end the process
             signal.signal(signal.SIGUSR2, _is_for_supervisors)
+        before = signal.getsignal(signal.SIGUSR1)
+        if before == signal.SIG_DFL or isinstance(getattr(before, "__self__", None), StopSignals):  # as above
+            signal.signal(signal.SIGUSR1, self._reopen)
         unblock_signals()
 
     def collect(self, fd: int) -> None:
@@ -110,6 +114,10 @@ class StopSignals:
             self._hung_up = False
             on_hangup()
 
+    def tell_reopen(self, on_reopen: Callable[[], object]) -> None:
+        """Call ``on_reopen`` at each SIGUSR1: the log files have been moved."""
+        self._on_reopen = on_reopen
+
     def hold(self) -> None:
         """Only count from now on: the process is on its way out."""
         self._held = True
@@ -128,6 +136,10 @@ class StopSignals:
         self.going_back = True
         if self._teller is not None and not self.count:
             self._teller(1)
+
+    def _reopen(self, _number: int, _frame: FrameType | None) -> None:
+        if self._on_reopen is not None:
+            self._on_reopen()
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         self.hang_up()
@@ -176,7 +188,7 @@ def ignored_signals() -> frozenset[int]:
 
 
 def block_stop_signals() -> int:
-    """Hold back the stop signals and SIGHUP until somebody can act on them; the block survives an exec.
+    """Hold back the stop signals, and those that ask for something, until somebody can act; it survives an exec.
 
     Another thread, one that the app left behind, may still take such a signal. Returns the reading end of a pipe into
     which the numbers of all signals go that are caught from now on, up to the exec itself.
@@ -186,7 +198,7 @@ def block_stop_signals() -> int:
     os.set_blocking(writing, False)
     with contextlib.suppress(ValueError):  # not the main thread: that one is stuck, and its signals are lost on it
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
     return reading
 
 

@@ -20,7 +20,7 @@ from runner.transport import Tls, Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping
 
     from runner.addresses import Address
     from runner.system.sockets import Listener
@@ -74,6 +74,12 @@ class ServiceManager:
     def watchdog(self) -> None:
         """Tell that the process is alive."""
         self._send("WATCHDOG=1", waits=False)
+
+    def stay_alive(self, call_later: Callable[..., object]) -> None:
+        """Call ``watchdog`` now and at each interval, by the timers of an event loop."""
+        if self.watchdog_interval is not None:
+            self.watchdog()
+            call_later(self.watchdog_interval, self.stay_alive, call_later)
 
     def store(self, listeners: Iterable[Listener]) -> None:
         """Give it those of the listeners that arun bound, so that their clients wait while the service is restarted.

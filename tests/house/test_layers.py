@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runner.apps",),
     ("runner.serve", "runner.supervision"),
     ("runner.watch", "runner.fallback"),
-    ("runner.transports", "runner.listening", "runner.serving", "runner.telling", "runner.ending"),
+    ("runner.transports", "runner.listening", "runner.serving", "runner.telling", "runner.ending", "runner.output"),
     ("runner.worker_process",),
     ("runner.supervising",),
     ("runner.start",),

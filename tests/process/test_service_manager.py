@@ -1,4 +1,4 @@
-"""arun under a service manager: what it hands over at a start."""
+"""arun under a service manager: what it is told, what it hands over at a start, and what it keeps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -140,3 +141,275 @@ def test_a_stored_unix_socket_is_served_again(arun: Starter, tmp_path: Path) -> 
             activated(arun, {f"arun-http-unix%3A{path}": former}, "--uds", "a.sock")
 
             assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+APP = """
+import os, sys
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["\\n".join([*os.environ, *sys.modules]).encode()]
+"""
+#: An app whose import waits for a word on the pipe "go", says so, and does as it is told.
+WAITING = (
+    """
+import os, sys
+sys.stderr.write("loading\\n")
+sys.stderr.flush()
+if os.read(os.open("go", os.O_RDONLY), 6) == b"break\\n":
+    raise RuntimeError("broken")
+"""
+    + APP
+)
+supervision = pytest.mark.parametrize("mode", [(), ("--workers", "2")], ids=["single", "supervised"])
+
+
+class Manager:
+    """A service manager that notes what it is told, pings aside, and keeps what it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.receiver.settimeout(30)
+        self.receiver.bind(str(folder / "notify"))
+        self.environ = {"NOTIFY_SOCKET": str(folder / "notify")}
+        self.store: dict[str, socket.socket] = {}
+        self.pings = 0
+
+    def _receive(self) -> str:
+        data, fds, _, _ = socket.recv_fds(self.receiver, 8192, 8)
+        fields = dict(line.split("=", 1) for line in data.decode().splitlines())
+        self.pings += "WATCHDOG" in fields
+        for fd in fds:
+            self.store[fields["FDNAME"]] = socket.socket(fileno=fd)
+        if "FDSTOREREMOVE" in fields and fields["FDNAME"] in self.store:
+            self.store.pop(fields["FDNAME"]).close()
+        return data.decode()
+
+    def told(self) -> str:
+        """The next state that it is told, without times."""
+        while True:
+            told = self._receive()
+            if not told.startswith(("WATCHDOG", "FDSTORE")):
+                return re.sub(r"MONOTONIC_USEC=\d+\n", "", told)
+
+    def wait_for_pings(self, count: int) -> None:
+        wanted = self.pings + count
+        while self.pings < wanted:
+            self._receive()
+
+    def wait_for_store(self) -> None:
+        while not self.store:
+            self._receive()
+
+    def is_told_nothing(self) -> bool:
+        """Nothing was sent up to now; a datagram arrives at once."""
+        self.receiver.setblocking(False)
+        try:
+            self.receiver.recv(8192)
+        except BlockingIOError:
+            return True
+        finally:
+            self.receiver.settimeout(30)
+        return False
+
+    def close(self) -> None:
+        self.receiver.close()
+        for one in self.store.values():
+            one.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with contextlib.closing(Manager(tmp_path)) as made:
+        yield made
+
+
+def serving(mode: tuple[str, ...]) -> str:
+    return "serving app.py with 2 workers" if mode else "serving app.py"
+
+
+@supervision
+def test_a_start_is_ready_when_its_app_serves_and_not_before(
+    arun: Starter, manager: Manager, mode: tuple[str, ...]
+) -> None:
+    arun.write("app.py", WAITING)
+    os.mkfifo(arun.folder / "go")
+    go = os.open(arun.folder / "go", os.O_RDWR)
+    workers = 2 if mode else 1
+    instance = arun("app.py", "--bind", "{address}", *mode, env=manager.environ)
+    instance.wait_for("loading\n", times=workers)
+    assert manager.is_told_nothing()
+    os.write(go, b"go on\n" * workers)
+
+    assert manager.told() == f"READY=1\nSTATUS={serving(mode)}"
+    assert instance.get().status == 200
+    os.close(go)
+
+
+@supervision
+def test_a_fallback_is_ready_and_tells_why_it_serves(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+    arun.write("safe.ini", "[arun]\n")
+    instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini", *mode, env=manager.environ)
+
+    told = manager.told()
+    assert told.startswith(
+        "READY=1\nSTATUS=fallback safe.ini: command line failed with app-not-found: there is no file "
+    )
+    assert instance.get().status == 503
+
+
+def test_a_start_that_failed_for_good_tells_why_and_is_never_ready(arun: Starter, manager: Manager) -> None:
+    instance = arun("nope.py", "--bind", "{address}", env=manager.environ)
+
+    assert instance.wait() == 1
+    assert manager.told().startswith("STATUS=failed: app-not-found: ")
+    assert manager.is_told_nothing()
+
+
+@supervision
+def test_a_stop_is_told_when_it_begins(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+    arun.write("app.py", APP)
+    instance = arun("app.py", "--bind", "{address}", *mode, env=manager.environ)
+    manager.told()
+
+    assert instance.stop() == 0
+
+    assert manager.told() == f"STOPPING=1\nSTATUS=stopping{' 2 workers' if mode else ''}"
+    assert manager.is_told_nothing()
+
+
+def test_a_reload_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
+    app = arun.write("app.py", APP)
+    instance = arun("app.py", "--bind", "{address}", "--workers", "2", env=manager.environ)
+    manager.told()
+
+    instance.send(signal.SIGHUP)
+    assert manager.told() == "RELOADING=1\nSTATUS=reloading"
+    assert manager.told() == "READY=1\nSTATUS=serving app.py with 2 workers"
+
+    app.write_text("import nowhere")
+    instance.send(signal.SIGHUP)
+    assert manager.told() == "RELOADING=1\nSTATUS=reloading"
+    assert manager.told() == "READY=1\nSTATUS=reload failed (app-dependency-missing): those who served before go on"
+
+
+def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Manager) -> None:
+    arun.write("app.py", APP)
+    config = arun.write("site.ini", "[arun]\nbind = {address}\napp = app.py\nworkers = 2\n")
+    instance = arun("site.ini", env=manager.environ)
+    manager.told()
+
+    config.write_text("[arun]\nnope = 1\n")
+    instance.send(signal.SIGHUP)
+
+    assert manager.told() == "RELOADING=1\nSTATUS=reloading"
+    assert manager.told() == "READY=1\nSTATUS=reload failed (option-unknown): those who served before go on"
+
+
+def test_an_upgrade_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
+    arun.write("app.py", APP)
+    instance = arun("app.py", "--bind", "{address}", "--supervise", env=manager.environ)
+    manager.told()
+
+    instance.send(signal.SIGUSR2)
+
+    assert manager.told() == "RELOADING=1\nSTATUS=upgrading"
+    assert manager.told() == "READY=1\nSTATUS=serving app.py with 1 worker"
+
+
+@supervision
+def test_the_watchdog_is_told_again_and_again(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+    arun.write("app.py", APP)
+    arun("app.py", "--bind", "{address}", *mode, env={**manager.environ, "WATCHDOG_USEC": "200000"})
+    manager.told()
+
+    manager.wait_for_pings(5)
+
+
+def test_a_way_back_that_takes_long_is_told_as_a_reload_and_lives(arun: Starter, manager: Manager) -> None:
+    """The watchdog of a service that was ready goes on waiting for it."""
+    arun.write("app.py", WAITING)
+    os.mkfifo(arun.folder / "go")
+    environ = {**manager.environ, "WATCHDOG_USEC": "2000000"}
+    instance = arun("app.py", "--bind", "{address}", "--fallback-config", "welcome", env=environ)
+    instance.wait_for("loading\n")
+    (arun.folder / "go").write_text("break\n")
+    assert manager.told().startswith("READY=1\nSTATUS=fallback welcome: ")
+
+    instance.send(signal.SIGHUP)
+
+    assert manager.told() == "RELOADING=1\nSTATUS=going back to the first start"
+    instance.wait_for("loading\n", times=2)
+    manager.wait_for_pings(2)
+    (arun.folder / "go").write_text("go on\n")
+    assert manager.told() == "READY=1\nSTATUS=serving app.py"
+
+
+@supervision
+def test_no_app_sees_the_variables_of_the_service_manager(
+    arun: Starter, manager: Manager, mode: tuple[str, ...]
+) -> None:
+    arun.write("app.py", APP)
+    arun.write("safe.ini", "[arun]\napp = app.py\n")
+    named = {**manager.environ, "WATCHDOG_USEC": "9000000", "FDSTORE": "8"}
+    instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini", *mode, env=named)
+    manager.told()
+
+    assert not set(named) & set(instance.get().text.split())
+
+
+def test_a_start_that_nobody_manages_imports_nothing_of_it(arun: Starter) -> None:
+    arun.write("app.py", APP)
+    loaded = arun("app.py", "--bind", "{address}").ready().get().text.split()
+
+    assert "runner.start" in loaded
+    for module in ("system.service_manager", "system.log_file", "system.daemon", "output"):
+        assert f"runner.{module}" not in loaded
+
+
+@supervision
+def test_clients_wait_while_the_service_is_restarted(
+    arun: Starter, manager: Manager, address: str, mode: tuple[str, ...]
+) -> None:
+    arun.write("app.py", APP)
+    first = arun("app.py", "--bind", "{address}", *mode, env={**manager.environ, "FDSTORE": "8"})
+    manager.wait_for_store()
+    assert first.stop() == 0
+
+    host, _, port = address.rpartition(":")
+    client = http.client.HTTPConnection(host, int(port), timeout=30)
+    with contextlib.closing(client):
+        client.request("GET", "/")  # nobody serves, and it is not refused
+        activated(arun, manager.store, "app.py", "--bind", address, *mode)
+
+        assert client.getresponse().status == 200
+
+
+def test_an_address_of_before_is_not_in_the_way_of_a_new_one(arun: Starter, manager: Manager) -> None:
+    """The port was served on all addresses before the restart, and is to be on one."""
+    arun.write("app.py", APP)
+    first = arun("app.py", "--bind", ":0", env={**manager.environ, "FDSTORE": "8"})
+    manager.wait_for_store()
+    assert first.stop() == 0
+
+    address = running_on(first)[0].replace("0.0.0.0", "127.0.0.1")
+    second = activated(arun, manager.store, "app.py", "--bind", address)
+
+    assert running_on(second) == [address]
+
+
+def test_an_address_that_a_reload_gives_up_is_not_kept(arun: Starter, manager: Manager, address: str) -> None:
+    arun.write("app.py", APP)
+    more = f"{address.rpartition(':')[0]}:19999"
+    config = arun.write("site.ini", f"[arun]\nbind = {address}\nbind = {more}\napp = app.py\nsupervise = yes\n")
+    instance = arun("site.ini", env={**manager.environ, "FDSTORE": "8"})
+    manager.told()
+
+    config.write_text(f"[arun]\nbind = {address}\napp = app.py\nsupervise = yes\n")
+    instance.send(signal.SIGHUP)
+    manager.told()
+    manager.told()
+    instance.stop()
+    manager.told()
+
+    assert list(manager.store) == [stored(address)]

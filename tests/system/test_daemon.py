@@ -23,7 +23,8 @@ exits.arm()
 from runner.system import daemon
 from runner.system.log_file import LogFile
 
-log_file = LogFile(sys.argv[1], origin="--daemonize")
+log_file = LogFile(sys.argv[1])
+log_file.open(origin="--daemonize")
 print("told once")  # stands in a buffer
 command = daemon.detach(log_file, origin="--daemonize")
 print(os.getpid(), os.getpgid(0), os.getsid(0), os.readlink("/proc/self/fd/0"), os.getcwd(), flush=True)

@@ -22,7 +22,8 @@ import os, subprocess, sys
 from runner.system.log_file import LogFile
 
 print("before", end=" ")  # stands in a buffer
-log_file = LogFile(sys.argv[1], origin="--log-file")
+log_file = LogFile(sys.argv[1])
+log_file.open(origin="--log-file")
 log_file.take_streams()
 for order in sys.stdin:
     if order.strip() == "reopen":
@@ -106,8 +107,9 @@ def test_a_file_that_cannot_be_opened_again_leaves_the_old_one(tmp_path: Path) -
 
 def test_a_new_file_can_be_read_by_its_group_and_nobody_else(tmp_path: Path) -> None:
     former = os.umask(0)
+    log_file = LogFile(str(tmp_path / "arun.log"))
     try:
-        log_file = LogFile(str(tmp_path / "arun.log"), origin="--log-file")
+        log_file.open(origin="--log-file")
     finally:
         os.umask(former)
 
@@ -120,6 +122,6 @@ def test_a_file_that_cannot_be_opened_is_a_failure_with_its_origin(tmp_path: Pat
     os.mkfifo(tmp_path / "pipe")  # without a reader
 
     with pytest.raises(FileUnusable, match=r"^cannot write the log file ") as caught:
-        LogFile(str(tmp_path / name), origin="site.ini:3")
+        LogFile(str(tmp_path / name)).open(origin="site.ini:3")
 
     assert caught.value.origin == "site.ini:3"

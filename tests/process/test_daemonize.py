@@ -1,0 +1,165 @@
+"""An instance in the background, and what the command that started it says of its start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process.conftest import Instance, Starter
+
+APP = """
+import os
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {os.getppid()}".encode()]
+"""
+supervision = pytest.mark.parametrize("mode", [(), ("--workers", "2")], ids=["single", "supervised"])
+
+
+class Daemons:
+    """Starts instances that go to the background, and ends them."""
+
+    def __init__(self, arun: Starter) -> None:
+        self.arun = arun
+        self.log = arun.folder / "arun.log"
+        self.pid = 0
+
+    def __call__(self, *arguments: str) -> tuple[int, str, Instance]:
+        """Start one; status and words of the command, and whom to ask."""
+        instance = self.arun("--daemonize", "arun.log", "--pidfile", "pid", "--bind", "{address}", *arguments)
+        status = instance.wait()
+        with contextlib.suppress(FileNotFoundError):
+            self.pid = int((self.arun.folder / "pid").read_text())
+        return status, instance.said, instance
+
+    def is_alive(self) -> bool:
+        """Whether it serves on; one that has ended is nobody's to reap but of the system."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def wait_for_end(self) -> None:
+        def look() -> None:
+            assert not self.is_alive()
+
+        until(look, AssertionError)
+
+    def close(self) -> None:
+        if self.pid and self.is_alive():
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def daemons(arun: Starter) -> Iterator[Daemons]:
+    arun.write("app.py", APP)
+    with contextlib.closing(Daemons(arun)) as made:
+        yield made
+
+
+@supervision
+def test_the_command_ends_when_the_daemon_serves(daemons: Daemons, mode: tuple[str, ...]) -> None:
+    status, said, instance = daemons("app.py", *mode)
+
+    assert (status, said) == (0, "")
+    answering, parent = map(int, instance.get().text.split())
+    assert daemons.pid == (parent if mode else answering)
+    assert daemons.pid != instance.pid
+    assert os.getsid(daemons.pid) not in {os.getsid(0), daemons.pid}
+    assert os.readlink(f"/proc/{daemons.pid}/fd/0") == "/dev/null"
+    assert "\nserving app.py" in daemons.log.read_text()
+
+    os.kill(daemons.pid, signal.SIGTERM)
+    daemons.wait_for_end()
+    assert not (daemons.arun.folder / "pid").exists()
+
+
+@supervision
+def test_the_command_of_a_failed_start_tells_why_and_the_daemon_serves_its_fallback(
+    daemons: Daemons, mode: tuple[str, ...]
+) -> None:
+    daemons.arun.write("safe.ini", "[arun]\n")
+    status, said, instance = daemons("late.py", "--fallback-config", "safe.ini", *mode)
+
+    assert status == 1
+    assert instance.failures() == ["app-not-found"]
+    assert instance.fallbacks() == ["safe.ini"]
+    assert instance.eventually().status == 503
+    assert f"(pid: {daemons.pid}) exited with status 1" in said
+
+    daemons.arun.write("late.py", APP)  # and the way back goes by the same pid
+    os.kill(daemons.pid, signal.SIGHUP)
+
+    def look() -> None:
+        assert instance.get().status == 200
+
+    until(look, AssertionError)
+    answering, parent = map(int, instance.get().text.split())
+    assert daemons.pid == (parent if mode else answering)
+    assert daemons.is_alive()
+
+
+@supervision
+def test_the_command_of_a_failed_start_without_a_fallback_tells_why_and_nobody_is_left(
+    daemons: Daemons, mode: tuple[str, ...]
+) -> None:
+    status, _, instance = daemons("nope.py", *mode)
+
+    assert (status, instance.failures()) == (1, ["app-not-found"])
+    daemons.wait_for_end()
+    with pytest.raises(ConnectionRefusedError):
+        instance.get()
+
+
+def test_settings_that_are_broken_end_in_a_fallback_in_the_background(daemons: Daemons) -> None:
+    daemons.arun.write("safe.ini", "[arun]\nbind = {address}\npidfile = pid2\n")
+    status, _, instance = daemons("app.py", "--nope", "--fallback-config", "safe.ini")
+
+    assert (status, instance.failures()) == (1, ["option-unknown"])
+    assert instance.eventually().status == 503
+    daemons.pid = int((daemons.arun.folder / "pid2").read_text())
+    assert os.getsid(daemons.pid) != os.getsid(0)
+
+
+def test_settings_that_are_broken_are_told_at_once_without_a_fallback(daemons: Daemons) -> None:
+    status, _, instance = daemons("app.py", "--nope")
+
+    assert (status, instance.failures()) == (1, ["option-unknown"])
+    assert not daemons.log.exists()
+
+
+def test_lines_go_to_the_log_file_where_one_is_named_too(daemons: Daemons) -> None:
+    assert daemons("app.py", "--log-file", "other.log")[0] == 0
+
+    assert "\nserving app.py" in (daemons.arun.folder / "other.log").read_text()
+    assert not daemons.log.exists()
+
+
+def test_the_file_of_a_daemon_is_opened_again(daemons: Daemons) -> None:
+    daemons("app.py")
+    daemons.log.rename(daemons.arun.folder / "arun.log.1")
+
+    os.kill(daemons.pid, signal.SIGUSR1)
+
+    until(daemons.log.stat, FileNotFoundError)
+
+
+def test_a_fallback_that_wants_to_go_to_the_background_stays(arun: Starter) -> None:
+    """Whoever started the failed start, a service manager say, goes on knowing its pid."""
+    arun.write("safe.ini", "[arun]\ndaemonize = safe.log\n")
+    instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini")
+
+    assert instance.eventually().status == 503
+    instance.wait_for("daemonize: a fallback stays in the foreground")
+    assert instance.stop() == 0
