@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 
-from runner import exits, fallback, telling
+from runner import exits, fallback
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
 from runner.handover import PARTING
 from runner.system import logs, process, surroundings
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = (
     "Loaded",
     "Setup",
+    "Told",
     "access_file",
     "check_workers",
     "choose_app",
@@ -309,16 +310,19 @@ def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     return functools.cache(functools.partial(new_loop, chosen.loop))
 
 
-def serve(
-    setup: Setup,
-    loaded: Loaded,
-    watch: Watch,
-    on_ready: Callable[[Orders], None],
-    on_stuck: Callable[[str], None] | None = None,
-) -> None:
-    """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
+class Told(Value):
+    """Whom the one who serves tells: that it is ready, that a stop begins, and that a thread is lost to the app.
 
-    ``on_stuck`` is told of threads that are lost to the app; see runner/apps/engines/options.py.
+    See runner/serve/worker.py for the orders, and runner/apps/engines/options.py for the threads.
+    """
+
+    on_ready: Callable[[Orders], None]
+    on_stop: Callable[[], None] | None = None
+    on_stuck: Callable[[str], None] | None = None
+
+
+def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
+    """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
 
     Raises:
         AppStartupFailed: from the engine.
@@ -341,12 +345,12 @@ def serve(
         gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
         gc.set_threshold(*attempt.collector)
         exits.release_descriptors()
-        on_ready(orders)
+        told.on_ready(orders)
         if attempt.manager is not None:
             attempt.manager.stay_alive(loop.call_later)
 
     work = worker.Work(
-        engine_for(loaded.app, chosen, log, on_stuck),
+        engine_for(loaded.app, chosen, log, told.on_stuck),
         entrances(setup.listening, chosen),
         chosen.backlog,
         chosen.drain_delay,
@@ -355,7 +359,7 @@ def serve(
         tuple(setup.listening.contexts.values()),
         chosen.timeout_keep_alive,
         PARTING,
-        functools.partial(telling.leaving, attempt),
+        told.on_stop,
     )
     watch.leave_signals_to_loop()
     logs.adopt_logging()

@@ -182,8 +182,11 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         supervising.supervise(setup, before, watch.began)
     else:
         loaded = serving.load(setup, watch)
-        told = functools.partial(telling.ready, attempt, loaded.app.target.text, claimed.listeners)
-        serving.serve(setup, loaded, watch, lambda _orders: told())
+        app, served = loaded.app.target.text, claimed.listeners
+        told = serving.Told(
+            lambda _orders: telling.ready(attempt, app, served), functools.partial(telling.leaving, attempt)
+        )
+        serving.serve(setup, loaded, watch, told)
     if attempt.chosen is not None and attempt.chosen.vacuum and not attempt.signals.going_back:
         listening.give_up(attempt, attempt.listeners)
     if attempt.pidfile is not None:

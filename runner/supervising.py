@@ -232,7 +232,6 @@ class _Instance:
         telling.leaving(self._attempt, f"stopping {counted(len(workers))}")
         if self._attempt.signals.going_back:
             return PARTING
-        logs.info(f"arun: stopping {counted(len(workers))}")
         for listener in self._attempt.listeners:
             listener.socket.close()  # the workers have it too, and take in who waits there before it is gone
         return 0.0

@@ -74,12 +74,13 @@ def reloading(attempt: Attempt, state: str) -> None:
 
 
 def leaving(attempt: Attempt, state: str = "stopping") -> None:
-    """Tell the service manager that the instance ends, or goes back to its first start."""
-    if attempt.manager is None:
-        return
-    if attempt.signals.going_back and not attempt.signals.count:
+    """Tell that the instance ends; that it goes back to its first start only the service manager does not know yet."""
+    goes_back = attempt.signals.going_back and not attempt.signals.count
+    if not goes_back:
+        logs.info(f"arun: {state}")
+    if attempt.manager is not None and goes_back:
         attempt.manager.reloading("going back to the first start")
-    else:
+    elif attempt.manager is not None:
         attempt.manager.stopping(state)
 
 

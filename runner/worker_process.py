@@ -100,7 +100,7 @@ def _serve(setup: Setup, loaded: Loaded, watch: Watch, channel: Channel) -> None
     def ready(orders: Orders) -> None:
         channel.serve(loaded.app.target.text, orders.requests, orders.retire, orders.stop)
 
-    serving.serve(setup, loaded, watch, ready, channel.spent)
+    serving.serve(setup, loaded, watch, serving.Told(ready, on_stuck=channel.spent))
 
 
 def _span(chosen: Settings) -> Span:
