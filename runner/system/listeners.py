@@ -105,10 +105,9 @@ def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]
         is_wanted = listener.requested in wanted or listener.address in wanted
         if not is_wanted or _has_lost_its_file(listener.address):
             held.remove(listener)
+            # also for whoever else has it, as a service manager has until it has read our word
             with contextlib.suppress(OSError):  # macOS refuses it
-                listener.socket.shutdown(
-                    socket.SHUT_RDWR
-                )  # whoever else has it, as a manager until it has read our word
+                listener.socket.shutdown(socket.SHUT_RDWR)
             listener.socket.close()
             given_up.append(listener)
     return given_up

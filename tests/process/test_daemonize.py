@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def test_the_command_ends_when_the_daemon_serves(daemons: Daemons, mode: tuple[s
 def test_the_command_of_a_failed_start_tells_why_and_the_daemon_serves_its_fallback(
     daemons: Daemons, mode: tuple[str, ...]
 ) -> None:
-    daemons.arun.write("safe.ini", "[arun]\n")
+    daemons.arun.write("safe.ini", "[arun]\nlog-file = safe.log\n")
     status, said, instance = daemons("late.py", "--fallback-config", "safe.ini", *mode)
 
     assert status == 1
@@ -120,6 +121,18 @@ def test_the_command_of_a_failed_start_without_a_fallback_tells_why_and_nobody_i
     daemons.wait_for_end()
     with pytest.raises(ConnectionRefusedError):
         instance.get()
+
+
+def test_a_child_that_a_failed_app_leaves_behind_does_not_hold_the_command(daemons: Daemons) -> None:
+    os.mkfifo(daemons.arun.folder / "go")
+    go = os.open(daemons.arun.folder / "go", os.O_RDWR)
+    daemons.arun.write("forks.py", "import os\nif os.fork() == 0:\n    os.read(os.open('go', 0), 1)\nbroken\n")
+
+    status, _, instance = daemons("forks.py")
+
+    os.write(go, b".")
+    os.close(go)
+    assert (status, instance.failures()) == (1, ["app-import-failed"])
 
 
 def test_settings_that_are_broken_end_in_a_fallback_in_the_background(daemons: Daemons) -> None:
@@ -163,3 +176,32 @@ def test_a_fallback_that_wants_to_go_to_the_background_stays(arun: Starter) -> N
     assert instance.eventually().status == 503
     instance.wait_for("daemonize: a fallback stays in the foreground")
     assert instance.stop() == 0
+
+
+#: Becomes a user that may have no further process (setrlimit(2), RLIMIT_NPROC), and then the command.
+ALONE = """
+import os, resource, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_user_who_may_have_no_further_process_is_told(public_arun: Starter) -> None:
+    public_arun.folder.chmod(0o777)
+    command = (sys.executable, "-c", ALONE, str(public_arun.command))
+    instance = public_arun("--daemonize", "arun.log", "--bind", "{address}", command=command)
+
+    assert instance.wait() == 1
+    assert instance.failures() == ["detach-failed"], instance.said
+
+
+def test_a_file_that_cannot_be_opened_is_told_by_the_command(daemons: Daemons) -> None:
+    daemons.log.mkdir()
+
+    status, said, instance = daemons("app.py")
+
+    assert (status, instance.failures()) == (1, ["file-unusable"])
+    assert "Is a directory (from --daemonize)" in said
