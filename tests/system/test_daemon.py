@@ -25,19 +25,21 @@ from runner.system.log_file import LogFile
 
 log_file = LogFile(sys.argv[1])
 log_file.open(origin="--daemonize")
+go = os.open("go", os.O_RDONLY)  # comes to its end with the test
 print("told once")  # stands in a buffer
 command = daemon.detach(log_file, origin="--daemonize")
 print(os.getpid(), os.getpgid(0), os.getsid(0), os.readlink("/proc/self/fd/0"), os.getcwd(), flush=True)
 if sys.argv[2] == "fork" and os.fork() == 0:  # as an app may
-    open("go").read()
+    os.read(go, 1)
     exits.leave(0)
 if sys.argv[2] == "exec":
     sys.stderr.write("the fallback\\n")
-    os.execv("/bin/cat", ["cat", "go"])
+    os.dup2(go, 0)
+    os.execv("/bin/cat", ["cat"])
 if sys.argv[2] == "end":
     exits.leave(1)
 command.tell(serves=sys.argv[2] == "serve")
-open("go").read()
+os.read(go, 1)
 exits.leave(0)
 """
 
@@ -48,9 +50,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     os.mkfifo(tmp_path / "go")
     keeper = os.open(tmp_path / "go", os.O_RDWR)
     yield tmp_path
-    writing = os.open(tmp_path / "go", os.O_WRONLY)
     os.close(keeper)
-    os.close(writing)
 
 
 def detached(folder: Path, order: str, log: str = "arun.log") -> tuple[int, str, list[str]]:
