@@ -23,6 +23,8 @@ __all__ = ("adopt_orphans", "fork", "fork_for", "order_worker", "worker_orders")
 
 #: Seconds between two looks at who the parent is.
 _TURN = 0.0005
+#: What a worker is told by signals.
+_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 #: From linux/prctl.h.
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 
@@ -39,9 +41,11 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
     _load_prctl()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
+    mask = _hold_signals()
     try:
         pid = os.fork()
     except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         ours.close()
         theirs.close()
         raise
@@ -50,6 +54,7 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
         for one in inherited:
             one.close()
         _begin(run, theirs, parent)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
     ours.setblocking(False)
     return pid, ours
@@ -63,8 +68,14 @@ def fork_for(
     ``theirs`` is the worker's end of its line, ``loader`` that of this process, which the worker lets go of.
     The process in between ends at once, so that the worker goes to the nearest process that adopts orphans.
     """
-    between = os.fork()
+    mask = _hold_signals()
+    try:
+        between = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     if between:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         os.waitpid(between, 0)
         return
@@ -80,6 +91,14 @@ def fork_for(
     ):  # nothing tells of the change: a process closes its descriptors before its children go
         time.sleep(_TURN)
     _begin(run, theirs, supervisor)
+
+
+def _hold_signals() -> set[int]:
+    """Hold back the signals that a worker acts on, for it has its parent's handlers until it has its own; return the mask.
+
+    Its own handlers let them through (StopSignals.install).
+    """
+    return signal.pthread_sigmask(signal.SIG_BLOCK, _WORKERS)
 
 
 def _begin(run: Callable[[socket.socket], NoReturn], theirs: socket.socket, parent: int) -> NoReturn:
