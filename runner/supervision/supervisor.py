@@ -337,8 +337,8 @@ class Supervisor:
         generation, self._next = self._next, None
         if generation is None or generation.recipe is None:
             return
-        for worker in generation.members:
-            worker.stop(self._bounds)
+        for worker in generation.members:  # of whom some may be ready, and have clients
+            worker.retire(self._bounds)
         self._instance.discard()
         if failure is None:
             return
