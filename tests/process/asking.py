@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Instance
 
-__all__ = ("SHOP", "Asking", "served_by")
+__all__ = ("Asking", "served_by")
 
 #: Seconds between two requests of one client: a machine has to do other things as well.
 _PAUSE = 0.003
@@ -47,7 +47,7 @@ class Asking:
         for thread in self._threads:
             thread.join(PATIENCE)
         if error is None:
-            assert self.faults == [], self._instance.said
+            assert not self.faults, "\n".join([*self.faults, self._instance.said])
 
     def more(self, count: int = 20) -> list[str]:
         """Wait for so many further answers, and return them."""
@@ -77,24 +77,6 @@ class Asking:
                     self.faults.append(f"status {answer.status}")
                 if not keeps:
                     connection.close()
-
-
-#: An app that tells its version and the process that it is served by.
-SHOP = """
-import os
-VERSION = "one"
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while (await receive())["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        await send({"type": "lifespan.shutdown.complete"})
-        return
-    body = f"{VERSION} {os.getpid()}".encode()
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-"""
 
 
 def served_by(answers: list[str]) -> set[int]:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import until
 from tests.process.conftest import PAGE, SAFE
-from tests.process.family import Family, settled, stop
+from tests.process.family import Family, settled, stop, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +201,7 @@ def test_death_before_ready(start: Callable[..., Instance], cell: Cell) -> None:
         return
     assert cell.verdict == "fallback"
     instance.ready()
-    assert (instance.failures(), instance.hints()) == ([cell.identifier], 1)  # once, though two workers have failed
+    assert (told(instance), instance.hints()) == ([cell.identifier], 1)  # once, though two workers have failed
     assert instance.fallbacks() == ["safe.ini"]
     answer = instance.get()
     assert (answer.status, PAGE in answer.text) == (503, True)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import until
-from tests.process.asking import SHOP, Asking, served_by
+from tests.process.asking import Asking, served_by
 from tests.process.conftest import STRANGER
 from tests.process.family import Family, children, descendants, settled, stop, workers
+from tests.process.shops import SHOP
 
 if TYPE_CHECKING:
     from tests.process.conftest import FailingStart, Instance, Starter
