@@ -83,8 +83,8 @@ class StopSignals:
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
         if self._is_workers:
-            signal.signal(signal.SIGINT, _leave_to_supervisor)  # not ignored: what the app executes would inherit that
-            signal.signal(signal.SIGHUP, _leave_to_supervisor)
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+                signal.signal(number, _leave_to_supervisor)  # not ignored: what the app executes would inherit that
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._hang_up)
         if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:  # and not the app's own; it would end the process
