@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.fallback import Attempt
     from runner.settings import Settings
     from runner.supervision.workers import Worker
+    from runner.system.sockets import Listener
 
 __all__ = ("go_on", "supervise")
 
@@ -135,14 +136,18 @@ class _Instance:
         telling.reloading(attempt, "reloading")
         trial = fallback.Attempt(attempt.program, attempt.signals, attempt.arguments, attempt.past)
         trial.collector, trial.config = attempt.collector, attempt.config
+        given_up, self._next = self._next, None
         trial.listeners, trial.secured = list(attempt.listeners), dict(attempt.secured)
         trial.log_file = attempt.log_file
+        if given_up is not None:  # its workers are still on their way out: nobody could bind there again
+            trial.listeners += [one for one in given_up.attempt.listeners if not self._has(one)]
         now, began = Surroundings.current(), time.monotonic()
         try:
             self._before.restore()
             chosen = self._judged(trial)
             serving.surround(chosen)
             claimed = listening.listen(trial, chosen)
+            listening.give_up(trial, [one for one in claimed.surplus if not self._has(one)])
             self._next = Setup(trial, chosen, claimed, Surroundings.current())
         except (StartupFailure, settings.SettingsRejected) as error:
             failures = error.problems if isinstance(error, settings.SettingsRejected) else (error,)
@@ -174,7 +179,7 @@ class _Instance:
         attempt.fallback, attempt.config = trial.fallback, trial.config
         attempt.listeners, attempt.secured = trial.listeners, trial.secured
         attempt.heed(setup.chosen)
-        listening.give_up(attempt, setup.listening.surplus)
+        listening.give_up(attempt, [one for one in setup.listening.surplus if one.socket.fileno() >= 0])
         setup.surroundings.restore()
         self._move_pidfile(setup.chosen)
 
@@ -184,8 +189,10 @@ class _Instance:
             self._let_go(setup.attempt)
 
     def _let_go(self, trial: Attempt) -> None:
-        kept = {listener.socket for listener in self._attempt.listeners}
-        listening.give_up(trial, [listener for listener in trial.listeners if listener.socket not in kept])
+        listening.give_up(trial, [listener for listener in trial.listeners if not self._has(listener)])
+
+    def _has(self, listener: Listener) -> bool:
+        return any(listener.socket is one.socket for one in self._attempt.listeners)
 
     def _move_pidfile(self, chosen: Settings) -> None:
         attempt = self._attempt

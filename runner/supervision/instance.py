@@ -18,7 +18,10 @@ if TYPE_CHECKING:
             ...
 
         def reread(self) -> Recipe | None:
-            """Read the settings again and bind what they add; None where that failed, which it has told."""
+            """Read the settings again and bind what they add; None where that failed, which it has told.
+
+            A recipe from before that was not adopted yet is given up: what it has bound can be used again.
+            """
             ...
 
         def adopt(self) -> None:

@@ -310,7 +310,9 @@ class Supervisor:
         """Tell everybody to go, those who serve after ``parting`` seconds for their clients to come back elsewhere."""
         if not self._ending:
             self._ending, self._failure = True, failure
-        self._drop_next(None)
+        if self._next is not None:
+            self._drop_next(None)
+            self._instance.discard()
         for worker in self._workers:
             worker.stop(self._bounds, forced=forced, parting=parting)
 
@@ -333,15 +335,15 @@ class Supervisor:
             self._next = Generation(recipe)
 
     def _drop_next(self, failure: StartupFailure | None) -> None:
-        """Throw away the generation that was to take over."""
+        """Throw away the generation that was to take over; without a failure another one may use what it has bound."""
         generation, self._next = self._next, None
         if generation is None or generation.recipe is None:
             return
         for worker in generation.members:  # of whom some may be ready, and have clients
             worker.retire(self._bounds)
-        self._instance.discard()
         if failure is None:
             return
+        self._instance.discard()
         if not self._current.workers and self._current.recipe is None:
             self._end(failure, parting=PARTING)
             return

@@ -83,7 +83,7 @@ class StopSignals:
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
         if self._is_workers:
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            for number in (signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, _leave_to_supervisor)  # not ignored: what the app executes would inherit that
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._hang_up)
