@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from tests.conftest import PATIENCE, until
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from types import TracebackType
 
     from tests.conftest import Instance
@@ -23,16 +24,18 @@ _PAUSE = 0.003
 class Asking:
     """Two clients: one with a connection for each request, one that keeps its connection as long as the server does.
 
-    Neither tries anything twice: what is refused, cut or not 200 is a fault.
+    Neither tries anything twice: what is refused, cut or of a status that is not ``fine`` is a fault.
     """
 
-    def __init__(self, instance: Instance, path: str = "/") -> None:
+    def __init__(
+        self, instance: Instance, path: str = "/", *, fine: Container[int] = (200,), keeps: bool = True
+    ) -> None:
         self.answers: list[str] = []
         self.faults: list[str] = []
         self._instance = instance
-        self._path = path
+        self._path, self._fine = path, fine
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(keeps,), daemon=True) for keeps in (False, True)]
+        self._threads = [threading.Thread(target=self._ask, args=(one,), daemon=True) for one in {False, keeps}]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -59,7 +62,7 @@ class Asking:
 
         return until(look, AssertionError)
 
-    def _ask(self, keeps: bool) -> None:  # noqa: FBT001 - which of the two
+    def _ask(self, keeps: bool) -> None:  # noqa: FBT001 - which of the two clients
         host, _, port = self._instance.address.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
         with contextlib.closing(connection):
@@ -73,7 +76,7 @@ class Asking:
                     self.faults.append(f"{'new' if fresh else 'kept'} connection: {error!r}")
                     connection.close()
                     continue
-                if answer.status != 200:
+                if answer.status not in self._fine:
                     self.faults.append(f"status {answer.status}")
                 if not keeps:
                     connection.close()

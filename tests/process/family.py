@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     from tests.conftest import Instance
 
-__all__ = ("Family", "Process", "children", "descendants", "everybody", "settled", "stop", "told", "workers")
+__all__ = (
+    "Family",
+    "Process",
+    "children",
+    "descendants",
+    "descriptors",
+    "everybody",
+    "settled",
+    "stop",
+    "told",
+    "workers",
+)
 
 
 class Process(NamedTuple):
@@ -71,10 +82,11 @@ def settled(instance: Instance, count: int, *, without: Collection[int] = ()) ->
 
 def workers(instance: Instance) -> set[int]:
     """The children that serve: whoever has an event loop, which a process that only loads the app has not."""
-    return {pid for pid in children(instance) if "anon_inode:[eventpoll]" in _descriptors(pid)}
+    return {pid for pid in children(instance) if "anon_inode:[eventpoll]" in descriptors(pid)}
 
 
-def _descriptors(pid: int) -> list[str]:
+def descriptors(pid: int) -> list[str]:
+    """What the open descriptors of a process point to."""
     found = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for entry in Path(f"/proc/{pid}/fd").iterdir():

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from websockets.sync.client import connect
 
 from tests.conftest import PATIENCE, own_address, until
 from tests.process.asking import Asking
-from tests.process.family import children, settled, stop, told
+from tests.process.family import children, descriptors, settled, stop, told, workers
 from tests.process.shops import BIND, SHOP, SHOPS, STUCK, STUCK_IN_C, WAITS, WAYS, reload, start_up, version
 
 if TYPE_CHECKING:
@@ -205,6 +206,51 @@ def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_no
         assert get(going).startswith("one ")
         until(lambda: assert_refused(coming), AssertionError, pytest.fail.Exception)
     stop(instance)
+
+
+def test_a_listener_that_only_a_failed_reload_wanted_is_open_nowhere(arun: Starter) -> None:
+    """Not in the supervisor, and not in a worker that was replaced meanwhile."""
+    arun.write("shop.py", SHOP)
+    coming = own_address()
+    site = "[arun]\napp = shop.py\nbind = {address}\nworkers = 2\n"
+    arun.write("site.ini", site)
+    instance = arun("site.ini").ready()
+    before = settled(instance, 2)
+    arun.write("site.ini", f"{site}bind = {coming}\nchdir = later\n")
+    (arun.folder / "later").mkdir()
+    arun.write("later/shop.py", STUCK)
+    instance.send(signal.SIGHUP)
+    instance.wait_for("stuck", times=2)
+    gone = min(before)
+    os.kill(gone, signal.SIGKILL)
+    instance.wait_for("it is replaced now")
+    successors = settled(instance, 4, without={gone})
+    arun.write("later/shop.py", "1 / 0\n")
+    instance.send(signal.SIGHUP)
+    instance.wait_for("reload failed (app-import-failed)")
+    assert settled(instance, 2) <= successors
+    assert_refused(coming)
+    assert instance.get().text.startswith("one ")
+    stop(instance)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_many_reloads_leave_no_descriptor_behind(arun: Starter, way: str) -> None:
+    arun.write("shop.py", SHOP)
+    arguments, count = WAYS[way]
+    instance = arun("shop.py", *BIND, *arguments).ready()
+    before = settled(instance, count)
+    held, held_by_worker = instance.holdings(), holdings(max(workers(instance)))
+    for times in range(1, 6):
+        reload(instance, times=times)
+        before = settled(instance, count, without=before)
+    assert instance.holdings() == held
+    assert holdings(max(workers(instance))) == held_by_worker
+    stop(instance)
+
+
+def holdings(pid: int) -> Counter[str]:
+    return Counter(re.sub(r":\[\d+\]", "", one) for one in descriptors(pid))
 
 
 def test_a_unix_socket_stays_the_same_file_through_a_reload(arun: Starter) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import until
 from tests.process.asking import Asking
-from tests.process.family import children, settled, stop, workers
+from tests.process.family import children, settled, stop, told, workers
 from tests.process.shops import BIND, SHOP, STUCK, STUCK_IN_C, WAITS, WAYS, reload, version
 
 if TYPE_CHECKING:
@@ -92,3 +92,41 @@ def test_a_stop_during_a_reload_is_clean(arun: Starter, way: str, code: str) -> 
         stop(instance)
         assert b"\r\n\r\none " in b"".join(iter(lambda: client.recv(65_536), b""))
     assert (instance.failures(), instance.fallbacks()) == ([], [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_nobody(arun: Starter, way: str) -> None:
+    arun.write("shop.py", "raise RuntimeError\n")
+    arguments, count = WAYS[way]
+    options = "".join(f"{text}\n" for text in FALLBACKS[way])
+    arun.write("safe.ini", f"[arun]\nbind = {{address}}\n{options}")
+    instance = arun("shop.py", *BIND, *arguments, "--fallback-config", "safe.ini").ready()
+    before = settled(instance, count)
+    with Asking(instance, fine=(200, 503), keeps=False):
+        assert instance.get().status == 503
+        instance.send(signal.SIGHUP)  # too early: it ends in the fallback again
+        instance.wait_for("!!! Fallback config to safe.ini !!!", times=2)
+        instance.wait_for("serving the welcome page", times=2)
+        before |= settled(instance, count, without=before)
+        arun.write("shop.py", SHOP)
+        instance.send(signal.SIGHUP)
+        instance.wait_for("serving shop.py with")
+        settled(instance, count, without=before)
+        assert instance.get().text.startswith("one ")
+    assert told(instance) == ["app-import-failed"] * 2
+    stop(instance)
+
+
+#: The options of each way in a config file.
+FALLBACKS = {"one": ["supervise = true"], "two": ["workers = 2"], "preload": ["workers = 2", "preload = true"]}
+
+
+def test_sigusr1_harms_nobody(arun: Starter) -> None:
+    arun.write("shop.py", SHOP)
+    instance = arun("shop.py", *BIND, "--workers", "2", "--preload").ready()
+    before = settled(instance, 3)
+    with Asking(instance) as asking:
+        instance.send(signal.SIGUSR1)
+        asking.more()
+    assert settled(instance, 3) == before
+    stop(instance)
