@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -234,6 +235,10 @@ def test_a_listener_that_only_a_failed_reload_wanted_is_open_nowhere(arun: Start
     stop(instance)
 
 
+def assert_passed(since: float, seconds: float) -> None:
+    assert time.monotonic() - since > seconds
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_many_reloads_leave_no_descriptor_behind(arun: Starter, way: str) -> None:
     arun.write("shop.py", SHOP)
@@ -351,6 +356,8 @@ def test_a_file_that_is_touched_or_replaced_or_appears_asks_for_a_reload(arun: S
         (arun.folder / "fresh").rename(arun.folder / "touched")
         instance.wait_for("arun: reloaded, ", times=2)
         (arun.folder / "touched").unlink()  # which is no reason for one
+        gone = time.monotonic()
+        until(lambda: assert_passed(gone, 2.2), AssertionError)  # two looks
         arun.write("later", "")
         instance.wait_for("arun: reloaded, ", times=3)
         settled(instance, 1, without=before)

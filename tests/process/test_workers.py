@@ -178,7 +178,8 @@ def answer(client: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_ctrl_c_which_reaches_the_whole_group_is_one_graceful_stop(arun: Starter, way: str) -> None:
-    arun.write("shop.py", OPEN)
+    """The request goes on for so long that a second signal, did it count as one, would have cut it."""
+    arun.write("shop.py", OPEN.replace("    await send(", "    await asyncio.sleep(0.5)\n    await send(", 1))
     instance = arun("shop.py", *WAYS[way][0], start_new_session=True).ready()
     client = ask(instance)
     instance.wait_for("here")
@@ -231,10 +232,10 @@ def test_a_stop_during_a_start_that_hears_nothing_is_clean_too(arun: Starter) ->
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_supervisor_that_is_killed_takes_everybody_along(arun: Starter, way: str) -> None:
-    """A worker in the middle of a request, and the process that holds the loaded app."""
+    """At once: a worker in the middle of a request, and the process that holds the loaded app."""
     arun.write("shop.py", OPEN)
     arguments, count = WAYS[way]
-    instance = arun("shop.py", *arguments).ready()
+    instance = arun("shop.py", *arguments, "--timeout-graceful-shutdown", "1000").ready()
     settled(instance, count)
     client = ask(instance)
     instance.wait_for("here")
