@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         def reread(self) -> Recipe | None:
             """Read the settings again and bind what they add; None where that failed, which it has told.
 
-            A recipe from before that was not adopted yet is given up: what it has bound can be used again.
+            A recipe from before that was neither adopted nor discarded is given up: what it has bound can be used again.
             """
             ...
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
             ...
 
         def discard(self) -> None:
-            """Note that what was read again came to nothing: what only it would have used is let go."""
+            """Note that what was read again came to nothing, and its workers are gone: what only it used is let go."""
             ...
 
         def ready(self, app: str, workers: int) -> None:

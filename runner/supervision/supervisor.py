@@ -51,6 +51,8 @@ class Supervisor:
         #: Who serves, and who is to serve in its place as soon as all of it are ready.
         self._current = inherited or Generation(recipe)
         self._next = Generation(recipe) if inherited and recipe else None
+        #: What a reload that came to nothing has left on its way out: as long as somebody of it lives, its listeners are in use.
+        self._failed: Generation | None = None
         #: Every process that is not buried yet, those that are on their way out too.
         self._workers = self._current.workers
         self._bounds, self._touched = Bounds(), Touched(())
@@ -149,6 +151,9 @@ class Supervisor:
             if waiting:
                 return
         self._bury_stillborn()
+        if self._failed and not any(worker.generation is self._failed for worker in self._workers):
+            self._failed = None
+            self._instance.discard()
 
     def _bury_stillborn(self) -> None:
         """Draw the conclusions where a worker never came to be."""
@@ -310,9 +315,7 @@ class Supervisor:
         """Tell everybody to go, those who serve after ``parting`` seconds for their clients to come back elsewhere."""
         if not self._ending:
             self._ending, self._failure = True, failure
-        if self._next is not None:
-            self._drop_next(None)
-            self._instance.discard()
+        self._drop_next(None)
         for worker in self._workers:
             worker.stop(self._bounds, forced=forced, parting=parting)
 
@@ -330,7 +333,7 @@ class Supervisor:
         if self._next is not None:
             logs.info("arun: another reload: what had begun is given up")
             self._drop_next(None)
-        recipe = self._instance.reread()
+        self._failed, recipe = None, self._instance.reread()
         if recipe is not None:
             self._next = Generation(recipe)
 
@@ -339,11 +342,11 @@ class Supervisor:
         generation, self._next = self._next, None
         if generation is None or generation.recipe is None:
             return
+        self._failed = generation
         for worker in generation.members:  # of whom some may be ready, and have clients
             worker.retire(self._bounds)
         if failure is None:
             return
-        self._instance.discard()
         if not self._current.workers and self._current.recipe is None:
             self._end(failure, parting=PARTING)
             return
