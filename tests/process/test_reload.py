@@ -7,18 +7,16 @@ import http.client
 import os
 import re
 import signal
-import socket
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.conftest import PATIENCE, own_address, until
+from tests.conftest import PATIENCE, until
 from tests.process.asking import Asking
-from tests.process.family import children, descriptors, settled, stop, told, workers
+from tests.process.family import children, settled, stop, told
 from tests.process.shops import BIND, SHOP, SHOPS, STUCK, STUCK_IN_C, WAITS, WAYS, reload, start_up, version
 
 if TYPE_CHECKING:
@@ -163,114 +161,6 @@ def assert_logged(log: Path) -> None:
     assert '"GET /asked HTTP/1.1" 200' in log.read_text()
 
 
-def get(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
-    with contextlib.closing(connection):
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-
-
-def assert_refused(address: str) -> None:
-    with pytest.raises(OSError, match="refused"):
-        get(address)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_nobody(arun: Starter, way: str) -> None:
-    arun.write("shop.py", SHOP)
-    going, coming = own_address(), own_address()
-    site = "[arun]\napp = shop.py\nbind = {address}\nbind = "
-    arun.write("site.ini", f"{site}{going}\n")
-    arguments, count = WAYS[way]
-    instance = arun("site.ini", *arguments).ready()
-    before = settled(instance, count)
-    with Asking(instance):
-        assert get(going).startswith("one ")
-        assert_refused(coming)
-
-        host, _, port = coming.rpartition(":")
-        arun.write("site.ini", f"{site}{coming}\n")
-        with socket.create_server((host, int(port))):
-            instance.send(signal.SIGHUP)
-            instance.wait_for("reload failed: those who served before go on")
-            assert instance.failures() == ["address-in-use"]
-            assert get(going).startswith("one ")
-        assert settled(instance, count) == before
-
-        reload(instance)
-        assert get(coming).startswith("one ")
-        settled(instance, count, without=before)
-        assert_refused(going)
-        arun.write("site.ini", f"{site}{going}\n")  # and back again
-        reload(instance, times=2)
-        assert get(going).startswith("one ")
-        until(lambda: assert_refused(coming), AssertionError, pytest.fail.Exception)
-    stop(instance)
-
-
-def test_a_listener_that_only_a_failed_reload_wanted_is_open_nowhere(arun: Starter) -> None:
-    """Not in the supervisor, and not in a worker that was replaced meanwhile."""
-    arun.write("shop.py", SHOP)
-    coming = own_address()
-    site = "[arun]\napp = shop.py\nbind = {address}\nworkers = 2\n"
-    arun.write("site.ini", site)
-    instance = arun("site.ini").ready()
-    before = settled(instance, 2)
-    arun.write("site.ini", f"{site}bind = {coming}\nchdir = later\n")
-    (arun.folder / "later").mkdir()
-    arun.write("later/shop.py", STUCK)
-    instance.send(signal.SIGHUP)
-    instance.wait_for("stuck", times=2)
-    gone = min(before)
-    os.kill(gone, signal.SIGKILL)
-    instance.wait_for("it is replaced now")
-    successors = settled(instance, 4, without={gone})
-    arun.write("later/shop.py", "1 / 0\n")
-    instance.send(signal.SIGHUP)
-    instance.wait_for("reload failed (app-import-failed)")
-    assert settled(instance, 2) <= successors
-    assert_refused(coming)
-    assert instance.get().text.startswith("one ")
-    stop(instance)
-
-
-def assert_passed(since: float, seconds: float) -> None:
-    assert time.monotonic() - since > seconds
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_many_reloads_leave_no_descriptor_behind(arun: Starter, way: str) -> None:
-    arun.write("shop.py", SHOP)
-    arguments, count = WAYS[way]
-    instance = arun("shop.py", *BIND, *arguments).ready()
-    before = settled(instance, count)
-    held, held_by_worker = instance.holdings(), holdings(max(workers(instance)))
-    for times in range(1, 6):
-        reload(instance, times=times)
-        before = settled(instance, count, without=before)
-    assert instance.holdings() == held
-    assert holdings(max(workers(instance))) == held_by_worker
-    stop(instance)
-
-
-def holdings(pid: int) -> Counter[str]:
-    return Counter(re.sub(r":\[\d+\]", "", one) for one in descriptors(pid))
-
-
-def test_a_unix_socket_stays_the_same_file_through_a_reload(arun: Starter) -> None:
-    arun.write("shop.py", SHOP)
-    instance = arun("shop.py", "--bind", "unix:s", *BIND, "--workers", "2").ready()
-    before = (arun.folder / "s").stat().st_ino
-    reload(instance)
-    assert (arun.folder / "s").stat().st_ino == before
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(arun.folder / "s"))
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
-    stop(instance)
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_a_request_that_is_open_is_finished_by_the_old_worker(arun: Starter, way: str) -> None:
     arun.write("shop.py", WAITS)
@@ -358,11 +248,20 @@ def test_a_file_that_is_touched_or_replaced_or_appears_asks_for_a_reload(arun: S
         (arun.folder / "touched").unlink()  # which is no reason for one
         gone = time.monotonic()
         until(lambda: assert_passed(gone, 2.2), AssertionError)  # two looks
+        assert reloads(instance) == 2
         arun.write("later", "")
         instance.wait_for("arun: reloaded, ", times=3)
         settled(instance, 1, without=before)
     stop(instance)
-    assert len(re.findall("^arun: reloading$", instance.said, re.MULTILINE)) == 3
+    assert reloads(instance) == 3
+
+
+def reloads(instance: Instance) -> int:
+    return len(re.findall("^arun: reloading$", instance.said, re.MULTILINE))
+
+
+def assert_passed(since: float, seconds: float) -> None:
+    assert time.monotonic() - since > seconds
 
 
 @pytest.mark.parametrize("way", ["two", "preload"])
