@@ -124,3 +124,36 @@ def test_a_unix_socket_stays_the_same_file_through_a_reload(arun: Starter) -> No
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 200")
     stop(instance)
+
+
+ONE_IS_STUCK = """
+import ctypes, os, time
+try:
+    os.close(os.open("first", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    while not os.path.exists("stuck"): time.sleep(0.01)
+    time.sleep(0.3)  # until it is in there
+    raise RuntimeError from None
+open("stuck", "w").close()
+while True: ctypes.PyDLL(None).pause()
+"""
+
+
+def test_a_reload_right_after_one_that_failed_may_bind_what_that_one_had_bound(arun: Starter) -> None:
+    arun.write("shop.py", SHOP)
+    coming = own_address()
+    site = "[arun]\napp = shop.py\nbind = {address}\nworkers = 2\n"
+    arun.write("site.ini", site)
+    instance = arun("site.ini").ready()
+    settled(instance, 2)
+    arun.write("site.ini", f"{site}bind = {coming}\n")
+    arun.write("shop.py", ONE_IS_STUCK)
+    instance.send(signal.SIGHUP)
+    instance.wait_for("reload failed (app-import-failed)")
+    arun.write("shop.py", SHOP)
+    instance.send(signal.SIGHUP)
+    instance.wait_for("arun: reloading", times=2)
+    instance.wait_for("arun: reloaded, ")
+    assert get(coming).startswith("one ")
+    assert instance.failures() == ["app-import-failed"]
+    stop(instance)

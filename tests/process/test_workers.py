@@ -96,6 +96,26 @@ def test_web_concurrency_is_the_number_of_workers_unless_an_option_says_otherwis
     stop(said_by_option)
 
 
+@pytest.mark.parametrize("options", [("--preload",), ("--max-requests", "9"), ("--reload-on-rss", "999")])
+def test_an_option_that_only_a_supervisor_obeys_brings_one(arun: Starter, options: tuple[str, ...]) -> None:
+    arun.write("shop.py", SHOP)
+    instance = arun("shop.py", "--bind", "{address}", *options)
+    instance.wait_for("serving shop.py with 1 worker")
+    stop(instance)
+
+
+@pytest.mark.xfail(
+    reason="they do nothing without a word, though --help says that all options of this section bring one"
+)
+@pytest.mark.parametrize("options", [("--crash-limit", "9"), ("--crash-interval", "9"), ("--cpu-affinity", "1")])
+def test_limits_of_crashes_and_affinity_bring_a_supervisor_too(arun: Starter, options: tuple[str, ...]) -> None:
+    arun.write("shop.py", SHOP)
+    instance = arun("shop.py", "--bind", "{address}", *options)
+    instance.wait_for("serving shop.py")
+    assert "serving shop.py with 1 worker" in instance.said
+    stop(instance)
+
+
 def test_workers_without_a_supervisor_are_refused(arun: Starter, failing_start: FailingStart) -> None:
     arun.write("shop.py", SHOP)
     said = failing_start("shop.py", *TWO, "--no-supervise", fails=["option-invalid"])
