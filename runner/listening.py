@@ -84,7 +84,6 @@ def listen(attempt: Attempt, chosen: Settings) -> Listening:
         attempt.listeners.remove(listener)
     _remember_tls(attempt, surplus)
     if not served:
-        give_up(attempt, surplus)
         raise _nowhere(attempt)
     return Listening(list(served.values()), contexts, surplus)
 

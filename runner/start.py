@@ -181,6 +181,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         watch.finish()  # workers are forked by a process that has no other thread
         supervising.supervise(setup, before, watch.began)
     else:
+        process.bind_to_cores(0, chosen.cpu_affinity)
         loaded = serving.load(setup, watch)
         app, served = loaded.app.target.text, claimed.listeners
         told = serving.Told(

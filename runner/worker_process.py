@@ -74,7 +74,7 @@ def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: C
         attempt.signals.install()
         setup.surroundings.restore()
         process.dump_when_dying()
-        if slot is not None and chosen.cpu_affinity:
+        if slot is not None:
             process.bind_to_cores(slot - 1, chosen.cpu_affinity)
         watch = Watch(
             chosen.start_timeout,

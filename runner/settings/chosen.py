@@ -68,9 +68,11 @@ class Settings(Options):
     @property
     def is_supervised(self) -> bool:
         """Whether workers serve that a process of its own watches over: where it is asked for, or something needs it."""
+        if self.supervise is not None:
+            return self.supervise
         needs = self.touch_reload, self.max_requests, self.max_worker_lifetime, self.reload_on_rss, self.preload
         return (
-            self.workers > 1 or self.said("worker-timeout") or any(needs) if self.supervise is None else self.supervise
+            self.workers > 1 or any(needs) or any(map(self.said, ("worker-timeout", "crash-limit", "crash-interval")))
         )
 
     def said(self, name: str) -> bool:

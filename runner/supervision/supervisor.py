@@ -50,7 +50,7 @@ class Supervisor:
         self._instance = instance
         #: Who serves, and who is to serve in its place as soon as all of it are ready.
         self._current = inherited or Generation(recipe)
-        self._next = Generation(recipe) if inherited and recipe else None
+        self._next = Generation(recipe, "upgrade") if inherited and recipe else None
         #: What a reload that came to nothing has left on its way out: as long as somebody of it lives, its listeners are in use.
         self._failed: Generation | None = None
         #: Every process that is not buried yet, those that are on their way out too.
@@ -351,8 +351,7 @@ class Supervisor:
             self._end(failure, parting=PARTING)
             return
         self._instance.tell(failure)
-        what = "reload" if self._current.recipe else "upgrade"
-        text = f"{what} failed ({failure.identifier}): those who served before go on"
+        text = f"{generation.what} failed ({failure.identifier}): those who served before go on"
         logs.warning(text)
         self._instance.unchanged(text)
 

@@ -221,8 +221,10 @@ class Slot:
 class Generation:
     """The workers of one recipe; those that an upgrade has left have none, and are not replaced."""
 
-    def __init__(self, recipe: Recipe | None) -> None:
+    def __init__(self, recipe: Recipe | None, what: str = "reload") -> None:
         self.recipe = recipe
+        #: What brings it about, where another one serves already.
+        self.what = what
         self.slots = [Slot(number) for number in range(1, recipe.workers + 1)] if recipe else []
         #: The process that has loaded the app and forks the others, with ``preload``; and why the last one ended.
         self.loader: Worker | None = None

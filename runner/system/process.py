@@ -283,7 +283,9 @@ def dump_when_dying() -> None:
 
 
 def bind_to_cores(number: int, cores: int) -> None:
-    """Let this process, the ``number``-th of several, run on so many of the cores that it may use, in turn."""
+    """Let this process, the ``number``-th of several, run on so many of the cores that it may use, in turn; 0 for all."""
+    if not cores:
+        return
     try:
         usable = sorted(os.sched_getaffinity(0))
         first = number * cores % len(usable)

@@ -108,11 +108,11 @@ def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> No
             told = len(instance.failures())
             arun.write("site.ini", broken)
             instance.send(signal.SIGHUP)
-            instance.wait_for("reload failed: those who served before go on", times=times)
+            instance.wait_for("those who served before go on", times=times)
             assert sorted(instance.failures()[told:]) == sorted(identifiers)
         (arun.folder / "site.ini").unlink()
         instance.send(signal.SIGHUP)
-        instance.wait_for("reload failed: those who served before go on", times=6)
+        instance.wait_for("those who served before go on", times=6)
         assert settled(instance, 2) == before
         arun.write("site.ini", settings)
         reload(instance)

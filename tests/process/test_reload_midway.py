@@ -60,16 +60,16 @@ def assert_served(instance: Instance, start: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_sighup_during_the_first_start_is_told_and_does_no_harm(arun: Starter, way: str) -> None:
+def test_sighup_during_the_first_start_waits_until_the_instance_serves(arun: Starter, way: str) -> None:
     wait = "import os, time\nos.write(2, b'here\\n')\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
     arun.write("shop.py", wait + SHOP)
     arguments, count = WAYS[way]
     instance = arun("shop.py", *BIND, *arguments)
     instance.wait_for("here", times=1 if way != "two" else 2)
     instance.send(signal.SIGHUP)
-    instance.wait_for("SIGHUP: no reload while the first workers are being started")
     arun.write("go", "")
-    instance.ready()
+    instance.wait_for("arun: reloaded")
+    assert instance.said.index("arun running on") < instance.said.index("arun: reloading")
     settled(instance, count)
     assert instance.get().status == 200
     stop(instance)

@@ -196,7 +196,7 @@ def test_a_stop_during_an_upgrade_ends_old_and_new_workers(arun: Starter, code: 
     assert (told(instance), instance.fallbacks()) == ([], [])
 
 
-def test_an_upgrade_while_workers_are_being_started_is_refused_and_told(arun: Starter) -> None:
+def test_an_upgrade_waits_for_a_reload_that_is_under_way(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--workers", "2").ready()
     before = settled(instance, 2)
@@ -204,8 +204,12 @@ def test_an_upgrade_while_workers_are_being_started_is_refused_and_told(arun: St
     instance.send(signal.SIGHUP)
     instance.wait_for("stuck", times=2)
     instance.send(signal.SIGUSR2)
-    instance.wait_for("SIGUSR2: no upgrade while workers are being started")
+    assert instance.get().text.startswith("one ")
     assert before <= children(instance)
+    arun.write("shop.py", SHOP)
+    instance.send(signal.SIGHUP)
+    said = instance.wait_for("arun running on", times=2)
+    assert said.index("arun: reloaded") < said.index("arun: upgrading")
     assert instance.get().text.startswith("one ")
     stop(instance)
 

@@ -96,7 +96,16 @@ def test_web_concurrency_is_the_number_of_workers_unless_an_option_says_otherwis
     stop(said_by_option)
 
 
-@pytest.mark.parametrize("options", [("--preload",), ("--max-requests", "9"), ("--reload-on-rss", "999")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--preload",),
+        ("--max-requests", "9"),
+        ("--reload-on-rss", "999"),
+        ("--crash-limit", "9"),
+        ("--crash-interval", "9"),
+    ],
+)
 def test_an_option_that_only_a_supervisor_obeys_brings_one(arun: Starter, options: tuple[str, ...]) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", "--bind", "{address}", *options)
@@ -104,15 +113,10 @@ def test_an_option_that_only_a_supervisor_obeys_brings_one(arun: Starter, option
     stop(instance)
 
 
-@pytest.mark.xfail(
-    reason="they do nothing without a word, though --help says that all options of this section bring one"
-)
-@pytest.mark.parametrize("options", [("--crash-limit", "9"), ("--crash-interval", "9"), ("--cpu-affinity", "1")])
-def test_limits_of_crashes_and_affinity_bring_a_supervisor_too(arun: Starter, options: tuple[str, ...]) -> None:
+def test_one_process_without_a_supervisor_is_bound_to_cores_as_well(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
-    instance = arun("shop.py", "--bind", "{address}", *options)
-    instance.wait_for("serving shop.py")
-    assert "serving shop.py with 1 worker" in instance.said
+    instance = arun("shop.py", "--bind", "{address}", "--cpu-affinity", "1").ready()
+    assert len(os.sched_getaffinity(instance.pid)) == 1
     stop(instance)
 
 

@@ -41,6 +41,8 @@ def test_auto_is_told_as_a_possibility(folder: Folder) -> None:
         ("--reload-on-rss", "512"),
         ("--worker-timeout", "10"),
         ("-t", "10"),
+        ("--crash-limit", "3"),
+        ("--crash-interval", "1m"),
     ],
 )
 def test_what_needs_a_supervisor_gets_one(folder: Folder, words: tuple[str, ...]) -> None:
