@@ -112,7 +112,7 @@ class Instance:
     """An entrant that is up."""
 
     port: int
-    pids: list[int]
+    pid: int
     folder: str
 
     def burst(self, case: Case) -> scaling_report.Sample:
@@ -150,11 +150,11 @@ class Instance:
         return told
 
     def _cpu(self) -> float:
-        return sum(instances.cpu_seconds(pid) for pid in self.pids)
+        return instances.cpu_seconds(self.pid)
 
     def _counts(self) -> dict[int, int]:
         counts = {}
-        for pid in (pid for root in self.pids for pid in instances.tree(root)):
+        for pid in instances.tree(self.pid):
             with suppress(FileNotFoundError), open(os.path.join(self.folder, f"count.{pid}"), "rb") as file:
                 counts[pid] = int.from_bytes(file.read(), sys.byteorder)
         return counts
@@ -203,23 +203,23 @@ def run(case: Case, rounds: int, folder: str, bin_: str) -> dict[str, list[scali
 
 
 def opened(entrant: Entrant, folder: str, bin_: str, ends: ExitStack) -> Instance:
-    """Start an entrant and wait until each of its commands answers.
+    """Start an entrant and wait until it answers.
 
     Raises:
-        SystemExit: one does not.
+        SystemExit: it does not.
     """
-    port, pids = instances.free_port(), []
-    for number, line in enumerate(entrant.commands):
-        log = os.path.join(folder, f"{port}.{number}.log")
-        command = shlex.split(line.format(bin=bin_, app=f"{entrant.kind}_scaling", port=port))
-        process, _ = ends.enter_context(instances.started(command, folder, log))
-        pids.append(process.pid)
-        try:
-            instances.first_answer(process, port, LIMIT)
-        except TimeoutError as failure:
-            raise SystemExit(f"{entrant.label}: {failure}\n{instances.tail(log)}") from None
+    port = instances.free_port()
+    log = os.path.join(folder, f"{port}.log")
+    lines = [line.format(bin=shlex.quote(bin_), app=f"{entrant.kind}_scaling", port=port) for line in entrant.commands]
+    # In one session, as workers are: where the kernel divides CPU time by sessions (autogroup), two would get twice as much.
+    command = shlex.split(lines[0]) if len(lines) == 1 else ["sh", "-c", f"{' & '.join(lines)} & wait"]
+    process, _ = ends.enter_context(instances.started(command, folder, log))
+    try:
+        instances.first_answer(process, port, LIMIT)
+    except TimeoutError as failure:
+        raise SystemExit(f"{entrant.label}: {failure}\n{instances.tail(log)}") from None
     time.sleep(1)  # the others of its workers
-    return Instance(port, pids, folder)
+    return Instance(port, process.pid, folder)
 
 
 def main() -> None:

@@ -15,6 +15,13 @@ __all__ = ("EACH", "SHARED", "Sample", "markdown", "report")
 
 SHARED, EACH = "shared listener", "listener per worker"
 _QUANTITIES = ("rate", "cpu", "busy", "client", "p99", "most")
+#: What must be known to read the tables.
+_ABOUT = (
+    "The client runs on the cores of the servers and takes its part of them: two workers cannot be twice as fast as one "
+    "here, and what the client takes stands beside it. Trust the ratios by CPU time more than those by the clock."
+)
+#: How much faster a listener per worker would have to be where all is well, to be worth what it does where it is not.
+_WORTH, _LOST = 1.2, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +57,44 @@ def report(taken: dict[tuple[str, str], dict[str, list[Sample]]], bin_: str) -> 
 def markdown(told: dict[str, Any]) -> str:
     """Return the run as tables for people."""
     rounds = max((len(rows) for case in told["cases"].values() for rows in case["samples"].values()), default=0)
-    lines = [figures.headline(told, rounds)]
+    lines = [figures.headline(told, rounds), "", _ABOUT, *_recommended(told["cases"])]
     for name, case in told["cases"].items():
         lines += ["", f"## {name}: {case['about']}", *_table(case), *_ratio_table(case["ratios"])]
     return "\n".join(lines)
+
+
+def _recommended(cases: dict[str, Any]) -> list[str]:
+    """Return what the figures say about the default; nothing where one of the cases is missing."""
+    needed = ("kept-64", "kept-8", "short", "blocked")
+    if not all(name in cases for name in needed):
+        return []
+    ratios = {name: cases[name]["ratios"][f"{SHARED} / {EACH}"] for name in needed}
+    rates = {name: ratio["rate"]["median"] for name, ratio in ratios.items()}
+    most = {
+        (name, label): cases[name]["entrants"][label]["most"]
+        for name in ("kept-64", "kept-8")
+        for label in (SHARED, EACH)
+    }
+    gain = max(1 / rates["short"], 1 / rates["kept-64"])
+    shared = rates["blocked"] >= _LOST or gain < _WORTH
+    spread = "; ".join(
+        f"{label} in {name}, {told['median']:.0%} ({told['low']:.0%} to {told['high']:.0%})"
+        for (name, label), told in most.items()
+    )
+    verdict = (
+        f"**What the figures recommend as the default: {'one shared listener' if shared else 'a listener per worker'}.** "
+        "A shared listener answers, by the clock, so many requests for each that listeners per worker answer: "
+        f"{rates['short']:.2f} on short connections, {rates['kept-64']:.2f} on 64 kept ones, {rates['kept-8']:.2f} on 8, "
+        f"and {rates['blocked']:.1f} (with {ratios['blocked']['p99']['median']:.2f} of the p99) while one worker is held "
+        "up, for the kernel gives a listener of its own its share of the new connections whether its worker takes them or "
+        "not. What waits there when its worker dies is reset; what waits at a shared one is not (chaos.md)."
+    )
+    weakness = (
+        "The weak side of the shared one is how kept connections are spread that are opened in one moment, as who wakes "
+        f"first takes all that wait (two workers: 50% is even): the busiest worker had: {spread}. A hash spreads those "
+        "of listeners per worker."
+    )
+    return ["", verdict, "", weakness]
 
 
 def _case(samples: dict[str, list[Sample]]) -> dict[str, Any]:
