@@ -106,7 +106,11 @@ def _begin(run: Callable[[socket.socket], NoReturn], theirs: socket.socket, pare
     _prctl(_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was told
         exits.leave_at_once(1)
-    run(theirs)
+    try:
+        run(theirs)
+    finally:
+        # A stop signal may strike when it is about to end. Below are the frames of who forked it: they would end its workers.
+        exits.leave_at_once(1)
 
 
 def adopt_orphans() -> bool:
