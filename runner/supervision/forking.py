@@ -50,10 +50,7 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
         theirs.close()
         raise
     if not pid:
-        ours.close()
-        for one in inherited:
-            one.close()
-        _begin(run, theirs, parent)
+        _be_worker(run, theirs, parent, [ours, *inherited])
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
     ours.setblocking(False)
@@ -79,18 +76,20 @@ def fork_for(
         theirs.close()
         os.waitpid(between, 0)
         return
-    exits.begin_again()
-    loader.close()
-    between = os.getpid()
-    pid = os.fork()
-    if pid:
-        theirs.sendall(line_of(PID, str(pid)))
-        exits.leave_at_once(0)
-    while (
-        os.getppid() == between
-    ):  # nothing tells of the change: a process closes its descriptors before its children go
-        time.sleep(_TURN)
-    _begin(run, theirs, supervisor)
+    try:
+        exits.begin_again()
+        loader.close()
+        between = os.getpid()
+        pid = os.fork()
+        if pid:
+            theirs.sendall(line_of(PID, str(pid)))
+            exits.leave_at_once(0)
+        # Nothing tells of the change, as a process closes its descriptors before its children go.
+        while os.getppid() == between:
+            time.sleep(_TURN)
+        _be_worker(run, theirs, supervisor, ())
+    finally:
+        exits.leave_at_once(1)
 
 
 def _hold_signals() -> set[int]:
@@ -101,13 +100,16 @@ def _hold_signals() -> set[int]:
     return signal.pthread_sigmask(signal.SIG_BLOCK, _WORKERS)
 
 
-def _begin(run: Callable[[socket.socket], NoReturn], theirs: socket.socket, parent: int) -> NoReturn:
-    exits.begin_again()
-    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel was told
-        exits.leave_at_once(1)
+def _be_worker(
+    run: Callable[[socket.socket], NoReturn], theirs: socket.socket, parent: int, let_go: Iterable[Any]
+) -> NoReturn:
     try:
-        run(theirs)
+        exits.begin_again()
+        for one in let_go:
+            one.close()
+        _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:  # else it died before the kernel was told
+            run(theirs)
     finally:
         # A stop signal may strike when it is about to end. Below are the frames of who forked it: they would end its workers.
         exits.leave_at_once(1)
