@@ -165,8 +165,10 @@ def test_a_successor_that_cannot_start_says_why_once_and_is_a_crash_too(arun: St
     instance = arun("shop.py", *BIND, *options, "--fallback-config", "safe.ini").ready()
     family = settled(instance, WAYS[way][1])
     arun.write("shop.py", "import nowhere\n")
-    for pid in sorted(family - workers(instance)) + sorted(workers(instance))[:1]:  # the loader has the app still
-        os.kill(pid, signal.SIGKILL)
+    for loader in family - workers(instance):  # which has the app still
+        os.kill(loader, signal.SIGKILL)
+        instance.wait_for("there is another one as soon as a worker is needed")
+    os.kill(min(workers(instance)), signal.SIGKILL)
     instance.ready().wait_for("arun running on", times=2)
     assert instance.failures() == ["app-dependency-missing", "crash-loop"]
     assert instance.get().status == 503
