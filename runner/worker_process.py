@@ -11,7 +11,7 @@ from runner.exits import Interruption
 from runner.failures import StartupFailure
 from runner.supervision import forking
 from runner.supervision.channel import Channel, Span
-from runner.supervision.reports import FAILED, READY
+from runner.supervision.reports import DRAINING, FAILED, READY
 from runner.system import process
 from runner.watch import Watch
 
@@ -100,7 +100,7 @@ def _serve(setup: Setup, loaded: Loaded, watch: Watch, channel: Channel) -> None
     def ready(orders: Orders) -> None:
         channel.serve(loaded.app.target.text, orders.requests, orders.retire, orders.stop)
 
-    serving.serve(setup, loaded, watch, serving.Told(ready, on_stuck=channel.spent))
+    serving.serve(setup, loaded, watch, serving.Told(ready, partial(channel.report, DRAINING), channel.spent))
 
 
 def _span(chosen: Settings) -> Span:

@@ -9,11 +9,24 @@ from __future__ import annotations
 from runner.failures import FailureRecord, StartupFailure, by_identifier, printable
 from runner.values import Value
 
-__all__ = ("BEAT", "FAILED", "PID", "READY", "RETIRE", "SPENT", "WAITING", "Lines", "Report", "failure_of", "line_of")
+__all__ = (
+    "BEAT",
+    "DRAINING",
+    "FAILED",
+    "PID",
+    "READY",
+    "RETIRE",
+    "SPENT",
+    "WAITING",
+    "Lines",
+    "Report",
+    "failure_of",
+    "line_of",
+)
 
 #: Reports of a worker: who it is, what its start waits for, that it serves (and what), why it cannot, that its loop
-#: turns, and that it has done its part and wants a successor.
-PID, WAITING, READY, FAILED, BEAT, SPENT = "pid", "waiting", "ready", "failed", "beat", "spent"
+#: turns, that it has done its part and wants a successor, and that it stops.
+PID, WAITING, READY, FAILED, BEAT, SPENT, DRAINING = "pid", "waiting", "ready", "failed", "beat", "spent", "draining"
 #: The one order that is no signal: take nothing new, finish what has begun, let idle clients go in peace.
 RETIRE = "retire"
 

@@ -267,7 +267,7 @@ class Supervisor:
         if generation.loader is worker:
             generation.loader, generation.loader_failure = None, worker.why(status)
         how = worker.end(status)
-        if worker.is_leaving or self._ending:
+        if worker.is_leaving or self._ending or (worker.is_draining and status == 0):
             if status != 0 and worker.is_ready:
                 logs.warning(f"{worker} {how} while it was stopping")
         elif worker.slot is not None or not generation.is_complete:

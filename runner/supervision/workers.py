@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from runner.supervision.reports import FAILED, PID, READY, RETIRE, SPENT, WAITING, Lines, failure_of, line_of
+from runner.supervision.reports import DRAINING, FAILED, PID, READY, RETIRE, SPENT, WAITING, Lines, failure_of, line_of
 from runner.values import Value
 from runner.worker_failures import WorkerDied
 
@@ -94,6 +94,8 @@ class Worker:
         #: It was told to go: its end is no death.
         self.is_leaving = False
         self._retires = False
+        #: It stops by itself, whoever has told it.
+        self.is_draining = False
         #: Its line is closed though it lives.
         self.is_mute = False
         #: The signals that it still gets, and when; the first at the front.
@@ -124,6 +126,8 @@ class Worker:
             self.waiting_for = report.text
         elif report.word == SPENT:
             self.spent = report.text
+        elif report.word == DRAINING:
+            self.is_draining, self.spent = True, self.spent or "it was told to stop"
         elif report.word == FAILED:
             self.failure = self.failure or failure_of(report)
         elif report.word == PID:

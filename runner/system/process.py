@@ -149,7 +149,11 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        told, self.count = self.count, self.count + (2 if number == signal.SIGQUIT else 1)
+        told = self.count
+        if number == signal.SIGQUIT:
+            self.count += _FORCES
+        elif not (self._is_workers and told):  # a worker is forced by SIGQUIT: a whole group may be told twice to stop
+            self.count += 1
         if self._held:
             return
         if self._teller is not None:

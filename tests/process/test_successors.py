@@ -14,7 +14,7 @@ from tests.conftest import until
 from tests.process.asking import Asking, served_by
 from tests.process.conftest import PAGE, SAFE
 from tests.process.family import settled, stop, workers
-from tests.process.shops import SHOP
+from tests.process.shops import SHOP, WAITS
 
 if TYPE_CHECKING:
     from tests.process.conftest import Instance, Starter
@@ -225,3 +225,36 @@ def test_a_thread_that_waits_for_long_is_no_stuck_worker(arun: Starter) -> None:
     assert {int(instance.get().text)} == settled(instance, 1)
     assert "stuck" not in instance.said
     stop(instance)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_worker_that_an_operator_stops_is_replaced_and_is_no_crash(arun: Starter, way: str) -> None:
+    arun.write("shop.py", SHOP)
+    instance = arun(
+        "shop.py", *BIND, "--workers", "2", *WAYS[way][0], "--crash-limit", "1", "--fallback-config", "welcome"
+    ).ready()
+    family = settled(instance, WAYS[way][1])
+    stopped = min(workers(instance))
+    os.kill(stopped, signal.SIGTERM)
+    instance.wait_for(f"(pid: {stopped}) gets a successor: it was told to stop")
+    assert settled(instance, WAYS[way][1], without={stopped}) != family
+    assert instance.get().status == 200
+    assert instance.failures() == []
+    stop(instance)
+
+
+def test_a_stop_that_the_whole_group_hears_cuts_nobody(arun: Starter) -> None:
+    """As a service manager or a shell sends it; a worker is told twice then."""
+    arun.write("shop.py", WAITS)
+    instance = arun("shop.py", *BIND, "--workers", "2", start_new_session=True).ready()
+    with instance.connect() as client:
+        client.sendall(b"GET /wait HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+        instance.wait_for("here")
+        os.killpg(instance.pid, signal.SIGTERM)
+        instance.wait_for("arun: stopping 2 workers")
+        arun.write("go", "")
+        answer = b""
+        while piece := client.recv(65_536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert instance.wait() == 0
