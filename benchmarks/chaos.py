@@ -265,7 +265,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fallbacks", type=int, default=10, help="crash loops, each with its way back (default 10)")
     parser.add_argument("--clients", type=int, default=_CLIENTS, help=f"of each of two sorts (default {_CLIENTS})")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["asgi"], help="kinds of app (default asgi)")
-    parser.add_argument("--options", default="", help="further options of arun, as one word: '--preload'")
+    parser.add_argument("--options", default="", help="further options of arun, as one word: --options=--preload")
     parser.add_argument("--bin", type=os.path.abspath, default=environment.BIN, help="where arun is installed")
     parser.add_argument("--output", help="folder of chaos.json and chaos.md (default: results/, for a whole run)")
     return parser.parse_args()
