@@ -17,7 +17,7 @@ def main() -> NoReturn:
     collector = gc.get_threshold()
     gc.set_threshold(50_000)  # imports make little garbage, and looking for it is a tenth of a start
     # Until the handlers stand, in install(): process 1 of a container does not even get what it has no handler for.
-    asking = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    asking = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *asking))
     exits.arm()  # before any import that registers a hook of its own: the first registered runs last
     from runner import start

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runner.fallback import Attempt
     from runner.watch import Watch
 
-__all__ = ("leave", "overdue", "recorded", "run", "status_of", "timed_out", "unexpected", "way_out")
+__all__ = ("failures_of", "leave", "overdue", "recorded", "run", "timed_out", "way_out")
 
 
 def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
@@ -52,14 +52,10 @@ def run(attempt: Attempt, serve: Callable[[], None]) -> NoReturn:
         serve()
     except process.StopRequested:
         pass
-    except StartupFailure as failure:
-        failures = (failure,)
-    except SettingsRejected as rejected:
-        failures = rejected.problems
     except BaseException as error:  # noqa: BLE001 - a fault of ours must be told too
         if exits.in_forked_child():
-            exits.leave(status_of(error))
-        failures = (unexpected(error),)
+            exits.leave(exits.status_of(error))
+        failures = failures_of(error)
     leave(attempt, failures)
 
 
@@ -104,9 +100,14 @@ def timed_out(watch: Watch, origin: str) -> StartTimedOut:
     )
 
 
-def unexpected(error: BaseException) -> StartupFailure:
-    """The failure that stands for an exception nobody foresaw: it is ours, and still ends in the fallback."""
-    process.silence()
+def failures_of(error: BaseException) -> tuple[StartupFailure, ...]:
+    """Return what an exception stands for; one that nobody foresaw is a failure of ours."""
+    if isinstance(error, SettingsRejected):
+        return error.problems
+    return (error,) if isinstance(error, StartupFailure) else (_unexpected(error),)
+
+
+def _unexpected(error: BaseException) -> StartupFailure:
     exits.release_descriptors()
     try:
         import traceback
@@ -115,13 +116,6 @@ def unexpected(error: BaseException) -> StartupFailure:
     except BaseException as second:  # noqa: BLE001 - whatever is broken here, the way out has to be reached
         detail = f"(no traceback: {second!r})"
     return StartupFailure(tracebacks.described(error), detail=detail)
-
-
-def status_of(error: BaseException) -> int:
-    """The status that Python gives a process which ends with this exception."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 1
 
 
 def recorded(attempt: Attempt, failure: StartupFailure) -> FailureRecord:

@@ -30,12 +30,14 @@ __all__ = (
     "arm",
     "begin_again",
     "continue_in_child",
+    "end_if_forked",
     "in_forked_child",
     "leave",
     "leave_at_once",
     "release_descriptors",
     "reserve_descriptors",
     "start_thread",
+    "status_of",
     "succeed_with",
 )
 
@@ -128,6 +130,19 @@ def continue_in_child() -> None:
 def in_forked_child() -> bool:
     """Tell whether this is a child that the app forked: it inherits the hooks and must not use them."""
     return _shim is not None and os.getpid() != _shim.pid
+
+
+def end_if_forked(error: BaseException) -> None:
+    """End the process where it is a child that a request has forked, and calls ``sys.exit``: it is no second server."""
+    if isinstance(error, SystemExit) and in_forked_child():
+        leave(status_of(error))
+
+
+def status_of(error: BaseException) -> int:
+    """The status that Python gives a process which ends with this exception."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
 
 
 def leave(status: int, failures: tuple[StartupFailure, ...] = (), *, going_back: bool = False) -> NoReturn:

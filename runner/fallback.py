@@ -12,7 +12,7 @@ import sys
 
 from runner import handover
 from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure, printable
-from runner.system import logs, process
+from runner.system import logs, process, surroundings
 from runner.values import Value
 
 TYPE_CHECKING = False
@@ -104,6 +104,10 @@ class Attempt:
         self.falls_back_on = frozenset(("all",))
         self.limit = 8
         self.listeners: list[Listener] = []
+        #: Those that it came with, from a predecessor or a service manager.
+        self.inherited: tuple[Listener, ...] = ()
+        #: What was around the process when it began.
+        self.before = surroundings.Surroundings.current()
         #: Where a listener of this chain spoke TLS and is closed by now, and how it did.
         self.secured: dict[Address, Transport] = {}
         self.collector = gc.get_threshold()

@@ -41,10 +41,15 @@ class InheritedListener(Value):
 
 
 class InheritedWorker(Value):
-    """A worker that goes on serving while its supervisor is upgraded: its process, and the descriptor of its line."""
+    """A worker of a supervisor that is upgraded: its process, the descriptor of its line, and its number.
+
+    It goes on serving, or is on its way out.
+    """
 
     pid: int
     fd: int
+    number: int
+    is_leaving: bool = False
 
 
 class Handover(Value):

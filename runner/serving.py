@@ -51,17 +51,18 @@ _CLOSING = 30.0
 
 
 def check_workers(chosen: Settings) -> None:
-    """Refuse several workers that nobody is to watch over.
+    """Refuse several workers that nobody is to watch over, and warn of what then does nothing.
 
     Raises:
         OptionInvalid: they are asked for without a supervisor.
     """
-    if chosen.workers > 1 and chosen.supervise is False:
-        raise OptionInvalid(
-            f"{chosen.workers} workers need a supervisor",
-            origin=chosen.origin("supervise"),
-            hint="leave --no-supervise out",
-        )
+    if chosen.supervise is not False:
+        return
+    if chosen.workers > 1:
+        origin = chosen.origin("supervise")
+        raise OptionInvalid(f"{chosen.workers} workers need a supervisor", origin=origin, hint="say yes to supervise")
+    for name in chosen.needing_supervisor:
+        logs.warning(f"{name} (from {chosen.origin(name)}) does nothing without a supervisor")
 
 
 def surround(chosen: Settings) -> None:

@@ -9,11 +9,12 @@ import sys
 
 from runner import __version__, addresses, ending, exits, fallback, handover, listening, serving, settings, telling
 from runner.failures import StartupFailure
-from runner.system import listeners, logs, process, sockets, surroundings
+from runner.system import listeners, logs, pidfile, process, sockets, surroundings
 from runner.watch import DeadlineReached, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import NoReturn
 
     from runner.fallback import Attempt
@@ -73,27 +74,38 @@ def _attempt(signals: process.StopSignals) -> Attempt:
 
 
 def _begin(attempt: Attempt) -> None:
-    """Start, and bind for the fallback what a start that failed early had not come to."""
-    attempt.signals.tell_reopen(attempt.reopen_log_file)
-    attempt.signals.install(can_go_back=attempt.can_go_back)
-    if attempt.past.signals >= 0:
-        attempt.signals.collect(attempt.past.signals)
+    """Start; where that fails, those go on who serve already, or what the fallback needs is bound."""
+    attempt.before = surroundings.Surroundings.current()
+    attempt.inherited = tuple(attempt.listeners)
     try:
+        attempt.signals.tell_reopen(attempt.reopen_log_file)
+        attempt.signals.install(can_go_back=attempt.can_go_back)
+        if attempt.past.signals >= 0:
+            attempt.signals.collect(attempt.past.signals)
         _start(attempt)
-    except settings.SettingsRejected as rejected:
-        attempt.limit, attempt.falls_back_on = rejected.partial.fallback_limit, frozenset(rejected.partial.fallback_on)
-        if attempt.fallback is not None:  # which then goes to the background; without one everything is told here
-            with contextlib.suppress(StartupFailure):
-                _take_output(attempt, rejected.partial)
-        listening.bind_what_is_known(attempt, rejected.partial)
-        _outlive(attempt, rejected.problems)
-        raise
-    except StartupFailure as failure:
-        early = failure.stage in {"settings", "identity", "privileges"} or failure.identifier.startswith("certificate-")
-        if attempt.chosen is not None and early:
+    except BaseException as error:
+        if attempt.past.workers and not exits.in_forked_child():
+            from runner import supervising
+
+            supervising.go_on(attempt, () if isinstance(error, process.StopRequested) else ending.failures_of(error))
+        if isinstance(error, settings.SettingsRejected):
+            _salvage(attempt, error.partial)
+        elif isinstance(error, StartupFailure) and attempt.chosen is not None and _is_early(error):
             listening.bind_what_is_known(attempt, attempt.chosen)  # it had not come to its sockets yet
-        _outlive(attempt, (failure,))
         raise
+
+
+def _salvage(attempt: Attempt, partial: Settings) -> None:
+    """Make of settings that cannot be taken what a fallback needs."""
+    attempt.limit, attempt.falls_back_on = partial.fallback_limit, frozenset(partial.fallback_on)
+    if attempt.fallback is not None:  # which then goes to the background; without one everything is told here
+        with contextlib.suppress(StartupFailure):
+            _take_output(attempt, partial)
+    listening.bind_what_is_known(attempt, partial)
+
+
+def _is_early(failure: StartupFailure) -> bool:
+    return failure.stage in {"settings", "identity", "privileges"} or failure.identifier.startswith("certificate-")
 
 
 def _take_output(attempt: Attempt, chosen: Settings) -> None:
@@ -101,14 +113,6 @@ def _take_output(attempt: Attempt, chosen: Settings) -> None:
         from runner import output
 
         output.take(attempt, chosen)
-
-
-def _outlive(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> None:
-    """Let the workers from before an upgrade that has failed go on."""
-    if attempt.past.workers:
-        from runner import supervising
-
-        supervising.go_on(attempt, failures)
 
 
 def _start(attempt: Attempt) -> None:
@@ -166,20 +170,19 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     serving.check_workers(chosen)
     asked = os.getpid() == 1 if chosen.supervise is None else chosen.supervise
     supervised = asked or chosen.is_supervised or bool(attempt.past.workers)
-    before = surroundings.Surroundings.current()
     attempt.pidfile = os.path.abspath(chosen.pidfile) if chosen.pidfile else None
     serving.surround(chosen)
     if attempt.pidfile is not None:
-        process.write_pidfile(attempt.pidfile, origin=chosen.origin("pidfile"))
+        pidfile.write(attempt.pidfile, origin=chosen.origin("pidfile"))
+    supervising = _supervising() if supervised else None
     watch.step("its sockets")
     claimed = listening.listen(attempt, chosen)
-    listening.give_up(attempt, claimed.surplus)
+    if not attempt.past.workers:  # else these serve there still
+        listening.give_up(attempt, claimed.surplus)
     setup = serving.Setup(attempt, chosen, claimed, surroundings.Surroundings.current())
-    if supervised:
-        from runner import supervising
-
+    if supervising is not None:
         watch.finish()  # workers are forked by a process that has no other thread
-        supervising.supervise(setup, before, watch.began)
+        supervising.supervise(setup, watch.began)
     else:
         process.bind_to_cores(0, chosen.cpu_affinity)
         loaded = serving.load(setup, watch)
@@ -191,4 +194,13 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     if attempt.chosen is not None and attempt.chosen.vacuum and not attempt.signals.going_back:
         listening.give_up(attempt, attempt.listeners)
     if attempt.pidfile is not None:
-        process.remove_pidfile(attempt.pidfile)
+        pidfile.remove(attempt.pidfile)
+
+
+def _supervising() -> ModuleType:
+    """Import what a supervisor needs, before a drop of privileges may hide it."""
+    from runner import supervising
+    from runner.supervision import forking
+
+    forking.load_prctl()
+    return supervising

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 import os
@@ -10,13 +11,13 @@ import time
 from functools import partial
 
 from runner import ending, exits, fallback, listening, serving, settings, telling
-from runner.failures import ExecFailed, StartupFailure
+from runner.failures import ExecFailed, OptionInvalid, StartupFailure
 from runner.handover import PARTING, InheritedWorker
 from runner.serving import Setup
 from runner.supervision import forking
 from runner.supervision.supervisor import Supervisor
 from runner.supervision.workers import Bounds, Generation, Recipe, counted
-from runner.system import logs, process
+from runner.system import logs, pidfile, process
 from runner.system.surroundings import Surroundings
 from runner.worker_process import work
 
@@ -32,34 +33,56 @@ if TYPE_CHECKING:
 
 __all__ = ("go_on", "supervise")
 
-#: Seconds that a new arun has to say its version before an upgrade is refused.
-_VERSION_PATIENCE = 10.0
+#: What loads all that a start needs, from the folder that it is told, and says which version that is.
+_PROBE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import runner.start, runner.supervising, runner.serve.worker
+print(runner.__version__)
+"""
+#: Seconds that it has before an upgrade is refused.
+_PROBE_PATIENCE = 10.0
 
 
-def supervise(setup: Setup, before: Surroundings, began: float) -> None:
-    """Serve with workers until a stop.
-
-    ``before`` are the surroundings of the first moment, ``began`` is when that was on the monotonic clock.
+def supervise(setup: Setup, began: float) -> None:
+    """Serve with workers until a stop; ``began`` is when the start did, on the monotonic clock.
 
     Raises:
         StartupFailure: of a start that failed, or a crash loop.
     """
-    instance = _Instance(setup.attempt, before)
-    _run(setup.attempt, Supervisor(instance, instance.recipe(setup, began), _inherited(setup.attempt)))
+    attempt = setup.attempt
+    if not attempt.past.workers:
+        instance = _Instance(attempt)
+    else:  # those from before an upgrade serve, with what they had, until these are ready: as in a reload
+        setup = setup._replace(attempt=copy.copy(attempt))
+        attempt.listeners, attempt.secured = list(attempt.inherited), dict(attempt.secured)
+        instance = _Instance(attempt, setup)
+    _run(attempt, Supervisor(instance, instance.recipe(setup, began), _inherited(attempt)))
 
 
-def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> None:
+def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> NoReturn:
     """Let the workers from before an upgrade serve on, though the upgraded arun cannot start: a reload may help.
 
+    Without failures it was told to stop before it could start, and so are they.
+
     Raises:
+        StopRequested: it was told to stop.
         StartupFailure: nobody is left.
     """
-    instance = _Instance(attempt, Surroundings.current())
+    inherited = {listener.socket for listener in attempt.inherited}
+    listening.give_up(attempt, [one for one in attempt.listeners if one.socket not in inherited])
+    attempt.listeners = list(attempt.inherited)
+    attempt.before.restore(where_possible=True)
+    instance = _Instance(attempt)
     for failure in failures:
         instance.tell(failure)
-    logs.warning("the upgrade has failed: the workers from before it go on serving")
-    instance.unchanged("the upgrade has failed: the workers from before it go on serving")
+    if failures:
+        text = "the upgrade has failed: the workers from before it go on serving"
+        logs.warning(text)
+        instance.unchanged(text)
     _run(attempt, Supervisor(instance, None, _inherited(attempt)))
+    if attempt.pidfile is not None:
+        pidfile.remove(attempt.pidfile)
     raise process.StopRequested
 
 
@@ -69,10 +92,13 @@ def _run(attempt: Attempt, supervisor: Supervisor) -> None:
     attempt.signals.tell_hangup(supervisor.reload)
     gc.collect()
     gc.freeze()  # what is here now is shared with the workers: the collector is not to write into it
+    process.connections_possible()  # a reload has twice as many lines to workers
     try:
         failure = supervisor.run()
     finally:
         attempt.signals.tell_hangup(None)
+        if forking.adopts_orphans():  # among them what has hung in a fork of the process that loads the app
+            process.end_children(spared=attempt.program.children)
     if failure is not None:
         raise failure
 
@@ -84,18 +110,17 @@ def _inherited(attempt: Attempt) -> Generation | None:
     for worker in attempt.past.workers:
         line = socket.socket(fileno=worker.fd)
         line.setblocking(False)
-        generation.inherit(worker.pid, line)
+        generation.inherit(line, worker.pid, worker.number, is_leaving=worker.is_leaving)
     return generation
 
 
 class _Instance:
     """What a supervisor asks of the instance; see runner/supervision/supervisor.py."""
 
-    def __init__(self, attempt: Attempt, before: Surroundings) -> None:
+    def __init__(self, attempt: Attempt, following: Setup | None = None) -> None:
         self._attempt = attempt
-        self._before = before
-        #: What was read again, until its workers are ready or have failed.
-        self._next: Setup | None = None
+        #: What was read again, or upgraded, until its workers are ready or have failed.
+        self._next = following
         self._was_ready = False
         #: When the service manager is told again that this process is alive, on the monotonic clock.
         self._next_ping = 0.0
@@ -143,14 +168,14 @@ class _Instance:
             trial.listeners += [one for one in given_up.attempt.listeners if not self._has(one)]
         now, began = Surroundings.current(), time.monotonic()
         try:
-            self._before.restore()
+            attempt.before.restore(where_possible=True)
             chosen = self._judged(trial)
             serving.surround(chosen)
             claimed = listening.listen(trial, chosen)
             listening.give_up(trial, [one for one in claimed.surplus if not self._has(one)])
             self._next = Setup(trial, chosen, claimed, Surroundings.current())
-        except (StartupFailure, settings.SettingsRejected) as error:
-            failures = error.problems if isinstance(error, settings.SettingsRejected) else (error,)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who serve go on
+            failures = ending.failures_of(error)
             for failure in failures:
                 self.tell(failure)
             text = f"reload failed ({failures[0].identifier}): those who served before go on"
@@ -159,7 +184,7 @@ class _Instance:
             self._let_go(trial)
             return None
         finally:
-            now.restore()
+            now.restore(where_possible=True)
         return self.recipe(self._next, began)
 
     def _judged(self, trial: Attempt) -> Settings:
@@ -169,18 +194,26 @@ class _Instance:
         telling.what_was_read(trial, layers)
         trial.chosen = settings.judge(layers)
         serving.check_workers(trial.chosen)
+        self._check_identity(trial.chosen)
         return trial.chosen
+
+    def _check_identity(self, chosen: Settings) -> None:
+        """Refuse another user or group: who has become one cannot become another, and the old workers would mix with it."""
+        now = self._attempt.chosen
+        if now is not None and (now.uid, now.gid) != (chosen.uid, chosen.gid):
+            origin = ", ".join(dict.fromkeys(chosen.origins("uid") + chosen.origins("gid"))) or "default"
+            raise OptionInvalid("uid and gid change with a restart only", origin=origin, hint="restart the instance")
 
     def adopt(self) -> None:
         setup, self._next = self._next, None
-        if setup is None:  # the first workers of an upgrade
+        if setup is None:
             return
         attempt, trial = self._attempt, setup.attempt
         attempt.fallback, attempt.config = trial.fallback, trial.config
         attempt.listeners, attempt.secured = trial.listeners, trial.secured
         attempt.heed(setup.chosen)
         listening.give_up(attempt, [one for one in setup.listening.surplus if one.socket.fileno() >= 0])
-        setup.surroundings.restore()
+        setup.surroundings.restore(where_possible=True)
         self._move_pidfile(setup.chosen)
 
     def discard(self) -> None:
@@ -196,17 +229,17 @@ class _Instance:
 
     def _move_pidfile(self, chosen: Settings) -> None:
         attempt = self._attempt
-        path = os.path.join(attempt.program.cwd, chosen.pidfile) if chosen.pidfile else None
+        path = os.path.abspath(os.path.join(attempt.program.cwd, chosen.pidfile)) if chosen.pidfile else None
         if path == attempt.pidfile:
             return
         try:
             if path is not None:
-                process.write_pidfile(path, origin=chosen.origin("pidfile"))
+                pidfile.write(path, origin=chosen.origin("pidfile"))
         except StartupFailure as failure:
             self.tell(failure)
             return
         if attempt.pidfile is not None:
-            process.remove_pidfile(attempt.pidfile)
+            pidfile.remove(attempt.pidfile)
         attempt.pidfile = path
 
     def ready(self, app: str, workers: int) -> None:
@@ -223,6 +256,7 @@ class _Instance:
         logs.frame(ending.recorded(self._attempt, failure))
 
     def unchanged(self, text: str) -> None:
+        self._was_ready = True  # what serves next is a reload
         telling.serves(self._attempt, text)
 
     def alive(self) -> float:
@@ -248,35 +282,47 @@ class _Instance:
 
     def upgrade(self, workers: Sequence[Worker]) -> None:
         attempt = self._attempt
-        if self._cannot_start():
+        self.alive()
+        if self._cannot_start() or attempt.signals.count:
             return
-        passed = tuple(InheritedWorker(worker.pid, worker.connection.fileno()) for worker in workers)
-        logs.info(f"arun: upgrading; {counted(len(workers))} from before it go on serving")
+        passed = tuple(
+            InheritedWorker(worker.pid, worker.connection.fileno(), worker.slot.number, worker.is_leaving)
+            for worker in workers
+            if worker.slot
+        )
+        serving = sum(not worker.is_leaving for worker in passed)
+        logs.info(f"arun: upgrading; {counted(serving)} from before it go on serving")
         telling.reloading(attempt, "upgrading")
         try:
             fallback.upgrade(attempt, passed)
-        except ExecFailed as failure:
-            self.tell(failure)
+        except (ExecFailed, process.StopRequested) as error:
+            if isinstance(error, ExecFailed):
+                self.tell(error)
             self.unchanged("upgrade refused: those who served before go on")
             attempt.signals.install(can_go_back=attempt.can_go_back)
 
     def _cannot_start(self) -> bool:
-        """Ask the arun that is installed now for its version: an exec of one that is half installed has no way back."""
+        """Try to load the arun that is installed now: an exec of one that is half installed has no way back."""
         import subprocess
 
         program = self._attempt.program
+        home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         try:
             asked = subprocess.run(  # noqa: S603 - ourselves
-                [*program.arguments, "--version"],
+                [program.arguments[0], "-c", _PROBE, home],
                 env=dict(program.environ),
                 cwd=program.cwd,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=_VERSION_PATIENCE,
+                timeout=_PROBE_PATIENCE,
                 check=True,
             )
+        except subprocess.CalledProcessError as error:
+            told = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            logs.warning(f"no upgrade: what is installed now cannot be loaded: {told}")
+            return True
         except (OSError, subprocess.SubprocessError) as error:
             logs.warning(f"no upgrade: what is installed now does not start ({error})")
             return True
-        logs.info(f"arun: found {asked.stdout.decode(errors='replace').strip()}")
+        logs.info(f"arun: found arun {asked.stdout.decode(errors='replace').strip()}")
         return False

@@ -33,7 +33,7 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
 
     ``began`` is when its start began, on the monotonic clock; ``connection`` leads to the supervisor.
     """
-    channel = Channel(connection, _span(setup.chosen))
+    channel = Channel(connection, _span(setup.chosen), setup.chosen.worker_timeout)
     supervisor = os.getppid()
 
     def serve(watch: Watch) -> None:
@@ -56,7 +56,7 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
 
 def _work_preloaded(setup: Setup, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
     """Be a worker that was forked with the app in it."""
-    channel = Channel(connection, _span(setup.chosen))
+    channel = Channel(connection, _span(setup.chosen), setup.chosen.worker_timeout)
     fresh = loaded.afresh(setup.chosen)
     _run(setup, channel, slot, began, lambda watch: _serve(setup, fresh, watch, channel))
 

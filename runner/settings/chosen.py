@@ -66,14 +66,18 @@ class Settings(Options):
         return tuple((one._replace(address=absolute(one.address, self.directory)), origin) for one, origin in found)
 
     @property
+    def needing_supervisor(self) -> list[str]:
+        """The options that were said and that only a supervisor obeys."""
+        replaced = "max-requests", "max-worker-lifetime", "reload-on-rss", "worker-timeout"
+        names = "touch-reload", "preload", "crash-limit", "crash-interval", *replaced
+        return [name for name in names if self.said(name) and self.value(name)]
+
+    @property
     def is_supervised(self) -> bool:
         """Whether workers serve that a process of its own watches over: where it is asked for, or something needs it."""
         if self.supervise is not None:
             return self.supervise
-        needs = self.touch_reload, self.max_requests, self.max_worker_lifetime, self.reload_on_rss, self.preload
-        return (
-            self.workers > 1 or any(needs) or any(map(self.said, ("worker-timeout", "crash-limit", "crash-interval")))
-        )
+        return self.workers > 1 or bool(self.needing_supervisor)
 
     def said(self, name: str) -> bool:
         """Tell whether somebody named the option, even with a value that it could not take."""

@@ -8,6 +8,7 @@ from .declaration import named
 __all__ = ("hint_for", "nearest")
 
 _DAEMON = "to go to the background use {daemonize} FILE, where the lines go"
+_GRACE = "the time that a worker has to finish is {timeout-graceful-shutdown}"
 _PLAIN_HTTP = "arun speaks HTTP, not uWSGI's binary protocol; use {bind}"
 _NO_RELOAD = "arun watches the files that {touch-reload} names, and reloads on SIGHUP"
 #: Names of other runners that arun does not take, or that would mean something else here.
@@ -36,6 +37,10 @@ _ELSEWHERE = {
     "enable-threads": "threads are always enabled; leave it out",
     "lazy-apps": "every process loads the app by itself; leave it out",
     "die-on-term": "SIGTERM always ends arun; leave it out",
+    "reload-mercy": _GRACE,
+    "worker-reload-mercy": _GRACE,
+    "workers-kill-timeout": _GRACE,
+    "worker-tmp-dir": "workers beat on a socket, not in files; leave it out",
     "l": "uWSGI means the length of the queue; use {backlog}",
     "no-fallback": "use {fallback-config} none",
     "c": "gunicorn means a config in Python; use {config}, or name an ini, toml, yaml or json file as a bare argument",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Channel", "Span")
 
-#: Seconds between two beats of a worker.
+#: Seconds between two beats of a worker, at most.
 BEATS = 1.0
 #: Seconds that a report waits for a supervisor that does not read.
 _PATIENCE = 5.0
@@ -47,9 +47,11 @@ class Span(Value):
 class Channel:
     """The line of one worker; it never raises: a supervisor that is gone takes its workers along."""
 
-    def __init__(self, connection: socket.socket, span: Span) -> None:
+    def __init__(self, connection: socket.socket, span: Span, timeout: float) -> None:
         self._socket = connection
         self._span = span
+        #: Several beats in the time after which a silent worker counts as stuck.
+        self._beats = min(BEATS, timeout / 4) if timeout else BEATS
         self._began = 0.0
         self._spent = self._retires = False
         self._lines = Lines()
@@ -108,7 +110,7 @@ class Channel:
                     gone()
 
         def beat() -> None:
-            loop.call_later(BEATS, beat)
+            loop.call_later(self._beats, beat)
             self.report(BEAT)  # lost when the supervisor does not read: it looks at the time when it does
             if not self._spent and (reason := self._span.exceeded(requests(), time.monotonic() - self._began)):
                 self.spent(reason)

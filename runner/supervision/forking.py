@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, NoReturn
 
-__all__ = ("adopt_orphans", "fork", "fork_for", "order_worker", "worker_orders")
+__all__ = ("adopt_orphans", "adopts_orphans", "fork", "fork_for", "load_prctl", "order_worker", "worker_orders")
 
 #: Seconds between two looks at who the parent is.
 _TURN = 0.0005
@@ -38,7 +38,7 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
     Raises:
         OSError: the system has no process, memory or descriptor left.
     """
-    _load_prctl()
+    load_prctl()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     mask = _hold_signals()
@@ -117,8 +117,15 @@ def _be_worker(
 
 def adopt_orphans() -> bool:
     """Become the parent of what descendants leave behind; False where the system knows no such thing."""
-    _load_prctl()
-    return _prctl(_SET_CHILD_SUBREAPER, 1)
+    global _adopts  # noqa: PLW0603 - of this process
+    load_prctl()
+    _adopts = _prctl(_SET_CHILD_SUBREAPER, 1)
+    return _adopts
+
+
+def adopts_orphans() -> bool:
+    """Tell whether ``adopt_orphans`` was called, with success."""
+    return _adopts
 
 
 def order_worker(loader: socket.socket, number: int, began: float) -> socket.socket:
@@ -152,15 +159,19 @@ def worker_orders(connection: socket.socket) -> Iterator[tuple[int, float, socke
 
 
 _libc: Any = None
+_adopts = False
 
 
-def _load_prctl() -> None:
-    """Load it before the first fork: each worker would pay for it."""
+def load_prctl() -> None:
+    """Load it before the first fork, as each worker would pay for it, and before a drop of privileges may hide it."""
     global _libc  # noqa: PLW0603 - one C library
     if _libc is None and sys.platform == "linux":
-        import ctypes
+        try:
+            import ctypes
 
-        _libc = ctypes.CDLL(None)
+            _libc = ctypes.CDLL(None)
+        except (ImportError, OSError):
+            return  # workers hear then by their line that the supervisor has gone
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -36,6 +36,10 @@ _TICK = 1.0
 _PATIENCE = 4.0
 #: Seconds from the signal that makes a stuck worker tell where it is to the one that ends it.
 _DUMP = 1.0
+#: Seconds that the process which has loaded the app may take to fork.
+_FORKED = 10.0
+#: Seconds until an order is tried again that found no room.
+_SOON = 0.05
 _MOST_WORKERS = 1024
 
 
@@ -54,9 +58,9 @@ class Supervisor:
         #: What a reload that came to nothing has left on its way out: as long as somebody of it lives, its listeners are in use.
         self._failed: Generation | None = None
         #: Every process that is not buried yet, those that are on their way out too.
-        self._workers = self._current.workers
+        self._workers = [*self._current.workers, *self._current.leaving]
         self._bounds, self._touched = Bounds(), Touched(())
-        self._brake = Brake(0, 0)
+        self._brake, self._late = Brake(0, 0), Brake(0, 0)
         self._heed(recipe)
         #: No further worker is started; those that are there were told to go.
         self._ending = False
@@ -84,15 +88,17 @@ class Supervisor:
         try:
             while True:
                 self._obey()
+                self._hear()  # before anybody is judged: what was obeyed may have taken long
+                self._bury()
                 if self._ending and not self._workers:
                     break
                 self._look()
                 self._wait()
-                self._hear()
-                self._bury()
         finally:  # also when a third stop signal comes through: nobody is left behind
+            self._ending = True
             for worker in self._workers:
                 worker.kill(signal.SIGKILL)
+            self._workers = [worker for worker in self._workers if worker.pid]
             while self._workers:
                 self._bury(waiting=True)
             self._wakeup.close()
@@ -101,22 +107,31 @@ class Supervisor:
     def _look(self) -> None:
         """Compare what is wanted with what is there, and look at the clock."""
         now = time.monotonic()
-        for generation in [one for one in (self._current, self._next) if one is not None and not self._ending]:
-            self._settle(generation)
-            for slot in generation.slots:
-                if not self._ending and generation.wants(slot, now):
-                    self._start(generation, slot)
+        for generation in (self._current, self._next):
+            if generation is not None:
+                self._fill(generation, now)
         for worker in self._workers:
             self._judge(worker, now)
             worker.enforce(now)
         if not self._ending and self._touched.changed(now):
             self._instance.touched()
 
+    def _fill(self, generation: Generation, now: float) -> None:
+        """Start whom a generation wants, unless that is the end of it."""
+        if not self._ending:
+            self._settle(generation)
+        for slot in generation.slots:
+            if self._ending or generation not in {self._current, self._next}:
+                return
+            if generation.wants(slot, now):
+                self._start(generation, slot)
+
     def _wait(self) -> None:
         """Sleep until a signal, a word from a worker, or the time of something that is due."""
         now = time.monotonic()
-        due = [worker.due[0][0] for worker in self._workers if worker.due and worker.pid]
-        due += [slot.due for slot in self._current.slots if slot.due > now]
+        due = [worker.next_due for worker in self._workers if worker.due]
+        for generation in (self._current, self._next):
+            due += [slot.due for slot in generation.slots if slot.due > now] if generation else []
         seconds = max(0.0, min([_TICK, self._instance.alive(), *(moment - now for moment in due)]))
         waiting = select.poll()
         waiting.register(self._wakeup.fd, select.POLLIN)
@@ -142,18 +157,24 @@ class Supervisor:
                 break
             if not pid:
                 break
-            for worker in [one for one in self._workers if one.pid == pid]:
-                if worker.speaks:
-                    worker.read()  # its last words
-                    worker.connection.close()
-                self._workers.remove(worker)
-                self._ended(worker, status)
+            self._reaped(pid, status)
             if waiting:
                 return
         self._bury_stillborn()
         if self._failed and not any(worker.generation is self._failed for worker in self._workers):
             self._failed = None
             self._instance.discard()
+
+    def _reaped(self, pid: int, status: int) -> None:
+        for worker in self._workers:
+            if not worker.pid and worker.speaks:
+                worker.read()  # it may have died before its pid was heard
+        for worker in [one for one in self._workers if one.pid == pid]:
+            if worker.speaks:
+                worker.read()  # its last words
+                worker.connection.close()
+            self._workers.remove(worker)
+            self._ended(worker, status)
 
     def _bury_stillborn(self) -> None:
         """Draw the conclusions where a worker never came to be."""
@@ -164,7 +185,7 @@ class Supervisor:
                 slot.forget(worker)
             if slot is not None and not worker.is_leaving:  # as those of a reload are that came to nothing
                 how = f"worker {slot.number} could not be forked"
-                self._lost(generation, slot, generation.loader_failure or WorkerDied(how), how)
+                self._lost(generation, slot, worker.failure or generation.loader_failure or WorkerDied(how), how)
 
     def _obey(self) -> None:
         """Act on the signals that were caught."""
@@ -179,7 +200,10 @@ class Supervisor:
             self._instance.reopen()
             for worker in self._workers:
                 worker.kill(signal.SIGUSR1)
-        self._wanted.update({signal.SIGHUP, signal.SIGUSR2}.intersection(caught))
+        for number in {signal.SIGHUP, signal.SIGUSR2}.intersection(caught) - self._wanted:
+            self._wanted.add(number)
+            if not self._current.is_complete:
+                logs.info(f"arun: {signal.Signals(number).name} waits until the workers are ready")
         if self._current.is_complete:  # until then they wait
             self._resize(caught.count(signal.SIGTTIN) - caught.count(signal.SIGTTOU))
             if signal.SIGHUP in self._wanted:
@@ -187,7 +211,7 @@ class Supervisor:
                 self._reload()
             if signal.SIGUSR2 in self._wanted and self._next is None:
                 self._wanted.discard(signal.SIGUSR2)
-                self._instance.upgrade(self._current.workers)
+                self._instance.upgrade([worker for worker in self._workers if worker.pid and worker.speaks])
                 self._wakeup.arm()
 
     # ---- starting, and becoming ready
@@ -206,9 +230,12 @@ class Supervisor:
                 self._workers.append(slot.coming)
             else:
                 slot.coming = self._fork(generation, recipe, slot)
+        except BlockingIOError:  # the loader has more orders than it has read
+            slot.due = time.monotonic() + _SOON
         except OSError as error:
             why = f"worker {slot.number} could not be forked: {error.strerror}"
-            self._lost(generation, slot, WorkerDied(why), why)
+            hint = "raise the limits of processes, descriptors or memory (ulimit, TasksMax, pids.max)"
+            self._lost(generation, slot, WorkerDied(why, hint=hint), why)
 
     def _fork(self, generation: Generation, recipe: Recipe, slot: Slot | None) -> Worker:
         inherited = [self._wakeup, *(worker.connection for worker in self._workers)]
@@ -243,7 +270,11 @@ class Supervisor:
         """End a worker that is not ready in time, or whose loop does not turn."""
         if worker.due or worker.is_leaving or (worker.slot is None and worker.is_ready):
             return
-        if worker.failure is not None or not worker.speaks:
+        loader = worker.generation.loader
+        if not worker.pid and loader and loader.is_ready and now - max(worker.began, loader.heard) > _FORKED:
+            worker.failure = WorkerDied(f"{worker} could not be forked: {loader} hangs")
+            worker.due = [(now, signal.SIGKILL)]
+        elif worker.failure is not None or not worker.speaks:
             # It has said that it ends, or is about to; if not, its app has closed what is not its own.
             worker.due = [(now + _PATIENCE, signal.SIGKILL)]
             worker.is_mute = worker.failure is None
@@ -295,11 +326,13 @@ class Supervisor:
             if not generation.workers and self._next is None:
                 self._end(WorkersLost("the workers from before the upgrade are gone"), parting=PARTING)
         else:
-            delay = self._brake.died(time.monotonic())
+            # Whoever still serves has lost nothing: only its successor has to wait, and comes again and again.
+            brake = self._late if slot is not None and slot.serving is not None else self._brake
+            delay = brake.died(time.monotonic())
             logs.warning(f"{how}; it is replaced {f'in {delay:.1f} s' if delay else 'now'}")
             if not was_ready:
                 self._tell(failure)
-            if self._brake.is_loop:
+            if brake.is_loop:
                 many = f"{self._brake.deaths} workers died within {self._bounds.interval:g} s"
                 self._end(CrashLoop(f"{many}; the last one: {how}"), parting=PARTING)
             elif slot is not None:
@@ -326,6 +359,7 @@ class Supervisor:
         if recipe is not None:
             self._bounds = recipe.bounds
             self._brake = Brake(recipe.bounds.deaths, recipe.bounds.interval)
+            self._late = Brake(0, recipe.bounds.interval)
             self._touched = Touched(recipe.touched)
 
     def _reload(self) -> None:
@@ -357,15 +391,9 @@ class Supervisor:
 
     def _resize(self, more: int) -> None:
         """Have so many workers more, or fewer; one at least."""
-        slots = self._current.slots
-        if self._current.recipe is None:
-            return
-        wanted = min(max(len(slots) + more, 1), _MOST_WORKERS)
-        if wanted == len(slots):
-            return
-        logs.info(f"arun: {counted(len(slots))} so far, {wanted} from now on")
-        while len(slots) < wanted:
-            slots.append(Slot(len(slots) + 1))
-        while len(slots) > wanted:
-            for worker in slots.pop().held:
+        before = len(self._current.slots)
+        wanted = min(max(before + more, 1), _MOST_WORKERS)
+        if self._current.recipe is not None and wanted != before:
+            logs.info(f"arun: {counted(before)} so far, {wanted} from now on")
+            for worker in self._current.resize(wanted):
                 worker.retire(self._bounds)

@@ -23,8 +23,8 @@ __all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "counted", "ended
 
 #: Bytes of what a worker says that are read at once.
 _CHUNK = 65_536
-#: Seconds that the app's shut-down may take beyond the time for requests, and some for the machine.
-_MARGIN = 5.0
+#: Seconds beyond the time for requests that a stop may take: for the app's shut-down, its threads, and the machine.
+_MARGIN = 10.0
 #: Seconds that a worker gets that was forced to stop, and one that had not begun to serve.
 _FORCED, _UNREADY = 5.0, 2.0
 
@@ -48,7 +48,7 @@ class Bounds(Value):
     @property
     def stop(self) -> float:
         """Seconds after which a worker that was told to stop is killed."""
-        return self.drain_delay + 2 * self.grace + _MARGIN
+        return self.drain_delay + self.grace + _MARGIN
 
     @property
     def retire(self) -> float:
@@ -96,8 +96,8 @@ class Worker:
         self._retires = False
         #: It stops by itself, whoever has told it.
         self.is_draining = False
-        #: Its line is closed though it lives.
-        self.is_mute = False
+        #: Its line is closed though it lives; it was sent a signal that nobody survives.
+        self.is_mute = self.is_killed = False
         #: The signals that it still gets, and when; the first at the front.
         self.due: list[tuple[float, signal.Signals]] = []
         self._lines = Lines()
@@ -141,11 +141,14 @@ class Worker:
             return
 
     def kill(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        if self.pid:
+        """Send a signal; where the process is not known yet, whoever should have forked it is killed in its place."""
+        loader = self.generation.loader
+        pid = self.pid or (loader.pid if loader is not None and number == signal.SIGKILL else 0)
+        if pid:
+            self.is_killed = self.is_killed or number == signal.SIGKILL
             try:
-                os.kill(self.pid, number)
-            except ProcessLookupError:
+                os.kill(pid, number)
+            except (ProcessLookupError, PermissionError):  # gone, or it has become somebody else
                 return
 
     @property
@@ -184,10 +187,15 @@ class Worker:
             until = time.monotonic() + bounds.retire
             self.due = [(until, signal.SIGTERM), (until + bounds.stop, signal.SIGKILL)]
 
+    @property
+    def next_due(self) -> float:
+        """When the next signal is due: the last one, where the process is not known that should get the others."""
+        return self.due[0 if self.pid else -1][0]
+
     def enforce(self, now: float) -> None:
         """Send the signals whose time has come."""
-        while self.pid and self.due and self.due[0][0] <= now:
-            self.kill(self.due.pop(0)[1])
+        while self.due and self.next_due <= now:
+            self.kill(self.due.pop(0 if self.pid else -1)[1])
 
     def why(self, status: int) -> StartupFailure:
         """Return why it has ended before it was ready: what it said, or what the system says."""
@@ -196,8 +204,9 @@ class Worker:
 
     def end(self, status: int) -> str:
         """Say how it ended, from its wait status."""
-        was_killed_for_it = self.is_mute and not self.due
-        return ended_by(status) + (", as the app had closed its line to the supervisor" if was_killed_for_it else "")
+        if not (self.is_killed and status == signal.SIGKILL):
+            return ended_by(status)
+        return "had to be killed" + (", as the app had closed its line to the supervisor" if self.is_mute else "")
 
 
 class Slot:
@@ -233,6 +242,8 @@ class Generation:
         #: The process that has loaded the app and forks the others, with ``preload``; and why the last one ended.
         self.loader: Worker | None = None
         self.loader_failure: StartupFailure | None = None
+        #: Who was inherited on its way out.
+        self.leaving: list[Worker] = []
         #: All were ready once.
         self.is_complete = recipe is None
 
@@ -246,13 +257,24 @@ class Generation:
         """Who belongs to it."""
         return self.workers if self.loader is None else [self.loader, *self.workers]
 
-    def inherit(self, pid: int, connection: socket.socket) -> Worker:
-        """Take a worker over from the arun that this process was."""
-        slot = Slot(len(self.slots) + 1)
-        slot.serving = worker = Worker(connection, slot, self, pid)
+    def inherit(self, connection: socket.socket, pid: int, number: int, *, is_leaving: bool) -> None:
+        """Take a worker over from the arun that this process was; one that is on its way out has no slot any more."""
+        slot = Slot(number)
+        worker = Worker(connection, slot, self, pid)
         worker.is_ready = True
-        self.slots.append(slot)
-        return worker
+        if is_leaving:
+            worker.retire(Bounds())
+            self.leaving.append(worker)
+        else:
+            slot.serving = worker
+            self.slots.append(slot)
+
+    def resize(self, wanted: int) -> list[Worker]:
+        """Have so many slots, and return who has none any more."""
+        while len(self.slots) < wanted:
+            self.slots.append(Slot(len(self.slots) + 1))
+        surplus, self.slots = self.slots[wanted:], self.slots[:wanted]
+        return [worker for slot in surplus for worker in slot.held]
 
     def wants(self, slot: Slot, now: float) -> bool:
         """Tell whether a worker is to be started for a slot: nobody is there, or who is there wants a successor.

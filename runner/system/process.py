@@ -9,7 +9,6 @@ import sys
 import time
 
 from runner.exits import Interruption, in_forked_child
-from runner.failures import FileUnusable
 from runner.system import logs
 
 TYPE_CHECKING = False
@@ -31,11 +30,9 @@ __all__ = (
     "ignored_signals",
     "open_standard_streams",
     "reap",
-    "remove_pidfile",
     "reset_for_exec",
     "silence",
     "unblock_signals",
-    "write_pidfile",
 )
 
 #: Descriptors to ask for: a process that scans all of them, as some that an app may start do, should not take forever.
@@ -87,8 +84,9 @@ class StopSignals:
                 signal.signal(number, _leave_to_supervisor)  # not ignored: what the app executes would inherit that
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
             signal.signal(signal.SIGHUP, self._hang_up)
-        if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:  # and not the app's own; it would end the process
-            signal.signal(signal.SIGUSR2, _is_for_supervisors)
+        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            if signal.getsignal(number) == signal.SIG_DFL:  # and not the app's own; it would end or stop the process
+                signal.signal(number, _is_for_supervisors)
         before = signal.getsignal(signal.SIGUSR1)
         if before == signal.SIG_DFL or isinstance(getattr(before, "__self__", None), StopSignals):  # as above
             signal.signal(signal.SIGUSR1, self._reopen)
@@ -170,6 +168,8 @@ def _leave_to_supervisor(_number: int, _frame: FrameType | None) -> None:
 def _is_for_supervisors(number: int, _frame: FrameType | None) -> None:
     """Say that a signal changes nothing, as whoever sent it expects something of it."""
     logs.warning(f"{signal.Signals(number).name} changes nothing here: it is for a supervisor (--supervise)")
+    if number != signal.SIGUSR2:
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends it again and again to who reads in the background
 
 
 def open_standard_streams() -> None:
@@ -238,7 +238,9 @@ def _stop_timers() -> None:
 
 
 def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
-    """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers stopped."""
+    """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers, affinity."""
+    if _cores:
+        os.sched_setaffinity(0, _cores)
     for number in signal.valid_signals():
         if number in {signal.SIGKILL, signal.SIGSTOP}:
             continue
@@ -286,12 +288,17 @@ def dump_when_dying() -> None:
         return  # no standard error to write to
 
 
+#: The cores that this process could use before it was bound to some of them; empty while it is not.
+_cores: set[int] = set()
+
+
 def bind_to_cores(number: int, cores: int) -> None:
     """Let this process, the ``number``-th of several, run on so many of the cores that it may use, in turn; 0 for all."""
     if not cores:
         return
     try:
-        usable = sorted(os.sched_getaffinity(0))
+        _cores.update(os.sched_getaffinity(0))
+        usable = sorted(_cores)
         first = number * cores % len(usable)
         os.sched_setaffinity(0, {(usable * 2)[first + offset] for offset in range(min(cores, len(usable)))})
     except (AttributeError, OSError):  # macOS
@@ -352,48 +359,3 @@ def _open_descriptors() -> list[int]:
         except OSError:
             continue
     return list(range(3, min(os.sysconf("SC_OPEN_MAX"), 65_536)))
-
-
-def write_pidfile(path: str, *, origin: str) -> None:
-    """Write our pid, replacing a file whose process is gone.
-
-    Raises:
-        FileUnusable: the process that the file names lives, or the file cannot be written.
-    """
-    try:
-        holder = _holder(path)
-        if holder and holder != os.getpid() and _lives(holder):
-            raise FileUnusable(f"cannot write the pid file {path}: process {holder} lives", origin=origin)
-        with open(path, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
-    except OSError as error:
-        raise FileUnusable(f"cannot write the pid file {path}: {error.strerror or error}", origin=origin) from error
-
-
-def _holder(path: str) -> int:
-    """Return the pid in a file, 0 where there is none."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            text = file.read(32).strip()
-    except FileNotFoundError:
-        return 0
-    return int(text) if text.isascii() and text.isdigit() else 0
-
-
-def remove_pidfile(path: str) -> None:
-    """Remove the pid file if it is ours."""
-    try:
-        if _holder(path) == os.getpid():
-            os.unlink(path)
-    except OSError:
-        return
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return pid > 0

@@ -37,18 +37,22 @@ class Surroundings(Value):
             directory = "/"
         return cls(directory, umask, dict(os.environ), tuple(sys.path))
 
-    def restore(self) -> None:
-        """Make them what they were.
+    def restore(self, *, where_possible: bool = False) -> None:
+        """Make them what they were, the directory only where that is possible, if so asked.
 
         Raises:
-            DirectoryUnusable: the directory is not there any more.
+            DirectoryUnusable: the directory is not there any more, or closed to the user that this process has become.
         """
         os.umask(self.umask)
         os.environ.clear()
         os.environ.update(self.environ)
         sys.path[:] = self.path
         if Surroundings.current().directory != self.directory:  # which may be closed to a user who is in it
-            enter(self.directory, origin="chdir")
+            try:
+                enter(self.directory, origin="chdir")
+            except DirectoryUnusable:
+                if not where_possible:
+                    raise
 
 
 def enter(directory: str, *, origin: str) -> None:

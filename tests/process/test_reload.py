@@ -99,7 +99,7 @@ def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> No
             (
                 (f"{settings}wrokers = 3\nthreads = many\n", ["option-unknown", "option-invalid"]),
                 ("[arun\n", ["config-malformed", "config-section-missing"]),
-                (f"{settings}uid = nobody-of-this-name\n", ["user-unknown"]),
+                (f"{settings}uid = nobody-of-this-name\n", ["option-invalid"]),
                 (f"{settings}chdir = nowhere\n", ["directory-unusable"]),
                 (f"{settings}supervise = false\n", ["option-invalid"]),
             ),

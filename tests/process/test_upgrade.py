@@ -234,7 +234,7 @@ def test_the_arun_that_is_installed_now_takes_over_and_one_that_does_not_start_i
     with Asking(instance):
         package.write_text("import half_installed\n")
         instance.send(signal.SIGUSR2)
-        instance.wait_for("no upgrade: what is installed now does not start")
+        instance.wait_for("no upgrade: what is installed now cannot be loaded")
         assert settled(instance, 2) == before
 
         package.write_text(re.sub(r'__version__ = ".*"', '__version__ = "77.7.7"', good))

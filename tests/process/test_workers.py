@@ -124,7 +124,7 @@ def test_workers_without_a_supervisor_are_refused(arun: Starter, failing_start: 
     arun.write("shop.py", SHOP)
     said = failing_start("shop.py", *TWO, "--no-supervise", fails=["option-invalid"])
     assert "2 workers need a supervisor (from --no-supervise)" in said
-    assert "leave --no-supervise out" in said
+    assert "say yes to supervise" in said
 
 
 @pytest.mark.parametrize("way", WAYS)

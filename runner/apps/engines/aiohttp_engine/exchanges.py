@@ -19,6 +19,7 @@ from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.messages import corrected, refused_head
 from runner.apps.engines.aiohttp_engine.records import failing
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
+from runner.exits import end_if_forked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class Exchanges(Ends):
         except TimeoutError:
             resp = self.handle_error(request, 504)  # as aiohttp has it
         except BaseException as exc:  # noqa: BLE001 - the app's, and told
+            end_if_forked(exc)
             resp = self._failed(request, exc)
         finally:
             self._current_request = None

@@ -9,6 +9,7 @@ from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.heads import own_fields
 from runner.apps.engines.h1_engine.protocol import Connection
 from runner.apps.engines.proxies import TrustedPeers, scheme
+from runner.exits import end_if_forked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class H1Engine:
 
     def failed(self, exchange: Exchange, exc: BaseException | None) -> None:
         """End an exchange whose app raised, or (None) returned without a complete answer."""
+        if exc is not None:
+            end_if_forked(exc)
         if self._is_quiet(exchange, exc):
             if exchange.connection.eof and not exchange.answered:
                 exchange.connection.cut(exchange)  # it was told that the client is going, and gave up

@@ -14,6 +14,7 @@ from runner.apps.engines.h1_engine.environ import environ_of
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.wsgi import WsgiExchange, close_body
 from runner.apps.engines.h1_engine.wsgi_input import Input
+from runner.exits import end_if_forked
 from runner.failures import printable
 
 TYPE_CHECKING = False
@@ -111,6 +112,7 @@ class ThreadExchange(WsgiExchange):
             else:
                 return False
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
+            end_if_forked(exc)  # here: the thread of the loop is not in it
             raised = exc
         self._tell(self._end, last, raised)
         return False
