@@ -168,8 +168,8 @@ def _answer(asked: frozenset[str]) -> None:
 def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     """Serve in this process, or in workers of its own; pid file and unix sockets are removed after a clean stop only."""
     serving.check_workers(chosen)
-    asked = os.getpid() == 1 if chosen.supervise is None else chosen.supervise
-    supervised = asked or chosen.is_supervised or bool(attempt.past.workers)
+    is_init = os.getpid() == 1 and chosen.supervise is None
+    supervised = chosen.is_supervised or is_init or bool(attempt.past.workers)
     attempt.pidfile = os.path.abspath(chosen.pidfile) if chosen.pidfile else None
     serving.surround(chosen)
     if attempt.pidfile is not None:
