@@ -42,7 +42,6 @@ __all__ = (
     "plan",
     "shown",
     "upgrade",
-    "working_directory",
 )
 
 #: What a start is called that no config file describes.
@@ -70,16 +69,15 @@ class Program(Value):
         prefix[0] = sys.executable or "/proc/self/exe"
         if not _started_by_name():
             prefix[-1] = os.path.abspath(prefix[-1])
-        umask = os.umask(0o022)  # to ask for it is to set it
-        os.umask(umask)
+        around = surroundings.Surroundings.current()
         return cls(
             tuple(prefix),
             tuple(sys.argv),
-            dict(os.environ),
-            working_directory(),
+            around.environ,
+            around.directory,
             process.ignored_signals(),
             frozenset(process.children()),
-            umask,
+            around.umask,
         )
 
     @property
@@ -345,11 +343,3 @@ def _started_by_name() -> bool:
     """Whether arun's last word is a module (``-m runner``, ``-mrunner``, ``-Im runner``) or code (-c), not a file."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return sys.argv[0] == "-c" or (spec is not None and "." in spec.name)  # a zip file's is called __main__
-
-
-def working_directory() -> str:
-    """Return the working directory; a deleted one has no path, and relative names lead nowhere from it."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return "/"

@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 
-from runner import exits, fallback
+from runner import exits
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
 from runner.handover import PARTING
 from runner.system import logs, process, surroundings
@@ -93,7 +93,7 @@ def choose_app(
     """
     from runner.apps import load
 
-    directory = os.path.normpath(os.path.join(fallback.working_directory(), chosen.app_dir or ""))
+    directory = os.path.normpath(os.path.join(surroundings.working_directory(), chosen.app_dir or ""))
     text, origin = _named(chosen)
     if text is None and not failures:
         text, origin = load.find(directory), f"the folder {directory}"

@@ -44,7 +44,13 @@ def _attempt(signals: process.StopSignals) -> Attempt:
         logs.warning(f"{error}; ignored")
         past = None
     activated = listeners.from_service_manager(os.environ)  # a successor is handed them: its environment names none
-    attempt = fallback.Attempt(fallback.Program.current(), signals, tuple(sys.argv[1:]), past or handover.Handover())
+    program, manager = fallback.Program.current(), None
+    if "NOTIFY_SOCKET" in os.environ:
+        from runner.system import service_manager
+
+        manager = service_manager.take(os.environ)
+    attempt = fallback.Attempt(program, signals, tuple(sys.argv[1:]), past or handover.Handover())
+    attempt.manager = manager
     for inherited in attempt.past.listeners:
         try:
             attempt.listeners.append(
@@ -57,10 +63,7 @@ def _attempt(signals: process.StopSignals) -> Attempt:
     attempt.secured.update((addresses.parse(one.requested), one.transport) for one in attempt.past.closed)
     attempt.listeners += activated
     attempt.stored = tuple(one for one in activated if not isinstance(one.requested, addresses.Inherited))
-    if "NOTIFY_SOCKET" in os.environ:
-        from runner.system import service_manager
-
-        attempt.manager = service_manager.take(os.environ)
+    attempt.inherited = tuple(attempt.listeners)
     if attempt.past.log_file:
         from runner.system.log_file import LogFile
 
@@ -75,8 +78,6 @@ def _attempt(signals: process.StopSignals) -> Attempt:
 
 def _begin(attempt: Attempt) -> None:
     """Start; where that fails, those go on who serve already, or what the fallback needs is bound."""
-    attempt.before = surroundings.Surroundings.current()
-    attempt.inherited = tuple(attempt.listeners)
     try:
         attempt.signals.tell_reopen(attempt.reopen_log_file)
         attempt.signals.install(can_go_back=attempt.can_go_back)

@@ -14,9 +14,10 @@ from runner import ending, exits, fallback, listening, serving, settings, tellin
 from runner.failures import ExecFailed, OptionInvalid, StartupFailure
 from runner.handover import PARTING, InheritedWorker
 from runner.serving import Setup
-from runner.supervision import forking
+from runner.supervision import forking, probe
+from runner.supervision.generations import Generation, Recipe
 from runner.supervision.supervisor import Supervisor
-from runner.supervision.workers import Bounds, Generation, Recipe, counted
+from runner.supervision.workers import Bounds, counted
 from runner.system import logs, pidfile, process
 from runner.system.surroundings import Surroundings
 from runner.worker_process import work
@@ -32,16 +33,6 @@ if TYPE_CHECKING:
     from runner.system.sockets import Listener
 
 __all__ = ("go_on", "supervise")
-
-#: What loads all that a start needs, from the folder that it is told, and says which version that is.
-_PROBE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import runner.start, runner.supervising, runner.serve.worker
-print(runner.__version__)
-"""
-#: Seconds that it has before an upgrade is refused.
-_PROBE_PATIENCE = 10.0
 
 
 def supervise(setup: Setup, began: float) -> None:
@@ -283,7 +274,13 @@ class _Instance:
     def upgrade(self, workers: Sequence[Worker]) -> None:
         attempt = self._attempt
         self.alive()
-        if self._cannot_start() or attempt.signals.count:
+        program = attempt.program
+        loads, told = probe.loads(program.arguments[0], program.environ, program.cwd)
+        if not loads:
+            logs.warning(f"no upgrade: what is installed now {told}")
+            return
+        logs.info(f"arun: found arun {told}")
+        if attempt.signals.count:
             return
         passed = tuple(
             InheritedWorker(worker.pid, worker.connection.fileno(), worker.slot.number, worker.is_leaving)
@@ -300,29 +297,3 @@ class _Instance:
                 self.tell(error)
             self.unchanged("upgrade refused: those who served before go on")
             attempt.signals.install(can_go_back=attempt.can_go_back)
-
-    def _cannot_start(self) -> bool:
-        """Try to load the arun that is installed now: an exec of one that is half installed has no way back."""
-        import subprocess
-
-        program = self._attempt.program
-        home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        try:
-            asked = subprocess.run(  # noqa: S603 - ourselves
-                [program.arguments[0], "-c", _PROBE, home],
-                env=dict(program.environ),
-                cwd=program.cwd,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_PROBE_PATIENCE,
-                check=True,
-            )
-        except subprocess.CalledProcessError as error:
-            told = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            logs.warning(f"no upgrade: what is installed now cannot be loaded: {told}")
-            return True
-        except (OSError, subprocess.SubprocessError) as error:
-            logs.warning(f"no upgrade: what is installed now does not start ({error})")
-            return True
-        logs.info(f"arun: found arun {asked.stdout.decode(errors='replace').strip()}")
-        return False

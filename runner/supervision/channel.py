@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ("Channel", "Span")
 
 #: Seconds between two beats of a worker, at most.
-BEATS = 1.0
+_BEATS = 1.0
 #: Seconds that a report waits for a supervisor that does not read.
 _PATIENCE = 5.0
 
@@ -51,16 +51,11 @@ class Channel:
         self._socket = connection
         self._span = span
         #: Several beats in the time after which a silent worker counts as stuck.
-        self._beats = min(BEATS, timeout / 4) if timeout else BEATS
+        self._beats = min(_BEATS, timeout / 4) if timeout else _BEATS
         self._began = 0.0
         self._spent = self._retires = False
         self._lines = Lines()
         connection.settimeout(_PATIENCE)
-
-    @property
-    def fd(self) -> int:
-        """The descriptor."""
-        return self._socket.fileno()
 
     def report(self, word: str, said: str | FailureRecord = "") -> None:
         """Say something."""
@@ -96,7 +91,7 @@ class Channel:
         def hear() -> None:
             try:
                 data = self._socket.recv(4096)
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 return
             except OSError:
                 data = b""
@@ -105,7 +100,7 @@ class Channel:
                     self._retires = True
                     retire()
             if not data:
-                loop.remove_reader(self.fd)
+                loop.remove_reader(self._socket.fileno())
                 if not self._retires:
                     gone()
 
@@ -115,7 +110,7 @@ class Channel:
             if not self._spent and (reason := self._span.exceeded(requests(), time.monotonic() - self._began)):
                 self.spent(reason)
 
-        loop.add_reader(self.fd, hear)
+        loop.add_reader(self._socket.fileno(), hear)
         self.report(READY, app)
         beat()
 

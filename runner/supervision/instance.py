@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from runner.failures import StartupFailure
-    from runner.supervision.workers import Recipe, Worker
+    from runner.supervision.generations import Recipe
+    from runner.supervision.workers import Worker
 
     class Instance(Protocol):
         """What a supervisor asks of the instance whose workers it runs."""

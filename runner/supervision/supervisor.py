@@ -17,16 +17,17 @@ from runner.failures import StartTimedOut, StartupFailure
 from runner.handover import PARTING
 from runner.supervision import forking
 from runner.supervision.brake import Brake
+from runner.supervision.generations import Generation
 from runner.supervision.touched import Touched
 from runner.supervision.wakeup import Wakeup
-from runner.supervision.workers import Bounds, Generation, Slot, Worker, counted
+from runner.supervision.workers import Bounds, Worker, counted
 from runner.system import logs
 from runner.worker_failures import CrashLoop, WorkerDied, WorkersLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runner.supervision.generations import Recipe, Slot
     from runner.supervision.instance import Instance
-    from runner.supervision.workers import Recipe
 
 __all__ = ("Supervisor",)
 
@@ -34,8 +35,6 @@ __all__ = ("Supervisor",)
 _TICK = 1.0
 #: Seconds that a start has beyond its limit to say by itself what it waits for.
 _PATIENCE = 4.0
-#: Seconds from the signal that makes a stuck worker tell where it is to the one that ends it.
-_DUMP = 1.0
 #: Seconds that the process which has loaded the app may take to fork.
 _FORKED = 10.0
 #: Seconds until an order is tried again that found no room.
@@ -204,8 +203,8 @@ class Supervisor:
             self._wanted.add(number)
             if not self._current.is_complete:
                 logs.info(f"arun: {signal.Signals(number).name} waits until the workers are ready")
+        self._resize(caught.count(signal.SIGTTIN) - caught.count(signal.SIGTTOU))
         if self._current.is_complete:  # until then they wait
-            self._resize(caught.count(signal.SIGTTIN) - caught.count(signal.SIGTTOU))
             if signal.SIGHUP in self._wanted:
                 self._wanted.discard(signal.SIGHUP)
                 self._reload()
@@ -283,12 +282,12 @@ class Supervisor:
             if limit and now > worker.start_began + limit + _PATIENCE:
                 waited = f"; it was waiting for {worker.waiting_for}" if worker.waiting_for else ""
                 worker.failure = StartTimedOut(f"{worker} was not ready in time{waited}")
-                worker.due = [(now, signal.SIGABRT), (now + _DUMP, signal.SIGKILL)]
+                worker.abort(now)
         elif self._bounds.silence and now - worker.heard > self._bounds.silence:
             logs.warning(
                 f"{worker} has been stuck for {now - worker.heard:.0f} s (--worker-timeout); its threads were here:"
             )
-            worker.due = [(now, signal.SIGABRT), (now + _DUMP, signal.SIGKILL)]
+            worker.abort(now)
 
     def _ended(self, worker: Worker, status: int) -> None:
         """Draw the conclusions from the end of a process."""
@@ -374,7 +373,7 @@ class Supervisor:
     def _drop_next(self, failure: StartupFailure | None) -> None:
         """Throw away the generation that was to take over; without a failure another one may use what it has bound."""
         generation, self._next = self._next, None
-        if generation is None or generation.recipe is None:
+        if generation is None:
             return
         self._failed = generation
         for worker in generation.members:  # of whom some may be ready, and have clients

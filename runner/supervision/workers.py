@@ -1,4 +1,4 @@
-"""What a supervisor knows of its workers, of the slots that they fill, and of the generations that slots belong to."""
+"""What a supervisor knows of one of its workers: what it said, how it is told to go, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from runner.worker_failures import WorkerDied
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
-    from typing import NoReturn
 
     from runner.failures import StartupFailure
+    from runner.supervision.generations import Generation, Slot
     from runner.supervision.reports import Report
 
-__all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "counted", "ended_by")
+__all__ = ("Bounds", "Worker", "counted", "ended_by")
 
 #: Bytes of what a worker says that are read at once.
 _CHUNK = 65_536
@@ -27,6 +26,10 @@ _CHUNK = 65_536
 _MARGIN = 10.0
 #: Seconds that a worker gets that was forced to stop, and one that had not begun to serve.
 _FORCED, _UNREADY = 5.0, 2.0
+
+
+#: Seconds from the signal that makes a stuck worker tell where it is to the one that ends it.
+_DUMP = 1.0
 
 
 class Bounds(Value):
@@ -54,22 +57,6 @@ class Bounds(Value):
     def retire(self) -> float:
         """Seconds after which a worker that was ordered to retire is told to stop."""
         return self.keep_alive + self.grace + _MARGIN
-
-
-class Recipe(Value):
-    """How the workers of a generation are made: ``run`` is called in the new process and never returns.
-
-    It is given the number of a slot, when its start began, and the line to the supervisor. With ``preload`` it is called
-    once, without a slot, in a process that loads the app and forks the others. ``began`` is when the start of all of
-    them began. Times are of the monotonic clock, in seconds.
-    """
-
-    run: Callable[[int | None, float, socket.socket], NoReturn]
-    workers: int
-    bounds: Bounds
-    began: float
-    touched: Sequence[str] = ()
-    preload: bool = False
 
 
 class Worker:
@@ -110,7 +97,7 @@ class Worker:
         """Hear what it says; False at the end of the line."""
         try:
             data = self.connection.recv(_CHUNK)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return True
         except OSError:
             return False
@@ -139,6 +126,10 @@ class Worker:
             self.connection.send(line)
         except OSError:
             return
+
+    def abort(self, now: float) -> None:
+        """Have it tell where its threads are, and end."""
+        self.due = [(now, signal.SIGABRT), (now + _DUMP, signal.SIGKILL)]
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal; where the process is not known yet, whoever should have forked it is killed in its place."""
@@ -207,89 +198,6 @@ class Worker:
         if not (self.is_killed and status == signal.SIGKILL):
             return ended_by(status)
         return "had to be killed" + (", as the app had closed its line to the supervisor" if self.is_mute else "")
-
-
-class Slot:
-    """One place among the workers: who serves there, who is to, and from when on somebody may be started."""
-
-    def __init__(self, number: int, serving: Worker | None = None) -> None:
-        self.number = number
-        self.serving = serving
-        self.coming: Worker | None = None
-        self.due = 0.0
-
-    @property
-    def held(self) -> list[Worker]:
-        """Who is there."""
-        return [worker for worker in (self.serving, self.coming) if worker is not None]
-
-    def forget(self, worker: Worker) -> None:
-        """Take a worker out."""
-        if self.serving is worker:
-            self.serving = None
-        if self.coming is worker:
-            self.coming = None
-
-
-class Generation:
-    """The workers of one recipe; those that an upgrade has left have none, and are not replaced."""
-
-    def __init__(self, recipe: Recipe | None, what: str = "reload") -> None:
-        self.recipe = recipe
-        #: What brings it about, where another one serves already.
-        self.what = what
-        self.slots = [Slot(number) for number in range(1, recipe.workers + 1)] if recipe else []
-        #: The process that has loaded the app and forks the others, with ``preload``; and why the last one ended.
-        self.loader: Worker | None = None
-        self.loader_failure: StartupFailure | None = None
-        #: Who was inherited on its way out.
-        self.leaving: list[Worker] = []
-        #: All were ready once.
-        self.is_complete = recipe is None
-
-    @property
-    def workers(self) -> list[Worker]:
-        """Who is in the slots."""
-        return [worker for slot in self.slots for worker in slot.held]
-
-    @property
-    def members(self) -> list[Worker]:
-        """Who belongs to it."""
-        return self.workers if self.loader is None else [self.loader, *self.workers]
-
-    def inherit(self, connection: socket.socket, pid: int, number: int, *, is_leaving: bool) -> None:
-        """Take a worker over from the arun that this process was; one that is on its way out has no slot any more."""
-        slot = Slot(number)
-        worker = Worker(connection, slot, self, pid)
-        worker.is_ready = True
-        if is_leaving:
-            worker.retire(Bounds())
-            self.leaving.append(worker)
-        else:
-            slot.serving = worker
-            self.slots.append(slot)
-
-    def resize(self, wanted: int) -> list[Worker]:
-        """Have so many slots, and return who has none any more."""
-        while len(self.slots) < wanted:
-            self.slots.append(Slot(len(self.slots) + 1))
-        surplus, self.slots = self.slots[wanted:], self.slots[:wanted]
-        return [worker for slot in surplus for worker in slot.held]
-
-    def wants(self, slot: Slot, now: float) -> bool:
-        """Tell whether a worker is to be started for a slot: nobody is there, or who is there wants a successor.
-
-        Successors come one after the other: workers that began together are spent together.
-        """
-        if self.recipe is None or slot.coming is not None or now < slot.due:
-            return False
-        if slot.serving is None:
-            return True
-        return bool(slot.serving.spent) and not any(one.serving and one.coming for one in self.slots)
-
-    def start_began(self) -> float:
-        """Return when the start of a worker began that is started now."""
-        return time.monotonic() if self.is_complete or self.recipe is None else self.recipe.began
 
 
 def counted(workers: int) -> str:

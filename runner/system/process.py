@@ -41,8 +41,8 @@ _DESCRIPTORS = 65_536
 _KEPT_DESCRIPTORS = 128
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-
+#: Signals that ask for something else; without a handler they would end or stop the process.
+_ASKING = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 #: Stop signals that force a stop.
 _FORCES = 2
 
@@ -202,7 +202,7 @@ def block_stop_signals() -> int:
     os.set_blocking(writing, False)
     with contextlib.suppress(ValueError):  # not the main thread: that one is stuck, and its signals are lost on it
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, *_ASKING})
     return reading
 
 

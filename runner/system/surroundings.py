@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Characters of an env file that are read.
 _LARGEST = 1_048_576
 
-__all__ = ("Surroundings", "enter", "extend_import_path", "read_env_file")
+__all__ = ("Surroundings", "enter", "extend_import_path", "read_env_file", "working_directory")
 
 
 class Surroundings(Value):
@@ -28,14 +28,10 @@ class Surroundings(Value):
 
     @classmethod
     def current(cls) -> Surroundings:
-        """Return those of now; a deleted directory has no path."""
+        """Return those of now."""
         umask = os.umask(0o022)  # to ask for it is to set it
         os.umask(umask)
-        try:
-            directory = os.getcwd()
-        except OSError:
-            directory = "/"
-        return cls(directory, umask, dict(os.environ), tuple(sys.path))
+        return cls(working_directory(), umask, dict(os.environ), tuple(sys.path))
 
     def restore(self, *, where_possible: bool = False) -> None:
         """Make them what they were, the directory only where that is possible, if so asked.
@@ -47,12 +43,20 @@ class Surroundings(Value):
         os.environ.clear()
         os.environ.update(self.environ)
         sys.path[:] = self.path
-        if Surroundings.current().directory != self.directory:  # which may be closed to a user who is in it
+        if working_directory() != self.directory:  # which may be closed to a user who is in it
             try:
                 enter(self.directory, origin="chdir")
             except DirectoryUnusable:
                 if not where_possible:
                     raise
+
+
+def working_directory() -> str:
+    """Return the working directory; a deleted one has no path, and relative names lead nowhere from it."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def enter(directory: str, *, origin: str) -> None:
