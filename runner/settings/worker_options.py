@@ -33,7 +33,7 @@ class Workers:
         Flag(),
         default=False,
         aliases=("preload-app",),
-        about="load the app once and fork the workers from there: saves memory; Linux",
+        about="load the app once and fork the workers from there: saves the memory of a large app; Linux",
     )
     threads = option(
         Number(0, 4096), default=8, about="number of threads that run a WSGI app; 0 runs it in the event loop itself"
