@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ADDRESS ?= 127.0.0.1:8080
+# What pytest gets; the tests are independent, so each core runs some of them.
+PYTEST ?= -n auto --maxprocesses 8
 # Seconds for each target of the fuzzer.
 FUZZ   ?= 300
 SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.toml README.md
 
-.PHONY: help run test coverage lint check browser reference fuzz clean
+.PHONY: help run test coverage lint preflight reference fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +19,9 @@ help:
 	@echo "make fuzz   fuzz the HTTP/1 engine and the config readers, $(FUZZ) seconds each"
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit("arun needs Python 3.11 or later, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("arun needs Python 3.11 or later, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # --group needs pip 25.1; the pip that a venv comes with may be older.
@@ -35,11 +39,11 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 run: $(VENV)/.installed
 	@cd tests/samples/broken && PATH="$(CURDIR)/$(BIN):$$PATH" sh ./show.sh $(ADDRESS)
 
-test: $(VENV)/.tools $(VENV)/.installed browser
+test: preflight $(VENV)/.tools $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST)
 
 # The same tests, with every process of theirs watched line by line.
-coverage: $(VENV)/.tools $(VENV)/.installed browser
+coverage: preflight $(VENV)/.tools $(VENV)/.installed
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest $(PYTEST)
 	$(BIN)/python -m coverage combine --quiet
@@ -50,10 +54,13 @@ lint: $(VENV)/.tools $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The page is looked at in a real browser; without one those tests say that they were left out.
-browser:
-	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
-	  || echo "no chromium here: the tests of the page in a browser will be left out (apt-get install chromium)"
+# What some tests need beyond Python, looked for before anything starts: without it they are left out, and CI fails.
+CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chrome))
+preflight:
+	@missing="$(if $(CHROMIUM),,chromium)"; \
+	for tool in curl unshare systemd-analyze; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ "$$(id -u)" -eq 0 ] || missing="$$missing root"; \
+	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 
 reference: $(VENV)/.installed
 	$(BIN)/python -m runner.settings docs
@@ -64,4 +71,4 @@ fuzz: $(VENV)/.installed
 	sh tests/fuzz/run.sh $(BIN)/python build/fuzz $(FUZZ)
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache

@@ -43,6 +43,9 @@ FILES = ("app.py", "main.py", "application.py", "asgi.py", "wsgi.py")
 INSTANCES = ("app", "application")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "init_app")
 
+#: What ``compile`` says of such a source before Python 3.11.4, in a ValueError; later it is a SyntaxError.
+_NULL_BYTES = "source code string cannot contain null bytes"
+
 
 class Target(Value):
     """What is to be loaded: ``name`` is a module's dotted name or, when ``root`` is set, that of a file below it."""
@@ -240,6 +243,8 @@ def _explained(target: Target, doing: str) -> Iterator[None]:
 def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure:
     from runner.apps.tracebacks import app_traceback, described
 
+    if isinstance(error, ValueError) and str(error) == _NULL_BYTES:
+        error = SyntaxError(str(error)).with_traceback(error.__traceback__)
     origin, detail = target.origin, app_traceback(error)
     if isinstance(error, SystemExit):
         return AppExited(
@@ -251,7 +256,7 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
         hint = f"rename {error.name}.py in {target.root}"
         return AppNameCollision(f"{target.text}: {error}", origin=origin, hint=hint, detail=detail)
     if isinstance(error, SyntaxError):
-        where = f"{error.filename}:{error.lineno}"
+        where = f"{error.filename}:{error.lineno}" if error.filename else f"{doing} {target.text}"
         return AppSyntaxError(f"{where}: {error.msg}", origin=origin, detail=detail)
     if isinstance(error, ModuleNotFoundError) and error.name:
         if not target.file and f"{target.name}.".startswith(f"{error.name}."):

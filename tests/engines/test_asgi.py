@@ -194,3 +194,34 @@ async def test_departure_that_a_task_group_wraps_is_no_fault_of_the_app(serve: S
     await asyncio.wait_for(ended.wait(), 10)
     await served.stop()
     assert served.errors == []
+
+
+@pytest.mark.parametrize(("other", "faults"), [(None, 0), (ValueError("a fault of its own"), 1)])
+async def test_group_of_exceptions_is_told_when_one_of_them_has_another_cause_than_the_departure(
+    serve: Serve, other: Exception | None, faults: int
+) -> None:
+    """``except*`` puts what is raised in it into a group: always before Python 3.11.4, later beside others only."""
+    ended = asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        wrapped = RuntimeError("the answer was cut")
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+        except OSError as gone:
+            wrapped.__cause__ = gone
+            gone.__cause__ = wrapped  # what an app links in a circle ends as well
+        finally:
+            ended.set()
+        raise ExceptionGroup("both", [wrapped, *filter(None, [other])])
+
+    served = await serve(app)
+    _, writer = await served.connect()
+    writer.write(GET)
+    await writer.drain()
+    writer.transport.abort()
+    await asyncio.wait_for(ended.wait(), 10)
+    await served.stop()
+    assert len(served.errors) == faults

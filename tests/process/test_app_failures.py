@@ -35,7 +35,16 @@ ROWS = {
         "shop.py", "app-syntax-error", "part.py:1", {"shop.py": "import part\n", "part.py": "1 +\n"}, "1 +"
     ),
     "source that is no UTF-8 text": Row("shop.py", "app-syntax-error", "shop.py", {"shop.py": "x = '\udcff'\n"}),
-    "source with a null byte": Row("shop.py", "app-syntax-error", "null bytes", {"shop.py": "x = '\0'\n"}),
+    "source with a null byte": Row(
+        "shop.py", "app-syntax-error", "importing shop.py: source", {"shop.py": "x = '\0'\n"}
+    ),
+    "source of a dependency with a null byte": Row(
+        "shop.py",
+        "app-syntax-error",
+        "source code",
+        {"shop.py": "import part\n", "part.py": "x = '\0'\n"},
+        "import part",
+    ),
     "exception": Row("shop.py", "app-import-failed", "KeyError: 'DSN'", {"shop.py": "{}['DSN']\n"}, "{}['DSN']"),
     "exception of its own class": Row(
         "shop:app", "app-import-failed", "Odd", {"shop.py": "class Odd(BaseException): ...\nraise Odd\n"}, "raise Odd"

@@ -291,14 +291,24 @@ class H1Engine:
             return exchange.abandoned or exchange.connection.eof
         if isinstance(exc, asyncio.CancelledError):
             return self.stopping or exchange.abandoned
-        cause: BaseException | None = exc
-        while cause is not None:
-            if isinstance(cause, ClientDisconnected):
-                return True
-            if isinstance(cause, BaseExceptionGroup) and cause.split(ClientDisconnected)[1] is None:
-                return True  # a task group of the app's, of which nothing else went wrong
-            cause = cause.__cause__ or cause.__context__
-        return False
+        return _comes_of_departure(exc, set())
+
+
+def _comes_of_departure(error: BaseException | None, seen: set[int]) -> bool:
+    """Tell whether the client's departure is behind an exception, or behind each one of a task group's.
+
+    ``seen`` are the exceptions on the way to it: causes that an app sets may form a circle.
+    """
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ClientDisconnected):
+            return True
+        if isinstance(error, BaseExceptionGroup) and all(
+            _comes_of_departure(member, set(seen)) for member in error.exceptions
+        ):
+            return True  # ``except*`` puts what an app raises there into a group of its own, before Python 3.11.4
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _interval(options: Options) -> float:
