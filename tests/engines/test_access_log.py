@@ -174,7 +174,7 @@ def test_more_values_than_are_remembered_are_written_like_the_first() -> None:
 def test_memory_for_what_clients_send_is_bounded(escapes: Callable[[], Escapes]) -> None:
     remembered = escapes()
     assert remembered[b"x" * 100_000].count("x") == 100_000
-    assert len(remembered) == 1
+    assert not remembered
     for number in range(5000):
         assert str(number) in remembered[b"/%d" % number]
         assert len(remembered) <= 1024

@@ -7,6 +7,8 @@ one hands on the other as its client wrote it. A host that is told by either nev
 
 from __future__ import annotations
 
+from runner.apps.engines.memo import Memo
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -31,7 +33,7 @@ class TrustedPeers:
         self._everybody = trusted == "*" or "*" in trusted
         self._texts = () if self._everybody else tuple(trusted)
         self._networks: tuple[IPv4Network | IPv6Network, ...] | None = None
-        self._known: dict[str, bool] = {}
+        self._known = Memo(self._contains, entries=_REMEMBERED)
 
     def __bool__(self) -> bool:
         return self._everybody or bool(self._texts)
@@ -40,12 +42,7 @@ class TrustedPeers:
         """Say whether the peer with this IP address (``None``: a unix socket) is trusted."""
         if self._everybody or host is None:
             return bool(self)
-        known = self._known.get(host)
-        if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[host] = self._contains(host)
-        return known
+        return self._known[host]
 
     def client(self, forwarded_for: str) -> str | None:
         """Return the IP address of the nearest client in X-Forwarded-For that is not itself a trusted proxy.

@@ -6,9 +6,11 @@ same targets, agents and addresses come again and again.
 
 from __future__ import annotations
 
+from runner.apps.engines.memo import Memo
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     Escapes = Mapping[bytes | str | None, str]
 
@@ -19,34 +21,25 @@ _REMEMBERED = 1024
 _LONGEST = 256
 
 
-class _Remembering(dict["bytes | str | None", str]):
-    """Values as they are written; asked for one that is not known, it escapes it."""
+def _escapes(nothing: str, escaped: Callable[[bytes], str]) -> Escapes:
+    """Return a value's escaped form by the value; that of None is ``nothing``."""
 
-    def __missing__(self, value: bytes | str) -> str:
-        raw = value.encode("latin-1", "backslashreplace") if isinstance(value, str) else value
-        written = self.escaped(raw)
-        if len(raw) <= _LONGEST:
-            if len(self) >= _REMEMBERED:
-                nothing = self[None]
-                self.clear()
-                self[None] = nothing
-            self[value] = written
-        return written
+    def written(value: bytes | str | None) -> str:
+        if value is None:
+            return nothing
+        return escaped(value.encode("latin-1", "backslashreplace") if isinstance(value, str) else value)
 
-    def escaped(self, raw: bytes) -> str:
-        raise NotImplementedError
+    return Memo(written, entries=_REMEMBERED, longest=_LONGEST)
 
 
-class _Text(_Remembering):
-    def escaped(self, raw: bytes) -> str:
-        return raw.decode("latin-1").translate(_TEXT)
+def _text(raw: bytes) -> str:
+    return raw.decode("latin-1").translate(_TEXT)
 
 
-class _Json(_Remembering):
-    def escaped(self, raw: bytes) -> str:
-        from json.encoder import encode_basestring_ascii
+def _json(raw: bytes) -> str:
+    from json.encoder import encode_basestring_ascii
 
-        return encode_basestring_ascii(raw.decode("latin-1"))
+    return encode_basestring_ascii(raw.decode("latin-1"))
 
 
 #: Apache's and nginx's way: ``\xHH`` for what is not printable ASCII, a backslash before a quote and a backslash.
@@ -56,9 +49,9 @@ _TEXT |= {ord('"'): r"\"", ord("\\"): r"\\"}
 
 def text_escapes() -> Escapes:
     """Return what writes a value between the quotes of a text line; nothing is written as a dash."""
-    return _Text({None: "-"})
+    return _escapes("-", _text)
 
 
 def json_escapes() -> Escapes:
     """Return what writes a value as JSON: a string with one character for each byte (latin-1), or null."""
-    return _Json({None: "null"})
+    return _escapes("null", _json)

@@ -12,6 +12,7 @@ from aiohttp.http import SERVER_SOFTWARE, StreamWriter
 from aiohttp.http_writer import _serialize_headers
 
 from runner.apps.engines.h1_engine.heads import TOKEN_BYTES
+from runner.apps.engines.memo import Memo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ _DIGITS = 3
 _LAST_CHUNK = b"0\r\n\r\n"
 _BUSY = b"Service Unavailable\n"
 _NO_BODY = frozenset(("204", "304"))
-
-#: Names of fields that were found to be tokens, and how many of them are remembered.
-_names: set[str] = set()
-_REMEMBERED = 512
 
 
 class Answer(StreamWriter):
@@ -204,7 +201,7 @@ def _judge(status: str, headers: CIMultiDict[str]) -> None:
         raise ValueError(f"{status} is not the status of an answer")
     for name in headers:
         if name not in _names:
-            _judge_name(name)
+            _names[str(name)]
     lengths = headers.getall(CONTENT_LENGTH, ())
     if not lengths:
         return
@@ -215,9 +212,16 @@ def _judge(status: str, headers: CIMultiDict[str]) -> None:
         headers[CONTENT_LENGTH] = length
 
 
-def _judge_name(name: str) -> None:
+def _is_token(name: str) -> bool:
+    """Return True for a name that is a token (RFC 9110 section 5.6.2).
+
+    Raises:
+        ValueError: it is none.
+    """
     if not name.isascii() or not name or name.encode().translate(None, TOKEN_BYTES):
         raise ValueError(f"{name!r} is not a header name")
-    if len(_names) >= _REMEMBERED:
-        _names.clear()
-    _names.add(str(name))
+    return True
+
+
+#: Names of fields that were found to be tokens.
+_names: Memo[str, bool] = Memo(_is_token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.apps.engines.h1_engine.file_wrapper import FileWrapper
+from runner.apps.engines.memo import Memo
 from runner.apps.engines.targets import unquoted
 
 TYPE_CHECKING = False
@@ -18,9 +19,6 @@ __all__ = ("ErrorLog", "environ_of")
 
 #: Fields that are variables under another name, or must not become one: Proxy would be HTTP_PROXY (CVE-2016-5385).
 _APART = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
-_REMEMBERED = 512
-#: Names of variables by those of fields; no name for a field that must not become one.
-_variables: dict[bytes, str] = {}
 
 
 class ErrorLog:
@@ -61,9 +59,7 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
     environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
     environ["wsgi.input"] = body
     for name, value in request.headers:
-        variable = _variables.get(name)
-        if variable is None:
-            variable = _variable(name)
+        variable = _variables[name]
         if variable:
             text = value.decode("latin-1")
             if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
@@ -102,11 +98,12 @@ def _address(client: tuple[str, int] | None) -> tuple[str, str]:
 
 
 def _variable(name: bytes) -> str:
-    """Name the variable of a field not seen before; an underscore could pass for a hyphen (CVE-2015-0219)."""
+    """Name the variable of a field; an underscore could pass for a hyphen (CVE-2015-0219)."""
     variable = _APART.get(name)
     if variable is None:
         variable = "" if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    if len(_variables) >= _REMEMBERED:
-        _variables.clear()
-    _variables[name] = variable
     return variable
+
+
+#: Names of variables by those of fields; no name for a field that must not become one.
+_variables: Memo[bytes, str] = Memo(_variable)

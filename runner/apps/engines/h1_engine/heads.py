@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from runner.apps.engines.memo import Memo
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +28,6 @@ CLOSE, DATED, SERVED = 1, 2, 4
 
 #: What a name of a field is made of (RFC 9110 section 5.6.2).
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_REMEMBERED = 512
 #: Bytes of a header value that is worth remembering: short ones come again.
 _SHORT = 64
 SERVER = b"server: arun\r\n"
@@ -91,9 +92,6 @@ _REASONS: dict[object, bytes] = {
     511: b"Network Authentication Required",
 }
 
-_kinds: dict[bytes, int] = {}
-#: Plain fields that were judged before, as they are sent.
-_lines: dict[tuple[bytes, bytes], bytes] = {}
 _status_lines: dict[object, bytes] = {}
 
 
@@ -116,15 +114,16 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
         if line is not None:
             block += line
             continue
-        kind = _kinds.get(name)
-        if kind is None:
-            kind = _kind_of(name)
+        kind = _kinds[name]
         if kind == _LENGTH:
             if not value.isdigit() or length not in {None, int(value)}:
                 raise AnswerInvalid(f"{value!r} is not a Content-Length, or not the only one")
             length = int(value)
         elif kind == _PLAIN:
-            block += _line(name, value)
+            line = _line(name, value)
+            if len(value) <= _SHORT:
+                _lines.remember((bytes(name), bytes(value)), line)
+            block += line
         elif kind == _CONNECTION:
             says |= CLOSE * (b"close" in value.lower())
         elif kind in {DATED, SERVED}:
@@ -172,19 +171,14 @@ def _line(name: bytes, value: bytes) -> bytes:
     """Judge a field that was not seen before, and return it as it is sent."""
     if b"\n" in value or b"\r" in value or b"\0" in value:  # RFC 9110 section 5.5
         raise AnswerInvalid("a header value holds CR, LF or NUL")
-    line = b"%b: %b\r\n" % (name, value)
-    if len(value) <= _SHORT and _kinds[name] == _PLAIN:
-        if len(_lines) >= _REMEMBERED:
-            _lines.clear()
-        _lines[bytes(name), bytes(value)] = line
-    return line
+    return b"%b: %b\r\n" % (name, value)
 
 
 def _kind_of(name: bytes) -> int:
-    """Classify a name that was not seen before; only valid names are remembered."""
+    """Classify the name of a field."""
     if not name or name.translate(None, TOKEN_BYTES):
         raise AnswerInvalid(f"{name!r} is not a header name")
-    kind = {
+    return {
         b"content-length": _LENGTH,
         b"transfer-encoding": _HOP,
         b"connection": _CONNECTION,
@@ -193,7 +187,8 @@ def _kind_of(name: bytes) -> int:
         b"keep-alive": _HOP,
         b"proxy-connection": _HOP,
     }.get(name.lower(), _PLAIN)
-    if len(_kinds) >= _REMEMBERED:
-        _kinds.clear()
-    _kinds[bytes(name)] = kind
-    return kind
+
+
+_kinds: Memo[bytes, int] = Memo(_kind_of)
+#: Plain fields that were judged before, as they are sent.
+_lines: Memo[tuple[bytes, bytes], bytes] = Memo(lambda field: _line(*field))

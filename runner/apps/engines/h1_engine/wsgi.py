@@ -7,6 +7,7 @@ import os
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.file_wrapper import file_part
 from runner.apps.engines.h1_engine.heads import AnswerInvalid, status_line
+from runner.apps.engines.memo import Memo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 __all__ = ("WsgiExchange", "close_body")
-
-_REMEMBERED = 512
-_statuses: dict[str, tuple[int, bytes]] = {}
 
 
 class WsgiExchange(Exchange):
@@ -77,7 +75,7 @@ class WsgiExchange(Exchange):
             self._fields = None
         elif self._fields is not None:
             raise AnswerInvalid("start_response was called before; an error handler passes exc_info")
-        code, reason = _statuses.get(status) or _status(status)
+        code, reason = _statuses[status]
         self.begin(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
         return self._write_piece
 
@@ -159,7 +157,7 @@ def _status(status: str) -> tuple[int, bytes]:
     known = int(code), reason.encode("latin-1")
     if known[1] and status_line(known[0]) == status_line(*known):
         known = known[0], b""  # the registered one costs nothing to look up
-    if len(_statuses) >= _REMEMBERED:
-        _statuses.clear()
-    _statuses[status] = known
     return known
+
+
+_statuses: Memo[str, tuple[int, bytes]] = Memo(_status)
