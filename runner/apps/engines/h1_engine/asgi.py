@@ -47,10 +47,10 @@ class AsgiExchange(Exchange):
         self._waiters: list[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
-        """Run the app in a task of its own."""
+        """Run the app in a task and with context variables of its own: another request may be what calls."""
         engine = self._engine
         engine.running.add(self)
-        self._task = engine.loop.create_task(self._run())
+        self._task = engine.loop.create_task(self._run(), context=engine.context.copy())
 
     def cancel(self) -> None:
         """Cancel the app's task."""

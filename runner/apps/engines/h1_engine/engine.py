@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
 from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
@@ -103,6 +104,8 @@ class H1Engine:
     async def start(self) -> Callable[..., asyncio.BaseProtocol]:
         """Run the app's start-up; see :class:`runner.apps.engines.contract.Engine`."""
         self.loop = asyncio.get_running_loop()
+        #: The context variables that every request begins with, in a copy of its own.
+        self.context = copy_context()
         await self._start_app()
         return self._connection
 

@@ -240,7 +240,8 @@ class Connection(Intake):
         self.paused = False
         self.go_on()
         if not (self.paused or self.closing):
-            self.transport.resume_reading()
+            # An app's task may be what calls: its context variables are not those in which the loop reads on.
+            self.engine.context.copy().run(self.transport.resume_reading)
 
     def hand_over(self) -> bytes:
         """Leave the transport to the protocol of an upgrade, and return what was received behind the request."""

@@ -33,11 +33,13 @@ _PIECE = 1024
 class InlineExchange(WsgiExchange):
     """A request that is answered by one call in the loop's thread."""
 
-    __slots__ = ("_gathered", "_pieces")
+    __slots__ = ("_context", "_gathered", "_pieces")
 
     def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
         WsgiExchange.__init__(self, connection, request, engine)
         self._gathered: SpooledTemporaryFile[bytes] | None = None
+        #: The context variables of this request; every part of its call runs in them.
+        self._context = engine.context.copy()
         self._pieces: Iterator[bytes]
 
     def _go(self) -> None:
@@ -45,7 +47,7 @@ class InlineExchange(WsgiExchange):
         if self.abandoned:
             self._finish(None, None)
         elif self.received and self._gathered is None:
-            self._call(BytesIO(self.take()))
+            self._context.run(self._call, BytesIO(self.take()))
         else:
             try:
                 self._gather()
@@ -62,7 +64,7 @@ class InlineExchange(WsgiExchange):
             gathered.write(data)
         if self.received:
             gathered.seek(0)
-            self._call(gathered)
+            self._context.run(self._call, gathered)
         elif self.connection.eof:
             raise ClientDisconnected("the request ended before its body was complete")
         else:
@@ -91,6 +93,9 @@ class InlineExchange(WsgiExchange):
         else:
             self._finish(last, None)
 
+    def _go_on(self) -> None:
+        self._context.run(self._iterate)
+
     def _iterate(self) -> None:
         """Send pieces until the client or the others have to be waited for."""
         streak = 0
@@ -101,10 +106,10 @@ class InlineExchange(WsgiExchange):
                     streak += len(piece)
                 streak += _PIECE
                 if self.connection.write_paused:
-                    self._waits_for = self._iterate
+                    self._waits_for = self._go_on
                     return
                 if streak > _STREAK:
-                    self.engine.calls.later(self._iterate)
+                    self.engine.calls.later(self._go_on)
                     return
             self._check_begun()
             if not self.abandoned:
@@ -127,7 +132,7 @@ class InlineExchange(WsgiExchange):
         super()._finish(last, raised)
 
     def _file_sent(self, raised: BaseException | None) -> None:
-        self._close(raised)
+        self._context.run(self._close, raised)
 
     def _close(self, raised: BaseException | None) -> None:
         self._finish(None, close_body(self._body, raised))

@@ -6,6 +6,7 @@ and for a request body that has not come yet.
 
 from __future__ import annotations
 
+from contextvars import Context
 from io import BytesIO
 from queue import SimpleQueue
 from threading import Lock, get_ident
@@ -37,7 +38,7 @@ _answering = Lock()
 class ThreadExchange(WsgiExchange):
     """A request that is answered by one call in a thread; one side writes each attribute, or waits for the other."""
 
-    __slots__ = ("_ahead", "_answers", "_input", "_problem")
+    __slots__ = ("_ahead", "_answers", "_context", "_input", "_problem")
 
     def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
         WsgiExchange.__init__(self, connection, request, engine)
@@ -47,6 +48,8 @@ class ThreadExchange(WsgiExchange):
         self._problem: BaseException | None = None
         self._answers: SimpleQueue[bytes | BaseException] | None = None
         self._input: BytesIO | Input
+        #: The context variables of this request: none, as in a new thread. What was called before left its own.
+        self._context = Context()
 
     # ---- in the loop's thread
 
@@ -91,13 +94,17 @@ class ThreadExchange(WsgiExchange):
         self._finish(last, raised or self._problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
-        if not self.engine.threads.run(lambda: self._close_file(raised), ahead=True):
-            self._end(None, close_body(self._body, raised))
+        if not self.engine.threads.run(lambda: self._context.run(self._close_file, raised), ahead=True):
+            self._end(None, self._context.run(close_body, self._body, raised))
 
     # ---- in a thread of the pool
 
     def _call(self) -> bool:
         """Call the app; return whether the thread is one too many now, and ends."""
+        self._context.run(self._answer)
+        return False
+
+    def _answer(self) -> None:
         last: bytes | None = None
         raised: BaseException | None = None
         try:
@@ -110,12 +117,11 @@ class ThreadExchange(WsgiExchange):
             elif not self._hand_over_file(body):
                 raised = close_body(body, self._send_all(body))
             else:
-                return False
+                return
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
             raised = exc
         self._tell(self._end, last, raised)
-        return False
 
     def _hand_over_file(self, body: object) -> bool:
         part = self._part_of(body)
