@@ -44,7 +44,8 @@ class AsgiExchange(Exchange):
         self._streak = 0
         #: The trailer fields so far, None when the app has announced none.
         self._trailers: bytes | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
+        #: What calls of receive and send wait for; one that is cancelled takes its own away.
+        self._waiters: set[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
         """Run the app in a task and with context variables of its own: another request may be what calls."""
@@ -64,12 +65,10 @@ class AsgiExchange(Exchange):
         return "" if self._task is None else task_stack(self._task)
 
     def changed(self) -> None:
-        """Wake whoever waits in receive or send."""
-        if waiters := self._waiters:
-            self._waiters = None
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        """Wake the calls that wait in receive or send."""
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event of this request: a piece of its body, at last the client's going."""
@@ -87,7 +86,9 @@ class AsgiExchange(Exchange):
         return {"type": "http.disconnect"}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Take an event of the answer; returns when the client has taken enough of what was sent before.
+        """Take an event of the answer; returns when the client has taken enough that more may be sent.
+
+        After the last piece nothing more will be: then it returns at once, and the transport keeps what is left.
 
         Raises:
             ClientDisconnected: nobody is there to read the answer (an OSError, as ASGI 2.4 asks).
@@ -100,7 +101,7 @@ class AsgiExchange(Exchange):
         if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
             self.write(body, more=more or self._trailers is not None)
-            while connection.write_paused:
+            while connection.write_paused and not self.answered:
                 await self._wait()
             if more:
                 await self._take_turns(len(body))
@@ -136,12 +137,15 @@ class AsgiExchange(Exchange):
             await asyncio.sleep(0)
 
     async def _wait(self) -> None:
+        """Wait for the next change; what is waited for may have come then, or not."""
         waiter = self._engine.loop.create_future()
         if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
-        await waiter
+            self._waiters = set()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
 
     async def _run(self) -> None:
         engine = self._engine

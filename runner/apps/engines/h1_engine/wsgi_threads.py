@@ -81,7 +81,7 @@ class ThreadExchange(WsgiExchange):
             self._problem = exc
 
     def _confirm(self) -> None:
-        if self.connection.write_paused and not self.abandoned:
+        if self.connection.write_paused and not self.answered:
             self._waits_for = self._confirm
         else:
             self._reply(b"")
