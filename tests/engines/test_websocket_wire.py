@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 import zlib
 from typing import Any
 
@@ -399,6 +401,42 @@ async def test_compressed_messages_share_their_memory_or_not(serve: Serve) -> No
             if extra:
                 unpacker = zlib.decompressobj(wbits=-15)
             assert unpacker.decompress(answer + b"\0\0\xff\xff") == text
+
+
+def finals(data: bytes, count: int) -> bytes:
+    """Compress in so many parts, of which each ends with a final block (RFC 7692 section 7.2.3.4)."""
+    size, parts = len(data) // count, []
+    for number in range(count):
+        packer = zlib.compressobj(wbits=-15)
+        parts.append(packer.compress(data[number * size : (number + 1) * size]) + packer.flush(zlib.Z_FINISH))
+    return b"".join(parts) + b"\x00"
+
+
+async def test_message_of_several_final_blocks_is_read(serve: Serve) -> None:
+    app = Record()
+    served = await serve(app)
+    large = random.Random(1).randbytes(400_000)
+    sent = masked(BINARY, finals(b"twelve bytes", 12), rsv=0x40) + masked(BINARY, finals(large, 200), rsv=0x40)
+    reader, writer = await served.connect()
+    writer.write(HEAD + DEFLATE + b"\r\n" + sent + masked(CLOSE))
+    await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert app.got == [b"twelve bytes", large, 1005]
+
+
+@pytest.mark.parametrize("shape", ["one frame", "fragments"])
+async def test_message_of_a_million_final_blocks_holds_nobody_up(serve: Serve, shape: str) -> None:
+    served = await serve(Record())
+    message = b"\x03\x00" * 1_000_000
+    if shape == "one frame":
+        sent = masked(BINARY, message, rsv=0x40)
+    else:
+        half = len(message) // 2
+        sent = masked(BINARY, message[:half], rsv=0x40, fin=False) + masked(0, message[half:])
+    began = time.process_time()
+    assert close_code(await spoken(served, sent, head=HEAD + DEFLATE)) == 1002
+    assert time.process_time() - began < 5
+    assert (await served.talk(NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))).endswith(b"/smuggled")
 
 
 async def test_message_compressed_with_a_final_block_is_read(serve: Serve) -> None:

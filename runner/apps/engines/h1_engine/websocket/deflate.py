@@ -19,6 +19,10 @@ _PAYS = 128
 #: 4 KiB of memory for each direction, as most servers have it: beyond, a connection costs more than it saves.
 _WINDOW_BITS = 12
 _MEMORY_LEVEL = 5
+#: Final blocks that a piece of a message may have in any case.
+_RESTARTS = 16
+#: Bytes that are inflated at once behind a final block: zlib copies what is behind the next one.
+_STEP = 4096
 
 
 class Deflate:
@@ -48,24 +52,33 @@ class Deflate:
     def inflate(self, payload: bytes, most: int, *, last: bool) -> bytes:
         """Return a piece of a message decompressed, cut after ``most`` bytes; the ``last`` piece ends the message.
 
+        A final block, after which another one may follow (section 7.2.3.4), costs a new inflater: there are so many for
+        a piece, and one more for each KiB of it.
+
         Raises:
-            ValueError: this is not compressed data.
+            ValueError: this is not compressed data, or has too many final blocks.
         """
-        data, found = payload + _TAIL if last else payload, b""
-        while True:
+        data = memoryview(payload + _TAIL if last else payload)
+        found, size = [], 0
+        restarts, step = _RESTARTS + len(data) // 1024, len(data)
+        while len(data) and size < most:
             inflater = self._inflater
             if inflater is None:
                 inflater = self._inflater = zlib.decompressobj(wbits=-self._peer_bits)
             try:
-                found += inflater.decompress(data, most - len(found))
+                found.append(inflater.decompress(data[:step], most - size))
             except zlib.error as exc:
                 raise ValueError("not compressed data") from exc
-            if not inflater.eof or len(found) >= most:
-                break
-            self._inflater, data = None, inflater.unused_data  # a final block, after which another may follow (7.2.3.4)
+            size += len(found[-1])
+            data = data[min(step, len(data)) - len(inflater.unused_data) :]
+            if inflater.eof:
+                self._inflater, step = None, _STEP
+                restarts -= 1
+                if restarts < 0:
+                    raise ValueError("too many final blocks")
         if last and self._forgotten:
             self._inflater = None
-        return found
+        return b"".join(found)
 
 
 def negotiated(offers: Sequence[tuple[ExtensionName, Sequence[ExtensionParameter]]]) -> tuple[str, Deflate] | None:

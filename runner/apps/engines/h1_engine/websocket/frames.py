@@ -46,6 +46,8 @@ _MASKED, _TWO_BYTES, _EIGHT_BYTES = 0x80, 126, 127
 _CONTROL_SIZE = 125
 _TWO_BYTES_MOST = 65_535
 _MASK_SIZE = 4
+#: The buffer of a frame with more bytes is not kept for what has come behind it.
+_LARGE = 1_048_576
 #: Heads of a message in one frame, by far the most common ones.
 _WHOLE = frozenset((_FIN | TEXT, _FIN | BINARY))
 _OPCODES = frozenset((_CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
@@ -117,6 +119,8 @@ class FrameReader:
                 return None
             payload = apply_mask(data[start + _MASK_SIZE : end], data[start : start + _MASK_SIZE])
             self._at = end
+            if length > _LARGE:
+                self._data, self._at = bytes(memoryview(data)[end:]), 0
             if whole:
                 return first & _OPCODE, _decoded(payload) if first & TEXT else payload
             message = self._gather(first, payload)
