@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import istr
 
+from runner.apps.engines.aiohttp_engine.app_task import AppTask
 from runner.apps.engines.aiohttp_engine.guard import Guard
 from runner.apps.engines.aiohttp_engine.records import Records, failing
 from runner.apps.engines.aiohttp_engine.refusals import answer
@@ -48,6 +50,9 @@ class AiohttpEngine:
         self._trusted = TrustedPeers(options.trusted)
         self._server: web.Server | None = None
         self._guard: Guard | None = None
+        #: Where the app's own steps run, from its start-up to its clean-up.
+        self._life: AppTask | None = None
+        self._cleaned = False
         self._aborted = False
         self._phase: asyncio.Timeout | None = None
 
@@ -57,6 +62,14 @@ class AiohttpEngine:
         Raises:
             AppStartupFailed: a handler of on_startup, or a cleanup context, raised.
         """
+        self._life = AppTask(self._clean_up_early)
+        try:
+            return await self._life.run(self._start())
+        except BaseException:
+            self._life.end()
+            raise
+
+    async def _start(self) -> Guard:
         records = Records(self._options, self._trusted.trusts)
         records.prepare(self._app)
         runner = web.AppRunner(self._app, handle_signals=False)
@@ -116,8 +129,8 @@ class AiohttpEngine:
         aiohttp's order is kept: on_shutdown comes first, as it is what ends long-lived answers. Websockets that it leaves
         open are closed after it.
         """
-        server = self._server
-        if server is None:
+        server, life = self._server, self._life
+        if server is None or life is None:
             return
         self.drain()
         # What lies in the sockets' buffers has begun: let the loop read it before idle connections are closed.
@@ -127,12 +140,14 @@ class AiohttpEngine:
         settled = [one for one in server.connections if one not in fresh]
         for connection in settled:
             connection.close()
-        await self._run(self._app.shutdown(), grace, "on_shutdown")
+        await life.run(self._run(self._app.shutdown(), grace, "on_shutdown"))
         if self._guard is not None:
             self._guard.close_websockets()
         await self._drain(settled, fresh, grace)
         await asyncio.gather(*(one.shutdown(_AT_ONCE) for one in server.connections))
-        await self._run(self._app.cleanup(), grace, "cleanup")
+        if not self._cleaned:
+            await life.run(self._run(self._app.cleanup(), grace, "cleanup"))
+        life.end()
 
     def abort(self) -> None:
         """Cut every connection now, and whatever a running stop waits for."""
@@ -140,7 +155,8 @@ class AiohttpEngine:
         for connection in self._server.connections if self._server else ():
             connection.force_close()
         if self._phase is not None:
-            self._phase.reschedule(asyncio.get_running_loop().time())
+            with suppress(RuntimeError):  # it has just ended by itself
+                self._phase.reschedule(asyncio.get_running_loop().time())
 
     async def _drain(self, settled: list[web.RequestHandler], fresh: list[web.RequestHandler], grace: float) -> None:
         """Wait for the requests that run; a connection that has sent nothing yet gets a moment to do so."""
@@ -156,19 +172,28 @@ class AiohttpEngine:
         except TimeoutError:
             pass
 
-    async def _run(self, step: Awaitable[None], seconds: float, name: str) -> None:
+    async def _clean_up_early(self) -> None:
+        """Clean up what a start-up had begun and what was cancelled while it served; the app goes on without it."""
+        self._cleaned = True
+        self._options.on_error("what the app's start-up began was cancelled, and is cleaned up while the app serves\n")
+        with suppress(asyncio.CancelledError):  # the clean-up's own; who cancels the task for good has ended it
+            await self._run(self._app.cleanup(), None, "cleanup")
+
+    async def _run(self, step: Awaitable[None], seconds: float | None, name: str) -> None:
         """Run one of the app's own steps within a bound; what goes wrong is told, and the stop goes on."""
+        within = self._within(seconds)
         try:
-            async with self._within(seconds):
+            async with within:
                 await step
-        except TimeoutError:
-            self._options.on_error(f"the app's {name} took longer than {seconds:g} s and was cut\n")
         except BaseException as exc:
             if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
                 raise
+            if isinstance(exc, TimeoutError) and within.expired():
+                self._options.on_error(f"the app's {name} took longer than {seconds or 0:g} s and was cut\n")
+                return
             self._options.on_error(f"the app's {name} raised\n{app_traceback(exc)}")
 
-    def _within(self, seconds: float) -> asyncio.Timeout:
+    def _within(self, seconds: float | None) -> asyncio.Timeout:
         self._phase = asyncio.timeout(0 if self._aborted else seconds)
         return self._phase
 

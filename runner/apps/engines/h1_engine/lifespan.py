@@ -31,7 +31,7 @@ class Lifespan:
         self._news = asyncio.Event()
         self._received = False
         self._foreign = False
-        self._cancelled = False
+        self._cancelled = self._stopping = False
         self._raised: BaseException | None = None
 
     async def start(self) -> None:
@@ -68,6 +68,7 @@ class Lifespan:
         """Run the app's shut-down within ``grace`` seconds; what goes wrong there is told, not raised."""
         if self._task is None or self._task.done():
             return
+        self._stopping = True
         self._events.put_nowait("lifespan.shutdown")
         try:
             async with asyncio.timeout(grace):
@@ -103,6 +104,8 @@ class Lifespan:
             pass
         except BaseException as exc:  # noqa: BLE001 - SystemExit of a start-up is a failed start, told by start()
             self._raised = exc
+            if "lifespan.startup.complete" in self._said and not self._stopping:  # a task group in it, say
+                self._on_error(f"the app's lifespan has ended, while the app serves\n{self._traceback()}")
         finally:
             self._news.set()
 
