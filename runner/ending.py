@@ -42,7 +42,8 @@ def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     if attempt.signals.count:
         failures = ()  # it was told to stop: what the app made of being interrupted is told, and no failed start
     going_back = attempt.signals.going_back and not attempt.signals.count
-    exits.leave(1 if failures else 0, failures, going_back=going_back)
+    forced = attempt.signals.count > 1
+    exits.leave(1 if failures else 0, failures, going_back=going_back, hurried=forced, unwinds=True)
 
 
 def run(attempt: Attempt, serve: Callable[[], None]) -> NoReturn:

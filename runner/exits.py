@@ -1,9 +1,11 @@
 """The exit shim: the one way out of the process, and the only place that knows the last status.
 
 ``arm`` registers an atexit hook before anything else can, so that it runs last; ``leave`` remembers the status and the
-failures, runs the hooks itself, within a bound, and never returns. The hook hands a failed start to the successor
-that was armed (see runner/fallback.py) and ends the process where there is none. The interpreter's own finalization is
-never reached: it would wait for every thread that a half-imported app left behind.
+failures, and does within a bound what Python does at exit: it closes event loops, ends idle threads and pools, and runs the
+exit hooks. The last hook hands a failed start to the successor that was armed (see runner/fallback.py) and ends the process
+where there is none. The interpreter's own finalization, which would wait for every thread that a half-imported app left
+behind, is reached only by a clean stop that nothing holds back: ``leave`` then raises SystemExit, so that a profiler or
+a coverage tool which has called arun gets its turn.
 
 Nothing is imported here that an interpreter has not loaded anyway: it has to stand before anything can fail.
 """
@@ -18,6 +20,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from typing import NoReturn
 
@@ -31,9 +34,11 @@ __all__ = (
     "begin_again",
     "continue_in_child",
     "end_if_forked",
+    "hurry",
     "in_forked_child",
     "leave",
     "leave_at_once",
+    "on_leaving",
     "release_descriptors",
     "reserve_descriptors",
     "start_thread",
@@ -41,10 +46,16 @@ __all__ = (
     "succeed_with",
 )
 
-#: Seconds that exit hooks and buffered output may hold back the end of a failed start.
-HOOKS_BOUND = 2.0
-#: Seconds that a clean stop waits for hooks and for threads that are not daemons.
+#: Seconds that loops, threads, exit hooks and buffered output may hold back the end of a failed start or a forced stop.
+HURRIED_BOUND = 2.0
+#: Seconds that they may hold back a clean stop.
 CLEAN_BOUND = 5.0
+#: The part of a bound that each step gets: closing the event loops, and ending threads; exit hooks have the rest.
+_LOOPS_PART, _HURRIED_THREADS_PART, _THREADS_PART = 0.25, 0.5, 0.8
+#: Seconds between two looks at the clock while threads are waited for.
+_LOOK = 0.05
+#: Seconds that a child of multiprocessing gets to end by SIGTERM.
+_CHILD_PATIENCE = 0.3
 #: Descriptors kept back for the way out: a pipe, the handover, and a file at a time to tell the failure.
 _RESERVED = 5
 
@@ -56,10 +67,37 @@ class Interruption(KeyboardInterrupt):
 class _Shim:
     """What the process remembers about its end."""
 
-    __slots__ = ("closing", "failures", "going_back", "pid", "reserve", "status", "successor")
+    __slots__ = (
+        "bound",
+        "closers",
+        "closing",
+        "ends",
+        "failures",
+        "going_back",
+        "guards",
+        "has_caller",
+        "has_returned",
+        "main_thread",
+        "pid",
+        "reserve",
+        "status",
+        "successor",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_caller: bool) -> None:
         self.pid = os.getpid()
+        self.main_thread = _thread.get_ident()
+        #: Whether frames of somebody else's stand below, who may want to go on; a forked process has only ours there.
+        self.has_caller = has_caller
+        self.has_returned = False
+        #: What closes the event loops, given the seconds that it may take.
+        self.closers: list[Callable[[float], object]] = []
+        #: Seconds that the end may take.
+        self.bound = 0.0
+        #: When threads are waited for no more, on the monotonic clock.
+        self.ends = 0.0
+        #: Each is locked while it enforces a bound on the end.
+        self.guards: list[_thread.LockType] = []
         self.successor: Successor | None = None
         self.status: int | None = None
         self.failures: tuple[StartupFailure, ...] = ()
@@ -74,7 +112,7 @@ _shim: _Shim | None = None
 def arm() -> None:
     """Register the exit hook; call it before any import that registers one."""
     global _shim  # noqa: PLW0603 - a process has one end
-    _shim = _Shim()
+    _shim = _Shim(has_caller=True)
     atexit.register(_finish)
 
 
@@ -82,7 +120,7 @@ def begin_again() -> None:
     """Give a forked process of arun's own an end of its own: it runs the hooks, and nothing follows it."""
     global _shim  # noqa: PLW0603 - a process has one end
     reserve = [] if _shim is None else _shim.reserve
-    _shim = _Shim()
+    _shim = _Shim(has_caller=False)
     _shim.reserve = reserve
 
 
@@ -99,6 +137,15 @@ def succeed_with(successor: Successor) -> None:
     """
     if _shim is not None:
         _shim.successor = successor
+
+
+def on_leaving(close: Callable[[float], object]) -> None:
+    """Call ``close`` with the seconds that it may take when the process ends, before threads are joined; it raises nothing.
+
+    For event loops. It is left out where the main thread does not come back to call it.
+    """
+    if _shim is not None:
+        _shim.closers.append(close)
 
 
 def reserve_descriptors() -> None:
@@ -145,22 +192,56 @@ def status_of(error: BaseException) -> int:
     return 1
 
 
-def leave(status: int, failures: tuple[StartupFailure, ...] = (), *, going_back: bool = False) -> NoReturn:
+def leave(
+    status: int,
+    failures: tuple[StartupFailure, ...] = (),
+    *,
+    going_back: bool = False,
+    hurried: bool = False,
+    unwinds: bool = False,
+) -> NoReturn:
     """End the process with ``status``; never returns.
 
-    With ``failures`` it becomes the fallback instead, if there is one, and with ``going_back`` what it first was.
+    With ``failures`` it becomes the fallback instead, if there is one, and with ``going_back`` what it first was. ``hurried``
+    is a stop that somebody forces. ``unwinds`` says that no frame of arun's would catch SystemExit.
+
+    Raises:
+        SystemExit: a clean stop that nothing holds back unwinds to the caller of arun, and to the interpreter's end.
     """
     if _shim is None or in_forked_child():
         _flush()
         os._exit(status)
-    _shim.status, _shim.failures, _shim.going_back = status, failures, going_back
-    bound = HOOKS_BOUND if failures else CLEAN_BOUND
-    start_thread(_finish_after, bound)
-    if not failures:
-        _join_threads(bound)
+    shim = _shim
+    shim.status, shim.failures, shim.going_back = status, failures, going_back
+    is_main = _thread.get_ident() == shim.main_thread
+    hurried = hurried or bool(failures) or not is_main
+    shim.bound = HURRIED_BOUND if hurried else CLEAN_BOUND
+    shim.ends = time.monotonic() + shim.bound * (_HURRIED_THREADS_PART if hurried else _THREADS_PART)
+    _enforce()
+    if is_main:
+        while shim.closers:
+            shim.closers.pop()(shim.bound * _LOOPS_PART)
+    have_ended = _end_threads(shim, joins=is_main and not failures)
+    if failures or not have_ended:
+        _end_processes()  # their own hook would wait for those that are busy
+    elif unwinds and shim.has_caller and not going_back:
+        shim.has_returned = True
+        _relent()
+        atexit.register(_enforce)  # registered last, it is the first of the hooks
+        raise SystemExit(status)
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to run the hooks before threads are joined
     _finish()  # an app may have cleared the hooks
     raise AssertionError("unreachable: the hook ends the process")
+
+
+def hurry() -> None:
+    """Cut the end short that has begun: somebody forces it. Handlers of signals may call it."""
+    shim = _shim
+    if shim is not None and shim.bound > HURRIED_BOUND:
+        shim.bound = HURRIED_BOUND
+        shim.ends = min(shim.ends, time.monotonic() + HURRIED_BOUND * _HURRIED_THREADS_PART)
+        if shim.guards:
+            _enforce()
 
 
 def start_thread(function: Callable[..., object], *arguments: object) -> None:
@@ -168,13 +249,22 @@ def start_thread(function: Callable[..., object], *arguments: object) -> None:
 
     It is nobody's to join and holds nothing back.
     """
-    import signal
+    with _deaf():
+        _thread.start_new_thread(function, arguments)
 
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        _thread.start_new_thread(function, arguments)  # a thread inherits the mask of its maker
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+class _deaf:  # noqa: N801 - used as a function; contextlib may not be loaded yet
+    """Block all signals for a moment, as a thread inherits the mask of its maker."""
+
+    def __enter__(self) -> None:
+        import signal
+
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    def __exit__(self, *_raised: object) -> None:
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
 def _finish() -> None:
@@ -183,9 +273,14 @@ def _finish() -> None:
     if shim is None or shim.status is None:
         return
     if os.getpid() != shim.pid:
+        if shim.has_returned:
+            return  # forked by the caller: a process of its own
         os._exit(shim.status)  # forked by another hook on the way out: it neither falls back nor goes on
-    _flush()
+    is_flushed = _flush()
     shim.closing.acquire()  # for good: of the main thread and the one that enforces the bound, one goes on
+    if shim.has_returned and is_flushed and not _other_threads():
+        _relent()
+        return  # the interpreter ends by itself: there is nothing that could hold it
     if (shim.failures or shim.going_back) and shim.successor is not None:
         try:
             shim.status = shim.successor(shim.failures)
@@ -194,30 +289,101 @@ def _finish() -> None:
     os._exit(shim.status)
 
 
-def _finish_after(bound: float) -> None:
+def _enforce() -> None:
+    """Let a thread finish in place of the main one if that takes longer than the bound from now on."""
+    if _shim is not None:
+        guard = _thread.allocate_lock()
+        guard.acquire()
+        _shim.guards.append(guard)
+        start_thread(_finish_after, _shim.bound, guard)
+
+
+def _relent() -> None:
+    """Enforce no bound any more."""
+    while _shim is not None and _shim.guards:
+        _shim.guards.pop().release()
+
+
+def _finish_after(bound: float, guard: _thread.LockType) -> None:
     """Finish from a thread when hooks, threads or a full pipe hold the main thread longer than ``bound`` seconds."""
-    time.sleep(bound)
+    if guard.acquire(timeout=bound):
+        return
     shim = _shim
     if shim is not None and shim.closing.acquire(blocking=False):
         shim.closing.release()
         sys.stdout = sys.stderr = None  # a stuck flush is not tried again
+        _end_processes()
         _finish()
 
 
-def _join_threads(bound: float) -> None:
-    """Wait for the app's threads as the interpreter would, but not for ever."""
+def _end_threads(shim: _Shim, *, joins: bool) -> bool:
+    """End threads as the interpreter would, but not for ever; return False if some are left when the time has come.
+
+    First come the hooks that wake the idle ones of pools (``concurrent.futures`` has one for threads and one for processes),
+    then threads that are no daemons are joined, with ``joins``. A hook waits for its threads without a bound, so that a thread
+    of arun's own calls it.
+    """
     threading = sys.modules.get("threading")
     if threading is None:
+        return True
+    hooks = getattr(threading, "_threading_atexits", ())
+    if hooks:
+        running = threading.Thread(target=_run_thread_hooks, args=(hooks,), daemon=True)  # known, or a dummy would stay
+        with _deaf():
+            running.start()
+        while running.is_alive():
+            if time.monotonic() >= shim.ends:
+                return False
+            running.join(_LOOK)
+    living = [thread for thread in _other_threads() if not thread.daemon]
+    while joins and living and time.monotonic() < shim.ends:
+        living[0].join(_LOOK)
+        living = [thread for thread in living if thread.is_alive()]
+    return not living
+
+
+def _run_thread_hooks(hooks: list[Callable[[], object]]) -> None:
+    while hooks:
+        try:
+            hooks.pop()()
+        except Exception:  # noqa: BLE001, S112 - a hook that fails holds back neither the others nor the end
+            continue
+
+
+def _other_threads() -> list[threading.Thread]:
+    """Return the threads that ``threading`` knows beside the main one and this one."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return []
+    own = (_thread.get_ident(), _shim.main_thread if _shim is not None else 0)
+    return [thread for thread in threading.enumerate() if thread.ident not in own]
+
+
+def _end_processes() -> None:
+    """End the children of multiprocessing, which its hook would wait for, and which would hold on to the sockets."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is None:
         return
-    deadline = time.monotonic() + bound
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - time.monotonic()))
+    children = [child for child in tuple(multiprocessing._children) if child._parent_pid == os.getpid()]  # noqa: SLF001
+    try:
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + _CHILD_PATIENCE
+        for child in children:
+            child.join(max(0.0, deadline - time.monotonic()))
+            if child.exitcode is None:
+                child.kill()
+                child.join(_CHILD_PATIENCE)
+    except Exception:  # noqa: BLE001 - a start method of the app's own, or one that was reaped: the way out goes on
+        return
 
 
-def _flush() -> None:
+def _flush() -> bool:
+    """Flush the standard streams; return False where one of them takes nothing."""
+    is_flushed = True
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BaseException:  # noqa: BLE001, S112 - closed, full, or anything at all that the app put in its place
-            continue
+        except BaseException:  # noqa: BLE001 - closed, full, or anything at all that the app put in its place
+            is_flushed = False
+    return is_flushed

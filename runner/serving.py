@@ -260,10 +260,12 @@ def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
 
 
 def new_loop(name: str) -> asyncio.AbstractEventLoop:
-    """Return a new event loop of the kind that ``--loop`` names."""
+    """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends."""
     from runner.serve import loops
 
-    return loops.new_loop(name)
+    loop = loops.new_loop(name)
+    exits.on_leaving(functools.partial(loops.close, loop))
+    return loop
 
 
 class Setup(Value):

@@ -1,14 +1,17 @@
-"""Which event loop serves."""
+"""Which event loop serves, and how it is closed."""
 
 from __future__ import annotations
 
 import sys
+import time
+
+from runner.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ("import_asyncio_without_tls", "new_loop")
+__all__ = ("close", "import_asyncio_without_tls", "new_loop")
 
 
 def import_asyncio_without_tls() -> None:
@@ -38,3 +41,44 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
             if name == "uvloop":
                 raise
     return asyncio.new_event_loop()
+
+
+def close(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """Close a loop as ``asyncio.run`` does, within so many seconds; what it fails with is told, and nothing raised.
+
+    Tasks that are left are cancelled and awaited, then asynchronous generators and the default executor are shut down.
+    """
+    if loop.is_running() or loop.is_closed():
+        return
+    try:
+        if loop.run_until_complete(_end(loop, seconds)):
+            loop.close()
+    except BaseException as error:  # noqa: BLE001 - an app may raise SystemExit in there: the process ends in any case
+        logs.warning(f"the event loop could not be closed: {type(error).__name__}: {error}")
+
+
+async def _end(loop: asyncio.AbstractEventLoop, seconds: float) -> bool:
+    """End what is left on the loop; return False if the time was too short."""
+    import asyncio
+
+    ends = time.monotonic() + seconds
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        ended, tasks = await asyncio.wait(tasks, timeout=seconds)
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                told = {"message": "a task that was left at the stop failed", "exception": error, "task": task}
+                loop.call_exception_handler(told)
+        for task in tasks:
+            logs.warning(f"{task.get_name()} of the app was cancelled at the stop, and goes on")
+    for step in (loop.shutdown_asyncgens, loop.shutdown_default_executor):
+        ending = asyncio.ensure_future(
+            step()
+        )  # and no wait_for: the executor joins its threads also when it is cancelled
+        await asyncio.wait({ending}, timeout=max(0.0, ends - time.monotonic()))
+        if not ending.done():
+            return False
+        ending.result()
+    return not tasks

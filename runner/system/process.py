@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from runner.exits import Interruption, in_forked_child
+from runner.exits import Interruption, hurry, in_forked_child
 from runner.system import logs
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ class StopSignals:
     means to end the instance.
 
     Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
-    one does so in any case, for then whoever is in charge does not react. After ``hold`` signals are only counted.
+    one does so in any case, for then whoever is in charge does not react. After ``hold`` a second one cuts the end short.
     """
 
     def __init__(self, *, is_workers: bool = False) -> None:
@@ -153,6 +153,8 @@ class StopSignals:
         elif not (self._is_workers and told):  # a worker is forced by SIGQUIT: a whole group may be told twice to stop
             self.count += 1
         if self._held:
+            if self.count >= _FORCES:
+                hurry()
             return
         if self._teller is not None:
             self._teller(self.count)

@@ -41,10 +41,11 @@ class Process(NamedTuple):
 def everybody() -> list[Process]:
     """All processes of the machine."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = entry.read_text().rpartition(")")[2].split()
-            found.append(Process(int(entry.parent.name), int(fields[1]), fields[0], int(fields[19])))
+    for entry in Path("/proc").iterdir():  # and no glob, which looks at each file before it is read
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                found.append(Process(int(entry.name), int(fields[1]), fields[0], int(fields[19])))
     return found
 
 
