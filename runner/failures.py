@@ -45,6 +45,7 @@ __all__ = (
     "GroupUnknown",
     "OptionInvalid",
     "OptionUnknown",
+    "OptionUnsupported",
     "PrivilegesDenied",
     "StartTimedOut",
     "StartupFailure",
@@ -145,6 +146,15 @@ class OptionInvalid(
     StartupFailure, identifier="option-invalid", stage="settings", hint="run with --help for what the option takes"
 ):
     """A value that the option cannot take."""
+
+
+class OptionUnsupported(
+    StartupFailure,
+    identifier="option-unsupported",
+    stage="settings",
+    hint="do it in the proxy in front or in the app, or say ignore and its name to start without it",
+):
+    """An option of another runner that would change the site, and that arun cannot do."""
 
 
 class ConfigMissing(

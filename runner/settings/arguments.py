@@ -100,7 +100,7 @@ class _Line:
 
     def positional(self, word: str) -> None:
         """Take a config or the one app."""
-        if names_config(word):
+        if names_config(word) or word.endswith("gunicorn.conf.py"):
             self.entries.append(Entry("config", word, "command line" + self.suffix))
         elif self.app:
             sentence = f"{word!r} is one argument too many: the app is {self.app!r} already"
@@ -120,7 +120,7 @@ class _Line:
                 return
             option = None
         if option is None:
-            self.unknown(f"--{name}", name, takes_next=not equals)
+            self.foreign(f"--{name}", name, value if equals else None)
         elif equals:
             self.entries.append(Entry(name, value, f"--{name}{self.suffix}"))
         else:
@@ -129,12 +129,36 @@ class _Line:
     def short(self, word: str) -> None:
         """Take ``-b value`` or ``-bvalue``."""
         option = next((one for one in declared(Settings).values() if one.short == word[1]), None)
-        if option is None or (option.is_flag and len(word) > 2):  # noqa: PLR2004 - a dash and a letter
+        value = word[2:].removeprefix("=") if len(word) > 2 else None  # noqa: PLR2004 - a dash and a letter
+        if option is None:
+            from .elsewhere import SHORT
+
+            name = SHORT.get(word[1], "")
+            option = named(Settings).get(name)
+            if option is None:
+                self.foreign(word[:2] if name else word, name or word[1:], value if name else None)
+                return
+        if option.is_flag and value is not None:
             self.unknown(word, word[1:], takes_next=True)
-        elif len(word) > 2:  # noqa: PLR2004 - as above
-            self.entries.append(Entry(option.name, word[2:].removeprefix("="), word[:2] + self.suffix))
+        elif value is not None:
+            self.entries.append(Entry(option.name, value, word[:2] + self.suffix))
         else:
             self.following(option, option.name, word)
+
+    def foreign(self, flag: str, name: str, value: str | None) -> None:
+        """Take an option that another runner has, to be translated later; it is told if nobody has it."""
+        from .elsewhere import meaning
+
+        key = normal(name)
+        found = meaning(key) or (meaning(key[3:]) if key.startswith("no-") else None)
+        if found is None or (value is not None and len(flag) == 2 and not found.takes_value):  # noqa: PLR2004 - as above
+            self.unknown(flag, name, takes_next=value is None)
+            return
+        has_next = bool(self.words) and (not self.words[0].startswith("-") or self.words[0] == "-")
+        if value is None and found.takes_value and has_next:
+            value = self.words.pop(0)
+        key = key if meaning(key) else key[3:]
+        self.entries.append(Entry(key, value, flag + self.suffix))
 
     def following(self, option: Option, name: str, flag: str) -> None:
         """Take the value of an option from the next word, where it has one."""
@@ -157,12 +181,13 @@ class _Line:
 
     def unknown(self, flag: str, name: str, *, takes_next: bool) -> None:
         """Note an unknown option; the word behind it is taken for its value, unless it is a config to be read."""
-        from .hints import hint_for
+        from .hints import nearest
 
         value = self.words[0] if takes_next and self.words else "--"
         if (value == "-" or not value.startswith("-")) and not names_config(value):
             self.words.pop(0)
-        hint = hint_for(normal(name), flag=True)
+        near = nearest(normal(name).removeprefix("no-"))
+        hint = f"did you mean --{near}?" if near else ""
         self.problems.append(
             OptionUnknown(f"arun has no option {flag}", origin="command line" + self.suffix, hint=hint)
         )

@@ -10,10 +10,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("FORMATS", "Entry", "Source", "absolute_reference", "format_of", "names_config", "normal", "split_reference")
+__all__ = (
+    "FORMATS",
+    "PLACEHOLDER_KEYS",
+    "Entry",
+    "Source",
+    "absolute_reference",
+    "format_of",
+    "names_config",
+    "normal",
+    "placeholders",
+    "split_reference",
+)
 
 #: The formats of config files by the end of their names; a name that ends otherwise is read as ini.
 FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
+
+#: Keys that name placeholders instead of being one.
+PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
 
 
 class Entry(Value):
@@ -49,6 +63,17 @@ class Source(Value):
 def normal(key: str) -> str:
     """Return the key with dashes; files may write underscores."""
     return key.replace("_", "-")
+
+
+def placeholders(entry: Entry) -> list[tuple[str, Entry]]:
+    """Return what placeholders may call the entry: its key, or the names that set-placeholder sets."""
+    if entry.key not in PLACEHOLDER_KEYS:
+        return [(entry.key, entry)]
+    said = entry.value if isinstance(entry.value, list) else [entry.value]
+    if isinstance(entry.value, dict):
+        said = [f"{key}={value}" for key, value in entry.value.items()]
+    pairs = [str(one).partition("=") for one in said]
+    return [(name.strip().replace("_", "-"), entry._replace(value=value.strip())) for name, _, value in pairs]
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -36,10 +36,19 @@ class Surroundings:
         self.used: set[str] = set()
 
 
-def expand(text: str, path: str, around: Surroundings, ahead: Mapping[str, Entry], _stack: tuple[str, ...] = ()) -> str:
+def expand(
+    text: str,
+    path: str,
+    around: Surroundings,
+    ahead: Mapping[str, Entry],
+    _stack: tuple[str, ...] = (),
+    *,
+    keeps_unknown: bool = False,
+) -> str:
     """Return the text with everything in it replaced.
 
-    ``path`` is the file that holds the text, ``ahead`` the keys of that file that have not been reached yet.
+    ``path`` is the file that holds the text, ``ahead`` the keys of that file that have not been reached yet. With
+    ``keeps_unknown`` a ``%(name)`` without a value stays as it is.
 
     Raises:
         ValueError: a sentence that says what cannot be replaced.
@@ -53,7 +62,9 @@ def expand(text: str, path: str, around: Surroundings, ahead: Mapping[str, Entry
             inner, closed, behind = rest[2:].partition(")")
             if not closed:
                 raise ValueError(f"{rest!r} lacks its closing parenthesis")
-            if opener == "placeholder":
+            if keeps_unknown and opener == "placeholder" and not _has_value(inner.strip(), around, ahead):
+                parts.append(f"%({inner})")
+            elif opener == "placeholder":
                 parts.append(_placeholder(inner.strip(), around, ahead, _stack))
             else:
                 parts.append(_variable(inner, around) if opener == "variable" else _file(inner, path, around))
@@ -68,6 +79,12 @@ def expand(text: str, path: str, around: Surroundings, ahead: Mapping[str, Entry
         if length > _LARGEST_FILE:
             raise ValueError(f"what it becomes is longer than {_LARGEST_FILE} characters")
     return "".join(parts)
+
+
+def _has_value(written: str, around: Surroundings, ahead: Mapping[str, Entry]) -> bool:
+    name = written.replace("_", "-")
+    entry = around.keys.get(name) or ahead.get(name)
+    return entry is not None and isinstance(entry.value, str)
 
 
 def _placeholder(name: str, around: Surroundings, ahead: Mapping[str, Entry], stack: tuple[str, ...]) -> str:

@@ -10,13 +10,13 @@ from runner.failures import (
     ConfigMissing,
     ConfigUnreadable,
     OptionInvalid,
-    OptionUnknown,
+    OptionUnsupported,
 )
 from runner.values import Value
 
 from .chosen import Settings
 from .declaration import named
-from .entries import Entry, Source, absolute_reference, format_of, split_reference
+from .entries import PLACEHOLDER_KEYS, Source, absolute_reference, format_of, placeholders, split_reference
 from .expand import Surroundings, expand
 
 TYPE_CHECKING = False
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
     from runner.failures import StartupFailure
 
+    from .entries import Entry
+
 __all__ = ("Config", "ConfigFiles")
 
 _LARGEST = 1_048_576
 _MOST_FILES = 64
-_PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
+#: Keys of uWSGI whose values name atoms as if they were placeholders: what is none stays.
+_LOG_FORMATS = ("log-format", "logformat")
 
 
 class Config(Value):
@@ -48,7 +51,6 @@ class ConfigFiles:
     def __init__(self, environ: Mapping[str, str], directory: str) -> None:
         self.around = Surroundings(environ, directory)
         self.problems: list[StartupFailure] = []
-        self.warnings: list[str] = []
         self.configs: list[Config] = []
         self._read: list[tuple[Entry, int, Mapping[str, Entry]]] = []
 
@@ -58,6 +60,9 @@ class ConfigFiles:
         ``chain`` holds the files that are being read; a relative path counts from the last of them, or from the
         starting directory.
         """
+        if reference.endswith(".py") or reference.startswith("python:"):
+            self._refuse_python(said, reference)
+            return
         written, section = split_reference(reference)
         above = chain[-1] if chain else Source(os.path.join(self.around.directory, ""), "")
         name = os.path.normpath(os.path.join(os.path.dirname(above.name), written)) if written else above.name
@@ -77,7 +82,7 @@ class ConfigFiles:
         if kind == "INI":
             from .ini import parse_ini
 
-            entries, problems = parse_ini(text, source, self.around.environ)
+            entries, problems = parse_ini(text, source, self.around)
         else:
             from .structured import parse_structured
 
@@ -86,37 +91,28 @@ class ConfigFiles:
         self._walk(entries, (*chain, source))
 
     def finish(self) -> tuple[Entry, ...]:
-        """Replace what stands in the values and return what is a setting; the rest becomes lines, or problems."""
+        """Replace what stands in the values and return what may be a setting; lines to print belong to their file."""
         expanded = [(self._expanded(entry, ahead), number) for entry, number, ahead in self._read]
-        settings, foreign, lines = [], dict[str, list[str]](), dict[int, list[str]]()
+        said, lines = [], dict[int, list[str]]()
         for entry, number in expanded:
-            if entry is None or entry.key in _PLACEHOLDER_KEYS:
+            if entry is None or entry.key in PLACEHOLDER_KEYS:
                 continue
             option = named(Settings).get(entry.key)
             if option is not None and option.name == "print" and isinstance(entry.value, (str, list)):
-                said = entry.value if isinstance(entry.value, list) else [entry.value]
-                lines.setdefault(number, []).extend(str(line) for line in said)
-            elif option is not None and not option.command_line_only:
-                settings.append(entry)
-            elif entry.key in self.around.used:
-                continue
-            elif entry.lenient:
-                foreign.setdefault(self.configs[number].name, []).append(entry.key)
+                texts = entry.value if isinstance(entry.value, list) else [entry.value]
+                lines.setdefault(number, []).extend(str(line) for line in texts)
             else:
-                self._unknown(entry)
+                said.append(entry)
         self.configs = [one._replace(lines=tuple(lines.get(number, ()))) for number, one in enumerate(self.configs)]
-        for name, keys in foreign.items():
-            told = ", ".join(f"{key} ({hint})" if (hint := self._meant(key)) else key for key in dict.fromkeys(keys))
-            self.warnings.append(f"{name}: arun leaves out what only uWSGI knows: {told}")
-        return tuple(settings)
+        return tuple(said)
 
-    @staticmethod
-    def _meant(key: str) -> str:
-        """Return what to do about a key that only seems to be uWSGI's: a misspelt one, or one that says where to listen."""
-        from .hints import hint_for
-
-        hint = hint_for(key, flag=False)
-        return hint if hint.startswith("did you mean") or "to listen" in hint or "speaks" in hint else ""
+    def _refuse_python(self, said: Entry, reference: str) -> None:
+        name = reference.removeprefix("file:")
+        sentence = (
+            f"{name} is a program in Python, as gunicorn's configs are, and arun runs no program to be configured"
+        )
+        hint = "write its names and values into an ini or toml file, such as workers = 4; hooks belong into the app"
+        self.problems.append(OptionUnsupported(sentence, origin=said.origin, hint=hint))
 
     def _text(self, path: str, name: str, origin: str) -> str | None:
         """Return what the file holds; None, and a problem, if nothing can be read."""
@@ -148,10 +144,10 @@ class ConfigFiles:
         number = len(self.configs) - 1
         ahead: dict[str, Entry] = {}
         for entry in entries:
-            for key, value in _names(entry):
+            for key, value in placeholders(entry):
                 ahead.setdefault(key, value)
         for entry in entries:
-            for key, value in _names(entry):
+            for key, value in placeholders(entry):
                 self.around.keys.setdefault(key, value)
             option = named(Settings).get(entry.key)
             if option is None or option.name != "config":
@@ -168,7 +164,7 @@ class ConfigFiles:
 
     def _expanded(self, entry: Entry, ahead: Mapping[str, Entry]) -> Entry | None:
         """Return the entry with everything in its value replaced, a fallback made absolute; None, and a problem."""
-        if entry.key in _PLACEHOLDER_KEYS:
+        if entry.key in PLACEHOLDER_KEYS:
             return entry  # its value is replaced where it is used
         try:
             value = self._value(entry.value, entry, ahead)
@@ -188,29 +184,12 @@ class ConfigFiles:
 
     def _value(self, value: Any, entry: Entry, ahead: Mapping[str, Entry]) -> Any:
         if isinstance(value, str):
-            return expand(value, entry.path, self.around, ahead)
+            return expand(value, entry.path, self.around, ahead, keeps_unknown=entry.key in _LOG_FORMATS)
         if isinstance(value, list):
             return [self._value(one, entry, ahead) for one in value]
         if isinstance(value, dict):
             return {key: self._value(one, entry, ahead) for key, one in value.items()}
         return value
-
-    def _unknown(self, entry: Entry) -> None:
-        from .hints import hint_for
-
-        hint = hint_for(entry.key, flag=False)
-        self.problems.append(OptionUnknown(f"arun has no key {entry.key}", origin=entry.origin, hint=hint))
-
-
-def _names(entry: Entry) -> list[tuple[str, Entry]]:
-    """Return what placeholders may call the entry: its key, or the names that set-placeholder sets."""
-    if entry.key not in _PLACEHOLDER_KEYS:
-        return [(entry.key, entry)]
-    said = entry.value if isinstance(entry.value, list) else [entry.value]
-    if isinstance(entry.value, dict):
-        said = [f"{key}={value}" for key, value in entry.value.items()]
-    pairs = [str(one).partition("=") for one in said]
-    return [(name.strip().replace("_", "-"), entry._replace(value=value.strip())) for name, _, value in pairs]
 
 
 def _reason(error: Exception) -> str:

@@ -7,16 +7,17 @@ from runner.values import Value
 from .arguments import read_arguments, split_extra
 from .chosen import Settings
 from .declaration import named
-from .entries import Entry, absolute_reference
+from .entries import Entry, absolute_reference, normal
 from .environment import read_environment, read_shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runner.failures import StartupFailure
 
     from .files import Config
+    from .translation import Translator
 
 __all__ = ("Layers", "read")
 
@@ -61,17 +62,62 @@ def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, fac
         upper = [line, extra, variables]
         problems += wrong + wrong_extra
     upper = [[_absolute_fallback(entry, directory) for entry in layer] for layer in upper]
+    foreign = _Foreign(directory)
+    upper = [foreign.translated(layer) for layer in upper]
     named_files = next((found for layer in upper if (found := _configs(layer))), [])
     files = _read_files(named_files, environ, directory) if named_files else _NO_FILES
-    said = (*map(tuple, upper), files.said, tuple(read_shared(environ, factory_reset=factory_reset)))
+    written = foreign.translated(list(files.said), files.used)
+    shared = read_shared(environ, factory_reset=factory_reset)
+    said = tuple(foreign.finished(layer) for layer in (*upper, written, shared))
+    refused, notes = foreign.told(said)
     return Layers(
         said=said,
-        problems=(*problems, *files.problems),
-        warnings=(*warnings, *files.warnings),
+        problems=(*problems, *files.problems, *refused),
+        warnings=(*warnings, *notes),
         fallback=_fallback(said),
         configs=files.configs,
         directory=directory,
     )
+
+
+class _Foreign:
+    """What other runners' names in the layers mean; a start without any imports nothing for them."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._translator: Translator | None = None
+
+    def translated(self, layer: list[Entry], used: Iterable[str] = ()) -> list[Entry]:
+        """Return the layer with nothing in it but settings of arun; ``used`` are keys that served as placeholders."""
+        if not any(map(_is_foreign, layer)):
+            return layer
+        if self._translator is None:
+            from .translation import Translator
+
+            self._translator = Translator(self._directory)
+        return self._translator.layer(layer, used)
+
+    def finished(self, layer: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Return the layer as it counts beside all others: with the kind of worker that gunicorn's timeout depends on."""
+        if self._translator is None or not self._translator.is_concurrent:
+            return tuple(layer)
+        return tuple(entry._replace(key="worker-timeout") if entry.key == "timeout" else entry for entry in layer)
+
+    def told(self, said: Sequence[Sequence[Entry]]) -> tuple[Sequence[StartupFailure], Sequence[str]]:
+        """Return what is refused, and what is left out in one line, less what some layer ignores."""
+        if self._translator is None:
+            return (), ()
+        values = [entry.value for layer in said for entry in layer if entry.key == "ignore"]
+        ignored = [one for value in values for one in (value if isinstance(value, list) else str(value).split(","))]
+        return self._translator.told(frozenset(normal(str(one).strip()) for one in ignored))
+
+
+def _is_foreign(entry: Entry) -> bool:
+    """Whether the entry means nothing to arun as it stands, or may mean something else to uWSGI."""
+    option = named(Settings).get(entry.key)
+    if option is None or entry.lenient or (option.command_line_only and entry.path):
+        return True
+    return isinstance(entry.value, str) and entry.value[:1] == "="
 
 
 class _Files(Value):
@@ -79,8 +125,8 @@ class _Files(Value):
 
     said: tuple[Entry, ...] = ()
     problems: tuple[StartupFailure, ...] = ()
-    warnings: tuple[str, ...] = ()
     configs: tuple[Config, ...] = ()
+    used: frozenset[str] = frozenset()
 
 
 _NO_FILES = _Files()
@@ -93,7 +139,7 @@ def _read_files(references: list[Entry], environ: Mapping[str, str], directory: 
     for entry in references:
         files.read(entry, entry.value)
     said = files.finish()
-    return _Files(said, tuple(files.problems), tuple(files.warnings), tuple(files.configs))
+    return _Files(said, tuple(files.problems), tuple(files.configs), frozenset(files.around.used))
 
 
 def _configs(layer: list[Entry]) -> list[Entry]:

@@ -344,6 +344,11 @@ class _Arun:
         aliases=("ini", "toml", "yaml", "json", "include"),
         about="read settings from FILE or FILE:SECTION; also the bare argument; repeatable",
     )
+    ignore = repeated(
+        Text("NAME"),
+        separator=",",
+        about="an option of another runner that would change the site, such as static-map: start without it; repeatable",
+    )
     print = repeated(Text(may_be_empty=True), about="a line to say when the settings have been read; repeatable")
     show_config = option(
         Flag(),

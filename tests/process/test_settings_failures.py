@@ -66,6 +66,18 @@ ROWS = {
     "unknown key in ini": Row(
         "a.ini", UNKNOWN, r"key pidfil \(from a.ini:2\)\n.*did you mean pidfile\?", {"a.ini": "[arun]\npidfil = x\n"}
     ),
+    "what arun cannot do, in ini": Row(
+        "a.ini",
+        "option-unsupported",
+        r"mount .*\(from a.ini:3\)\n.*root-path",
+        {"a.ini": "[uwsgi]\nhttp = 127.0.0.1:0\nmount = /x=app.py\n"},
+    ),
+    "what arun cannot do, on the command line": Row(
+        "--static-map /x=y", "option-unsupported", r"--static-map .*\n.*proxy.*--ignore static-map"
+    ),
+    "gunicorn's config": Row(
+        "-c gunicorn.conf.py app:app", "option-unsupported", r"gunicorn.conf.py is a program in Python"
+    ),
     "unknown key in toml": Row(
         "a.toml", UNKNOWN, r"pidfil \(from a.toml:2\)\n.*did you mean pidfile\?", {"a.toml": '#\npidfil = "x"\n'}
     ),

@@ -101,13 +101,6 @@ def test_abbreviations_and_inventions_are_unknown(folder: Folder, word: str) -> 
     assert folder.problem(word).identifier == "option-unknown"
 
 
-@pytest.mark.parametrize("word", ["--http", "--socket", "--daemon", "-D", "-d", "--reload", "-s", "--home"])
-def test_what_other_runners_mean_by_a_name_is_told(folder: Folder, word: str) -> None:
-    problem = folder.problem(word, "x")
-    assert problem.identifier == "option-unknown"
-    assert problem.hint != type(problem).default_hint
-
-
 @pytest.mark.parametrize(
     ("words", "hint"),
     [(["-w", "shop:app"], "--module"), (["-p", "4"], "--workers"), (["--listen", "100"], "--backlog")],

@@ -66,7 +66,7 @@ def test_a_placeholder_is_set_or_an_own_key_or_any_other_key_and_may_come_later(
 
 
 def test_an_own_key_that_no_placeholder_names_is_unknown(folder: Folder) -> None:
-    folder.write("site.ini", "[arun]\nname = shop\n")
+    folder.write("site.ini", "[arun]\nnickname = shop\n")
     assert folder.problem("site.ini").identifier == "option-unknown"
 
 

@@ -87,14 +87,6 @@ def test_what_only_the_command_line_can_say_is_no_key(folder: Folder, line: str)
     assert folder.problem("site.ini").identifier == "option-unknown"
 
 
-def test_the_section_of_uwsgi_is_read_and_its_own_keys_are_one_warning(folder: Folder) -> None:
-    folder.write("site.ini", "[uwsgi]\ncheaper = 2\nhttp-socket = :80\nlisten = 64\nvassal-x = 3\ncheaper = 2\n")
-    layers = folder.layers("site.ini")
-    settings = folder.settings("site.ini")
-    assert (settings.bind, settings.backlog) == ((Tcp("0.0.0.0", 80),), 64)
-    assert layers.warnings == ("site.ini: arun leaves out what only uWSGI knows: cheaper, vassal-x",)
-
-
 def test_the_section_of_arun_goes_before_that_of_uwsgi(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nport = 1\nmaster = true\n[arun]\nport = 2\n")
     assert folder.settings("site.ini").port == 2
@@ -140,10 +132,78 @@ def test_conditions_nest(folder: Folder) -> None:
     assert (settings.port, settings.threads) == (None, 2)
 
 
-@pytest.mark.parametrize("line", ["if-file = x", "for = 1 2 3", "if-opt = port"])
-def test_a_condition_that_arun_does_not_know_is_refused_even_from_uwsgi(folder: Folder, line: str) -> None:
-    folder.write("site.ini", f"[uwsgi]\n{line}\n")
-    assert folder.problem("site.ini").identifier == "option-unknown"
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("if-file = more.txt", True),
+        ("if-file = %dmore.txt", True),
+        ("if-file = folder", False),
+        ("if-not-file = folder", True),
+        ("if-dir = folder", True),
+        ("ifdir = folder", True),
+        ("if-exists = folder", True),
+        ("if-exists = nothing", False),
+        ("if-not-exists = nothing", True),
+        ("if-hostname = no.such.host", False),
+        ("if-opt = vacuum", True),
+        ("if-opt = vacuum=true", True),
+        ("if-opt = vacuum=false", False),
+        ("if-opt = backlog", False),
+        ("if_not_opt = backlog", True),
+        ("ifenv = STAGE", True),
+    ],
+)
+def test_a_condition_looks_at_files_host_and_keys(folder: Folder, condition: str, holds: bool) -> None:  # noqa: FBT001 - the value under test
+    folder.write("more.txt", "")
+    folder.write("folder/x", "")
+    folder.write("site.ini", f"[arun]\nvacuum = true\n{condition}\nport = 1\nend-if\n")
+    assert folder.settings("site.ini", environ={"STAGE": "live"}).port == (1 if holds else None)
+
+
+def test_a_condition_tells_its_lines_what_it_has_seen(folder: Folder) -> None:
+    folder.write("site.ini", "[arun]\nif-env = STAGE\nroot-path = /%(_)\nendif\nif-exists = .\nchdir = %(_)/x\nendif\n")
+    settings = folder.settings("site.ini", environ={"STAGE": "live"})
+    assert (settings.root_path, settings.chdir) == ("/live", "./x")
+
+
+@pytest.mark.parametrize(
+    ("loop", "values"),
+    [
+        ("for = 1  2 3", ["1", "2", "3"]),
+        ("for-times = 2", ["0", "1"]),
+        ("for-readline = lines.txt", ["a b", "c"]),
+        ("for-readline = %dlines.txt", ["a b", "c"]),
+        ("for-glob = *.txt", ["lines.txt", "other.txt"]),
+        ("for =", []),
+    ],
+)
+def test_a_loop_repeats_each_of_its_lines(folder: Folder, loop: str, values: list[str]) -> None:
+    folder.write("lines.txt", "a b\n\n  c\n")
+    folder.write("other.txt", "")
+    folder.write("site.ini", f"[arun]\n{loop}\nprint = one %(_)\nprint = two %(_)\nendfor\n")
+    (config,) = folder.layers("site.ini").configs
+    assert list(config.lines) == [f"{word} {value}" for word in ("one", "two") for value in values]
+
+
+@pytest.mark.parametrize(
+    ("lines", "identifier", "told"),
+    [
+        ("if-reload = x\nport = 1\nendif", "option-unknown", "if-reload"),
+        ("for = 1 2\nfor = 3 4\nendfor\nendfor", "config-malformed", "another loop"),
+        ("for = 1\nport = 1", "config-malformed", "never closed by endfor"),
+        ("for = 1\nport = 1\nendif", "config-malformed", "endif stands without"),
+        ("for-times = many\nendfor", "option-invalid", "'many'"),
+        ("for-times = 1000000\nendfor", "option-invalid", "1000000"),
+        ("for-readline = nothing\nendfor", "option-invalid", "no such file"),
+        ("for-readline = /dev/zero\nendfor", "option-invalid", "not a regular file"),
+        ("if-file = %q\nendif", "option-invalid", "%q"),
+    ],
+)
+def test_logic_that_cannot_be_followed_is_told(folder: Folder, lines: str, identifier: str, told: str) -> None:
+    folder.write("site.ini", f"[uwsgi]\n{lines}\n")
+    problem = folder.problem("site.ini")
+    assert problem.identifier == identifier
+    assert told in problem.sentence
 
 
 def test_print_lines_belong_to_their_file_in_order(folder: Folder) -> None:
