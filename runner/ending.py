@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from runner import exits, fallback, listening, telling
+from runner import exits, fallback, telling
 from runner.apps import tracebacks
 from runner.failures import (
     ExecFailed,
@@ -146,7 +146,7 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     if attempt.command is not None:
         attempt.command.tell(serves=False)
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
-    listening.bind_for_last_resort(attempt)
+    attempt.listeners, attempt.wanted = fallback.without_lost(attempt), (*attempt.wanted, *attempt.fallback_addresses)
     past = attempt.history((*attempt.records, record))
     again = fallback.Attempt(attempt.program, process.StopSignals(), (), past)
     again.listeners, again.secured, again.is_last_resort = attempt.listeners, attempt.secured, True

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.addresses import Address
     from runner.settings import Layers, Settings
     from runner.system.daemon import WaitingCommand
-    from runner.system.listeners import Wanted
+    from runner.system.listeners import Busy, Wanted
     from runner.system.log_file import LogFile
     from runner.system.process import StopSignals
     from runner.system.service_manager import ServiceManager
@@ -42,6 +42,7 @@ __all__ = (
     "plan",
     "shown",
     "upgrade",
+    "without_lost",
 )
 
 #: What a start is called that no config file describes.
@@ -104,9 +105,13 @@ class Attempt:
         self.listeners: list[Listener] = []
         #: Those that it came with, from a predecessor or a service manager.
         self.inherited: tuple[Listener, ...] = ()
+        #: Where it wants to listen, for a successor that names no address.
+        self.wanted: tuple[Wanted, ...] = ()
+        #: Where somebody else listens, until that one has gone.
+        self.busy: tuple[Busy, ...] = ()
         #: What was around the process when it began.
         self.before = surroundings.Surroundings.current()
-        #: Where a listener of this chain spoke TLS and is closed by now, and how it did.
+        #: Where a listener of this chain spoke TLS and is closed by now, or was to speak it, and how.
         self.secured: dict[Address, Transport] = {}
         self.collector = gc.get_threshold()
         self.records: tuple[FailureRecord, ...] = ()
@@ -153,7 +158,8 @@ class Attempt:
     def history(self, records: tuple[FailureRecord, ...]) -> handover.Handover:
         """What the successor of this attempt is to know."""
         past = self.past if self.is_fallback else handover.Handover(self.program.argv, self.program.cwd)
-        return past.after(records, config_key(self.config))
+        wanted = tuple(handover.WantedAddress(str(one.address), one.origin, one.transport) for one in self.wanted)
+        return past.after(records, config_key(self.config))._replace(wanted=wanted or past.wanted)
 
 
 def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> str | None:
@@ -232,7 +238,7 @@ def _replace_process(
 def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), str(listener.requested), listener.transport)
-        for listener in attempt.listeners
+        for listener in without_lost(attempt)
     )
     closed = tuple(
         handover.InheritedListener(-1, str(address), transport) for address, transport in attempt.secured.items()
@@ -255,6 +261,26 @@ def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handov
         _exec((*attempt.program.arguments, *arguments), environ)
     finally:  # only reached when the exec failed
         os.close(fd)
+
+
+def without_lost(attempt: Attempt) -> list[Listener]:
+    """Return the listeners that are there still: an app may have closed descriptors that are not its own.
+
+    One of a name that has lost another is known by its own address from now on, so that the other is bound again.
+    """
+    lost = [listener for listener in attempt.listeners if not listener.is_open]
+    names = {listener.requested for listener in lost}
+    for listener in lost:
+        if listener.transport.tls is not None:
+            attempt.secured[listener.requested] = listener.transport
+        if listener.socket.fileno() >= 0:
+            logs.warning(f"the socket of {listener.requested} is lost: the app has closed it")
+            listener.socket.detach()  # the number may be something else by now
+    return [
+        listener._replace(requested=listener.place) if listener.requested in names else listener
+        for listener in attempt.listeners
+        if listener not in lost
+    ]
 
 
 def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:

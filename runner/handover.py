@@ -3,7 +3,8 @@
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
 failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
-first start, and the workers that go on serving during an upgrade.
+first start, where the failed start wanted to listen, and the workers that go on serving during an upgrade. What is
+missing in one of an older arun has its default; where its listeners are is where it wanted to listen.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
 
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
-__all__ = ("PARTING", "VARIABLE", "Handover", "InheritedListener", "InheritedWorker", "take", "write")
+__all__ = (
+    "PARTING",
+    "VARIABLE",
+    "Handover",
+    "InheritedListener",
+    "InheritedWorker",
+    "WantedAddress",
+    "take",
+    "write",
+)
 
 #: Seconds in which kept connections are told to come back on another one, before a process that serves becomes another.
 #: An idle connection that is closed takes along the request that is on its way.
@@ -37,6 +47,14 @@ class InheritedListener(Value):
 
     fd: int
     requested: str
+    transport: Transport = Transport()
+
+
+class WantedAddress(Value):
+    """An address where the failed start wanted to listen, bound or not: as text, where it was asked for, its transport."""
+
+    address: str
+    origin: str
     transport: Transport = Transport()
 
 
@@ -64,6 +82,8 @@ class Handover(Value):
     signals: int = -1
     #: Listeners that spoke TLS and are closed by now: no successor may listen there without it. They have no descriptor.
     closed: tuple[InheritedListener, ...] = ()
+    #: Where a successor listens that names no address.
+    wanted: tuple[WantedAddress, ...] = ()
     #: Who serves until an upgraded supervisor has workers of its own.
     workers: tuple[InheritedWorker, ...] = ()
     #: Whether the process has gone to the background: no successor does so again, for its pid would be another one.
@@ -94,6 +114,7 @@ def write(handover: Handover) -> int:
             "cwd": handover.cwd,
             "listeners": _encode(handover.listeners),
             "closed": _encode(handover.closed),
+            "wanted": [[one.address, one.origin, *one.transport.as_json()] for one in handover.wanted],
             "failures": [record.as_dict() for record in handover.failures],
             "tried": handover.tried,
             "signals": handover.signals,
@@ -137,10 +158,18 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
 def _decode(fields: dict[str, Any]) -> Handover:
     if fields["version"] not in _UNDERSTOOD:
         raise ValueError(f"it is of version {fields['version']}")
+    listeners = _decode_listeners(fields["listeners"])
+    wanted = tuple(WantedAddress(one.requested, "inherited", one.transport) for one in listeners)
+    if "wanted" in fields:
+        wanted = tuple(
+            WantedAddress(address, origin, Transport.of_json(*transport))
+            for address, origin, *transport in fields["wanted"]
+        )
     return Handover(
         argv=tuple(fields["argv"]),
         cwd=fields["cwd"],
-        listeners=_decode_listeners(fields["listeners"]),
+        listeners=listeners,
+        wanted=wanted,
         closed=_decode_listeners(fields.get("closed", ())),
         failures=tuple(FailureRecord(**record) for record in fields["failures"]),
         tried=tuple(fields["tried"]),

@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 
-from runner import exits
+from runner import exits, listening
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
 from runner.handover import PARTING
 from runner.system import logs, process, surroundings
@@ -16,7 +16,7 @@ from runner.watch import DeadlineReached
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from runner.apps.engines.access.log import AccessLog
     from runner.apps.engines.contract import Engine
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from runner.fallback import Attempt
     from runner.listening import Listening
     from runner.serve.gate import Rules
-    from runner.serve.worker import Entrance, Orders
+    from runner.serve.worker import Entrance, Leaving, Orders
     from runner.settings import Settings
     from runner.system.line_file import LineFile
+    from runner.system.sockets import Listener
     from runner.transport import Transport
     from runner.transports import Contexts
     from runner.watch import Watch
@@ -235,15 +236,29 @@ def _access_log(chosen: Settings, access_file: LineFile) -> AccessLog:
     return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)
 
 
-def entrances(listening: Listening, chosen: Settings) -> list[Entrance]:
+def entrances(listeners: Iterable[Listener], contexts: Contexts, chosen: Settings) -> list[Entrance]:
     """Return the listeners as a worker needs them: each with the rules of its gate, if it has one."""
     from runner.serve.worker import Entrance
 
     served = []
-    for listener in listening.listeners:
-        rules = None if listener.transport.is_plain else _rules(listener.transport, listening.contexts, chosen)
+    for listener in listeners:
+        rules = None if listener.transport.is_plain else _rules(listener.transport, contexts, chosen)
         served.append(Entrance(listener.socket, rules))
     return served
+
+
+def _leaving(setup: Setup) -> Leaving | None:
+    """Return what is given up by a worker that begins; one that replaces another finds it closed."""
+    left = [listener for listener in setup.listening.leaving if listener.socket.fileno() >= 0]
+    if not left:
+        return None
+    from runner.serve.worker import Leaving
+
+    return Leaving(
+        entrances(left, setup.listening.contexts, setup.chosen),
+        lambda: listening.deafen(left),
+        lambda: listening.let_go(setup.attempt, left),
+    )
 
 
 def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
@@ -316,12 +331,14 @@ def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
 class Told(Value):
     """Whom the one who serves tells: that it is ready, that a stop begins, and that a thread is lost to the app.
 
-    See runner/serve/worker.py for the orders, and runner/apps/engines/options.py for the threads.
+    See runner/serve/worker.py for the orders, and runner/apps/engines/options.py for the threads. ``on_late`` hears of
+    listeners that could be bound only now; without it somebody else looks after those.
     """
 
     on_ready: Callable[[Orders], None]
     on_stop: Callable[[], None] | None = None
     on_stuck: Callable[[str], None] | None = None
+    on_late: Callable[[Sequence[Listener]], None] | None = None
 
 
 def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
@@ -333,7 +350,7 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
     """
     from runner.serve import worker
 
-    attempt, chosen = setup.attempt, setup.chosen
+    attempt, chosen, claimed = setup.attempt, setup.chosen, setup.listening
     watch.step("the app's own start-up")
     log = access_file(chosen, attempt.program.cwd)
     loop = loaded.loop()
@@ -352,17 +369,27 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
         if attempt.manager is not None:
             attempt.manager.stay_alive(loop.call_later)
 
+    def open_late() -> list[Entrance] | None:
+        if not attempt.busy:
+            return None
+        late = listening.bind_late(attempt, claimed)
+        if late and told.on_late is not None:
+            told.on_late(late)
+        return entrances(late, claimed.contexts, chosen)
+
     work = worker.Work(
         engine_for(loaded.app, chosen, log, told.on_stuck),
-        entrances(setup.listening, chosen),
+        entrances(claimed.listeners, claimed.contexts, chosen),
         chosen.backlog,
         chosen.drain_delay,
         chosen.timeout_graceful_shutdown,
         ready,
-        tuple(setup.listening.contexts.values()),
+        tuple(claimed.contexts.values()),
         chosen.timeout_keep_alive,
         PARTING,
         told.on_stop,
+        _leaving(setup),
+        open_late if told.on_late is not None and attempt.busy else None,
     )
     watch.leave_signals_to_loop()
     logs.adopt_logging()

@@ -56,11 +56,14 @@ def _attempt(signals: process.StopSignals) -> Attempt:
             attempt.listeners.append(
                 sockets.adopt(inherited.fd, addresses.parse(inherited.requested), inherited.transport)
             )
-        except OSError as error:  # the app that failed had closed it
+        except OSError as error:  # an older arun does not look whether its app had closed it
             logs.warning(f"the socket of {inherited.requested} is lost: {error.strerror}")
             if inherited.transport.tls:
                 attempt.secured[addresses.parse(inherited.requested)] = inherited.transport
     attempt.secured.update((addresses.parse(one.requested), one.transport) for one in attempt.past.closed)
+    attempt.secured.update(
+        (addresses.parse(one.address), one.transport) for one in attempt.past.wanted if one.transport.tls
+    )
     attempt.listeners += activated
     attempt.stored = tuple(one for one in activated if not isinstance(one.requested, addresses.Inherited))
     attempt.inherited = tuple(attempt.listeners)
@@ -99,6 +102,7 @@ def _begin(attempt: Attempt) -> None:
 def _salvage(attempt: Attempt, partial: Settings) -> None:
     """Make of settings that cannot be taken what a fallback needs."""
     attempt.limit, attempt.falls_back_on = partial.fallback_limit, frozenset(partial.fallback_on)
+    listening.want(attempt, partial)
     if attempt.fallback is not None:  # which then goes to the background; without one everything is told here
         with contextlib.suppress(StartupFailure):
             _take_output(attempt, partial)
@@ -133,6 +137,7 @@ def _start(attempt: Attempt) -> None:
         sys.stdout.write(settings.show_config(chosen))
         return
     attempt.heed(chosen)
+    listening.want(attempt, chosen)
     _take_output(attempt, chosen)
     telling.announce(attempt)
     limit_origin = chosen.origin("start_timeout")
@@ -177,7 +182,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         pidfile.write(attempt.pidfile, origin=chosen.origin("pidfile"))
     supervising = _supervising() if supervised else None
     watch.step("its sockets")
-    claimed = listening.listen(attempt, chosen)
+    claimed = listening.listen(attempt, chosen, beside_workers=bool(attempt.past.workers))
     if not attempt.past.workers:  # else these serve there still
         listening.give_up(attempt, claimed.surplus)
     setup = serving.Setup(attempt, chosen, claimed, surroundings.Surroundings.current())
@@ -189,7 +194,9 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         loaded = serving.load(setup, watch)
         app, served = loaded.app.target.text, claimed.listeners
         told = serving.Told(
-            lambda _orders: telling.ready(attempt, app, served), functools.partial(telling.leaving, attempt)
+            lambda _orders: telling.ready(attempt, app, served),
+            functools.partial(telling.leaving, attempt),
+            on_late=lambda late: telling.ready_late(attempt, app, late),
         )
         serving.serve(setup, loaded, watch, told)
     if attempt.chosen is not None and attempt.chosen.vacuum and not attempt.signals.going_back:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ("go_on", "supervise")
 
+#: Seconds between two tries to bind what is busy, and the most where a reload for it has failed.
+_RETRY, _SELDOM = 1.0, 60.0
+
 
 def supervise(setup: Setup, began: float) -> None:
     """Serve with workers until a stop; ``began`` is when the start did, on the monotonic clock.
@@ -115,6 +118,10 @@ class _Instance:
         self._was_ready = False
         #: When the service manager is told again that this process is alive, on the monotonic clock.
         self._next_ping = 0.0
+        #: When a busy address is tried again, on the monotonic clock, and seconds until then after a reload for it.
+        self._next_try, self._retry = 0.0, _RETRY
+        #: What is given up as soon as the workers serve who waits there.
+        self._leaving: list[Listener] = []
 
     def touched(self) -> None:
         self._attempt.signals.hang_up()
@@ -135,11 +142,12 @@ class _Instance:
         if chosen.preload and not preload:
             logs.warning("preload: this system cannot do it; every worker loads the app by itself")
         touched = tuple(os.path.join(setup.attempt.program.cwd, path) for path in chosen.touch_reload)
+        self._leaving = setup.listening.leaving
         return Recipe(partial(self._work, setup), chosen.workers, bounds, began, touched, preload)
 
     def _work(self, setup: Setup, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
         """Be a worker: without the listeners of other generations, which would stay open here and be served by nobody."""
-        served = {listener.socket for listener in setup.listening.listeners}
+        served = {listener.socket for listener in (*setup.listening.listeners, *setup.listening.leaving)}
         for attempt in (self._attempt, *((self._next.attempt,) if self._next else ())):
             for listener in attempt.listeners:
                 if listener.socket not in served:
@@ -162,7 +170,7 @@ class _Instance:
             attempt.before.restore(where_possible=True)
             chosen = self._judged(trial)
             serving.surround(chosen)
-            claimed = listening.listen(trial, chosen)
+            claimed = listening.listen(trial, chosen, beside_workers=True)
             listening.give_up(trial, [one for one in claimed.surplus if not self._has(one)])
             self._next = Setup(trial, chosen, claimed, Surroundings.current())
         except Exception as error:  # noqa: BLE001 - whatever it is, those who serve go on
@@ -202,10 +210,18 @@ class _Instance:
         attempt, trial = self._attempt, setup.attempt
         attempt.fallback, attempt.config = trial.fallback, trial.config
         attempt.listeners, attempt.secured = trial.listeners, trial.secured
+        attempt.wanted, attempt.busy = trial.wanted, trial.busy
+        self._retry = _RETRY
         attempt.heed(setup.chosen)
         listening.give_up(attempt, [one for one in setup.listening.surplus if one.socket.fileno() >= 0])
         setup.surroundings.restore(where_possible=True)
         self._move_pidfile(setup.chosen)
+
+    def withdraw(self) -> None:
+        if self._next is not None:
+            serving = self._attempt.listeners
+            own = [listener for listener in self._next.attempt.listeners if not self._has(listener)]
+            listening.withdraw(own, serving)
 
     def discard(self) -> None:
         setup, self._next = self._next, None
@@ -238,9 +254,10 @@ class _Instance:
         exits.release_descriptors()
         if self._was_ready:
             logs.info(f"arun: reloaded, serving {app} with {counted(workers)}")
-            telling.serves(attempt, f"serving {app} with {counted(workers)}")
+            telling.serves(attempt, telling.state(attempt, f"{app} with {counted(workers)}"))
             return
         self._was_ready = True
+        listening.let_go(attempt, self._leaving)  # the workers have them
         telling.ready(attempt, f"{app} with {counted(workers)}", attempt.listeners)
 
     def tell(self, failure: StartupFailure) -> None:
@@ -249,6 +266,19 @@ class _Instance:
     def unchanged(self, text: str) -> None:
         self._was_ready = True  # what serves next is a reload
         telling.serves(self._attempt, text)
+
+    def should_reload(self) -> bool:
+        """Whether an address is free that was busy: workers of a reload serve there, for these do not have it."""
+        now = time.monotonic()
+        if not self._attempt.busy or now < self._next_try:
+            return False
+        self._next_try = now + _RETRY
+        if not listening.is_free(self._attempt):
+            return False
+        logs.info("arun: an address is free now that was busy")
+        self._next_try = now + self._retry
+        self._retry = min(self._retry * 2, _SELDOM)
+        return True
 
     def alive(self) -> float:
         manager = self._attempt.manager

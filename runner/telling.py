@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runner.settings import Layers
     from runner.system.sockets import Listener
 
-__all__ = ("announce", "failed", "leaving", "ready", "reloading", "serves", "what_was_read")
+__all__ = ("announce", "failed", "leaving", "ready", "ready_late", "reloading", "serves", "state", "what_was_read")
 
 
 def what_was_read(attempt: Attempt, layers: Layers) -> None:
@@ -45,19 +45,37 @@ def announce(attempt: Attempt) -> None:
 
 def ready(attempt: Attempt, app: str, served: Sequence[Listener]) -> None:
     """Tell where the instance runs, what it serves, and that it is a fallback, if it is one."""
-    for listener in served:
-        url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
-        logs.info(f"arun running on {url} (Press CTRL+C to quit)")
-    state = f"serving {app}"
+    _tell_where(served)
     if attempt.past.failures:
         first = attempt.past.failures[0]
         logs.warning(f"this is a fallback: {first.config} failed with {first.summary()}")
-        name = fallback.shown(attempt.config, attempt.program.cwd)
-        state = f"fallback {name}: {first.config} failed with {first.summary()}"
     logs.info(f"serving {app}")
-    serves(attempt, state)
+    serves(attempt, state(attempt, app))
     if attempt.command is not None:
         attempt.command.tell(serves=True)
+
+
+def ready_late(attempt: Attempt, app: str, late: Sequence[Listener]) -> None:
+    """Tell where the instance runs as well, now that somebody else does not any more."""
+    _tell_where(late)
+    serves(attempt, state(attempt, app))
+
+
+def _tell_where(served: Sequence[Listener]) -> None:
+    for listener in served:
+        url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
+        logs.info(f"arun running on {url} (Press CTRL+C to quit)")
+
+
+def state(attempt: Attempt, app: str) -> str:
+    """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""
+    state = f"serving {app}"
+    if attempt.past.failures:
+        first = attempt.past.failures[0]
+        name = fallback.shown(attempt.config, attempt.program.cwd)
+        state = f"fallback {name}: {first.config} failed with {first.summary()}"
+    waiting = "".join(f"; waiting: {one.failure.sentence}" for one in attempt.busy)
+    return f"{state}{waiting}"
 
 
 def serves(attempt: Attempt, state: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runner.failures import OptionInvalid, StartupFailure
-from runner.system import listeners, logs
+from runner.system import listeners, logs, sockets
 from runner.system.listeners import Wanted
 from runner.transport import Certificate, Tls, Transport
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from runner.addresses import Address
     from runner.settings import Settings
     from runner.system.certificates import LiveContext
-    from runner.system.sockets import Listener
 
     Contexts = Mapping[Tls, LiveContext]
+    #: An address of a start before this one in its chain, and what stood before HTTP there.
+    Before = tuple[Address, Transport]
 
-__all__ = ("check", "inherit", "load", "ordinary", "secure", "secured")
+__all__ = ("check", "inherit", "load", "ordinary", "secure")
 
 
 def check(chosen: Settings) -> None:
@@ -61,10 +62,10 @@ def ordinary(chosen: Settings, *, inherits: bool) -> Transport:
     return Transport(tls, _proxies(chosen, inherits=inherits))
 
 
-def secure(chosen: Settings, held: Sequence[Listener], *, inherits: bool) -> list[Wanted]:
+def secure(chosen: Settings, before: Sequence[Before], *, inherits: bool) -> list[Wanted]:
     """Return the listeners of https-socket.
 
-    One without a certificate of its own speaks TLS as the settings say, or as the held listener of that address does.
+    One without a certificate of its own speaks TLS as the settings say, or as it was spoken ``before`` at that address.
     """
     wanted = []
     for one, origin in chosen.secure_addresses:
@@ -81,8 +82,7 @@ def secure(chosen: Settings, held: Sequence[Listener], *, inherits: bool) -> lis
                 client_certificates="required" if demanded else "optional",
             )
         if inherits and not tls.certificates:
-            found = [of.transport.tls for of in held if one.address in {of.requested, of.address} and of.transport.tls]
-            tls = found[0] if found else tls
+            tls = next((other.tls for other in _found(one.address, before) if other.tls), tls)
         transport = Transport(tls, _proxies(chosen, inherits=inherits))
         wanted.append(Wanted(one.address, origin, transport, inherits))
     return wanted
@@ -104,47 +104,43 @@ def load(wanted: Iterable[Transport]) -> Contexts:
 
 
 def inherit(
-    held: list[Listener], wanted: Sequence[Wanted], ordinary: Transport, *, takes_all: bool
-) -> tuple[Contexts, dict[Address, Transport]]:
-    """Return the contexts of a predecessor's TLS listeners, and the addresses of those that had to be closed.
+    wanted: Sequence[Wanted], before: Sequence[Before], contexts: dict[Tls, LiveContext]
+) -> tuple[list[Wanted], list[Wanted]]:
+    """Return what a fallback may listen on, and where nobody may, as TLS was spoken there and cannot be any more.
 
-    A listener is closed whose certificate cannot be loaded: nobody may serve plainly there. One that gets TLS of the
-    fallback's own is no such case, and with ``takes_all`` unset one that the fallback does not name will not be served.
+    What the fallback does not say itself is as it was ``before``, there or at an address that overlaps. The contexts
+    that this takes are added to ``contexts``.
     """
-    contexts: dict[Tls, LiveContext] = {}
-    closed: dict[Address, Transport] = {}
-    for listener in tuple(held):
-        names = {listener.requested, listener.address}
-        naming = [one for one in wanted if one.address in names]
-        replaced = ordinary.tls or any(one.transport.tls for one in naming)
-        if listener.transport.tls is None or replaced or not (naming or takes_all):
-            continue
-        try:
-            contexts.update(load([listener.transport]))
-        except StartupFailure as failure:
-            logs.warning(f"the listener of {listener.requested} is closed, as it spoke TLS: {failure.sentence}")
-            held.remove(listener)
-            listeners.close(listener)
-            closed |= dict.fromkeys(names, listener.transport)
-    return contexts, closed
-
-
-def secured(wanted: Sequence[Wanted], before: Mapping[Address, Transport]) -> tuple[list[Wanted], Contexts]:
-    """Return what may be listened on where TLS was spoken ``before``: it is spoken again, or nobody listens."""
     kept: list[Wanted] = []
-    contexts: dict[Tls, LiveContext] = {}
+    refused: list[Wanted] = []
     for one in wanted:
-        transport = before.get(one.address)
-        if transport is None or one.transport.tls is not None:
-            kept.append(one)
-            continue
+        transport = one.transport
+        for other in _found(one.address, before):
+            transport = transport.over(other)
+        inheriting = one._replace(transport=transport)
         try:
-            contexts.update(load([transport]))
+            if transport.tls is not None and transport.tls not in contexts:
+                contexts.update(load([transport]))
         except StartupFailure as failure:
             logs.warning(f"nobody listens on {one.address}, as TLS was spoken there: {failure.sentence}")
+            refused.append(inheriting)
         else:
-            kept.append(one._replace(transport=one.transport.over(transport)))
-    return kept, contexts
+            kept.append(inheriting)
+    return kept, refused
+
+
+def _found(address: Address, before: Sequence[Before]) -> list[Transport]:
+    """Return what stood before HTTP at an address, and at those that overlap it."""
+    found = [transport for there, transport in before if there == address]
+    others = [(there, transport) for there, transport in before if there != address and not transport.is_plain]
+    if others:
+        own = listeners.places(address)
+        found += [
+            transport
+            for there, transport in others
+            if any(sockets.overlap(one, other) for one in own for other in listeners.places(there))
+        ]
+    return found
 
 
 def _tls(chosen: Settings) -> Tls:

@@ -45,11 +45,14 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
         gc.collect()
         gc.freeze()
         channel.report(READY)
-        for number, since, line in forking.worker_orders(connection):
+        for count, (number, since, line) in enumerate(forking.worker_orders(connection), 1):
             try:
                 forking.fork_for(supervisor, partial(_work_preloaded, setup, loaded, number, since), line, connection)
             except OSError:
                 line.close()  # the supervisor sees it
+            if count == setup.chosen.workers:
+                for listener in setup.listening.leaving:
+                    listener.socket.close()  # the workers have it
 
     _run(setup, channel, slot, began, load if slot is None else serve)
 

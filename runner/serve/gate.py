@@ -63,7 +63,7 @@ class Gate:
 
     def __init__(self, listener: socket.socket, rules: Rules, factory: Callable[..., asyncio.BaseProtocol]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._listener = listener
+        self.listener = listener
         self._rules = rules
         self._factory = factory
         self._waiting: set[asyncio.Task[None]] = set()
@@ -74,7 +74,7 @@ class Gate:
         """Accept connections from now on."""
         if not (self._reading or self._closed or self._is_full):
             self._reading = True
-            self._loop.add_reader(self._listener.fileno(), self._accept, _AT_ONCE)
+            self._loop.add_reader(self.listener.fileno(), self._accept, _AT_ONCE)
 
     def close(self) -> None:
         """Accept no more; what has been accepted goes on. The listener stays open."""
@@ -106,13 +106,13 @@ class Gate:
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._listener.fileno())
+            self._loop.remove_reader(self.listener.fileno())
 
     def _accept(self, most: int) -> bool:
         """Take in connections, and say whether there may be more."""
         for _ in range(most):
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = self.listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return False
             except OSError as error:

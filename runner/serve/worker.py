@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 
+from runner.system import sockets
 from runner.values import Value
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     ProtocolFactory = Callable[..., asyncio.BaseProtocol]
 
-__all__ = ("Entrance", "Orders", "Work", "serve")
+__all__ = ("Entrance", "Leaving", "Orders", "Work", "serve")
 
 #: Seconds that the app's shut-down may take beyond the grace for requests, before the worker goes without it.
 _SHUTDOWN_MARGIN = 2.0
@@ -28,6 +29,13 @@ _SHUTDOWN_MARGIN = 2.0
 _ACCEPT_TURNS = 8
 #: Seconds that a connection gets at a stop for what stands before its first request.
 _PASSING = 1.0
+#: Seconds for a handshake that has begun at a listener which is given up: one that loses a packet sends it again after
+#: one (RFC 6298 section 2).
+_HANDSHAKE = 2.0
+#: Seconds between two looks at such a listener of a worker that retires.
+_GLANCE = 0.05
+#: Seconds between two tries to bind what is busy.
+_RETRY = 1.0
 
 
 class Entrance(Value):
@@ -35,6 +43,14 @@ class Entrance(Value):
 
     socket: socket.socket
     rules: Rules | None = None
+
+
+class Leaving(Value):
+    """Sockets that are given up: who waits there is still served. ``begin`` and ``end`` are called around that."""
+
+    entrances: Sequence[Entrance]
+    begin: Callable[[], None]
+    end: Callable[[], None]
 
 
 class Work(Value):
@@ -57,6 +73,10 @@ class Work(Value):
     parting: float = 0.0
     #: Called when a stop begins.
     on_stop: Callable[[], None] | None = None
+    #: What is given up for others in ``entrances``.
+    leaving: Leaving | None = None
+    #: Returns what could be bound meanwhile of addresses that were busy; None when there is no such address any more.
+    open_late: Callable[[], Sequence[Entrance] | None] | None = None
 
 
 class Orders(Value):
@@ -92,7 +112,12 @@ async def serve(work: Work, signals: StopSignals) -> None:
     factory = await _unless_stopped(work.engine, signals, tell, stopping)
     if factory is None:
         return
-    doors = await _open(work, factory)
+    doors = await _open(factory, work.entrances, work.backlog)
+    changes = []
+    if work.leaving is not None:
+        changes.append(asyncio.ensure_future(_leave(work, work.leaving, factory, signals)))
+    if work.open_late is not None:
+        changes.append(asyncio.ensure_future(_open_late(work, doors)))
     with _renewed(work.contexts, signals):
         work.on_ready(Orders(retiring.set, stopping.set, lambda: work.engine.requests))
         await _first_of(stopping.wait(), retiring.wait())
@@ -100,8 +125,8 @@ async def serve(work: Work, signals: StopSignals) -> None:
             work.on_stop()
         if stopping.is_set():
             await _delay(work, signals, forced)
-    stays = signals.going_back and not signals.count
-    await _close(work, doors, forced, takes_in=not stays)
+    await _end(changes)
+    await _close(work, doors, forced, takes_in=not _stays(signals), lingers=not stopping.is_set())
     if not stopping.is_set():
         work.engine.drain()
         await _first_of(stopping.wait(), work.engine.quiet(work.keep_alive + work.grace))
@@ -112,29 +137,80 @@ class Doors(Value):
     """What accepts connections for a protocol factory: servers on plain sockets, gates on the others."""
 
     factory: ProtocolFactory
+    entrances: list[Entrance]
     servers: list[asyncio.Server]
     gates: list[Gate]
 
 
-async def _open(work: Work, factory: ProtocolFactory) -> Doors:
-    plain = [entrance.socket for entrance in work.entrances if entrance.rules is None]
-    servers = [await _listen(factory, listener, work.backlog) for listener in plain]
-    return Doors(factory, servers, _open_gates(work, factory))
+async def _open(factory: ProtocolFactory, entrances: Sequence[Entrance], backlog: int) -> Doors:
+    plain = [entrance.socket for entrance in entrances if entrance.rules is None]
+    servers = [await _listen(factory, listener, backlog) for listener in plain]
+    return Doors(factory, list(entrances), servers, _open_gates(factory, entrances, backlog))
 
 
-async def _close(work: Work, doors: Doors, forced: asyncio.Event, *, takes_in: bool) -> None:
-    """Accept no more: who waits is taken in, and the sockets are closed, or both is left to a successor."""
+async def _close(work: Work, doors: Doors, forced: asyncio.Event, *, takes_in: bool, lingers: bool = False) -> None:
+    """Accept no more: who waits is taken in, and the sockets are closed, or both is left to a successor.
+
+    With ``lingers`` handshakes that have begun at a socket which was given up for another one may end before that.
+    """
     for gate in doors.gates:
         gate.close()
     await _stop_accepting(doors.servers)
     if takes_in:
-        for gate in doors.gates:
-            gate.take_in()
-        await _accept_waiting(doors.factory, [one.socket for one in work.entrances if one.rules is None])
+        await _take_in(doors, doors.entrances)
+        given_up = [one for one in doors.entrances if sockets.is_deaf(one.socket)] if lingers else []
+        until = asyncio.get_running_loop().time() + _HANDSHAKE
+        while given_up and not forced.is_set() and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_GLANCE)
+            await _take_in(doors, given_up)
     await _pass_gates(doors.gates, forced, min(_PASSING, work.grace))
     if takes_in:
-        for entrance in work.entrances:
+        for entrance in doors.entrances:
             entrance.socket.close()
+
+
+async def _take_in(doors: Doors, entrances: Sequence[Entrance]) -> None:
+    among = {entrance.socket for entrance in entrances}
+    for gate in doors.gates:
+        if gate.listener in among:
+            gate.take_in()
+    await _accept_waiting(doors.factory, [one.socket for one in entrances if one.rules is None])
+
+
+def _stays(signals: StopSignals) -> bool:
+    """Tell whether the sockets stay open, and who waits there waits for the first start."""
+    return signals.going_back and not signals.count
+
+
+async def _leave(work: Work, leaving: Leaving, factory: ProtocolFactory, signals: StopSignals) -> None:
+    """Serve who waits at the sockets that are given up, and whose handshake has begun there; then close them."""
+    doors = await _open(factory, leaving.entrances, work.backlog)
+    leaving.begin()
+    try:
+        await asyncio.sleep(_HANDSHAKE)
+    finally:
+        await _close(work, doors, asyncio.Event(), takes_in=not _stays(signals))
+    leaving.end()
+
+
+async def _open_late(work: Work, doors: Doors) -> None:
+    """Try again and again to bind what is busy, and serve it."""
+    while work.open_late is not None:
+        await asyncio.sleep(_RETRY)
+        entrances = work.open_late()
+        if entrances is None:
+            return
+        late = await _open(doors.factory, entrances, work.backlog)
+        doors.entrances.extend(late.entrances)
+        doors.servers.extend(late.servers)
+        doors.gates.extend(late.gates)
+
+
+async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def _stop(work: Work, forced: asyncio.Event) -> None:
@@ -201,15 +277,15 @@ async def _delay(work: Work, signals: StopSignals, forced: asyncio.Event) -> Non
             await asyncio.wait_for(forced.wait(), work.drain_delay)
 
 
-def _open_gates(work: Work, factory: ProtocolFactory) -> list[Gate]:
-    gated = [(entrance.socket, entrance.rules) for entrance in work.entrances if entrance.rules is not None]
+def _open_gates(factory: ProtocolFactory, entrances: Sequence[Entrance], backlog: int) -> list[Gate]:
+    gated = [(entrance.socket, entrance.rules) for entrance in entrances if entrance.rules is not None]
     if not gated:
         return []
     from runner.serve.gate import Gate
 
     gates = []
     for listener, rules in gated:
-        listener.listen(work.backlog)
+        listener.listen(backlog)
         gates.append(Gate(listener, rules, factory))
         gates[-1].open()
     return gates

@@ -86,6 +86,12 @@ class _Listen:
     )
     backlog = option(Number(1, 65_535), default=2048, about="how many connections may wait to be accepted")
     reuse_port = option(Flag(), default=False, about="share the port with other processes (SO_REUSEPORT)")
+    bind_retry = option(
+        Seconds(zero=True),
+        default=None,
+        about="time that a busy address is tried again before the start fails (default: 5; 0 with a fallback; a fallback "
+        "waits for what it wants without end, and serves where it can)",
+    )
     listen = option(
         Choice("early", "ready"),
         default="early",

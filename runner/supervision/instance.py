@@ -29,6 +29,17 @@ if TYPE_CHECKING:
             """Note that the workers of what was read again serve: what only those before them used is let go."""
             ...
 
+        def withdraw(self) -> None:
+            """Note that what was read again comes to nothing, before its workers are told to go.
+
+            What it has bound beside listeners of those who serve gets no connections any more.
+            """
+            ...
+
+        def should_reload(self) -> bool:
+            """Tell whether a reload would bring something that was not to be had; it is asked about once a second."""
+            ...
+
         def discard(self) -> None:
             """Note that what was read again came to nothing, and its workers are gone: what only it used is let go."""
             ...

@@ -114,6 +114,8 @@ class Supervisor:
             worker.enforce(now)
         if not self._ending and self._touched.changed(now):
             self._instance.touched()
+        if not self._ending and self._next is None and self._current.is_complete and self._instance.should_reload():
+            self.reload()
 
     def _fill(self, generation: Generation, now: float) -> None:
         """Start whom a generation wants, unless that is the end of it."""
@@ -376,6 +378,7 @@ class Supervisor:
         if generation is None:
             return
         self._failed = generation
+        self._instance.withdraw()
         for worker in generation.members:  # of whom some may be ready, and have clients
             worker.retire(self._bounds)
         if failure is None:

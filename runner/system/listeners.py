@@ -6,18 +6,31 @@ import contextlib
 import os
 import socket
 
-from runner.addresses import Address, Inherited, Unix
+from runner.addresses import Address, Inherited, Tcp, Unix
+from runner.failures import AddressInUse, AddressUnavailable, StartupFailure
 from runner.system import sockets
 from runner.transport import Transport
 from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, MutableMapping, Sequence
+    from collections.abc import Callable, Collection, MutableMapping, Sequence
 
     from runner.system.sockets import Listener
 
-__all__ = ("STORED", "Wanted", "claim", "close", "from_service_manager", "give_up")
+__all__ = (
+    "STORED",
+    "Busy",
+    "Wanted",
+    "claim",
+    "close",
+    "fits",
+    "from_service_manager",
+    "give_up",
+    "overlapping",
+    "places",
+    "try_again",
+)
 
 #: How the names begin under which a service manager stores what arun bound; a unit's own name is told apart by the rest.
 STORED = "arun-"
@@ -40,28 +53,138 @@ class Wanted(Value):
     inherits: bool = False
 
 
-def claim(wanted: Sequence[Wanted], held: list[Listener], options: sockets.Options) -> list[Listener]:
-    """Return the listeners for the wanted addresses: those held already where one fits, the others newly bound.
+class Busy(Value):
+    """A place where somebody else listens, the wanted address that leads there, and what was found in the way."""
 
-    A held listener fits when the address is the one that was asked for, or the one where it really is. What is bound
-    is put into ``held`` at once, so that it is known to whoever follows should the next one fail.
+    place: Address
+    wanted: Wanted
+    failure: StartupFailure
+
+
+def claim(
+    wanted: Sequence[Wanted],
+    held: list[Listener],
+    options: sockets.Options,
+    *,
+    spare: Callable[[], Collection[Listener]] = tuple,
+) -> tuple[list[Listener], list[Busy]]:
+    """Return the listeners for the wanted addresses, and where somebody else listens.
+
+    A listener that is held already is taken where it fits, the others are bound. What is bound is put into ``held`` at
+    once, so that it is known to whoever follows should the next one fail. Own listeners that overlap a new one share the
+    port with it; where the system refuses that, those that are ``spare`` are closed for it.
 
     Raises:
         StartupFailure: one of the failures of the stage "listen".
     """
     claimed: dict[socket.socket, Listener] = {}
+    busy: list[Busy] = []
     for one in wanted:
-        fitting = [listener for listener in held if one.address in {listener.requested, listener.address}]
-        if not fitting:
-            fitting = sockets.bind(one.address, options, origin=one.origin)
-            held.extend(fitting)
-        elif options.listen:
-            for listener in fitting:
+        fitting = [listener for listener in held if listener.requested == one.address and _is_usable(listener)]
+        for listener in fitting or _at_its_places(one, held, options, spare, busy):
+            if options.listen and (listener.listens or not options.yields):
                 listener.socket.listen(options.backlog)
-        for listener in fitting:
             transport = one.transport.over(listener.transport) if one.inherits else one.transport
             held[held.index(listener)] = claimed[listener.socket] = listener._replace(transport=transport)
-    return list(claimed.values())
+    return list(claimed.values()), busy
+
+
+def _at_its_places(
+    one: Wanted,
+    held: list[Listener],
+    options: sockets.Options,
+    spare: Callable[[], Collection[Listener]],
+    busy: list[Busy],
+) -> list[Listener]:
+    """Return the listeners at the places of an address, held or new."""
+    found: list[Listener] = []
+    missing: AddressUnavailable | None = None
+    is_busy = False
+    for place in sockets.places(one.address, one.origin):
+        if isinstance(place, Tcp) and not place.port and found:
+            place = place._replace(port=found[0].socket.getsockname()[1])  # noqa: PLW2901 - one port for a name
+        there = [listener for listener in held if listener.place == place and _is_usable(listener)]
+        try:
+            found += there or [_bind(place, one, held, options, spare)]
+        except (
+            AddressUnavailable
+        ) as failure:  # a name like localhost may have an address of a family that is switched off
+            missing = failure
+        except AddressInUse as failure:
+            if not sockets.is_busy(failure):
+                raise
+            is_busy = True
+            busy.append(Busy(place, one, failure))
+    if missing is not None and not (found or is_busy):
+        raise missing
+    return found
+
+
+def _bind(
+    place: Address,
+    one: Wanted,
+    held: list[Listener],
+    options: sockets.Options,
+    spare: Callable[[], Collection[Listener]],
+) -> Listener:
+    beside = overlapping(place, held)
+    try:
+        bound = sockets.bind(place, one.address, options, origin=one.origin, beside=beside)
+    except AddressInUse as failure:
+        in_the_way = [listener for listener in beside if listener in spare()]
+        if not in_the_way or not sockets.is_busy(failure):
+            raise
+        for listener in in_the_way:
+            _end(listener)
+        bound = sockets.bind(place, one.address, options, origin=one.origin, beside=overlapping(place, held))
+    held.append(bound)
+    return bound
+
+
+def try_again(one: Busy, held: list[Listener], options: sockets.Options) -> Listener | None:
+    """Bind what was busy, as ``claim`` does; None while it is.
+
+    Raises:
+        StartupFailure: it cannot be bound any more, for another reason.
+    """
+    beside = overlapping(one.place, held)
+    bound = sockets.bind_again(one.place, one.wanted.address, options, origin=one.wanted.origin, beside=beside)
+    if bound is not None:
+        bound = bound._replace(transport=one.wanted.transport)
+        held.append(bound)
+    return bound
+
+
+def fits(listener: Listener, address: Address) -> bool:
+    """Tell whether a listener is what an address means: it was asked for so, or that is where it really is."""
+    if not _is_usable(listener):
+        return False
+    return listener.requested == address or listener.place in places(address)
+
+
+def places(address: Address) -> tuple[Address, ...]:
+    """Return where an address really is; nowhere, where its name cannot be resolved now."""
+    try:
+        return sockets.places(address)
+    except StartupFailure:
+        return ()
+
+
+def overlapping(place: Address, held: Sequence[Listener]) -> list[Listener]:
+    """Return the listeners that overlap a place."""
+    return [listener for listener in held if listener.socket.fileno() >= 0 and sockets.overlap(listener.place, place)]
+
+
+def _is_usable(listener: Listener) -> bool:
+    """Tell whether clients reach a listener, or will when it listens."""
+    return listener.socket.fileno() >= 0 and not sockets.is_deaf(listener.socket) and not _has_lost_its_file(listener)
+
+
+def _end(listener: Listener) -> None:
+    """Close a listener for whoever else has it too, as a service manager has until it has read our word."""
+    with contextlib.suppress(OSError):  # macOS refuses it
+        listener.socket.shutdown(socket.SHUT_RDWR)
+    listener.socket.close()
 
 
 def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:
@@ -93,38 +216,45 @@ def _passed(fd: int, name: str) -> Listener:
 
 
 def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]:
-    """End what is held and of no use, before others are bound: one of those could be in the way. Return them.
+    """End what is held and of no use, before others are bound. Return them.
 
-    Of no use is what nobody wants, and a unix socket without its file, as nobody can connect there; a service manager
-    removes such files with the folder of a service. What a manager passed to be served is left alone.
+    Of no use is what nobody wants, nor anything that overlaps it, and a unix socket without its file, as nobody can
+    connect there; a service manager removes such files with the folder of a service. What a manager passed to be served
+    is left alone.
     """
     given_up = []
+    wanted_places = [place for address in wanted for place in places(address)]
     for listener in tuple(held):
         if isinstance(listener.requested, Inherited):
             continue
-        is_wanted = listener.requested in wanted or listener.address in wanted
-        if not is_wanted or _has_lost_its_file(listener.address):
+        is_wanted = listener.requested in wanted or any(
+            sockets.overlap(listener.place, place) for place in wanted_places
+        )
+        if not is_wanted or _has_lost_its_file(listener):
             held.remove(listener)
-            # also for whoever else has it, as a service manager has until it has read our word
-            with contextlib.suppress(OSError):  # macOS refuses it
-                listener.socket.shutdown(socket.SHUT_RDWR)
-            listener.socket.close()
+            _end(listener)
             given_up.append(listener)
     return given_up
 
 
-def _has_lost_its_file(address: Address) -> bool:
-    if not isinstance(address, Unix):
+def _has_lost_its_file(listener: Listener) -> bool:
+    if listener.socket.family != socket.AF_UNIX:
         return False
     try:
-        os.lstat(address.path)
+        path = listener.socket.getsockname()
+        if not path or isinstance(path, bytes) or path[:1] == "\0":  # in the abstract namespace of unix(7)
+            return False
+        os.lstat(path)
     except OSError as error:  # in a folder that is closed to this user it may well be there
         return isinstance(error, FileNotFoundError | NotADirectoryError)
     return False
 
 
-def close(listener: Listener) -> None:
-    """Close a listener that nobody wants any more; the file of a unix socket that arun made goes with it."""
+def close(listener: Listener, *, keeps_file: bool = False) -> None:
+    """Close a listener that nobody wants any more; the file of a unix socket that arun made goes with it.
+
+    With ``keeps_file`` the path belongs to another listener by now.
+    """
     listener.socket.close()
-    if isinstance(listener.requested, Unix):
+    if isinstance(listener.requested, Unix) and not keeps_file:
         sockets.remove_unix_socket(listener.requested.path)

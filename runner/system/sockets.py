@@ -2,16 +2,23 @@
 
 A listener listens as soon as it is bound unless it is told to wait. Why one cannot be had is said as precisely as the
 system allows.
+
+Two listeners whose addresses overlap (a wildcard and one of its addresses, say) share the port by SO_REUSEPORT, which
+Linux lets be set on a socket that listens already. Connections go to the more specific one. One that is given up for
+the other is deafened first: bound to a network interface that does not exist (SO_BINDTOIFINDEX, Linux 5.7 for ordinary
+users) it gets no new handshake, while those that have begun still end in its backlog, from where they are served.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
+import sys
 
-from runner.addresses import Address, Inherited, Tcp, Unix
+from runner.addresses import ALL_IPV4, Address, Inherited, Tcp, Unix
 from runner.failures import (
     AddressDenied,
     AddressInUse,
@@ -22,17 +29,41 @@ from runner.failures import (
 from runner.transport import Transport
 from runner.values import Value
 
-__all__ = ("Listener", "Options", "adopt", "bind", "remove_unix_socket")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = (
+    "Listener",
+    "Options",
+    "adopt",
+    "bind",
+    "bind_again",
+    "deafen",
+    "is_busy",
+    "is_deaf",
+    "overlap",
+    "places",
+    "remove_unix_socket",
+)
 
 _PLAIN = Transport()
+_ALL_IPV6 = "::"
+#: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that nobody has.
+_BIND_TO_INTERFACE, _NO_INTERFACE = 62, 0x7FFF_FFFF
 
 
 class Options(Value):
-    """How sockets are bound: backlog in connections, mode and owner for unix sockets."""
+    """How sockets are bound: backlog in connections, mode and owner for unix sockets.
+
+    ``yields`` is for a start beside workers that serve: a listener that overlaps one of theirs listens when its own
+    workers are ready, and not before.
+    """
 
     backlog: int = 2048
     reuse_port: bool = False
     listen: bool = True
+    yields: bool = False
     mode: int | None = None
     owner: tuple[int, int] | None = None
 
@@ -55,32 +86,119 @@ class Listener(Value):
             return Unix(os.fsdecode(name))
         return Tcp(name[0], name[1])
 
+    @property
+    def place(self) -> Address:
+        """Where it is, comparable with ``places``; what was asked for, where the descriptor was closed by an app."""
+        try:
+            name = self.socket.getsockname()
+        except OSError:
+            return self.requested
+        return _numeric(name, name[1]) if isinstance(name, tuple) else _place(Unix(os.fsdecode(name)))
 
-def bind(address: Address, options: Options, *, origin: str) -> list[Listener]:
-    """Bind the address; a host name may give several sockets, all with the same port.
+    @property
+    def is_open(self) -> bool:
+        """Whether the descriptor is this socket still: an app may have closed it, and the number be something else."""
+        if self.socket.fileno() < 0:
+            return False
+        try:
+            name = self.socket.getsockname()
+            kind = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except OSError:
+            return False
+        if kind != socket.SOCK_STREAM or _has_peer(self.socket):
+            return False
+        if isinstance(self.requested, Tcp):
+            return isinstance(name, tuple) and self.requested.port in {0, name[1]}
+        return not isinstance(self.requested, Unix) or self.place == _place(self.requested)
+
+    @property
+    def listens(self) -> bool:
+        """Whether clients can connect, or could before it was deafened."""
+        try:
+            return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        except OSError:
+            return False
+
+
+def places(address: Address, origin: str = "") -> tuple[Address, ...]:
+    """Return where an address really is: the IP addresses of a name, the file of a unix socket behind its links.
+
+    Raises:
+        AddressUnresolvable: the host name has no address.
+    """
+    if not isinstance(address, Tcp):
+        return (_place(address),)
+    return tuple(dict.fromkeys(_numeric(name, address.port) for name in _resolve(address, origin)))
+
+
+def overlap(one: Address, other: Address) -> bool:
+    """Tell whether two places are the same, or have addresses in common: a wildcard and what it stands for."""
+    if not (isinstance(one, Tcp) and isinstance(other, Tcp)):
+        return one == other
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {one.host, other.host}
+    return len(hosts) == 1 or _ALL_IPV6 in hosts or (ALL_IPV4 in hosts and not any(":" in host for host in hosts))
+
+
+def bind(
+    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
+) -> Listener:
+    """Bind a place, for the address that was asked for; ``beside`` are own listeners that overlap it.
 
     Raises:
         AddressInUse: somebody else listens there.
         AddressDenied: this user may not.
-        AddressUnresolvable: the host name has no address.
         AddressUnavailable: it is no address of this machine, or cannot carry a listening socket.
     """
-    if isinstance(address, Inherited):
-        return [_inherited(address, options, origin)]
-    if isinstance(address, Unix):
-        return [_bind_unix(address, options, origin)]
-    found = _resolve(address, origin)
-    listeners: list[Listener] = []
-    port = address.port
-    for family, name in found:
-        try:
-            listeners.append(_bind_tcp(address, family, (name[0], port, *name[2:]), options, origin))
-        except AddressUnavailable:
-            if name is found[-1][1] and not listeners:
-                raise
-            continue  # a name like localhost may have an address of a family that is switched off
-        port = port or listeners[0].socket.getsockname()[1]
-    return listeners
+    if isinstance(requested, Inherited):
+        return _inherited(requested, options, origin)
+    shown = place if isinstance(place, Tcp) and isinstance(requested, Tcp) and requested.port else requested
+    try:
+        return _open(place, requested, options, origin, beside)
+    except OSError as error:
+        raise _explained(error, shown, origin, beside) from error
+
+
+def bind_again(
+    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
+) -> Listener | None:
+    """Bind a place that was busy; None while it is. Nothing is looked up, so that it may be tried again and again.
+
+    Raises:
+        AddressDenied, AddressUnavailable: as in ``bind``.
+    """
+    try:
+        return _open(place, requested, options, origin, beside)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise _explained(error, requested, origin, beside) from error
+
+
+def is_busy(failure: StartupFailure) -> bool:
+    """Tell whether a failure may pass by itself: somebody listens there (EADDRINUSE)."""
+    return isinstance(failure.__cause__, OSError) and failure.__cause__.errno == errno.EADDRINUSE
+
+
+def is_deaf(listener: socket.socket) -> bool:
+    """Tell whether a listening socket gets no new connections any more, see ``deafen``."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return listener.getsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE) == _NO_INTERFACE
+    except OSError:
+        return False
+
+
+def deafen(listener: Listener) -> None:
+    """Let a listener get no new connections; handshakes that have begun still end in its backlog.
+
+    Without effect where the system cannot, and on a descriptor that was passed to this process.
+    """
+    if sys.platform == "linux" and not isinstance(listener.requested, Inherited):  # which somebody else has as well
+        with contextlib.suppress(OSError):
+            listener.socket.setsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE, _NO_INTERFACE)
 
 
 def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listener:
@@ -104,7 +222,28 @@ def remove_unix_socket(path: str) -> None:
         return
 
 
-def _resolve(address: Tcp, origin: str) -> list[tuple[socket.AddressFamily, tuple[str, int, *tuple[int, ...]]]]:
+def _place(address: Address) -> Address:
+    """Return the address of a unix socket by the real path of its file; one without a file is as it is."""
+    if not isinstance(address, Unix) or address.path[:1] in {"", "\0", "@"}:
+        return address
+    return Unix(os.path.realpath(address.path))
+
+
+def _numeric(name: tuple[str | int, ...], port: int) -> Tcp:
+    """Return a socket's name as an address; one of a single link is told apart by its scope (RFC 4007 section 11)."""
+    scope = f"%{name[3]}" if len(name) > 3 and name[3] else ""  # noqa: PLR2004 - host, port, flow, scope
+    return Tcp(f"{name[0]}{scope}", port)
+
+
+def _has_peer(of: socket.socket) -> bool:
+    try:
+        of.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _resolve(address: Tcp, origin: str) -> list[tuple[str | int, ...]]:
     # a name in ASCII goes as bytes: text would import the codec of IDNA, 4 ms, and not possible after some drops
     host = address.host.encode() if address.host.isascii() else address.host
     try:
@@ -114,63 +253,77 @@ def _resolve(address: Tcp, origin: str) -> list[tuple[socket.AddressFamily, tupl
     except (socket.gaierror, UnicodeError, LookupError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else str(error)
         raise AddressUnresolvable(f"cannot resolve {address.host!r}: {reason}", origin=origin) from error
-    unique = dict.fromkeys((family, name) for family, _, _, _, name in found)
-    return list(unique)  # type: ignore[arg-type] # names are (host, port) or (host, port, flow, scope)
+    return [name for _, _, _, _, name in found]  # type: ignore[misc] # of IP sockets: (host, port), and (flow, scope) of IPv6
 
 
-def _bind_tcp(
-    address: Tcp, family: socket.AddressFamily, name: tuple[str, int, *tuple[int, ...]], options: Options, origin: str
-) -> Listener:
-    try:
-        opened = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise _explained(error, address, origin) from error
+def _open(place: Address, requested: Address, options: Options, origin: str, beside: Sequence[Listener]) -> Listener:
+    """Bind a place; whatever the kernel says against it is raised as it is."""
+    if isinstance(place, Unix):
+        return _open_unix(place, requested, options, origin)
+    assert isinstance(place, Tcp)  # noqa: S101 - descriptors are adopted, not bound
+    host, _, scope = place.host.partition("%")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if options.reuse_port:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if beside and sys.platform == "linux":
+            _share_port([opened, *(one.socket for one in beside)])
         if family == socket.AF_INET6:  # only the wildcard of IPv6 serves IPv4 too, as in other runners
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, name[0] != "::")
-        opened.bind(name)
-        return _listening(Listener(opened, address), options)
-    except OSError as error:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != _ALL_IPV6)
+        opened.bind((host, place.port, 0, int(scope or 0)) if family == socket.AF_INET6 else (host, place.port))
+        return _listening(Listener(opened, requested), options, beside)
+    except OSError:
         opened.close()
-        raise _explained(error, address, origin) from error
+        raise
 
 
-def _listening(listener: Listener, options: Options) -> Listener:
+def _share_port(sockets: Iterable[socket.socket]) -> None:
+    for one in sockets:
+        with contextlib.suppress(OSError):  # closed by an app: it is in nobody's way
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _listening(listener: Listener, options: Options, beside: Sequence[Listener] = ()) -> Listener:
     listener.socket.setblocking(False)
-    if options.listen:
+    if options.listen and not (options.yields and beside):
         listener.socket.listen(options.backlog)
     return listener
 
 
-def _bind_unix(address: Unix, options: Options, origin: str) -> Listener:
-    _remove_stale(address, origin)
+def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -> Listener:
+    path = requested.path if isinstance(requested, Unix) else place.path
+    _remove_stale(Unix(path), origin)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        opened.bind(address.path)
-    except OSError as error:
+        opened.bind(path)
+    except OSError:
         opened.close()
-        raise _explained(error, address, origin) from error
+        raise
     try:
         if options.owner is not None:
-            os.chown(address.path, *options.owner)
+            os.chown(path, *options.owner)
         if options.mode is not None:
-            os.chmod(address.path, options.mode)
-        return _listening(Listener(opened, address), options)
+            os.chmod(path, options.mode)
+        return _listening(Listener(opened, requested), options)
     except OSError as error:
         opened.close()
-        remove_unix_socket(address.path)
+        remove_unix_socket(path)
         raise AddressDenied(
-            f"cannot set mode and owner of {address}: {error.strerror}",
+            f"cannot set mode and owner of {requested}: {error.strerror}",
             origin=origin,
             hint="only root may give a socket to another user",
         ) from error
 
 
 def _remove_stale(address: Unix, origin: str) -> None:
-    """Remove the socket file of a process that is gone; links are not followed, and other files not touched."""
+    """Remove the socket file of a process that is gone; links are not followed, and other files not touched.
+
+    Raises:
+        AddressInUse: something else is there.
+        OSError: somebody listens there.
+    """
     try:
         mode = os.lstat(address.path).st_mode
     except OSError:
@@ -190,7 +343,7 @@ def _remove_stale(address: Unix, origin: str) -> None:
             return
         except OSError:
             pass  # a full backlog or no permission: somebody is there
-    raise _in_use(address, origin)
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
@@ -211,20 +364,26 @@ def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
         raise AddressUnavailable(f"cannot listen on {address}: {error.strerror}", origin=origin, hint=hint) from error
 
 
-def _in_use(address: Address, origin: str) -> AddressInUse:
+def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> AddressInUse:
     from runner.system.holders import holder_of
 
-    holder = holder_of(address)
-    who = f": held by {holder}" if holder else ": already in use"
-    return AddressInUse(f"cannot listen on {address}{who}", origin=origin)
+    if holder := holder_of(address):
+        return AddressInUse(f"cannot listen on {address}: held by {holder}", origin=origin)
+    if beside:  # it was opened by another user, so that the port cannot be shared
+        return AddressInUse(
+            f"cannot listen on {address}: it overlaps {beside[0].requested}, which this process serves as well",
+            origin=origin,
+            hint="name one address that stands for both",
+        )
+    return AddressInUse(f"cannot listen on {address}: already in use", origin=origin)
 
 
-def _explained(error: OSError, address: Address, origin: str) -> StartupFailure:
+def _explained(error: OSError, address: Address, origin: str, beside: Sequence[Listener] = ()) -> StartupFailure:
     """Turn what the kernel said about a bind into the failure that a user can act on."""
     reason = (error.strerror or str(error)).lower()
     sentence = f"cannot listen on {address}: {reason}"
     if error.errno == errno.EADDRINUSE:
-        return _in_use(address, origin)
+        return _in_use(address, origin, beside)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         if isinstance(address, Unix):
             hint = f"let this user write to {os.path.dirname(address.path)}"

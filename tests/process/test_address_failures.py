@@ -62,7 +62,7 @@ def busy(address: str) -> Iterator[str]:
 
 
 def test_a_busy_address_names_its_holder(failing_start: FailingStart, busy: str) -> None:
-    said = failing_start("--bind", busy, fails=[IN_USE])
+    said = failing_start("--bind", busy, "--bind-retry", "0", fails=[IN_USE])
 
     held_by = re.search(
         rf"^arun: address-in-use: cannot listen on {busy}: held by pid (\d+) \((.+)\)", said, re.MULTILINE
@@ -72,8 +72,8 @@ def test_a_busy_address_names_its_holder(failing_start: FailingStart, busy: str)
     assert "python" in held_by[2]
 
 
-def test_a_fallback_on_the_same_busy_address_fails_too_and_is_tried_once(arun: Starter, busy: str) -> None:
-    arun.write("safe.ini", f"[arun]\nbind = {busy}\n")
+def test_a_fallback_on_the_same_busy_address_fails_too_where_it_is_not_to_wait(arun: Starter, busy: str) -> None:
+    arun.write("safe.ini", f"[arun]\nbind = {busy}\nbind-retry = 0\n")
 
     instance = arun("--bind", busy, "--fallback-config", "safe.ini")
 
@@ -112,7 +112,7 @@ def test_an_address_of_two_instances_belongs_to_the_first(failing_start: Failing
     taken = f"unix:{arun.folder}/a.sock"
     first = arun("--bind", taken).ready()
 
-    said = failing_start("--bind", taken, "--reuse-port", fails=[IN_USE])
+    said = failing_start("--bind", taken, "--reuse-port", "--bind-retry", "0", fails=[IN_USE])
 
     assert f"held by pid {first.pid} (" in said
     assert stat.S_ISSOCK(os.stat(arun.folder / "a.sock").st_mode)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runner.handover import VARIABLE, Handover, InheritedListener, take, write
+from runner.handover import VARIABLE, Handover, InheritedListener, WantedAddress, take, write
 from runner.transport import Certificate, Tls, Transport
 
 FIRST: dict[str, Any] = {
@@ -41,6 +41,7 @@ def test_what_is_written_is_what_is_taken() -> None:
             InheritedListener(5, "/run/app.sock", Transport(None, None)),
         ),
         tried=("safe.ini",),
+        wanted=(WantedAddress("127.0.0.1:8443", "site.ini:2", Transport(tls)), WantedAddress(":8080", "--bind")),
         signals=6,
         detached=True,
         log_file="/var/log/arun.log",
@@ -54,6 +55,10 @@ def test_listeners_of_a_handover_of_version_1_are_plain() -> None:
     past = taken(FIRST)
     assert past is not None
     assert past.listeners == (InheritedListener(3, "127.0.0.1:8080"), InheritedListener(4, "/run/app.sock"))
+    assert past.wanted == (
+        WantedAddress("127.0.0.1:8080", "inherited"),
+        WantedAddress("/run/app.sock", "inherited"),
+    )
     assert (past.argv, past.cwd, past.tried) == (("arun", "app.py"), "/srv", ("safe.ini",))
     assert (past.detached, past.log_file) == (False, "")
     assert all(listener.transport.is_plain for listener in past.listeners)
