@@ -34,8 +34,7 @@ class AppTask:
     async def run(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a step, and return or raise what it does; a cancelled caller cancels it and waits for its end.
 
-        Raises:
-            RuntimeError: the task has ended before the step did.
+        Where somebody has cancelled the task for good, the step runs in the caller's.
         """
         outcome: asyncio.Future[T] = self._loop.create_future()
         self._steps.put_nowait((step, outcome))
@@ -46,10 +45,7 @@ class AppTask:
                 self.end()
                 await asyncio.wait((self._task,))
             raise
-        if not outcome.done():
-            step.close()
-            raise RuntimeError("the task of the app's own steps has ended")
-        return outcome.result()
+        return outcome.result() if outcome.done() else await step
 
     def end(self) -> None:
         """Run no more steps; the one that runs is cancelled."""
@@ -64,6 +60,8 @@ class AppTask:
                 if self._ended:
                     return
                 await self._on_cancelled()
+                if self._task.cancelling():  # a task group takes its own back
+                    return
                 continue
             try:
                 outcome.set_result(await step)
@@ -71,5 +69,5 @@ class AppTask:
                 outcome.cancel()
             except BaseException as exc:  # noqa: BLE001 - the caller's to judge, SystemExit of an app too
                 outcome.set_exception(exc)
-            if self._ended:
+            if self._ended or self._task.cancelling():
                 return
