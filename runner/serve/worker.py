@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 
 from runner.system import sockets
 from runner.values import Value
@@ -36,6 +37,8 @@ _HANDSHAKE = 2.0
 _GLANCE = 0.05
 #: Seconds between two tries to bind what is busy.
 _RETRY = 1.0
+#: A server would remove the file of a unix socket when it is closed, from Python 3.13 on; a successor may serve there.
+_KEEPS_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class Entrance(Value):
@@ -258,7 +261,7 @@ async def _listen(factory: ProtocolFactory, listener: socket.socket, backlog: in
     loop = asyncio.get_running_loop()
     own = listener.dup()  # loops close the socket they are given, and this one may have to survive an exec
     if listener.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=own, backlog=backlog)
+        return await loop.create_unix_server(factory, sock=own, backlog=backlog, **_KEEPS_FILE)
     return await loop.create_server(factory, sock=own, backlog=backlog)
 
 

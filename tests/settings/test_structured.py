@@ -73,7 +73,7 @@ def test_another_table_is_asked_for_by_name(folder: Folder, name: str, text: str
         ("a.toml", "port = 1\nbind = [\n", 3),
         ("a.toml", "port = 1\nthis is no line\n", 2),
         ("a.toml", "port = 1\nport = 2\n", 2),
-        ("a.json", '{\n"port": 1,\n}', 3),
+        ("a.json", '{\n"port": 1,\n"port" 2}', 3),
         ("a.json", "[1]", None),
         ("a.json", '{"port": 1, "port": 2}', None),
         ("a.yaml", "port: 1\n bind: 2\n", 2),
