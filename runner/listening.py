@@ -35,7 +35,6 @@ __all__ = (
     "withdraw",
 )
 
-_FIRST_ORDINARY_PORT = 1024
 #: Seconds for which a busy address is tried again where nobody says how long, and those between two tries.
 _BIND_RETRY, _PAUSE = 5.0, 0.1
 _WITHOUT_END = float("inf")
@@ -338,16 +337,11 @@ def _wanted(
 def bind_what_is_known(attempt: Attempt, partial: Settings) -> None:
     """Bind the addresses that could be read from settings with a fault elsewhere, so that their clients are answered.
 
-    Best effort, and only for a successor. Where uid or gid were to give up rights first, no ordinary socket is bound that
-    may have been meant to need the lesser ones: no low port, and no unix socket.
+    Best effort, and only for a successor, which wants them too if it names none.
     """
     if attempt.fallback is None or attempt.is_fallback:
         return
     shared, named = _wanted(attempt, partial, [])
-    if partial.uid or partial.gid:
-        named = [
-            one for one in named if isinstance(one.address, addresses.Tcp) and one.address.port >= _FIRST_ORDINARY_PORT
-        ]
     for one in (*shared, *named):
         try:
             listeners.claim([one], attempt.listeners, _options(partial))
