@@ -10,8 +10,6 @@ from runner.apps import tracebacks
 from runner.failures import (
     ExecFailed,
     FailureRecord,
-    FallbackLimit,
-    FallbackLoop,
     StartTimedOut,
     StartupFailure,
     printable,
@@ -65,24 +63,20 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
 
     ``serve`` runs a start in this process: the last resort where the exec is refused.
     """
+    plan = fallback.Plan()
     try:
         if not failures:
             fallback.go_back(attempt)
-        config = fallback.plan(attempt, failures)
-        if config is not None:
-            fallback.become(attempt, config, attempt.records)
+        plan = fallback.plan(attempt, failures)
+        _tell_plan(attempt, plan)
+        if plan.config is not None:
+            fallback.become(attempt, plan.config, attempt.records)
     except process.StopRequested:
         return 0
-    except (FallbackLoop, FallbackLimit) as end:
-        _tell_chain(attempt, end)
     except ExecFailed as failure:
-        return _last_resort(attempt, failure, serve)
-    else:
-        if attempt.fallback is not None and failures:
-            name = printable(fallback.shown(attempt.fallback, attempt.program.cwd))
-            logs.info(f"arun: no fallback to {name}: fallback-on is {', '.join(sorted(attempt.falls_back_on))}")
-        if attempt.is_fallback:
-            _tell_chain(attempt)
+        if attempt.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
+            return _last_resort(attempt, failure, serve)
+        _tell_chain(attempt, failure)
     for listener in attempt.listeners:
         listeners.close(listener)
     telling.failed(attempt)
@@ -125,11 +119,23 @@ def recorded(attempt: Attempt, failure: StartupFailure) -> FailureRecord:
     return FailureRecord.of(failure, config=config, when=time.time())
 
 
+def _tell_plan(attempt: Attempt, plan: fallback.Plan) -> None:
+    """Tell why the fallback that was named does not follow, and what the end of a chain comes to."""
+    if plan.is_narrowed:
+        name = printable(fallback.shown(attempt.fallback or fallback.welcome_config(), attempt.program.cwd))
+        logs.info(f"arun: no fallback to {name}: fallback-on is {', '.join(sorted(attempt.falls_back_on))}")
+    if plan.is_last:
+        _tell_chain(attempt, plan.end)
+        if plan.config is not None:
+            logs.info("arun: the chain ends here; its last resort is the welcome page")
+
+
 def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
     """One message for the end of a chain: why it ends where it named a successor, and every link of it."""
-    if end is not None:
-        logs.frame(recorded(attempt, end))
     links = attempt.history(attempt.records)
+    if end is not None:
+        logs.frame(record := recorded(attempt, end))
+        attempt.records += (record,)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]
     lines += [f"arun:   {printable(record.config)}: {record.summary()}" for record in links.failures]
     logs.write("".join(f"{line}\n" for line in lines))

@@ -373,7 +373,7 @@ class FallbackLoop(
     StartupFailure,
     identifier="fallback-loop",
     stage="fallback",
-    hint="let the last config of the chain name --fallback-config welcome",
+    hint="let the last config of the chain name another fallback, or none",
 ):
     """The fallback was tried before in this chain."""
 

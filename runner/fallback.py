@@ -10,8 +10,9 @@ import gc
 import os
 import sys
 
-from runner import handover
+from runner import handover, settings
 from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure, printable
+from runner.settings.entries import Entry, split_reference
 from runner.system import logs, process, surroundings
 from runner.values import Value
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = (
     "WELCOME",
     "Attempt",
+    "Plan",
     "Program",
     "become",
     "go_back",
@@ -99,6 +101,10 @@ class Attempt:
         self.past = past
         self.config = COMMAND_LINE
         self.fallback: str | None = None
+        #: What the chain comes to when none of its links works: ``page`` or ``exit``.
+        self.last_resort = past.last_resort
+        #: Whether the built-in page, should it follow, tells causes to visitors from this machine.
+        self.debug = past.debug
         self.fallback_addresses: tuple[Wanted, ...] = ()
         self.falls_back_on = frozenset(("all",))
         self.limit = 8
@@ -128,17 +134,35 @@ class Attempt:
         #: The command that waits for this start, where the process has gone to the background.
         self.command: WaitingCommand | None = None
 
+    def read(self, environ: Mapping[str, str]) -> Layers:
+        """Read the settings of this start; a fallback goes by its config alone, the built-in one by what it inherits too."""
+        inherited = (Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+        return settings.read(
+            self.arguments,
+            environ,
+            directory=self.program.cwd,
+            factory_reset=self.is_fallback,
+            inherited=inherited,
+        )
+
     def note(self, layers: Layers) -> None:
         """Note what is known before the settings are judged: the config, and the fallback."""
         self.fallback = None if layers.asked else located(layers.fallback)
+        self.last_resort = layers.last_resort or self.last_resort
         if layers.configs:
             self.config = os.path.join(self.program.cwd, layers.configs[0].name)
 
     def heed(self, chosen: Settings) -> None:
         """Go by these settings from now on."""
         self.chosen = chosen
-        self.limit, self.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
+        self.note_end(chosen)
         logs.set_level(chosen.log_level)
+
+    def note_end(self, chosen: Settings) -> None:
+        """Note what settings say about the end of this start, also those that cannot be taken otherwise."""
+        self.limit, self.falls_back_on = chosen.fallback_limit, frozenset(chosen.fallback_on)
+        if chosen.said("debug"):
+            self.debug = chosen.debug
 
     def reopen_log_file(self) -> None:
         """Open the log file again, if there is one."""
@@ -146,9 +170,21 @@ class Attempt:
             self.log_file.reopen()
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether this start has no config of a user's: it is the built-in fallback, or the page in the same process."""
+        return self.is_last_resort or (self.is_fallback and self.config == welcome_config())
+
+    @property
     def is_fallback(self) -> bool:
         """Whether this start follows a failed one in the same process."""
         return bool(self.past.tried)
+
+    @property
+    def successor(self) -> str | None:
+        """The config that may follow if this start fails: its fallback, or the last resort of the chain that it is in."""
+        if self.fallback is not None or not self.is_fallback or self.last_resort == "exit":
+            return self.fallback
+        return None if self.is_built_in else welcome_config()
 
     @property
     def can_go_back(self) -> bool:
@@ -159,25 +195,51 @@ class Attempt:
         """What the successor of this attempt is to know."""
         past = self.past if self.is_fallback else handover.Handover(self.program.argv, self.program.cwd)
         wanted = tuple(handover.WantedAddress(str(one.address), one.origin, one.transport) for one in self.wanted)
-        return past.after(records, config_key(self.config))._replace(wanted=wanted or past.wanted)
+        past = past._replace(wanted=wanted or past.wanted, last_resort=self.last_resort, debug=self.debug)
+        return past.after(records, config_key(self.config))
 
 
-def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> str | None:
-    """Return the config that the failed attempt falls back to, or None where it names none for such a failure.
+class Plan(Value):
+    """What follows a failed start: the config to become, or None for nothing.
 
-    Raises:
-        FallbackLoop: the fallback was tried before in this chain.
-        FallbackLimit: the chain has as many links as it may have.
+    ``is_last`` tells that the start belongs to a chain that ends with it: it names no fallback of its own, or none that
+    may be tried (``end`` says why). What follows then is the built-in config, once, unless ``last-resort`` is ``exit``.
+    ``is_narrowed`` tells that ``fallback-on`` does not name such a failure.
     """
-    if attempt.fallback is None:
-        return None
+
+    config: str | None = None
+    is_last: bool = False
+    end: FallbackLoop | FallbackLimit | None = None
+    is_narrowed: bool = False
+
+
+def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> Plan:
+    """Decide what follows a failed attempt.
+
+    Nothing follows where nobody asked for a fallback, or not for such a failure (``fallback-on``).
+    """
+    is_chain = attempt.is_fallback or attempt.fallback is not None
     if not any({"all", failure.identifier, failure.stage} & attempt.falls_back_on for failure in failures):
-        return None
-    if config_key(attempt.fallback) in {*attempt.past.tried, config_key(attempt.config)}:
-        raise FallbackLoop(f"{shown(attempt.fallback, attempt.program.cwd)} was tried before in this chain")
+        return Plan(is_last=attempt.is_fallback, is_narrowed=is_chain)
+    end = None
+    if attempt.fallback is not None:
+        end = _end_of_chain(attempt, attempt.fallback)
+        if end is None:
+            return Plan(attempt.fallback)
+    serves_page = is_chain and attempt.last_resort == "page" and not _was_tried(attempt, welcome_config())
+    return Plan(welcome_config() if serves_page else None, is_chain, end)
+
+
+def _end_of_chain(attempt: Attempt, config: str) -> FallbackLoop | FallbackLimit | None:
+    if _was_tried(attempt, config):
+        return FallbackLoop(f"{shown(config, attempt.program.cwd)} was tried before in this chain")
     if len(attempt.past.tried) >= attempt.limit:
-        raise FallbackLimit(f"the chain of fallbacks may have {attempt.limit} links, and has them")
-    return attempt.fallback
+        return FallbackLimit(f"the chain of fallbacks may have {attempt.limit} links, and has them")
+    return None
+
+
+def _was_tried(attempt: Attempt, config: str) -> bool:
+    return config_key(config) in {*attempt.past.tried, config_key(attempt.config)}
 
 
 def become(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) -> NoReturn:
@@ -293,7 +355,7 @@ def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
 def needed_files(attempt: Attempt, config: str | None) -> tuple[str, ...]:
     """Return the files that a successor has to read: the interpreter, its library, arun, the config if it has one."""
     needed = (attempt.program.arguments[0], os.__file__, os.path.abspath(__file__))
-    return needed if config is None else (*needed, _split(config)[0])
+    return needed if config is None else (*needed, split_reference(config)[0])
 
 
 def _obstacle(attempt: Attempt, config: str | None) -> str | None:
@@ -311,7 +373,7 @@ def _obstacle(attempt: Attempt, config: str | None) -> str | None:
 
 def is_missing(config: str) -> bool:
     """Tell whether there is no file for a config reference."""
-    return _is_gone(_split(config)[0])
+    return _is_gone(split_reference(config)[0])
 
 
 def _is_gone(path: str) -> bool:
@@ -325,7 +387,7 @@ def _is_gone(path: str) -> bool:
 
 def config_key(reference: str) -> str:
     """Return what makes a config the same config: device and inode of its file, and its section."""
-    path, section = _split(reference)
+    path, section = split_reference(reference)
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -348,13 +410,6 @@ def located(reference: str | None) -> str | None:
 def welcome_config() -> str:
     """Return the path of the built-in fallback config."""
     return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "welcome", "welcome.ini")
-
-
-def _split(reference: str) -> tuple[str, str]:
-    if os.path.exists(reference):
-        return reference, ""
-    path, colon, section = reference.rpartition(":")
-    return (path, section) if colon else (reference, "")
 
 
 def _return_to(cwd: str) -> None:

@@ -3,8 +3,9 @@
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
 failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
-first start, where the failed start wanted to listen, and the workers that go on serving during an upgrade. What is
-missing in one of an older arun has its default; where its listeners are is where it wanted to listen.
+first start, where the failed start wanted to listen, what the end of its chain is to be, and the workers that go on
+serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
+wanted to listen.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
 
@@ -90,6 +91,10 @@ class Handover(Value):
     detached: bool = False
     #: The absolute path of the file that standard output and standard error go to, empty for what they were at first.
     log_file: str = ""
+    #: What the chain comes to when none of its links works: ``page`` or ``exit``.
+    last_resort: str = "page"
+    #: Whether the built-in page tells causes to visitors from this machine.
+    debug: bool = False
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -121,6 +126,8 @@ def write(handover: Handover) -> int:
             "workers": handover.workers,
             "detached": handover.detached,
             "log_file": handover.log_file,
+            "last_resort": handover.last_resort,
+            "debug": handover.debug,
         }
     ).encode()
     fd = _anonymous_file()
@@ -177,6 +184,8 @@ def _decode(fields: dict[str, Any]) -> Handover:
         workers=tuple(InheritedWorker(*one) for one in fields.get("workers", ())),
         detached=fields.get("detached", False),
         log_file=fields.get("log_file", ""),
+        last_resort=fields.get("last_resort", "page"),
+        debug=fields.get("debug", False),
     )
 
 

@@ -370,16 +370,16 @@ def _prepare_for_drop(attempt: Attempt, identity: privileges.Identity, contexts:
     secrets = [path for tls in contexts for path in tls.files]
     for path in privileges.unreadable_after_drop(identity, secrets) if secrets else ():
         logs.warning(f"uid {identity.uid} cannot read {path}: neither a fallback nor a renewal can load it again")
-    needed = fallback.needed_files(attempt, attempt.fallback)
+    needed = fallback.needed_files(attempt, attempt.successor)
     unreadable = privileges.unreadable_after_drop(identity, needed)
     if not unreadable:
         return
     from runner.apps import shadows
 
     shadows.load_what_serving_needs()
-    if attempt.fallback is None:
+    if attempt.successor is None:
         return
-    attempt.fallback_addresses = _addresses_of(attempt, attempt.fallback)
+    attempt.fallback_addresses = _addresses_of(attempt, attempt.successor)
     for path in unreadable:
         logs.warning(
             f"uid {identity.uid} cannot read {path}: if this start fails, this process serves the welcome page itself"

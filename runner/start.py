@@ -76,6 +76,7 @@ def _attempt(signals: process.StopSignals) -> Attempt:
     else:
         said = settings.scan_fallback(attempt.arguments, os.environ, attempt.program.cwd)
         attempt.fallback = fallback.located(said)
+        attempt.last_resort = settings.scan_last_resort(attempt.arguments, os.environ) or attempt.last_resort
     return attempt
 
 
@@ -101,7 +102,7 @@ def _begin(attempt: Attempt) -> None:
 
 def _salvage(attempt: Attempt, partial: Settings) -> None:
     """Make of settings that cannot be taken what a fallback needs."""
-    attempt.limit, attempt.falls_back_on = partial.fallback_limit, frozenset(partial.fallback_on)
+    attempt.note_end(partial)
     listening.want(attempt, partial)
     if attempt.fallback is not None:  # which then goes to the background; without one everything is told here
         with contextlib.suppress(StartupFailure):
@@ -122,9 +123,7 @@ def _take_output(attempt: Attempt, chosen: Settings) -> None:
 
 def _start(attempt: Attempt) -> None:
     """From the settings to the end of serving. What fails raises; what returns was a clean stop."""
-    layers = settings.read(
-        attempt.arguments, os.environ, directory=attempt.program.cwd, factory_reset=attempt.is_fallback
-    )
+    layers = attempt.read(os.environ)
     asked = layers.asked  # a mistake beside a question never ends in a fallback
     attempt.note(layers)
     if asked - {"show-config"}:

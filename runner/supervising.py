@@ -187,8 +187,7 @@ class _Instance:
         return self.recipe(self._next, began)
 
     def _judged(self, trial: Attempt) -> Settings:
-        program = trial.program
-        layers = settings.read(trial.arguments, program.environ, directory=program.cwd, factory_reset=trial.is_fallback)
+        layers = trial.read(trial.program.environ)
         trial.note(layers)
         telling.what_was_read(trial, layers)
         trial.chosen = settings.judge(layers)
@@ -208,7 +207,7 @@ class _Instance:
         if setup is None:
             return
         attempt, trial = self._attempt, setup.attempt
-        attempt.fallback, attempt.config = trial.fallback, trial.config
+        attempt.fallback, attempt.config, attempt.last_resort = trial.fallback, trial.config, trial.last_resort
         attempt.listeners, attempt.secured = trial.listeners, trial.secured
         attempt.wanted, attempt.busy = trial.wanted, trial.busy
         self._retry = _RETRY

@@ -40,7 +40,8 @@ def announce(attempt: Attempt) -> None:
     logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
     if attempt.fallback and fallback.is_missing(attempt.fallback):
         name = fallback.shown(attempt.fallback, attempt.program.cwd)
-        logs.warning(f"the fallback config {name} is not there: should this start fail, the next one fails too")
+        then = "the welcome page is served" if attempt.last_resort == "page" else "so will its fallback"
+        logs.warning(f"the fallback config {name} is not there: should this start fail, {then}")
 
 
 def ready(attempt: Attempt, app: str, served: Sequence[Listener]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .arguments import scan_fallback
+from .arguments import scan_fallback, scan_last_resort
 from .chosen import Settings
 from .judgement import SettingsRejected, judge
 from .layers import Layers, read
@@ -22,6 +22,7 @@ __all__ = (
     "read",
     "reference",
     "scan_fallback",
+    "scan_last_resort",
     "schema",
     "show_config",
 )

@@ -11,7 +11,7 @@ from runner.failures import OptionInvalid, OptionUnknown
 
 from .chosen import Settings
 from .declaration import declared, named
-from .entries import Entry, absolute_reference, names_config, normal
+from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference, names_config, normal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 
     from .declaration import Option
 
-__all__ = ("EXTRA_ARGUMENTS", "read_arguments", "scan_fallback", "split_extra")
+__all__ = (
+    "EXTRA_ARGUMENTS",
+    "known_last_resort",
+    "read_arguments",
+    "scan_fallback",
+    "scan_last_resort",
+    "split_extra",
+)
 
 #: The variable whose words are read as if they stood before the command line, as gunicorn's GUNICORN_CMD_ARGS.
 EXTRA_ARGUMENTS = "ARUN_CMD_ARGS"
-_FALLBACK = "--fallback-config"
 
 
 def scan_fallback(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> str | None:
@@ -33,23 +39,38 @@ def scan_fallback(argv: Sequence[str], environ: Mapping[str, str], directory: st
 
     This comes before anything is parsed and never raises: whatever else is wrong, the fallback is known.
     """
-    said = _said_fallback(argv)
-    if said is None and _FALLBACK in environ.get(EXTRA_ARGUMENTS, ""):
-        said = _said_fallback(split_extra(environ)[0])
-    if said is None:
-        said = environ.get("ARUN_FALLBACK_CONFIG")
-    return absolute_reference(said or "", directory)
+    return absolute_reference(_scan(FALLBACK, argv, environ) or "", directory)
 
 
-def _said_fallback(argv: Sequence[str]) -> str | None:
+def scan_last_resort(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return what a chain that ends comes to, ``page`` or ``exit``, as scan_fallback does; None where it is not said."""
+    return known_last_resort(_scan(LAST_RESORT, argv, environ))
+
+
+def known_last_resort(text: str | None) -> str | None:
+    """Return the word if the option takes it; what it does not take is a problem that the judgement tells."""
+    try:
+        return None if text is None else str(named(Settings)[LAST_RESORT].kind(text))
+    except ValueError:
+        return None
+
+
+def _scan(key: str, argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    said = _said(f"--{key}", argv)
+    if said is None and f"--{key}" in environ.get(EXTRA_ARGUMENTS, ""):
+        said = _said(f"--{key}", split_extra(environ)[0])
+    return environ.get(f"ARUN_{key.upper().replace('-', '_')}") if said is None else said
+
+
+def _said(flag: str, argv: Sequence[str]) -> str | None:
     said = None
     for place, word in enumerate(argv):
         if word == "--":
             break
-        if word == _FALLBACK and place + 1 < len(argv) and not argv[place + 1].startswith("-"):
+        if word == flag and place + 1 < len(argv) and not argv[place + 1].startswith("-"):
             said = argv[place + 1]
-        elif word.startswith(_FALLBACK + "="):
-            said = word.removeprefix(_FALLBACK + "=")
+        elif word.startswith(f"{flag}="):
+            said = word.removeprefix(f"{flag}=")
     return said
 
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = (
+    "EARLY",
+    "FALLBACK",
     "FORMATS",
+    "LAST_RESORT",
     "PLACEHOLDER_KEYS",
     "Entry",
     "Source",
@@ -28,6 +31,8 @@ FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".js
 
 #: Keys that name placeholders instead of being one.
 PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
+#: What has to be known though the rest of a config cannot be read: what follows if the start fails.
+EARLY = FALLBACK, LAST_RESORT = ("fallback-config", "last-resort")
 
 
 class Entry(Value):

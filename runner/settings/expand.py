@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import os
 
+from .reading import read_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,11 +29,15 @@ _LARGEST_FILE = 65_536
 
 
 class Surroundings:
-    """What the values of config files may refer to; ``keys`` fills while files are read, ``used`` while they expand."""
+    """What the values of config files may refer to; ``keys`` fills while files are read, ``used`` while they expand.
 
-    def __init__(self, environ: Mapping[str, str], directory: str) -> None:
+    ``waits`` says whether files may be pipes and the like, see reading.py.
+    """
+
+    def __init__(self, environ: Mapping[str, str], directory: str, *, waits: bool = True) -> None:
         self.environ = environ
         self.directory = directory
+        self.waits = waits
         self.keys: dict[str, Entry] = {}
         self.used: set[str] = set()
 
@@ -113,15 +119,17 @@ def _variable(inner: str, around: Surroundings) -> str:
 def _file(inner: str, path: str, around: Surroundings) -> str:
     target = os.path.join(os.path.dirname(path) or around.directory, inner)
     try:
-        with open(target, encoding="utf-8") as stream:
-            text = stream.read(_LARGEST_FILE + 1)
+        raw = read_file(target, _LARGEST_FILE + 1, waits=around.waits)
+        text = raw[:_LARGEST_FILE].decode(errors="strict" if len(raw) <= _LARGEST_FILE else "replace")
     except OSError as error:
         raise ValueError(f"@({inner}) cannot be read: {(error.strerror or 'unknown error').lower()}") from None
     except UnicodeDecodeError:
         raise ValueError(f"@({inner}) is not UTF-8") from None
-    if len(text) > _LARGEST_FILE:
-        raise ValueError(f"@({inner}) is longer than {_LARGEST_FILE} characters")
-    return text.rstrip("\r\n")
+    except ValueError as error:
+        raise ValueError(f"@({inner}) cannot be read: {error}") from None
+    if len(raw) > _LARGEST_FILE:
+        raise ValueError(f"@({inner}) is longer than {_LARGEST_FILE} bytes")
+    return text.replace("\r\n", "\n").rstrip("\r\n")
 
 
 def _magic(letter: str, path: str, around: Surroundings) -> str:

@@ -18,6 +18,7 @@ from .chosen import Settings
 from .declaration import named
 from .entries import PLACEHOLDER_KEYS, Source, absolute_reference, format_of, placeholders, split_reference
 from .expand import Surroundings, expand
+from .reading import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ class Config(Value):
 
 
 class ConfigFiles:
-    """All config files of a start: ``read`` each that is named, then ``finish`` once."""
+    """All config files of a start: ``read`` each that is named, then ``finish`` once.
 
-    def __init__(self, environ: Mapping[str, str], directory: str) -> None:
-        self.around = Surroundings(environ, directory)
+    With ``waits`` they may be pipes and the like, and are waited for; a fallback takes regular files alone.
+    """
+
+    def __init__(self, environ: Mapping[str, str], directory: str, *, waits: bool) -> None:
+        self.around = Surroundings(environ, directory, waits=waits)
         self.problems: list[StartupFailure] = []
         self.configs: list[Config] = []
         self._read: list[tuple[Entry, int, Mapping[str, Entry]]] = []
@@ -117,8 +121,7 @@ class ConfigFiles:
     def _text(self, path: str, name: str, origin: str) -> str | None:
         """Return what the file holds; None, and a problem, if nothing can be read."""
         try:
-            with open(path, "rb") as stream:
-                raw = stream.read(_LARGEST + 1)
+            raw = read_file(path, _LARGEST + 1, waits=self.around.waits)
         except (FileNotFoundError, NotADirectoryError):
             self.problems.append(ConfigMissing(f"the config {name} is not there", origin=origin))
             return None
@@ -193,5 +196,6 @@ class ConfigFiles:
 
 
 def _reason(error: Exception) -> str:
-    why = getattr(error, "strerror", None) or str(error)
-    return f"cannot be read: {why.lower()}"
+    if isinstance(error, OSError):
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return str(error) if str(error).startswith("is ") else f"cannot be read: {error}"

@@ -9,7 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("nearest",)
+__all__ = ("MOST_TOLD", "nearest")
+
+#: Mistakes that are told one by one; a file of noise has one in each line.
+MOST_TOLD = 100
 
 
 def nearest(key: str, others: Iterable[str] = ()) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from runner.failures import ConfigMalformed, ConfigSectionMissing, OptionInvalid, OptionUnknown
 from runner.values import Value
 
-from .entries import Entry, normal, placeholders
+from .entries import EARLY, Entry, normal, placeholders
 from .expand import expand
 
 TYPE_CHECKING = False
@@ -62,12 +62,12 @@ def parse_ini(text: str, source: Source, around: Surroundings) -> tuple[list[Ent
 
 
 def _salvage(lines: list[tuple[int, str]], source: Source) -> list[Entry]:
-    """Find the fallback config in a file without the section: any answer is better than none."""
+    """Find what follows a failed start in a file without the section: any answer is better than none."""
     parts = [(number, *line.partition("=")) for number, line in lines]
     return [
-        Entry("fallback-config", value.strip(), f"{source.name}:{number}", source.path)
+        Entry(normal(key.strip()), value.strip(), f"{source.name}:{number}", source.path)
         for number, key, _, value in parts
-        if normal(key.strip()) == "fallback-config"
+        if normal(key.strip()) in EARLY
     ]
 
 

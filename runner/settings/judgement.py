@@ -41,7 +41,7 @@ def judge(layers: Layers) -> Settings:
     """Return the settings.
 
     Raises:
-        SettingsRejected: with every problem of reading and of values, in the order of the options.
+        SettingsRejected: with every problem of reading and of values, in the order of the options; of noise with the first.
     """
     problems = list(layers.problems)
     said: dict[str, tuple[Any, tuple[str, ...]]] = {}
@@ -62,8 +62,18 @@ def judge(layers: Layers) -> Settings:
             said[name] = (values[-1], (origins[-1],))
     settings = Settings(said, layers.directory)
     if problems:
-        raise SettingsRejected(tuple(problems), settings)
+        raise SettingsRejected(_worth_telling(problems), settings)
     return settings
+
+
+def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
+    """Return the problems, of very many the first ones and their number."""
+    from .hints import MOST_TOLD
+
+    told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
+    if rest:
+        told.append(type(rest[0])(f"there are {len(rest)} more mistakes like these"))
+    return tuple(told)
 
 
 def _in_force(layers: Layers) -> dict[str, list[Entry]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from runner.values import Value
 
-from .arguments import read_arguments, split_extra
+from .arguments import known_last_resort, read_arguments, split_extra
 from .chosen import Settings
 from .declaration import named
-from .entries import Entry, absolute_reference, normal
+from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference, normal
 from .environment import read_environment, read_shared
 
 TYPE_CHECKING = False
@@ -26,7 +26,8 @@ class Layers(Value):
     """What was said, the highest layer first; nothing has been judged but what could not be read at all.
 
     The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.
-    ``fallback`` is absolute (``/a/b.ini``, ``/a/b.ini:section``), ``welcome``, or None.
+    ``fallback`` is absolute (``/a/b.ini``, ``/a/b.ini:section``), ``welcome``, or None; ``last_resort`` is ``page``,
+    ``exit``, or None where nobody said it.
     """
 
     said: tuple[tuple[Entry, ...], ...]
@@ -35,6 +36,7 @@ class Layers(Value):
     fallback: str | None
     configs: tuple[Config, ...]
     directory: str
+    last_resort: str | None = None
 
     @property
     def asked(self) -> frozenset[str]:
@@ -43,11 +45,19 @@ class Layers(Value):
         return frozenset(option.name for option, value in options if option.command_line_only and value is not False)
 
 
-def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, factory_reset: bool) -> Layers:
+def read(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    directory: str,
+    factory_reset: bool,
+    inherited: tuple[Entry, ...] = (),
+) -> Layers:
     """Read the command line, the environment and every file they name; never raise for bad input.
 
     With ``factory_reset`` argv is the one reference of a fallback config, or nothing: neither ``ARUN_*`` nor the shared
-    names count, save PORT as the default address. ``directory`` is the absolute starting directory.
+    names count, save PORT as the default address. ``directory`` is the absolute starting directory. What is ``inherited``
+    from a start that failed belongs to the lowest layer.
     """
     warnings: list[str] = []
     if factory_reset:
@@ -65,18 +75,19 @@ def read(argv: Sequence[str], environ: Mapping[str, str], *, directory: str, fac
     foreign = _Foreign(directory)
     upper = [foreign.translated(layer) for layer in upper]
     named_files = next((found for layer in upper if (found := _configs(layer))), [])
-    files = _read_files(named_files, environ, directory) if named_files else _NO_FILES
+    files = _read_files(named_files, environ, directory, waits=not factory_reset) if named_files else _NO_FILES
     written = foreign.translated(list(files.said), files.used)
-    shared = read_shared(environ, factory_reset=factory_reset)
+    shared = [*read_shared(environ, factory_reset=factory_reset), *inherited]
     said = tuple(foreign.finished(layer) for layer in (*upper, written, shared))
     refused, notes = foreign.told(said)
     return Layers(
         said=said,
         problems=(*problems, *files.problems, *refused),
         warnings=(*warnings, *notes),
-        fallback=_fallback(said),
+        fallback=_last_said(said, FALLBACK) or None,
         configs=files.configs,
         directory=directory,
+        last_resort=known_last_resort(_last_said(said, LAST_RESORT)),
     )
 
 
@@ -132,10 +143,10 @@ class _Files(Value):
 _NO_FILES = _Files()
 
 
-def _read_files(references: list[Entry], environ: Mapping[str, str], directory: str) -> _Files:
+def _read_files(references: list[Entry], environ: Mapping[str, str], directory: str, *, waits: bool) -> _Files:
     from .files import ConfigFiles  # only a start with a config pays for its readers
 
-    files = ConfigFiles(environ, directory)
+    files = ConfigFiles(environ, directory, waits=waits)
     for entry in references:
         files.read(entry, entry.value)
     said = files.finish()
@@ -147,14 +158,14 @@ def _configs(layer: list[Entry]) -> list[Entry]:
 
 
 def _absolute_fallback(entry: Entry, directory: str) -> Entry:
-    if entry.key != "fallback-config" or not isinstance(entry.value, str):
+    if entry.key != FALLBACK or not isinstance(entry.value, str):
         return entry
     return entry._replace(value=absolute_reference(entry.value, directory) or "")
 
 
-def _fallback(said: tuple[tuple[Entry, ...], ...]) -> str | None:
+def _last_said(said: tuple[tuple[Entry, ...], ...], key: str) -> str | None:
     for layer in said:
-        values = [entry.value for entry in layer if entry.key == "fallback-config" and isinstance(entry.value, str)]
+        values = [str(entry.value) for entry in layer if entry.key == key and isinstance(entry.value, str)]
         if values:
-            return values[-1] or None
+            return values[-1]
     return None

@@ -198,6 +198,12 @@ class _Fallback:
         hint="a failure is told as arun: IDENTIFIER: ...; docs/reference.md and --schema list them all",
     )
     fallback_limit = option(Number(0, 100_000), default=8, about="the longest chain of fallbacks")
+    last_resort = option(
+        Choice("page", "exit"),
+        default="page",
+        about="what follows when no fallback of the chain works: the welcome page, or exit with status 1; it holds for the "
+        "whole chain, until a config in it says otherwise",
+    )
     welcome_status = option(
         Number(200, 599, "STATUS"), default=None, about="the status of the welcome page (default: 200, 503 as fallback)"
     )
@@ -229,7 +235,11 @@ class _Serving:
     )
     server_header = option(Flag(), default=True, about="name the server in answers")
     date_header = option(Flag(), default=True, about="put the date into answers")
-    debug = option(Flag(), default=False, about="show causes to visitors from this machine; not behind a proxy on it")
+    debug = option(
+        Flag(),
+        default=False,
+        about="show causes to visitors from this machine, on the built-in fallback too; not behind a proxy on it",
+    )
     log_level = option(
         Choice("critical", "error", "warning", "info", "debug", "trace"), default="info", about="how much is logged"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.failures import ConfigFormatUnavailable, ConfigMalformed, ConfigSectionMissing
 
-from .entries import Entry, normal
+from .entries import EARLY, Entry, normal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ("parse_structured",)
 
 _MOST_YAML_NODES = 100_000
-_FALLBACK_KEYS = ("fallback-config", "fallback_config")
+_EARLY_KEYS = (*EARLY, *(key.replace("-", "_") for key in EARLY))
 
 
 def parse_structured(text: str, kind: str, source: Source) -> tuple[list[Entry], list[StartupFailure]]:
     """Read a TOML, JSON or YAML file: ``kind`` is one of these words, the rest as for parse_ini.
 
     Without a section the table ``arun`` is read, else ``uwsgi``, else the top level; in pyproject.toml ``tool.arun``.
-    A text that its parser refuses still yields the fallback config that one of its lines names.
+    A text that its parser refuses still yields what its lines say to follow a failed start.
     """
     name, path = source.name, source.path
     reader = {"TOML": _toml, "JSON": _json, "YAML": _yaml}[kind]
@@ -152,14 +152,14 @@ def _line_of(text: str, table: str, key: str) -> int:
 
 
 def _salvage(text: str, name: str, path: str) -> list[Entry]:
-    """Find the fallback config in a text that its parser refuses, line by line; the last one counts."""
+    """Find what follows a failed start in a text that its parser refuses, line by line; the last one counts."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):
-        for key in _FALLBACK_KEYS:
+        for key in _EARLY_KEYS:
             before, hit, behind = line.partition(key)
             value = behind.lstrip("\"' \t")
             if hit and value[:1] in {"=", ":"} and before.rstrip(" \t\"'")[-1:] in {"", ",", "{"}:
-                found.append(Entry("fallback-config", _unquoted(value[1:].strip()), f"{name}:{number}", path))
+                found.append(Entry(normal(key), _unquoted(value[1:].strip()), f"{name}:{number}", path))
     return found
 
 

@@ -13,7 +13,7 @@ from runner.failures import OptionUnknown, OptionUnsupported
 from .chosen import Settings
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
-from .hints import nearest
+from .hints import MOST_TOLD, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class Translator:
         """Pass over a key that only placeholders use, or that uWSGI would pass over; refuse what looks like a slip."""
         if entry.key in used:
             return
-        near = nearest(entry.key, names() if entry.lenient else ())
+        is_noise = len(self._refused) + len(self._notes) >= MOST_TOLD  # to look for what was meant takes a while
+        near = "" if is_noise else nearest(entry.key, names() if entry.lenient else ())
         if entry.lenient and not near and not context.is_strict:
             self._notes.setdefault(entry.key, (entry.key, "uWSGI does not know it either"))
             return

@@ -127,39 +127,129 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize(("name", "files", "fallen", "told"), ENDINGS.values(), ids=ENDINGS)
-def test_chain_that_ends_tells_the_whole_chain(
-    arun: Any, name: str, files: dict[str, str], fallen: list[str], told: list[str]
+@pytest.mark.parametrize("last", ["page", "exit"])
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_chain_that_ends_tells_the_whole_chain_and_comes_to_its_last_resort(
+    arun: Any, ending: tuple[str, dict[str, str], list[str], list[str]], last: str
 ) -> None:
-    """Status 1, each config tried once, and every link is named with its cause in one message at the end."""
+    """Each config is tried once, every link is named with its cause, and the page answers, or the status is 1."""
+    name, files, fallen, told = ending
     for path, content in files.items():
         arun.write(path, content)
-    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", name)
-    assert instance.wait() == 1
-    assert instance.fallbacks() == fallen
+    arguments = ("gone.py", "--bind", "{address}", "--fallback-config", name)
+    instance = arun(*arguments, *(("--last-resort", "exit") if last == "exit" else ()))
+    assert_last_resort(instance, last)
+    assert instance.fallbacks() == fallen + ["welcome"] * (last == "page")
     assert instance.failures() == told
     chain = re.split(r"arun: starts that failed in this chain: \d+\n", instance.said)[-1]
     links = re.findall(r"^arun:   (\S.*?): ([a-z-]+): ", chain, re.MULTILINE)
     assert links == list(zip(["command line", *fallen], [one for one in told if one != "fallback-loop"], strict=True))
 
 
-def test_config_that_is_started_and_names_itself_falls_back_never(arun: Any) -> None:
-    arun.write("a.ini", ENDS + "fallback-config = a.ini\n")
-    instance = arun("a.ini")
+def assert_last_resort(instance: Any, last: str = "page") -> None:
+    if last == "exit":
+        assert instance.wait() == 1
+    else:
+        answer = instance.ready().get()
+        assert (answer.status, "be right back" in answer.text) == (503, True)
+        assert instance.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "FIFO", "3 MB of zeros", "device", "1 MB of noise"])
+def test_fallback_that_is_no_config_at_all_ends_in_the_page_at_once(arun: Any, kind: str) -> None:
+    """Nothing is waited for, and of a hundred thousand mistakes only the first are told."""
+    path = arun.folder / "safe.ini"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(bytes(3_000_000) if kind == "3 MB of zeros" else b"[arun]\n" + b"x x\n" * 100_000)
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini")
+    assert_last_resort(instance)
+    assert set(instance.failures()) <= {"app-not-found", "config-unreadable", "config-malformed"}
+    assert len(instance.said) < 50_000
+    if kind == "1 MB of noise":
+        assert "there are 99900 more mistakes like these" in instance.said
+
+
+def test_fallback_whose_own_workers_die_ends_in_the_page(arun: Any) -> None:
+    arun.write("dies.py", "import os\nos._exit(3)\n")
+    arun.write("safe.ini", SAFE + "app = dies.py\nworkers = 2\n")
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini")
+    assert_last_resort(instance)
+    assert instance.fallbacks() == ["safe.ini", "welcome"]
+
+
+@pytest.mark.parametrize("where", ["first config", "environment", "fallback", "malformed fallback"])
+def test_last_resort_is_known_wherever_it_is_said(arun: Any, where: str) -> None:
+    """It holds for the whole chain, though the configs of the chain obey nothing else of the first start."""
+    says = "last-resort = exit\n"
+    arun.write("first.ini", ENDS + "fallback-config = b.ini\n" + says * (where == "first config"))
+    arun.write("b.ini", ENDS + "fallback-config = c.ini\n" + says * (where == "fallback"))
+    arun.write("c.ini", f"no section\n{says}" if where == "malformed fallback" else ENDS)
+    instance = arun("first.ini", env={"ARUN_LAST_RESORT": "exit"} if where == "environment" else {})
+    assert instance.wait() == 1
+    assert instance.fallbacks() == ["b.ini", "c.ini"]
+    assert "arun: starts that failed in this chain: 3\n" in instance.said
+
+
+def test_fallback_may_ask_for_the_page_where_the_first_start_did_not(arun: Any) -> None:
+    arun.write("b.ini", ENDS + "last-resort = page\n")
+    assert_last_resort(arun("gone.py", "--bind", "{address}", "--fallback-config", "b.ini", "--last-resort", "exit"))
+
+
+def test_last_resort_that_is_no_word_is_a_failure_with_the_page(arun: Any) -> None:
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "b.ini", "--last-resort", "die")
+    assert_last_resort(instance)
+    assert instance.failures() == ["option-invalid", "config-missing"]
+
+
+def test_last_resort_alone_asks_for_no_fallback(arun: Any) -> None:
+    instance = arun("gone.py", "--bind", "{address}", "--last-resort", "page")
     assert instance.wait() == 1
     assert instance.fallbacks() == []
+
+
+def test_last_resort_is_tried_once(arun: Any) -> None:
+    """Where not even the built-in page can be served, the chain is told, and the status is 1."""
+    instance = arun("--no-such-option", "--fallback-config", "b.ini", env={"PORT": "tcp://192.0.2.1:1"})
+    assert instance.wait() == 1
+    assert instance.fallbacks() == ["b.ini", "welcome"]
+    assert instance.failures() == ["option-unknown", "config-missing", "address-unavailable"]
+    assert instance.said.count("arun: starts that failed in this chain: 3\n") == 1
+
+
+def test_config_that_is_started_and_names_itself_is_not_tried_again(arun: Any) -> None:
+    arun.write("a.ini", ENDS + "fallback-config = a.ini\n")
+    instance = arun("a.ini")
+    assert_last_resort(instance)
+    assert instance.fallbacks() == ["welcome"]
     assert instance.failures() == ["app-not-found", "fallback-loop"]
 
 
 @pytest.mark.parametrize(("limit", "fallen"), [(0, 0), (1, 1), (2, 2), (3, 3)])
 def test_chain_is_no_longer_than_its_limit(arun: Any, limit: int, fallen: int) -> None:
+    """The last resort is not counted."""
     for number in range(5):
         following = f"fallback-config = {number + 1}.ini\nfallback-limit = {limit}\n"
         arun.write(f"{number}.ini", ENDS + following)
     instance = arun("0.ini")
-    assert instance.wait() == 1
-    assert len(instance.fallbacks()) == fallen
+    assert_last_resort(instance)
+    assert len(instance.fallbacks()) == fallen + 1
     assert instance.failures() == ["app-not-found"] * (fallen + 1) + ["fallback-limit"]
+
+
+@pytest.mark.parametrize("causes", ["none", "listen"])
+def test_fallback_on_of_a_fallback_narrows_its_last_resort_too(arun: Any, causes: str) -> None:
+    arun.write("b.ini", ENDS + f"fallback-on = {causes}\n")
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "b.ini")
+    assert instance.wait() == 1
+    assert instance.fallbacks() == ["b.ini"]
+    assert f"arun: no fallback to welcome: fallback-on is {causes}\n" in instance.said
+    assert "arun: starts that failed in this chain: 2\n" in instance.said
 
 
 #: --fallback-on, and whether a missing app falls back.
@@ -230,6 +320,64 @@ def test_port_is_the_address_of_a_fallback_that_has_no_other(arun: Any) -> None:
     instance = arun("--no-such-option", "--fallback-config", "safe.ini", env={"PORT": "0"}).ready()
     assert "arun running on http://0.0.0.0:" in instance.said
     assert ":8000 " not in instance.said
+
+
+#: How the first start asks for causes: arguments, environment, files.
+ASKED = {
+    "option": (["gone.py", "--debug", "--fallback-config", "welcome"], {}, {}),
+    "environment": (["gone.py", "--fallback-config", "welcome"], {"ARUN_DEBUG": "1"}, {}),
+    "config": (["site.ini"], {}, {"site.ini": ENDS + "debug = true\nfallback-config = welcome\n"}),
+    "beside a mistake": (["gone.py", "--debug", "--bogus", "--fallback-config", "welcome"], {}, {}),
+    "last resort": (["gone.py", "--debug", "--fallback-config", "b.ini"], {}, {"b.ini": ENDS}),
+    "last resort, asked for on the way": (
+        ["gone.py", "--fallback-config", "b.ini"],
+        {},
+        {"b.ini": ENDS + "debug = on\n"},
+    ),
+    "fallback that is missing": (["gone.py", "--debug", "--fallback-config", "b.ini"], {}, {}),
+}
+
+
+@pytest.mark.parametrize(("arguments", "env", "files"), ASKED.values(), ids=ASKED)
+def test_debug_of_the_first_start_reaches_the_built_in_page(
+    arun: Any, arguments: list[str], env: dict[str, str], files: dict[str, str]
+) -> None:
+    for name, content in files.items():
+        arun.write(name, content)
+    listen = [] if "site.ini" in arguments else ["--bind", "{address}"]
+    instance = arun(*arguments, *listen, env=env).ready()
+    assert instance.failures()[0] in instance.get(headers={"Accept": "text/plain"}).text
+
+
+SILENT = {
+    "nobody asked": (["gone.py", "--fallback-config", "welcome"], {}),
+    "a fallback of the user's goes by its config alone": (
+        ["gone.py", "--debug", "--fallback-config", "safe.ini"],
+        {"safe.ini": SAFE},
+    ),
+    "a config on the way said no": (
+        ["gone.py", "--debug", "--fallback-config", "b.ini"],
+        {"b.ini": ENDS + "debug = false\n"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "files"), SILENT.values(), ids=SILENT)
+def test_page_tells_no_cause_where_nobody_asked_it_to(arun: Any, arguments: list[str], files: dict[str, str]) -> None:
+    for name, content in files.items():
+        arun.write(name, content)
+    answer = arun(*arguments, "--bind", "{address}").ready().get(headers={"Accept": "text/plain"})
+    assert (answer.status, "app-not-found" in answer.text) == (503, False)
+
+
+@pytest.mark.parametrize("name", ["typo.ini", "a:b/typo.ini", "a:b/typo.ini:safe", "typo.ini:safe", "a:b/typo"])
+def test_fallback_that_is_missing_is_told_while_the_start_is_healthy(arun: Any, name: str) -> None:
+    """Also where its path holds a colon, and what stands before the colon exists."""
+    arun.write("own.py", OWN)
+    arun.write("a", "")
+    instance = arun("own.py", "--bind", "{address}", "--fallback-config", name).ready()
+    assert f"arun: warning: the fallback config {name} is not there" in instance.said
+    assert instance.stop() == 0
 
 
 SECRETS = """

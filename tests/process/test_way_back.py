@@ -71,15 +71,8 @@ def test_a_second_sighup_while_the_first_start_is_tried_again_does_not_end_it(ar
     assert instance.stop() == 0
 
 
-def test_a_fallback_that_is_missing_is_told_while_the_start_is_still_healthy(arun: Starter) -> None:
-    arun.write("shop.py", MENDED)
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "typo.ini").ready()
-    assert "arun: warning: the fallback config typo.ini is not there" in instance.said
-    assert instance.stop() == 0
-
-
 def test_the_limit_of_the_chain_holds_for_faults_in_the_settings_too(arun: Starter) -> None:
-    arguments = ("--fallback-limit", "0", "--bogus", "--fallback-config", "welcome", "--bind", "{address}")
+    arguments = ("--fallback-limit", "0", "--bogus", "--fallback-config", "safe.ini", "--last-resort", "exit")
     instance = arun(*arguments)
     assert instance.wait() == 1
     assert instance.failures() == ["option-unknown", "fallback-limit"]

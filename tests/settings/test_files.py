@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -145,3 +146,52 @@ def test_the_option_settles_the_format_where_the_name_does_not(folder: Folder) -
 def test_an_argument_is_a_config_by_its_end(folder: Folder, word: str, is_app: bool) -> None:  # noqa: FBT001 - the value under test
     (entry,) = folder.layers(word).said[0]
     assert entry.key == ("app" if is_app else "config")
+
+
+def test_a_config_may_be_a_pipe_that_comes_to_its_end(folder: Folder) -> None:
+    """As a shell writes it: ``--config <(command)``, or ``--config /dev/stdin``."""
+    reading, writing = os.pipe()
+    with open(writing, "wb") as stream:
+        threading.Timer(0.1, stream.write, (b"[arun]\nbacklog = 5\n",)).start()
+        threading.Timer(0.2, stream.close).start()
+        assert folder.settings("--config", f"/dev/fd/{reading}").backlog == 5
+    os.close(reading)
+
+
+@pytest.mark.parametrize("has_writer", [True, False])
+@pytest.mark.parametrize("place", ["config", "included value"])
+def test_a_pipe_without_an_end_is_not_waited_for_without_end(
+    folder: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    has_writer: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr("runner.settings.reading.PIPE_TIMEOUT", 0.2)
+    path = f"{folder.path}/pipe.ini"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR) if has_writer else -1
+    named = "pipe.ini" if place == "config" else folder.write("site.ini", "[arun]\nprint = @(pipe.ini)\n")
+    problem = folder.problem(named)
+    assert problem.identifier == ("config-unreadable" if place == "config" else "option-invalid")
+    assert "did not come to its end in 0.2 s" in problem.sentence
+    if has_writer:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("place", ["config", "included value"])
+def test_a_fallback_takes_regular_files_alone(folder: Folder, place: str) -> None:
+    """Clients wait for it, and a pipe has been read before, or never will be."""
+    path = f"{folder.path}/pipe.ini"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    named = path if place == "config" else folder.write("site.ini", "[arun]\nprint = @(pipe.ini)\n")
+    (problem,) = folder.layers(named, factory_reset=True).problems
+    assert "is no regular file" in problem.sentence
+    os.close(writer)
+
+
+def test_of_a_file_of_noise_the_first_mistakes_are_told(folder: Folder) -> None:
+    folder.write("site.ini", "[arun]\n" + "x x\n" * 150 + "bogus = 1\n" * 50)
+    problems = folder.rejected("site.ini").problems
+    assert len(problems) == 101
+    assert problems[-1].sentence == "there are 100 more mistakes like these"
