@@ -93,15 +93,20 @@ def choose_app(
         StartupFailure: one of the failures of the stage "load".
     """
     from runner.apps import load
+    from runner.apps import target as targets
 
-    directory = os.path.normpath(os.path.join(surroundings.working_directory(), chosen.app_dir or ""))
-    text, origin = _named(chosen)
+    places = targets.Places.of(surroundings.working_directory(), chosen.app_dir)
+    name, text = _named(chosen)
+    origin = chosen.origin(name)
     if text is None and not failures:
-        text, origin = load.find(directory), f"the folder {directory}"
+        text, origin = targets.find(places.app_dir), f"the folder {places.app_dir}"
     try:
         if text is None:
-            return _unnamed(chosen, failures, directory)
-        target = load.parse(text, directory, origin=origin, attribute=chosen.callable or "", factory=chosen.factory)
+            return _unnamed(chosen, failures, places.app_dir)
+        is_path = name == "wsgi_file"
+        target = targets.parse(text, places, origin=origin, attribute=chosen.callable or "", is_path=is_path)
+        if chosen.factory:
+            target = target._replace(factory=True)
         return load.load(target, chosen.interface, lambda made: loop().run_until_complete(made))
     except StartupFailure as failure:
         if chosen.need_app is not False:
@@ -111,11 +116,9 @@ def choose_app(
         return _built_in("no app", _no_app())
 
 
-def _named(chosen: Settings) -> tuple[str | None, str]:
-    for name in ("app", "wsgi_file"):
-        if (text := getattr(chosen, name)) is not None:
-            return text, chosen.origin(name)
-    return None, ""
+def _named(chosen: Settings) -> tuple[str, str | None]:
+    """Return which option names the app, and how."""
+    return ("app", chosen.app) if chosen.app is not None else ("wsgi_file", chosen.wsgi_file)
 
 
 def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
@@ -138,9 +141,9 @@ def _no_app() -> Callable[..., object]:
 
 
 def _built_in(name: str, app: Callable[..., object]) -> App:
-    from runner.apps import load
+    from runner.apps import load, target
 
-    return load.App(app, "asgi", load.Target(name, "", name, ""))
+    return load.App(app, "asgi", target.Target(name, "", name, ""))
 
 
 def access_file(chosen: Settings, directory: str) -> LineFile | None:

@@ -1,4 +1,4 @@
-"""Find an app, import it, make it if it is a factory, tell its kind; or say precisely why not.
+"""Import an app, make it if it is a factory, tell its kind; or say precisely why not.
 
 Whatever a target's own code does while it is imported becomes one of the failures of the stage "load". Stop signals
 and the deadline of the start pass through.
@@ -7,12 +7,11 @@ and the deadline of the start pass through.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import sys
 
 from runner import exits
-from runner.apps import shadows
+from runner.apps import importing, shadows
 from runner.failures import (
     AppAmbiguous,
     AppAttributeMissing,
@@ -34,29 +33,18 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from runner.apps.target import Target
+
     RunCoroutine = Callable[[Coroutine[Any, Any, Any]], Any]
 
-__all__ = ("App", "Target", "find", "load", "parse")
+__all__ = ("App", "load")
 
-#: Where an app is looked for in a folder, and under which names in a module; the first that is there is taken.
-FILES = ("app.py", "main.py", "application.py", "asgi.py", "wsgi.py")
+#: Under which names an app is looked for in a module; the first that is there is taken.
 INSTANCES = ("app", "application")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "init_app")
 
 #: What ``compile`` says of such a source before Python 3.11.4, in a ValueError; later it is a SyntaxError.
 _NULL_BYTES = "source code string cannot contain null bytes"
-
-
-class Target(Value):
-    """What is to be loaded: ``name`` is a module's dotted name or, when ``root`` is set, that of a file below it."""
-
-    name: str
-    attribute: str
-    text: str
-    origin: str
-    file: str = ""
-    root: str = ""
-    factory: bool = False
 
 
 class App(Value):
@@ -67,43 +55,6 @@ class App(Value):
     target: Target
 
 
-def find(directory: str) -> str | None:
-    """Return the file in the directory that has one of the usual names, or None."""
-    for name in FILES:
-        path = os.path.join(directory, name)
-        if os.path.isfile(path):
-            return path
-    return None
-
-
-def parse(text: str, directory: str, *, origin: str, attribute: str = "", factory: bool = False) -> Target:
-    """Read a target as users write it: ``module``, ``module:attribute``, ``path/to/file.py:attribute``, a directory.
-
-    ``module:make()`` calls the attribute, as ``factory`` does. Paths count from ``directory``.
-
-    Raises:
-        AppNotFound: the text names a file or a directory without an app.
-    """
-    name, _, named = text.rpartition(":") if ":" in text else (text, "", "")
-    named = named or attribute
-    if named.endswith("()"):
-        named, factory = named[:-2], True
-    path = os.path.join(directory, name)
-    if os.path.isdir(path) and ("/" in name or name in {".", ".."} or not os.path.isfile(f"{path}/__init__.py")):
-        found = find(path)
-        if found is None:
-            raise AppNotFound(
-                f"the directory {name} holds no app", origin=origin, hint=f"arun looks for {', '.join(FILES)}"
-            )
-        path = found
-    elif not name.endswith(".py") and "/" not in name:
-        return Target(name, named, text, origin, root=directory, factory=factory)
-    if not os.path.isfile(path):
-        raise AppNotFound(f"there is no file {path}", origin=origin)
-    root, module = _importable_name(os.path.realpath(path))
-    return Target(module, named, text, origin, file=os.path.realpath(path), root=root, factory=factory)
-
-
 def load(target: Target, interface: str, run: RunCoroutine) -> App:
     """Import the target's module, pick the app out of it, make it if it is a factory, and tell its kind.
 
@@ -112,10 +63,8 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
     Raises:
         StartupFailure: one of the failures of the stage "load".
     """
-    shadows.protect(target.root)
-    if target.root in sys.path:
-        sys.path.remove(target.root)
-    sys.path.insert(0, target.root)
+    shadows.protect(target.first, target.last)
+    importing.extend_path(target)
     module = _import(target)
     from runner.apps import kinds
 
@@ -151,25 +100,9 @@ def _agreed(candidate: Any, kind: str | None, interface: str, target: Target) ->
 def _import(target: Target) -> ModuleType:
     with _explained(target, "importing"):
         top = target.name.partition(".")[0]
-        if target.file and (top in sys.modules or not top.isidentifier()):
-            return _import_file(target)
-        if top in {"runner", "welcome"} and top in shadows.own_names_of(target.root):
+        if not target.file and top in {"runner", "welcome"} and top in shadows.own_names_of(target.first):
             raise shadows.NameTakenError(f"the module name {top!r} is taken by arun", name=top)
-        return importlib.import_module(target.name)
-
-
-def _import_file(target: Target) -> ModuleType:
-    """Import a file whose own name cannot be used: another module has it, or it is no identifier."""
-    import importlib.util
-
-    name = f"_app_{target.name.replace('.', '_').replace('-', '_')}"
-    spec = importlib.util.spec_from_file_location(name, target.file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{target.file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+        return importing.import_app(target)
 
 
 def _pick(module: ModuleType, target: Target) -> tuple[str, Any]:
@@ -253,17 +186,16 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
     if isinstance(error, KeyboardInterrupt):
         return AppExited(f"{target.text} raised KeyboardInterrupt while {doing} it", origin=origin, detail=detail)
     if isinstance(error, shadows.NameTakenError):
-        hint = f"rename {error.name}.py in {target.root}"
+        hint = f"rename {error.name}.py in {' or '.join((*target.first, *target.last))}"
         return AppNameCollision(f"{target.text}: {error}", origin=origin, hint=hint, detail=detail)
     if isinstance(error, SyntaxError):
         where = f"{error.filename}:{error.lineno}" if error.filename else f"{doing} {target.text}"
         return AppSyntaxError(f"{where}: {error.msg}", origin=origin, detail=detail)
     if isinstance(error, ModuleNotFoundError) and error.name:
         if not target.file and f"{target.name}.".startswith(f"{error.name}."):
-            hint = (
-                f"arun looked in {target.root} and on sys.path; an attribute is named after a colon, module:attribute"
+            return AppNotFound(
+                f"there is no module {error.name!r}", origin=origin, hint=_not_found_hint(error.name, target)
             )
-            return AppNotFound(f"there is no module {error.name!r}", origin=origin, hint=hint)
         if error.name.partition(".")[0] in sys.stdlib_module_names:
             return AppDependencyMissing(
                 f"{target.text} needs the module {error.name!r} of Python's own library, which cannot be found or read",
@@ -271,34 +203,34 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
                 hint=f"the user that serves must be able to read {os.path.dirname(os.__file__)}",
                 detail=detail,
             )
-        hint = f"pip install the package that provides {error.name!r} into {sys.prefix}"
+        from runner.apps import missing
+
+        lies = missing.hint(error.name, (*target.first, *target.last))
         return AppDependencyMissing(
-            f"{target.text} needs the module {error.name!r}, which is not installed",
+            f"{target.text} needs the module {error.name!r}, which is not {'found' if lies else 'installed'}",
             origin=origin,
-            hint=hint,
+            hint=lies or f"pip install the package that provides {error.name!r} into {sys.prefix}",
             detail=detail,
         )
     hint = _shadow_hint(error, target)
     return AppImportFailed(f"{target.text} raised {described(error)}", origin=origin, hint=hint, detail=detail)
 
 
+def _not_found_hint(name: str, target: Target) -> str:
+    from runner.apps import missing
+
+    where = " and ".join(target.first)
+    looked = f"arun looked in {where} and on sys.path; an attribute is named after a colon, module:attribute"
+    return missing.hint(name, target.first) or looked
+
+
 def _shadow_hint(error: BaseException, target: Target) -> str:
     """An import error or a missing attribute may come of a file that is named like a module of Python's."""
     if isinstance(error, ImportError | AttributeError):
-        hidden = sorted(name for name in shadows.own_names_of(target.root) if f"'{name}'" in str(error))
+        hidden = sorted(name for name in shadows.own_names_of(target.first) if f"'{name}'" in str(error))
         if hidden:
             return f"the folder's own {hidden[0]}.py has the name of another module; rename it"
     return ""
-
-
-def _importable_name(path: str) -> tuple[str, str]:
-    """The folder to import a file from, and its dotted name there: out of all packages, so relative imports work."""
-    directory, name = os.path.split(path.removesuffix(".py"))
-    parts = [name] if name != "__init__" else []
-    while os.path.isfile(os.path.join(directory, "__init__.py")):
-        directory, package = os.path.split(directory)
-        parts.insert(0, package)
-    return directory, ".".join(parts)
 
 
 def _described(target: Target) -> str:

@@ -7,6 +7,7 @@ that arun still has to import, or of arun itself; neither may end up with the wr
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import os
 import sys
@@ -35,8 +36,10 @@ _SERVING = (
     "uvloop",
     "runner.apps.engines.h1_engine.asgi_engine",
     "runner.apps.engines.options",
+    "runner.apps.importing",
     "runner.apps.kinds",
     "runner.apps.load",
+    "runner.apps.missing",
     "runner.apps.tracebacks",
     "runner.serve.gate",
     "runner.serve.loops",
@@ -49,24 +52,24 @@ class NameTakenError(ImportError):
     """The app imports a module of its own whose name is arun's."""
 
 
-def own_names_of(directory: str) -> frozenset[str]:
-    """Return the top-level names that a folder offers to import and that Python or arun use as well."""
-    try:
-        entries = os.listdir(directory)
-    except OSError:
-        return frozenset()
+def own_names_of(folders: Sequence[str]) -> frozenset[str]:
+    """Return the top-level names that folders of an app offer to import and that Python or arun use as well."""
+    entries: list[str] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            entries += os.listdir(folder) if folder != _root() else ()
     names = {entry.removesuffix(".py") for entry in entries if entry.endswith(".py") or "." not in entry}
     taken = {*sys.stdlib_module_names, *(name.partition(".")[0] for name in _SERVING), *_OURS}
     return frozenset(names & taken)
 
 
-def protect(directory: str) -> None:
-    """Make sure, before ``directory`` comes first on sys.path, that each side gets its own modules or an error."""
-    names = own_names_of(directory)
-    if not names or directory == _root():
-        return
-    load_what_serving_needs()
-    if foreign := names.intersection(_OURS):
+def protect(first: Sequence[str], last: Sequence[str]) -> None:
+    """Make sure, before folders come first and last on sys.path, that each side gets its own modules or an error."""
+    names = own_names_of(first)
+    foreign = (names | own_names_of(last)).intersection(_OURS)
+    if names or foreign:
+        load_what_serving_needs()
+    if foreign:
         _refuse_imports_of(foreign)
 
 

@@ -44,12 +44,22 @@ class _App:
         Text("APP"),
         default=None,
         aliases=("module", "wsgi"),
-        about="module:attribute, module, path/to/file.py[:attribute] or a folder; also the bare argument",
+        about="module:attribute, module, path/to/file[:attribute] or a folder; also the bare argument; what names an existing "
+        "file is that file",
     )
-    wsgi_file = option(Text("FILE"), default=None, aliases=("file",), about="the Python file that holds the app")
+    wsgi_file = option(
+        Text("FILE"),
+        default=None,
+        aliases=("file",),
+        about="the Python file that holds the app, whatever its ending; never a module",
+    )
     callable = option(Text("NAME"), default=None, about="the attribute that is the app, or makes it")
     factory = option(Flag(), default=False, about="call the attribute to get the app")
-    app_dir = option(Text("FOLDER"), default=None, about="where modules of the app are looked for first (default: .)")
+    app_dir = option(
+        Text("FOLDER"),
+        default=None,
+        about="where modules of the app are looked for first (default: .), and files that are not in the working directory",
+    )
     interface = option(
         Choice("auto", "aiohttp", "asgi", "wsgi"), default="auto", about="the kind of app, when it cannot be told"
     )

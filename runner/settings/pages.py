@@ -37,6 +37,25 @@ FORWARDED_ALLOW_IPS. A flag takes --name, --name=no and --no-name.
 """
 
 
+_IMPORTS = """\
+## Where an app imports from
+
+The order of `sys.path`, each folder once, links to folders resolved:
+
+1. the folder of the app's file, as Python has it for a script, unless the file lies in a package (a folder with an
+   `__init__.py`); for a linked file, the folder of the link;
+2. `--app-dir`, the working directory if nothing is said;
+3. the folder that holds the file's package, so that `from shop import db` works in `shop/main.py`; for a linked file in no
+   package, the folder of the file that the link leads to;
+4. each `--pythonpath`, and then what Python has by itself: `PYTHONPATH`, its library, what is installed;
+5. the folder of a file in a package, so that a plain `import db` works there too. It comes last, for modules of a package are
+   often named like others (`email.py`), unless it is `--app-dir` itself.
+
+A file in a package is imported as a part of it, so relative imports work. A link has the package in which it lies, or, where
+that is none, the package of the file that it leads to.
+"""
+
+
 def help_text() -> str:
     """Return the page of --help, at most 80 columns wide."""
     import textwrap
@@ -122,7 +141,7 @@ def reference() -> str:
         takes = "" if one.is_flag else one.metavar.replace("|", "\\|")
         default = _default_text(one)
         lines.append(f"| {', '.join(names)} | {takes} | {f'`{default}`' if default else ''} | {one.about} |")
-    return "\n".join([*lines, "", *_causes(), ""])
+    return "\n".join([*lines, "", *_IMPORTS.splitlines(), "", *_causes(), ""])
 
 
 def _causes() -> list[str]:
