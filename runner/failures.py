@@ -43,6 +43,7 @@ __all__ = (
     "FallbackLoop",
     "FileUnusable",
     "GroupUnknown",
+    "LoopUnavailable",
     "OptionInvalid",
     "OptionUnknown",
     "OptionUnsupported",
@@ -349,6 +350,15 @@ class AppNotNamed(
     hint="name an app, or leave --need-app out to be served the welcome page",
 ):
     """No app is named and none is found, although one is needed."""
+
+
+class LoopUnavailable(
+    StartupFailure,
+    identifier="loop-unavailable",
+    stage="load",
+    hint="install uvloop again for this Python and system, or say --loop asyncio",
+):
+    """The event loop that is asked for cannot be imported, or cannot be made."""
 
 
 class AppStartupFailed(

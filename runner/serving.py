@@ -277,11 +277,15 @@ def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
     )
 
 
-def new_loop(name: str) -> asyncio.AbstractEventLoop:
-    """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends."""
+def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
+    """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends.
+
+    Raises:
+        LoopUnavailable: it is uvloop, which cannot be used.
+    """
     from runner.serve import loops
 
-    loop = loops.new_loop(name)
+    loop = loops.new_loop(chosen.loop, origin=chosen.origin("loop"))
     exits.on_leaving(functools.partial(loops.close, loop))
     return loop
 
@@ -328,7 +332,7 @@ def load(setup: Setup, watch: Watch) -> Loaded:
 
 def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the loop when it is asked for the first time."""
-    return functools.cache(functools.partial(new_loop, chosen.loop))
+    return functools.cache(functools.partial(new_loop, chosen))
 
 
 class Told(Value):

@@ -104,7 +104,7 @@ def _salvage(attempt: Attempt, partial: Settings) -> None:
     """Make of settings that cannot be taken what a fallback needs."""
     attempt.note_end(partial)
     listening.want(attempt, partial)
-    if attempt.fallback is not None:  # which then goes to the background; without one everything is told here
+    if attempt.successor is not None:  # which then goes to the background; without one everything is told here
         with contextlib.suppress(StartupFailure):
             _take_output(attempt, partial)
     listening.bind_what_is_known(attempt, partial)

@@ -33,7 +33,6 @@ _SERVING = (
     "ssl",
     "termios",
     "traceback",
-    "uvloop",
     "runner.apps.engines.h1_engine.asgi_engine",
     "runner.apps.engines.options",
     "runner.apps.importing",
@@ -45,6 +44,8 @@ _SERVING = (
     "runner.serve.loops",
     "runner.serve.worker",
 )
+#: As well, but an instance goes on without: asyncio serves then.
+_OPTIONAL = "uvloop"
 _OURS = ("runner", "welcome")
 
 
@@ -59,7 +60,7 @@ def own_names_of(folders: Sequence[str]) -> frozenset[str]:
         with contextlib.suppress(OSError):
             entries += os.listdir(folder) if folder != _root() else ()
     names = {entry.removesuffix(".py") for entry in entries if entry.endswith(".py") or "." not in entry}
-    taken = {*sys.stdlib_module_names, *(name.partition(".")[0] for name in _SERVING), *_OURS}
+    taken = {*sys.stdlib_module_names, *(name.partition(".")[0] for name in _SERVING), _OPTIONAL, *_OURS}
     return frozenset(names & taken)
 
 
@@ -77,6 +78,8 @@ def load_what_serving_needs() -> None:
     """Import what is otherwise imported after the app: its files may be hidden, or closed to the user, by then."""
     for module in _SERVING:
         importlib.import_module(module)
+    with contextlib.suppress(Exception):  # whoever makes the loop says that it cannot be had
+        importlib.import_module(_OPTIONAL)
     own_welcome()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from runner.failures import LoopUnavailable
 from runner.system import logs
 
 TYPE_CHECKING = False
@@ -28,8 +29,12 @@ def import_asyncio_without_tls() -> None:
             del sys.modules["ssl"]
 
 
-def new_loop(name: str) -> asyncio.AbstractEventLoop:
-    """Return a new loop: "uvloop", "asyncio", or "auto" for uvloop where it is installed and has TLS, which it needs."""
+def new_loop(name: str, *, origin: str = "") -> asyncio.AbstractEventLoop:
+    """Return a new loop: "uvloop", "asyncio", or "auto" for uvloop where it works and has TLS, which it needs.
+
+    Raises:
+        LoopUnavailable: "uvloop" is asked for, and cannot be imported or makes no loop.
+    """
     import asyncio
 
     if name == "uvloop" or (name == "auto" and "ssl" in sys.modules):
@@ -37,9 +42,11 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
             import uvloop
 
             return uvloop.new_event_loop()
-        except ImportError:
+        except Exception as error:  # a broken library raises anything, and asyncio serves as well
+            reason = f"uvloop cannot be used: {type(error).__name__}: {error}"
             if name == "uvloop":
-                raise
+                raise LoopUnavailable(reason, origin=origin) from error
+            logs.warning(f"{reason}; asyncio serves")
     return asyncio.new_event_loop()
 
 
