@@ -186,7 +186,7 @@ def engine_for(
         header_timeout=chosen.timeout_header,
         body_timeout=chosen.timeout_body,
         write_timeout=chosen.timeout_write,
-        request_timeout=chosen.timeout_request,
+        request_timeout=chosen.timeout_wsgi_request if app.kind == "wsgi" else chosen.timeout_request,
         connections=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
         concurrency=chosen.limit_concurrency,
         keep_alive_requests=chosen.keep_alive_requests,

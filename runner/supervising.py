@@ -17,6 +17,7 @@ from runner.serving import Setup
 from runner.supervision import forking, probe
 from runner.supervision.generations import Generation, Recipe
 from runner.supervision.supervisor import Supervisor
+from runner.supervision.touched import missing
 from runner.supervision.workers import Bounds, counted
 from runner.system import logs, pidfile, process
 from runner.system.surroundings import Surroundings
@@ -142,6 +143,8 @@ class _Instance:
         if chosen.preload and not preload:
             logs.warning("preload: this system cannot do it; every worker loads the app by itself")
         touched = tuple(os.path.join(setup.attempt.program.cwd, path) for path in chosen.touch_reload)
+        for path in filter(missing, touched):
+            logs.warning(f"touch-reload: {path} is not there; a reload follows when it is")
         self._leaving = setup.listening.leaving
         return Recipe(partial(self._work, setup), chosen.workers, bounds, began, touched, preload)
 

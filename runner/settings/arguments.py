@@ -184,7 +184,9 @@ class _Line:
     def following(self, option: Option, name: str, flag: str) -> None:
         """Take the value of an option from the next word, where it has one."""
         origin = flag + self.suffix
-        if option.is_flag or (option.bare is not None and not self.next_is_value_of(option)):
+        if option.is_flag and self.words and self.words[0] in getattr(option.kind, "words", ()):
+            self.entries.append(Entry(name, self.words.pop(0), origin))
+        elif option.is_flag or (option.bare is not None and not self.next_is_value_of(option)):
             self.entries.append(Entry(name, None, origin))
         elif self.words and (not self.words[0].startswith("-") or self.words[0] == "-"):
             self.entries.append(Entry(name, self.words.pop(0), origin))

@@ -79,6 +79,14 @@ class Settings(Options):
             return self.supervise
         return self.workers > 1 or bool(self.needing_supervisor)
 
+    @property
+    def timeout_wsgi_request(self) -> float:
+        """Seconds that a WSGI app may take for a request: gunicorn's timeout bounds one at a time, as its sync workers do."""
+        one_at_a_time = not self.said("threads") or self.threads == 1
+        if self.timeout is None or self.said("timeout-request") or not one_at_a_time:
+            return self.timeout_request
+        return self.timeout
+
     def said(self, name: str) -> bool:
         """Tell whether somebody named the option, even with a value that it could not take."""
         return name in self._said

@@ -252,7 +252,7 @@ _NOTED = {
     _ALL_RUN: "cheap cheaper= cheaper*= idle= die-on-idle",
     _NO_STATS: "stats= stats*= metric*= enable-metrics carbon*= nagios= rrdtool*= snmp*= statsd*= dogstatsd-tags= ping*= "
     "enable-backlog-metric http-stats*= http-ss= rss-sample*= heartbeat=",
-    _LINES: "syslog* log-syslog* log-syslog= log-syslog-*= rsyslog*= log-socket= syslog-*= log-encoder= log-req-encoder= "
+    _LINES: "syslog syslog-*= log-syslog log-syslog-*= rsyslog*= log-socket= log-encoder= log-req-encoder= "
     "log-drain= log-filter= log-route= log-req-route= logger-list log-zero log-slow= log-4xx log-5xx log-big= log-sendfile "
     "log-ioerror logdate log-date log-prefix= log-micros logformat-strftime log-format-strftime access-log-fmt= paste-logger "
     "alarm*= log-alarm= not-log-alarm= not-alarm-log= lq-alarm= backlog-alarm= listen-queue-alarm= segfault-alarm=",

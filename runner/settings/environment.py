@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ("read_environment", "read_shared")
 
 _PREFIX = "ARUN_"
+#: What other runners read in its place.
+_OTHERS = ("GUNICORN_CMD_ARGS", "UVICORN_", "GRANIAN_", "UWSGI_")
 #: Variables of ours that are no settings.
 _OURS = frozenset({EXTRA_ARGUMENTS, "ARUN_HANDOVER"})
 
@@ -24,8 +26,10 @@ def read_environment(environ: Mapping[str, str]) -> tuple[list[Entry], list[str]
     An empty variable says nothing, as compose files write it. What is unknown is a warning and no error: the
     environment is shared ground.
     """
-    entries, warnings = [], []
+    entries, warnings, others = list[Entry](), list[str](), list[str]()
     for name, value in environ.items():
+        if name.startswith(_OTHERS) and value and not _is_service_link(name, value):
+            others.append(name)
         if not name.startswith(_PREFIX) or name in _OURS or not value or _is_service_link(name, value):
             continue
         key = name.removeprefix(_PREFIX).lower().replace("_", "-")
@@ -38,6 +42,8 @@ def read_environment(environ: Mapping[str, str]) -> tuple[list[Entry], list[str]
             warnings.append(f"the environment variable {name} is no setting of arun{meant}")
         elif not option.command_line_only:  # ARUN_VERSION and the like are what images call themselves
             entries.append(Entry(key, value, name))
+    if others:
+        warnings.append(f"arun does not read {', '.join(others)}: it has {_PREFIX}<OPTION> and {EXTRA_ARGUMENTS}")
     return entries, warnings
 
 

@@ -60,6 +60,8 @@ def judge(layers: Layers) -> Settings:
             said[name] = (tuple(values), tuple(origins))
         elif values:
             said[name] = (values[-1], (origins[-1],))
+    if "timeout" in said:
+        said.setdefault("worker-timeout", said["timeout"])
     settings = Settings(said, layers.directory)
     if problems:
         raise SettingsRejected(_worth_telling(problems), settings)
@@ -125,5 +127,7 @@ def _decode(option: Option, raw: Any) -> list[Any]:
             f'{raw} is a number, and a mode is octal: write it in quotes, such as "660"'
         )
     text = str(raw)
-    parts = [part.strip() for part in text.split(option.separator)] if option.separator else [text]
+    for separator in option.separator[1:]:
+        text = text.replace(separator, option.separator[0])
+    parts = [part.strip() for part in text.split(option.separator[0])] if option.separator else [text]
     return [option.kind(part) for part in parts]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 __all__ = ("Choice", "Flag", "Number", "Octal", "PidPath", "Seconds", "Size", "Text", "Written")
@@ -63,6 +64,8 @@ class Flag(Written):
     """Yes or no, in the words that uWSGI's users write."""
 
     metavar = "yes|no"
+    #: What may stand behind the bare flag as a word of its own, as uvicorn's users write it; no app has such a name.
+    words: tuple[str, ...] = ("true", "false")
 
     def __call__(self, text: str) -> bool:
         """Return the truth that the word stands for."""
@@ -190,18 +193,20 @@ class Octal(Written):
 
 
 class Choice(Written):
-    """One word out of a few."""
+    """One word out of a few, in small letters or capitals; ``also`` are words of others for some of them."""
 
-    def __init__(self, *words: str) -> None:
-        self.words = words
+    def __init__(self, *words: str, also: Mapping[str, str] | None = None) -> None:
+        self.words, self.also = words, also or {}
         self.metavar = "|".join(words)
 
     def __call__(self, text: str) -> str:
         """Return the word."""
-        if text not in self.words:
+        word = text.lower()
+        word = self.also.get(word, word)
+        if word not in self.words:
             raise ValueError(f"{text!r} is none of {', '.join(self.words)}")
-        return text
+        return word
 
     def schema(self) -> dict[str, Any]:
         """Return the schema: the words."""
-        return {"enum": list(self.words)}
+        return {"enum": [*self.words, *self.also]}

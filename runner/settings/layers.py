@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runner.values import Value
 
 from .arguments import known_last_resort, read_arguments, split_extra
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from .translation import Translator
 
 __all__ = ("Layers", "read")
+
+#: gunicorn reads it without being told.
+_GUNICORN = "gunicorn.conf.py"
 
 
 class Layers(Value):
@@ -79,7 +84,11 @@ def read(
     written = foreign.translated(list(files.said), files.used)
     shared = [*read_shared(environ, factory_reset=factory_reset), *inherited]
     said = tuple(foreign.finished(layer) for layer in (*upper, written, shared))
-    refused, notes = foreign.told(said)
+    refused, notes = foreign.told(ignored := _ignored(said))
+    if not (named_files or factory_reset or _GUNICORN in ignored) and os.path.exists(
+        os.path.join(directory, _GUNICORN)
+    ):
+        warnings.append(f"{_GUNICORN} is here, and arun does not read it: say to arun what it says to gunicorn")
     return Layers(
         said=said,
         problems=(*problems, *files.problems, *refused),
@@ -114,13 +123,16 @@ class _Foreign:
             return tuple(layer)
         return tuple(entry._replace(key="worker-timeout") if entry.key == "timeout" else entry for entry in layer)
 
-    def told(self, said: Sequence[Sequence[Entry]]) -> tuple[Sequence[StartupFailure], Sequence[str]]:
-        """Return what is refused, and what is left out in one line, less what some layer ignores."""
-        if self._translator is None:
-            return (), ()
-        values = [entry.value for layer in said for entry in layer if entry.key == "ignore"]
-        ignored = [one for value in values for one in (value if isinstance(value, list) else str(value).split(","))]
-        return self._translator.told(frozenset(normal(str(one).strip()) for one in ignored))
+    def told(self, ignored: frozenset[str]) -> tuple[Sequence[StartupFailure], Sequence[str]]:
+        """Return what is refused, and what is left out in one line, less what is ignored."""
+        return self._translator.told(ignored) if self._translator is not None else ((), ())
+
+
+def _ignored(said: Sequence[Sequence[Entry]]) -> frozenset[str]:
+    """Return the names that some layer says to ignore, with dashes."""
+    values = [entry.value for layer in said for entry in layer if entry.key == "ignore"]
+    names = [one for value in values for one in (value if isinstance(value, list) else str(value).split(","))]
+    return frozenset(normal(str(one).strip()) for one in names)
 
 
 def _is_foreign(entry: Entry) -> bool:

@@ -6,7 +6,7 @@ from runner.addresses import Tcp, parse
 from runner.failures import STAGES, by_identifier
 from runner.values import Value
 
-from .kinds import Text, Written
+from .kinds import Flag, Text, Written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = (
     "LineFormat",
     "Listener",
     "Owner",
+    "ProxyProtocol",
     "Secret",
     "SecureAddress",
     "TlsVersion",
@@ -77,33 +78,58 @@ class HttpsSocket(Written):
         return ",".join(map(str, value)).rstrip(",")
 
 
+class ProxyProtocol(Flag):
+    """Yes or no; gunicorn names the version, and arun finds it out."""
+
+    _versions = ("v1", "v2", "auto")
+    words = (*Flag.words, "off", *_versions)
+
+    def __call__(self, text: str) -> bool:
+        """Return whether the protocol is spoken."""
+        return text in self._versions or super().__call__(text)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema: a boolean, or one of the words."""
+        return {"anyOf": [*super().schema()["anyOf"], {"enum": list(self._versions)}]}
+
+
 class TlsVersion(Written):
-    """A version of TLS, ``1.2`` or ``1.3``, in the spelling of OpenSSL, gunicorn or a person."""
+    """A version of TLS, ``1.2`` or ``1.3``, in the spelling of OpenSSL, gunicorn or a person.
+
+    Python's ``ssl.PROTOCOL_TLS`` (2) and ``PROTOCOL_TLS_SERVER`` (17), as uvicorn and gunicorn write them, leave it to
+    the server: that is the lowest one.
+    """
 
     metavar = "1.2|1.3"
+    _any = frozenset({"", "2", "17", "SERVER"})
 
     def __call__(self, text: str) -> str:
         """Return the number of the version."""
-        version = text.upper().removeprefix("TLS").lstrip(" V").replace("_", ".")
+        version = text.upper().removeprefix("TLS").lstrip(" _V").replace("_", ".")
+        if text and (version in self._any or text == "SSLv23"):
+            return "1.2"
         if version not in {"1.2", "1.3"}:
             raise ValueError(f"{text!r} is no version of TLS that arun speaks: it takes 1.2 or 1.3")
         return version
 
     def schema(self) -> dict[str, Any]:
         """Return the schema: the versions as numbers or text."""
-        return {"anyOf": [{"enum": [1.2, 1.3]}, {"type": "string", "pattern": r"^([Tt][Ll][Ss][Vv]?)?1[._][23]$"}]}
+        return {
+            "anyOf": [{"enum": [1.2, 1.3, 2, 17]}, {"type": "string", "pattern": r"^([Tt][Ll][Ss][Vv]?)?1[._][23]$"}]
+        }
 
 
 class ClientCertificates(Written):
-    """Whether clients show a certificate; uvicorn and gunicorn write the numbers of Python's ``ssl.CERT_...``."""
+    """Whether clients show a certificate; others write the names of Python's ``ssl.CERT_...``, or their numbers."""
 
     metavar = "none|optional|required"
     _words = ("none", "optional", "required")
 
     def __call__(self, text: str) -> str:
         """Return the word."""
-        if text in self._words:
-            return text
+        word = text.lower().removeprefix("verifymode.").removeprefix("cert_")
+        if word in self._words:
+            return word
         if text not in {"0", "1", "2"}:
             raise ValueError(f"{text!r} is none of {', '.join(self._words)} and none of 0, 1, 2")
         return self._words[int(text)]

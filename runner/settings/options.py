@@ -21,6 +21,7 @@ from .names import (
     LineFormat,
     Listener,
     Owner,
+    ProxyProtocol,
     Secret,
     TlsVersion,
     Trusted,
@@ -61,7 +62,9 @@ class _App:
         about="where modules of the app are looked for first (default: .), and files that are not in the working directory",
     )
     interface = option(
-        Choice("auto", "aiohttp", "asgi", "wsgi"), default="auto", about="the kind of app, when it cannot be told"
+        Choice("auto", "aiohttp", "asgi", "wsgi", also={"asgi3": "asgi"}),
+        default="auto",
+        about="the kind of app, when it cannot be told",
     )
     need_app = option(
         Flag(),
@@ -71,7 +74,7 @@ class _App:
     )
     root_path = option(Text("PATH", may_be_empty=True), default="", about="the path under which a proxy shows the app")
     pythonpath = repeated(
-        Text("FOLDER"), separator=":", aliases=("python-path", "pp"), about="a folder to import from; repeatable"
+        Text("FOLDER"), separator=":,", aliases=("python-path", "pp"), about="a folder to import from; repeatable"
     )
 
 
@@ -149,7 +152,7 @@ class _Transport:
         Text("LIST"), default=None, aliases=("ciphers",), about="the ciphers of TLS 1.2, in OpenSSL's notation"
     )
     proxy_protocol = option(
-        Flag(), default=None, about="connections begin with a PROXY header, version 1 or 2; others are closed"
+        ProxyProtocol(), default=None, about="connections begin with a PROXY header, version 1 or 2; others are closed"
     )
     proxy_allow_from = repeated(
         Trusted(),
@@ -251,7 +254,9 @@ class _Serving:
         about="show causes to visitors from this machine, on the built-in fallback too; not behind a proxy on it",
     )
     log_level = option(
-        Choice("critical", "error", "warning", "info", "debug", "trace"), default="info", about="how much is logged"
+        Choice("critical", "error", "warning", "info", "debug", "trace", also={"warn": "warning"}),
+        default="info",
+        about="how much is logged",
     )
 
 

@@ -103,8 +103,11 @@ class Translator:
         """Pass over a key that only placeholders use, or that uWSGI would pass over; refuse what looks like a slip."""
         if entry.key in used:
             return
-        is_noise = len(self._refused) + len(self._notes) >= MOST_TOLD  # to look for what was meant takes a while
-        near = "" if is_noise else nearest(entry.key, names() if entry.lenient else ())
+        if entry.key in named(Settings):
+            hint = f"it is for the command line alone: --{entry.key}"
+            self._refused.append((entry.key, OptionUnknown(f"no file has {entry.key}", origin=entry.origin, hint=hint)))
+            return
+        near = nearest(entry.key, names() if entry.lenient else ())
         if entry.lenient and not near and not context.is_strict:
             self._notes.setdefault(entry.key, (entry.key, "uWSGI does not know it either"))
             return

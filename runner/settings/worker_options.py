@@ -39,15 +39,23 @@ class Workers:
         Number(0, 4096), default=8, about="number of threads that run a WSGI app; 0 runs it in the event loop itself"
     )
     touch_reload = repeated(
-        Text("FILE"), aliases=("touch-workers-reload",), about="reload when this file is touched; repeatable"
+        Text("PATH"),
+        aliases=("touch-workers-reload",),
+        about="reload when this is touched: a file, the Python files of a folder, or a pattern such as "
+        "'conf/*.toml'; repeatable",
     )
     worker_timeout = option(
         Seconds(zero=True),
         default=30.0,
-        aliases=("timeout", "timeout-worker-healthcheck"),
-        short="t",
+        aliases=("timeout-worker-healthcheck",),
         about="a worker whose loop does not turn for so long is replaced, with a traceback of its threads; 0 for never",
-        hint="uWSGI's -t is the longest time of a request, use --timeout-request; here -t is the silence of a worker",
+    )
+    timeout = option(
+        Seconds(zero=True),
+        default=None,
+        short="t",
+        about="gunicorn's word for --worker-timeout; a request of a WSGI app takes no longer either (--timeout-request), as "
+        "with gunicorn's sync workers, unless --threads says more than one or -k names a kind that gunicorn does not bound",
     )
     max_requests = option(
         Number(0, 1_000_000_000),

@@ -51,3 +51,62 @@ def test_lines_of_requests_are_written_as_uwsgi_was_told(arun: Starter) -> None:
 def test_a_site_that_arun_cannot_serve_is_no_welcome_page(failing_start: FailingStart) -> None:
     failing_start.arun.write("site.ini", "[uwsgi]\nhttp = {address}\nmount = /x=shop.py\nsocket = :3031\n")
     failing_start("site.ini", fails=["option-unsupported"] * 2)
+
+
+SLOW = """
+import asyncio, threading
+
+def application(environ, start_response):
+    threading.Event().wait({seconds})
+    start_response("200 OK", [])
+    return [b"slow"]
+
+async def asgi(scope, receive, send):
+    assert scope["type"] == "http"
+    await asyncio.sleep({seconds})
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b"slow"}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "words", "status"),
+    [
+        ("shop:application", ("-t", "0.5"), 503),
+        ("shop:application", ("--timeout", "0.5", "-k", "sync"), 503),
+        ("shop:application", ("-t", "0.5", "-k", "gthread"), 200),
+        ("shop:asgi", ("-t", "0.5"), 200),
+    ],
+)
+def test_gunicorns_timeout_ends_a_request_of_a_wsgi_app_as_its_sync_workers_do(
+    arun: Starter, app: str, words: tuple[str, ...], status: int
+) -> None:
+    arun.write("shop.py", SLOW.format(seconds=1.5))
+    instance = arun(
+        app, "--bind", "{address}", "--interface", app.partition(":")[2].removeprefix("application") or "wsgi", *words
+    )
+    assert instance.ready().get().status == status
+    assert instance.stop() == 0
+
+
+def test_a_command_line_of_gunicorn_starts_with_one_warning(arun: Starter) -> None:
+    arun.write("shop.py", WSGI)
+    words = (
+        "-w 2 -k sync -n shop --capture-output --worker-tmp-dir /dev/shm --access-logfile - --graceful-timeout 5 -t 30"
+    )
+    instance = arun(*words.split(), "-b", "{address}", "shop").ready()
+    assert instance.get().text == "the shop"
+    assert instance.said.count("warning") == 1
+    assert (
+        "arun: warning: arun does without -k (arun finds the kind of app by itself), -n, --capture-output"
+        in instance.said
+    )
+
+
+def test_a_command_line_of_uvicorn_starts_with_one_warning(arun: Starter) -> None:
+    arun.write("shop.py", SLOW.format(seconds=0))
+    host, _, port = arun.address.rpartition(":")
+    words = "--http h11 --ws auto --lifespan off --no-use-colors --interface asgi3 --ws-per-message-deflate false --log-level INFO"
+    instance = arun("shop:asgi", "--host", host, "--port", port, *words.split()).ready()
+    assert instance.get().text == "slow"
+    assert instance.said.count("warning") == 1

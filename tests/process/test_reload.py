@@ -256,6 +256,32 @@ def test_a_file_that_is_touched_or_replaced_or_appears_asks_for_a_reload(arun: S
     assert reloads(instance) == 3
 
 
+def test_a_file_to_touch_that_is_not_there_is_told_and_awaited(arun: Starter) -> None:
+    arun.write("shop.py", SHOP)
+    arun.write("there", "")
+    arun.write("code/module.py", "")
+    options = (
+        "--touch-reload",
+        "later",
+        "--touch-reload",
+        "conf/*.toml",
+        "--touch-reload",
+        "there",
+        "--touch-reload",
+        "code",
+    )
+    instance = arun("shop.py", *BIND, *options).ready()
+    assert re.findall(r"warning: touch-reload: (\S+) is not there", instance.said) == [
+        str(arun.folder / "later"),
+        str(arun.folder / "conf/*.toml"),
+    ]
+    arun.write("conf/shop.toml", "")
+    instance.wait_for("arun: reloaded, ", times=1)
+    arun.write("code/other.py", "")
+    instance.wait_for("arun: reloaded, ", times=2)
+    stop(instance)
+
+
 def reloads(instance: Instance) -> int:
     return len(re.findall("^arun: reloading$", instance.said, re.MULTILINE))
 

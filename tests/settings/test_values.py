@@ -67,7 +67,7 @@ REFUSED = [
     ("bind", "host"),
     ("bind", "[::1:80"),
     ("need-app", "banana"),
-    ("interface", "ASGI"),
+    ("interface", "asgi2"),
     ("log-level", "loud"),
     ("welcome-status", "99"),
     ("uid", ""),

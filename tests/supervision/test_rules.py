@@ -131,6 +131,66 @@ def test_a_file_asks_when_it_is_touched_written_replaced_or_made_and_not_when_it
     assert not asks()
 
 
+def test_a_folder_stands_for_the_python_files_below_it(tmp_path: Path) -> None:
+    folder, now = tmp_path / "shop", time.monotonic()
+    (folder / "pages" / "deep").mkdir(parents=True)
+    (folder / "venv").mkdir()
+    (folder / "venv" / "pyvenv.cfg").write_text("")
+    touched = Touched([str(folder)])
+
+    def asks() -> bool:
+        nonlocal now
+        now += 1.1
+        return touched.changed(now)
+
+    assert not asks()
+    for name, wanted in {
+        "views.py": True,
+        "pages/deep/cart.py": True,
+        "shop.log": False,
+        "db.sqlite3-journal": False,
+        "__pycache__/views.pyc": False,
+        ".git/hook.py": False,
+        "venv/module.py": False,
+    }.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+        assert asks() is wanted, name
+        assert not asks(), name
+    (folder / "views.py").write_text("longer")
+    assert asks()
+    (folder / "views.py").unlink()
+    assert not asks()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "wanted"),
+    [
+        ("*.toml", "shop.toml", True),
+        ("*.toml", "shop.ini", False),
+        ("*.toml", "conf/shop.toml", False),
+        ("conf/*.toml", "conf/shop.toml", True),
+        ("**/*.toml", "conf/deep/shop.toml", True),
+        ("shop.[ti]*", "shop.ini", True),
+    ],
+)
+def test_a_pattern_stands_for_all_that_match_it(tmp_path: Path, pattern: str, name: str, wanted: bool) -> None:  # noqa: FBT001 - the value under test
+    touched = Touched([str(tmp_path / pattern)])
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("")
+    assert touched.changed(1.0) is wanted
+    os.utime(tmp_path / name, ns=(1, 1))
+    assert touched.changed(2.1) is wanted
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_file_where_it_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "what[1].txt"
+    path.write_text("")
+    touched = Touched([str(path)])
+    os.utime(path, ns=(1, 1))
+    assert touched.changed(1.0)
+
+
 def test_files_are_looked_at_once_a_second(tmp_path: Path) -> None:
     path = tmp_path / "reload"
     touched = Touched([str(path)])
