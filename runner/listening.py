@@ -72,7 +72,6 @@ def listen(attempt: Attempt, chosen: Settings, *, beside_workers: bool = False) 
         chosen.uid, chosen.gid, user_origin=chosen.origin("uid"), group_origin=chosen.origin("gid")
     )
     options = _options(chosen)._replace(yields=beside_workers)
-    transports.check(chosen)
     before = _before(attempt)
     shared, named = _wanted(attempt, chosen, before)
     if attempt.stored and not attempt.is_fallback:

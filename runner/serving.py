@@ -7,7 +7,7 @@ import gc
 import os
 
 from runner import exits, listening
-from runner.failures import AppNotNamed, FailureRecord, FileUnusable, OptionInvalid, StartupFailure
+from runner.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
 from runner.handover import PARTING
 from runner.system import logs, process, surroundings
 from runner.values import Value
@@ -37,7 +37,6 @@ __all__ = (
     "Setup",
     "Told",
     "access_file",
-    "check_workers",
     "choose_app",
     "engine_for",
     "entrances",
@@ -49,21 +48,6 @@ __all__ = (
 
 #: Seconds that a client of TLS has to take the end of a connection where it may take for ever to read.
 _CLOSING = 30.0
-
-
-def check_workers(chosen: Settings) -> None:
-    """Refuse several workers that nobody is to watch over, and warn of what then does nothing.
-
-    Raises:
-        OptionInvalid: they are asked for without a supervisor.
-    """
-    if chosen.supervise is not False:
-        return
-    if chosen.workers > 1:
-        origin = chosen.origin("supervise")
-        raise OptionInvalid(f"{chosen.workers} workers need a supervisor", origin=origin, hint="say yes to supervise")
-    for name in chosen.needing_supervisor:
-        logs.warning(f"{name} (from {chosen.origin(name)}) does nothing without a supervisor")
 
 
 def surround(chosen: Settings) -> None:
@@ -153,9 +137,7 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
         FileUnusable: it cannot be opened for writing.
     """
     path = chosen.access_logfile
-    if chosen.disable_logging or not (path is not None if chosen.access_log is None else chosen.access_log):
-        if chosen.said("access-logformat") and chosen.access_log is None and not chosen.disable_logging:
-            logs.warning("access-logformat does nothing without --access-log or --access-logfile")
+    if not chosen.logs_requests:
         return None
     from runner.system.line_file import LineFile
 

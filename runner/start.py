@@ -135,6 +135,7 @@ def _start(attempt: Attempt) -> None:
     if asked:
         sys.stdout.write(settings.show_config(chosen))
         return
+    telling.what_does_nothing(chosen)
     attempt.heed(chosen)
     listening.want(attempt, chosen)
     _take_output(attempt, chosen)
@@ -172,7 +173,6 @@ def _answer(asked: frozenset[str]) -> None:
 
 def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     """Serve in this process, or in workers of its own; pid file and unix sockets are removed after a clean stop only."""
-    serving.check_workers(chosen)
     is_init = os.getpid() == 1 and chosen.supervise is None
     supervised = chosen.is_supervised or is_init or bool(attempt.past.workers)
     attempt.pidfile = os.path.abspath(chosen.pidfile) if chosen.pidfile else None

@@ -194,7 +194,7 @@ class _Instance:
         trial.note(layers)
         telling.what_was_read(trial, layers)
         trial.chosen = settings.judge(layers)
-        serving.check_workers(trial.chosen)
+        telling.what_does_nothing(trial.chosen)
         self._check_identity(trial.chosen)
         return trial.chosen
 

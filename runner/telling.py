@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.fallback import Attempt
-    from runner.settings import Layers
+    from runner.settings import Layers, Settings
     from runner.system.sockets import Listener
 
-__all__ = ("announce", "failed", "leaving", "ready", "ready_late", "reloading", "serves", "state", "what_was_read")
+__all__ = (
+    "announce",
+    "failed",
+    "leaving",
+    "ready",
+    "ready_late",
+    "reloading",
+    "serves",
+    "state",
+    "what_does_nothing",
+    "what_was_read",
+)
 
 
 def what_was_read(attempt: Attempt, layers: Layers) -> None:
@@ -31,6 +42,12 @@ def what_was_read(attempt: Attempt, layers: Layers) -> None:
         for line in config.lines:
             logs.info(line)
     for line in layers.warnings:
+        logs.warning(line)
+
+
+def what_does_nothing(chosen: Settings) -> None:
+    """Tell what was said and does nothing beside what else was said."""
+    for line in chosen.idle:
         logs.warning(line)
 
 

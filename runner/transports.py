@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runner.failures import OptionInvalid, StartupFailure
+from runner.failures import StartupFailure
 from runner.system import listeners, logs, sockets
 from runner.system.listeners import Wanted
 from runner.transport import Certificate, Tls, Transport
@@ -21,36 +21,7 @@ if TYPE_CHECKING:
     #: An address of a start before this one in its chain, and what stood before HTTP there.
     Before = tuple[Address, Transport]
 
-__all__ = ("check", "inherit", "load", "ordinary", "secure")
-
-
-def check(chosen: Settings) -> None:
-    """Refuse options of TLS that contradict each other, or that would do nothing without a certificate.
-
-    Raises:
-        OptionInvalid: the first of them.
-    """
-    if chosen.ssl_keyfile and len(chosen.ssl_keyfile) != len(chosen.ssl_certfile):
-        count = f"{len(chosen.ssl_keyfile)} for {len(chosen.ssl_certfile)}"
-        raise OptionInvalid(
-            f"ssl-keyfile: each key belongs to a certificate, and here are {count}",
-            origin=chosen.origin("ssl_keyfile"),
-            hint="say --ssl-certfile and --ssl-keyfile equally often, in the same order",
-        )
-    if chosen.ssl_cert_reqs == "none":
-        return
-    if not (chosen.ssl_certfile or chosen.https_socket):
-        raise OptionInvalid(
-            f"ssl-cert-reqs: {chosen.ssl_cert_reqs} needs TLS, and no certificate is named",
-            origin=chosen.origin("ssl_cert_reqs"),
-            hint="name one with --ssl-certfile or --https-socket",
-        )
-    if not (chosen.ssl_ca_certs or any(one.client_ca for one in chosen.https_socket)):
-        raise OptionInvalid(
-            f"ssl-cert-reqs: {chosen.ssl_cert_reqs} needs the authorities that certificates of clients come from",
-            origin=chosen.origin("ssl_cert_reqs"),
-            hint="name their certificates with --ssl-ca-certs",
-        )
+__all__ = ("inherit", "load", "ordinary", "secure")
 
 
 def ordinary(chosen: Settings, *, inherits: bool) -> Transport:
@@ -147,7 +118,9 @@ def _tls(chosen: Settings) -> Tls:
     certfiles = [_absolute(path, chosen) for path in chosen.ssl_certfile]
     keyfiles = [_absolute(path, chosen) for path in chosen.ssl_keyfile] or certfiles
     return Tls(
-        tuple(Certificate(*pair) for pair in zip(certfiles, keyfiles, strict=False)),  # check() tells where they differ
+        tuple(
+            Certificate(*pair) for pair in zip(certfiles, keyfiles, strict=False)
+        ),  # judge() refuses those that differ
         chosen.ssl_keyfile_password or "",
         chosen.ssl_version,
         chosen.ssl_cert_reqs,

@@ -73,6 +73,31 @@ class Settings(Options):
         return [name for name in names if self.said(name) and self.value(name)]
 
     @property
+    def logs_requests(self) -> bool:
+        """Whether a line is written for each request."""
+        asked = self.access_logfile is not None if self.access_log is None else self.access_log
+        return asked and not self.disable_logging
+
+    @property
+    def idle(self) -> list[str]:
+        """A sentence for each option that was said and does nothing beside what else was said."""
+        logs = self.logs_requests or self.access_log is False or self.disable_logging
+        speaks_tls = self.ssl_certfile or self.https_socket
+        rules = (
+            (self.supervise is not False, "a supervisor", tuple(self.needing_supervisor)),
+            (logs, "--access-log or --access-logfile", ("access-logformat", "access-log-quiet")),
+            (speaks_tls, "a certificate", ("ssl-keyfile-password", "ssl-version", "ssl-ca-certs", "ssl-ciphers")),
+            (self.proxy_protocol, "--proxy-protocol", ("proxy-allow-from",)),
+            (self.max_requests, "--max-requests", ("max-requests-jitter",)),
+        )
+        return [
+            f"{name} (from {self.origin(name)}) does nothing without {what}"
+            for is_there, what, names in rules
+            for name in names
+            if not is_there and self.said(name)
+        ]
+
+    @property
     def is_supervised(self) -> bool:
         """Whether workers serve that a process of its own watches over: where it is asked for, or something needs it."""
         if self.supervise is not None:

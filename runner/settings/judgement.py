@@ -41,9 +41,10 @@ def judge(layers: Layers) -> Settings:
     """Return the settings.
 
     Raises:
-        SettingsRejected: with every problem of reading and of values, in the order of the options; of noise with the first.
+        SettingsRejected: with every problem of reading, of values in the order of the options, and of values that
+            contradict each other.
     """
-    problems = list(layers.problems)
+    problems, wrong = list(layers.problems), set[str]()
     said: dict[str, tuple[Any, tuple[str, ...]]] = {}
     for name, entries in _in_force(layers).items():
         option = declared(Settings)[name]
@@ -53,6 +54,7 @@ def judge(layers: Layers) -> Settings:
                 found = _decode(option, entry.value)
             except ValueError as error:
                 problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=option.hint))
+                wrong.add(name)
             else:
                 values += found
                 origins += [entry.origin] * len(found)
@@ -63,19 +65,53 @@ def judge(layers: Layers) -> Settings:
     if "timeout" in said:
         said.setdefault("worker-timeout", said["timeout"])
     settings = Settings(said, layers.directory)
+    problems += _contradictions(settings, wrong)
     if problems:
         raise SettingsRejected(_worth_telling(problems), settings)
     return settings
 
 
-def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
-    """Return the problems, of very many the first ones and their number."""
-    from .hints import MOST_TOLD
-
-    told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
-    if rest:
-        told.append(type(rest[0])(f"there are {len(rest)} more mistakes like these"))
-    return tuple(told)
+def _contradictions(chosen: Settings, wrong: set[str]) -> list[OptionInvalid]:
+    """Return what options say against each other; what is wrong by itself contradicts nothing."""
+    keys, certificates = len(chosen.ssl_keyfile), len(chosen.ssl_certfile)
+    needs = chosen.ssl_cert_reqs if chosen.ssl_cert_reqs != "none" else ""
+    found: list[tuple[bool, str, tuple[str, ...], str]] = [
+        (
+            chosen.workers > 1 and chosen.supervise is False,
+            f"{chosen.workers} workers need a supervisor",
+            ("supervise", "workers"),
+            "say yes to supervise",
+        ),
+        (
+            chosen.app is not None and chosen.wsgi_file is not None,
+            f"two apps are named, {chosen.app!r} and {chosen.wsgi_file!r}",
+            ("wsgi-file", "app"),
+            "name one; the attribute of a file is --callable, or stands behind a colon",
+        ),
+        (
+            keys not in {0, certificates},
+            f"ssl-keyfile: each key belongs to a certificate, and here are {keys} for {certificates}",
+            ("ssl-keyfile", "ssl-certfile"),
+            "say --ssl-certfile and --ssl-keyfile equally often, in the same order",
+        ),
+        (
+            bool(needs) and not (chosen.ssl_certfile or chosen.https_socket),
+            f"ssl-cert-reqs: {needs} needs TLS, and no certificate is named",
+            ("ssl-cert-reqs", "ssl-certfile", "https-socket"),
+            "name one with --ssl-certfile or --https-socket",
+        ),
+        (
+            bool(needs) and not (chosen.ssl_ca_certs or any(one.client_ca for one in chosen.https_socket)),
+            f"ssl-cert-reqs: {needs} needs the authorities that certificates of clients come from",
+            ("ssl-cert-reqs", "ssl-ca-certs", "https-socket"),
+            "name their certificates with --ssl-ca-certs",
+        ),
+    ]
+    return [
+        OptionInvalid(sentence, origin=chosen.origin(names[0]), hint=hint)
+        for holds, sentence, names, hint in found
+        if holds and not wrong & set(names)
+    ]
 
 
 def _in_force(layers: Layers) -> dict[str, list[Entry]]:

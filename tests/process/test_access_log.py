@@ -33,7 +33,7 @@ def start(arun: Any) -> Any:
 @pytest.mark.parametrize(("more", "warned"), [((), True), (("--access-log",), False), (("--no-access-log",), False)])
 def test_format_without_a_log_is_told_to_do_nothing(start: Any, more: tuple[str, ...], *, warned: bool) -> None:
     instance = start("--access-logformat", "json", *more)
-    assert ("access-logformat does nothing without --access-log" in instance.said) is warned
+    assert ("access-logformat (from --access-logformat) does nothing without --access-log" in instance.said) is warned
 
 
 def ask(instance: Instance, paths: list[str]) -> list[int]:

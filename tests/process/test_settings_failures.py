@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,6 +100,29 @@ def test_a_mistake_in_the_settings_is_named_and_the_fallback_answers(failing_sta
 
     assert re.search(f"^arun: {row.fails}: .*{row.told}", said, re.MULTILINE), said
     assert "*** Starting" not in said  # a mistake is told before anything is done
+
+
+def test_options_that_contradict_each_other_are_all_told_before_anything_is_done(failing_start: FailingStart) -> None:
+    words = "--workers 2 --no-supervise --ssl-cert-reqs required --port abc app.py"
+    said = failing_start(*words.split(), fails=[INVALID] * 4)
+    assert "*** Starting" not in said
+    for told in ("port: 'abc'", "2 workers need a supervisor", "needs TLS", "needs the authorities"):
+        assert told in said
+
+
+def test_a_reload_is_refused_for_what_contradicts_itself_and_told_all_of_it(arun: Starter) -> None:
+    arun.write(
+        "app.py", "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'own']\n"
+    )
+    arun.write("site.ini", "[arun]\nbind = {address}\nsupervise = true\n")
+    instance = arun("site.ini", "app.py").ready()
+    instance.wait_for("serving app.py")
+    arun.write("site.ini", "[arun]\nbind = {address}\nsupervise = no\nworkers = 2\nssl-cert-reqs = required\n")
+    instance.send(signal.SIGHUP)
+    said = instance.wait_for("those who served before go on")
+    for told in ("2 workers need a supervisor", "needs TLS", "needs the authorities"):
+        assert told in said
+    assert instance.get().text == "own"
 
 
 #: A sound line, the line that names the fallback, and a line that the format's grammar refuses.

@@ -315,7 +315,7 @@ def broken(authority: Authority, kind: str) -> list[str]:
         "ciphers that are none": [*pair, "--ssl-ciphers", "banana"],
         "keys that do not match in number": [*pair, "--ssl-keyfile", other],
         "certificates of clients without authorities": [*pair, "--ssl-cert-reqs", "required"],
-        "certificates of clients without TLS": ["--ssl-cert-reqs", "required"],
+        "certificates of clients without TLS": ["--ssl-cert-reqs", "required", "--ssl-ca-certs", str(authority.root)],
     }[kind]
 
 

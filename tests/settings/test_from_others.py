@@ -95,6 +95,7 @@ def taken(folder: Folder, *argv: str) -> tuple[Settings, tuple[StartupFailure, .
 @pytest.mark.parametrize(("flag", "takes_value"), [*gunicorns().items(), *uvicorns().items()])
 def test_every_flag_is_known_with_its_value_and_the_app_behind_it(folder: Folder, flag: str, takes_value: bool) -> None:  # noqa: FBT001 - the value under test
     words = [flag, value_of(flag)] if takes_value else [flag]
+    words += ["--certfile", "a.crt"] if flag.endswith("keyfile") else []  # a key alone is a mistake
     settings, problems = taken(folder, *words, "shop:app")
     assert {one.identifier for one in problems} <= {UNSUPPORTED}, [one.sentence for one in problems]
     assert settings.app == "shop:app"
@@ -109,7 +110,8 @@ def test_every_name_of_gunicorns_settings_is_known_in_files(folder: Folder, name
     value = (value_of(flag) if takes_value else "true").replace("gunicorn.conf.py", "more.ini")
     folder.write("more.ini", "[arun]\n")
     folder.write("site.ini", f"[arun]\n{name} = {value}\n")
-    _, problems = taken(folder, "site.ini")
+    beside = ["--certfile", "a.crt"] if name == "keyfile" else []
+    _, problems = taken(folder, "site.ini", *beside)
     assert {one.identifier for one in problems} <= {UNSUPPORTED}, [one.sentence for one in problems]
 
 
