@@ -22,11 +22,13 @@ __all__ = ("Settings",)
 class Settings(Options):
     """All settings of an instance, frozen; each knows where it came from."""
 
-    __slots__ = ("_said", "directory")
+    __slots__ = ("_said", "directory", "idle")
 
     def __init__(self, said: Mapping[str, tuple[Any, tuple[str, ...]]], directory: str) -> None:
         self._said = said
         self.directory = directory
+        #: A sentence for each option that was said and does nothing beside what else was said.
+        self.idle: list[str] = []
 
     def value(self, name: str) -> Any:
         """Return the value of an option by its canonical name (``log-level``), the default when none was said."""
@@ -77,25 +79,6 @@ class Settings(Options):
         """Whether a line is written for each request."""
         asked = self.access_logfile is not None if self.access_log is None else self.access_log
         return asked and not self.disable_logging
-
-    @property
-    def idle(self) -> list[str]:
-        """A sentence for each option that was said and does nothing beside what else was said."""
-        logs = self.logs_requests or self.access_log is False or self.disable_logging
-        speaks_tls = self.ssl_certfile or self.https_socket
-        rules = (
-            (self.supervise is not False, "a supervisor", tuple(self.needing_supervisor)),
-            (logs, "--access-log or --access-logfile", ("access-logformat", "access-log-quiet")),
-            (speaks_tls, "a certificate", ("ssl-keyfile-password", "ssl-version", "ssl-ca-certs", "ssl-ciphers")),
-            (self.proxy_protocol, "--proxy-protocol", ("proxy-allow-from",)),
-            (self.max_requests, "--max-requests", ("max-requests-jitter",)),
-        )
-        return [
-            f"{name} (from {self.origin(name)}) does nothing without {what}"
-            for is_there, what, names in rules
-            for name in names
-            if not is_there and self.said(name)
-        ]
 
     @property
     def is_supervised(self) -> bool:

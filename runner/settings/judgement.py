@@ -27,6 +27,12 @@ _ANSWERS = (
     (("app", "wsgi-file", "callable"), ("callable",)),
 )
 
+#: Options that others may contradict, or without which they do nothing.
+_DEPENDENT = (
+    *("supervise", "wsgi-file", "access-logformat", "access-log-quiet", "proxy-allow-from", "max-requests-jitter"),
+    *("ssl-keyfile", "ssl-keyfile-password", "ssl-version", "ssl-cert-reqs", "ssl-ca-certs", "ssl-ciphers"),
+)
+
 
 class SettingsRejected(Exception):  # noqa: N818 - the design's word, beside StartupFailure
     """Settings that cannot be taken: all problems, and the settings as far as they could be read."""
@@ -65,53 +71,14 @@ def judge(layers: Layers) -> Settings:
     if "timeout" in said:
         said.setdefault("worker-timeout", said["timeout"])
     settings = Settings(said, layers.directory)
-    problems += _contradictions(settings, wrong)
+    if not said.keys().isdisjoint(_DEPENDENT):
+        from .agreement import contradictions, idle
+
+        problems += contradictions(settings, wrong)
+        settings.idle = idle(settings)
     if problems:
         raise SettingsRejected(_worth_telling(problems), settings)
     return settings
-
-
-def _contradictions(chosen: Settings, wrong: set[str]) -> list[OptionInvalid]:
-    """Return what options say against each other; what is wrong by itself contradicts nothing."""
-    keys, certificates = len(chosen.ssl_keyfile), len(chosen.ssl_certfile)
-    needs = chosen.ssl_cert_reqs if chosen.ssl_cert_reqs != "none" else ""
-    found: list[tuple[bool, str, tuple[str, ...], str]] = [
-        (
-            chosen.workers > 1 and chosen.supervise is False,
-            f"{chosen.workers} workers need a supervisor",
-            ("supervise", "workers"),
-            "say yes to supervise",
-        ),
-        (
-            chosen.app is not None and chosen.wsgi_file is not None,
-            f"two apps are named, {chosen.app!r} and {chosen.wsgi_file!r}",
-            ("wsgi-file", "app"),
-            "name one; the attribute of a file is --callable, or stands behind a colon",
-        ),
-        (
-            keys not in {0, certificates},
-            f"ssl-keyfile: each key belongs to a certificate, and here are {keys} for {certificates}",
-            ("ssl-keyfile", "ssl-certfile"),
-            "say --ssl-certfile and --ssl-keyfile equally often, in the same order",
-        ),
-        (
-            bool(needs) and not (chosen.ssl_certfile or chosen.https_socket),
-            f"ssl-cert-reqs: {needs} needs TLS, and no certificate is named",
-            ("ssl-cert-reqs", "ssl-certfile", "https-socket"),
-            "name one with --ssl-certfile or --https-socket",
-        ),
-        (
-            bool(needs) and not (chosen.ssl_ca_certs or any(one.client_ca for one in chosen.https_socket)),
-            f"ssl-cert-reqs: {needs} needs the authorities that certificates of clients come from",
-            ("ssl-cert-reqs", "ssl-ca-certs", "https-socket"),
-            "name their certificates with --ssl-ca-certs",
-        ),
-    ]
-    return [
-        OptionInvalid(sentence, origin=chosen.origin(names[0]), hint=hint)
-        for holds, sentence, names, hint in found
-        if holds and not wrong & set(names)
-    ]
 
 
 def _in_force(layers: Layers) -> dict[str, list[Entry]]:

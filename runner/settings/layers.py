@@ -9,12 +9,12 @@ from runner.values import Value
 from .arguments import known_last_resort, read_arguments, split_extra
 from .chosen import Settings
 from .declaration import named
-from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference, normal
+from .entries import Entry, absolute_reference
 from .environment import read_environment, read_shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from runner.failures import StartupFailure
 
@@ -77,18 +77,20 @@ def read(
         upper = [line, extra, variables]
         problems += wrong + wrong_extra
     upper = [[_absolute_fallback(entry, directory) for entry in layer] for layer in upper]
-    foreign = _Foreign(directory)
-    upper = [foreign.translated(layer) for layer in upper]
+    translator = _translator(upper, directory)
+    if translator is not None:
+        upper = [translator.layer(layer) for layer in upper]
     named_files = next((found for layer in upper if (found := _configs(layer))), [])
-    files = _read_files(named_files, environ, directory, waits=not factory_reset) if named_files else _NO_FILES
-    written = foreign.translated(list(files.said), files.used)
-    shared = [*read_shared(environ, factory_reset=factory_reset), *inherited]
-    said = tuple(foreign.finished(layer) for layer in (*upper, written, shared))
-    refused, notes = foreign.told(ignored := _ignored(said))
-    if not (named_files or factory_reset or _GUNICORN in ignored) and os.path.exists(
-        os.path.join(directory, _GUNICORN)
-    ):
-        warnings.append(f"{_GUNICORN} is here, and arun does not read it: say to arun what it says to gunicorn")
+    files = _read_files(named_files, environ, directory) if named_files else _NO_FILES
+    shared = read_shared(environ, factory_reset=factory_reset)
+    translator = translator or _translator([files.said], directory)
+    said: tuple[tuple[Entry, ...], ...] = (*map(tuple, upper), files.said, tuple(shared))
+    refused: list[StartupFailure] = []
+    notes: list[str] = []
+    if translator is not None:
+        said, refused, notes = translator.finished([*upper, translator.layer(files.said, files.used), shared])
+    if not (named_files or factory_reset) and os.path.exists(os.path.join(directory, _GUNICORN)):
+        notes.append(f"{_GUNICORN} is here, and arun does not read it: say to arun what it says to gunicorn")
     return Layers(
         said=said,
         problems=(*problems, *files.problems, *refused),
@@ -100,39 +102,13 @@ def read(
     )
 
 
-class _Foreign:
-    """What other runners' names in the layers mean; a start without any imports nothing for them."""
+def _translator(layers: Sequence[Sequence[Entry]], directory: str) -> Translator | None:
+    """Return what translates the names of other runners, if there are any: a start without imports nothing for them."""
+    if not any(_is_foreign(entry) for layer in layers for entry in layer):
+        return None
+    from .translation import Translator
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._translator: Translator | None = None
-
-    def translated(self, layer: list[Entry], used: Iterable[str] = ()) -> list[Entry]:
-        """Return the layer with nothing in it but settings of arun; ``used`` are keys that served as placeholders."""
-        if not any(map(_is_foreign, layer)):
-            return layer
-        if self._translator is None:
-            from .translation import Translator
-
-            self._translator = Translator(self._directory)
-        return self._translator.layer(layer, used)
-
-    def finished(self, layer: Sequence[Entry]) -> tuple[Entry, ...]:
-        """Return the layer as it counts beside all others: with the kind of worker that gunicorn's timeout depends on."""
-        if self._translator is None or not self._translator.is_concurrent:
-            return tuple(layer)
-        return tuple(entry._replace(key="worker-timeout") if entry.key == "timeout" else entry for entry in layer)
-
-    def told(self, ignored: frozenset[str]) -> tuple[Sequence[StartupFailure], Sequence[str]]:
-        """Return what is refused, and what is left out in one line, less what is ignored."""
-        return self._translator.told(ignored) if self._translator is not None else ((), ())
-
-
-def _ignored(said: Sequence[Sequence[Entry]]) -> frozenset[str]:
-    """Return the names that some layer says to ignore, with dashes."""
-    values = [entry.value for layer in said for entry in layer if entry.key == "ignore"]
-    names = [one for value in values for one in (value if isinstance(value, list) else str(value).split(","))]
-    return frozenset(normal(str(one).strip()) for one in names)
+    return Translator(directory)
 
 
 def _is_foreign(entry: Entry) -> bool:

@@ -13,11 +13,12 @@ from runner.failures import OptionUnknown, OptionUnsupported
 from .chosen import Settings
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
-from .hints import MOST_TOLD, nearest
+from .entries import normal
+from .hints import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from runner.failures import StartupFailure
 
@@ -42,7 +43,7 @@ class Translator:
         self._refused: list[tuple[str, StartupFailure]] = []
         self._notes: dict[str, tuple[str, str]] = {}
         #: Whether a kind of worker is named to which gunicorn's timeout is no bound of a request.
-        self.is_concurrent = False
+        self._is_concurrent = False
 
     def layer(self, entries: Iterable[Entry], used: Iterable[str] = ()) -> list[Entry]:
         """Return what the entries of a layer mean; ``used`` are keys that served as placeholders."""
@@ -56,13 +57,23 @@ class Translator:
             translated = [entry for entry in translated if not _numbers_shared_socket(entry)]
         return translated
 
-    def told(self, ignored: frozenset[str]) -> tuple[list[StartupFailure], list[str]]:
-        """Return what is refused, and a line about what is left out, both less the keys that are ignored."""
+    def finished(
+        self, layers: Sequence[Sequence[Entry]]
+    ) -> tuple[tuple[tuple[Entry, ...], ...], list[StartupFailure], list[str]]:
+        """Return the layers as they count beside each other, what is refused, and a line about what is left out.
+
+        A kind of worker decides what gunicorn's timeout means in all of them, and what one ignores is ignored in all.
+        """
+        counting = {"timeout": "worker-timeout"} if self._is_concurrent else {}
+        said = tuple(tuple(one._replace(key=counting.get(one.key, one.key)) for one in layer) for layer in layers)
+        values = [entry.value for layer in layers for entry in layer if entry.key == "ignore"]
+        names = [one for value in values for one in (value if isinstance(value, list) else str(value).split(","))]
+        ignored = {normal(str(one).strip()) for one in names}
         refused = [problem for key, problem in self._refused if key not in ignored]
         notes = [
             f"{label} ({why})" if why else label for label, (key, why) in self._notes.items() if key not in ignored
         ]
-        return refused, [f"arun does without {', '.join(notes)}"] if notes else []
+        return said, refused, [f"arun does without {', '.join(notes)}"] if notes else []
 
     def _translated(self, entry: Entry, context: _Context, used: frozenset[str]) -> list[Entry]:
         option = named(Settings).get(entry.key)
@@ -82,7 +93,7 @@ class Translator:
             if isinstance(decided, list):
                 return decided
             found = decided
-            self.is_concurrent |= context.is_concurrent
+            self._is_concurrent |= context.is_concurrent
         if found.kind == "same":
             return [entry._replace(key=name) for name in found.text.split()]
         if found.kind == "unsupported":

@@ -277,7 +277,6 @@ def test_a_config_that_gunicorn_would_find_by_itself_is_told(folder: Folder) -> 
     (line,) = folder.layers("shop:app").warnings
     assert "gunicorn.conf.py" in line
     assert folder.layers("site.ini").warnings == ()
-    assert folder.layers("shop:app", "--ignore", "gunicorn.conf.py").warnings == ()
 
 
 def test_variables_of_other_runners_are_told(folder: Folder) -> None:

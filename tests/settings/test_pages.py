@@ -83,7 +83,8 @@ def test_an_ordinary_start_imports_no_page_and_no_reader_of_other_formats() -> N
         "from runner.settings import judge, read, scan_fallback\n"
         "judge(read(['app.py', '--bind', ':80', '--uid', '1'], {}, directory='/', factory_reset=False))\n"
         "heavy = {'argparse', 'difflib', 'json', 'logging', 'pathlib', 'shlex', 'socket', 'textwrap', 'tomllib', 'yaml',\n"
-        "         'runner.settings.pages', 'runner.settings.ini', 'runner.settings.structured'}\n"
+        "         *('runner.settings.' + name for name in 'pages ini structured logic elsewhere translation hints'.split()),\n"
+        "         'runner.settings.agreement'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)))\n"
     )
     done = subprocess.run(
