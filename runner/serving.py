@@ -46,9 +46,6 @@ __all__ = (
     "surround",
 )
 
-#: Seconds that a client of TLS has to take the end of a connection where it may take for ever to read.
-_CLOSING = 30.0
-
 
 def surround(chosen: Settings) -> None:
     """Enter directory, umask, environment and import path as the settings name them.
@@ -254,7 +251,6 @@ def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
         proxies=TrustedPeers(transport.proxies) if transport.proxies else None,
         context=None if transport.tls is None else contexts[transport.tls],
         timeout=chosen.timeout_header,
-        closing=chosen.timeout_write or _CLOSING,
         most=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
     )
 

@@ -36,6 +36,9 @@ _HANDSHAKE = b"\x16"
 #: Seconds that a handshake gets in any case, and where a header may take for ever.
 _SHORTEST = 0.1
 _UNBOUNDED_HANDSHAKE = 60.0
+#: Seconds for the end of TLS, which the loops count from our close, whatever the client has still to take: a year. The
+#: engines look after their connections until they are gone, and cut the one that takes nothing.
+_UNBOUNDED_SHUTDOWN = 31_536_000.0
 #: Seconds and bytes in which a client that speaks plain HTTP may still send, so that it is not reset before it reads.
 _LINGER = 1.0
 _DISCARDED = 65_536
@@ -46,15 +49,13 @@ class Rules(Value):
     """What a gate asks of a connection.
 
     ``proxies`` are the peers that begin with a PROXY header, None if nobody does; ``context`` is how TLS is spoken, None
-    for not at all. ``timeout`` is how many seconds header and handshake may take together, 0 for no bound; a TLS
-    connection that is being closed gets ``closing`` seconds for its client to take the rest. ``most`` connections wait
-    at a time, 0 for no bound; others wait in the backlog.
+    for not at all. ``timeout`` is how many seconds header and handshake may take together, 0 for no bound. ``most``
+    connections wait at a time, 0 for no bound; others wait in the backlog.
     """
 
     proxies: TrustedPeers | None
     context: LiveContext | None
     timeout: float
-    closing: float
     most: int
 
 
@@ -212,7 +213,7 @@ class Gate:
             connection,
             ssl=context.current,
             ssl_handshake_timeout=max(deadline - self._loop.time(), _SHORTEST),
-            ssl_shutdown_timeout=self._rules.closing,
+            ssl_shutdown_timeout=_UNBOUNDED_SHUTDOWN,
         )
 
     async def _readable(self, connection: socket.socket) -> None:

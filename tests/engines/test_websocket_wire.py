@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import os
 import time
 import zlib
 from typing import Any
@@ -415,7 +415,7 @@ def finals(data: bytes, count: int) -> bytes:
 async def test_message_of_several_final_blocks_is_read(serve: Serve) -> None:
     app = Record()
     served = await serve(app)
-    large = random.Random(1).randbytes(400_000)
+    large = os.urandom(400_000)
     sent = masked(BINARY, finals(b"twelve bytes", 12), rsv=0x40) + masked(BINARY, finals(large, 200), rsv=0x40)
     reader, writer = await served.connect()
     writer.write(HEAD + DEFLATE + b"\r\n" + sent + masked(CLOSE))

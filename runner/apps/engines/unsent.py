@@ -1,4 +1,4 @@
-"""How much of what was written to a connection its client has not taken yet."""
+"""What a connection's socket tells of its client: how much waits for it, whether it takes any, whether it has gone."""
 
 from __future__ import annotations
 
@@ -7,24 +7,76 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from asyncio.trsock import TransportSocket
 
-__all__ = ("unsent",)
+__all__ = ("has_gone", "taken", "unsent")
+
+_LINUX = sys.platform.startswith("linux")
+#: Where tcpi_bytes_acked stands in struct tcp_info (linux/tcp.h, since Linux 4.1), and its size.
+_ACKED, _ACKED_SIZE = 120, 8
 
 
 def unsent(transport: asyncio.Transport) -> int:
     """Return the bytes that wait in the transport and, where the system tells it, in the kernel (tcp(7), SIOCOUTQ).
 
-    The kernel keeps megabytes and asks for more only when a third of them is gone: without its part, a slow client
-    could not be told from one that takes nothing, and nothing at all would be seen of sendfile.
+    The kernel keeps megabytes and asks for more only when a third of them is gone: without its part, nothing at all
+    would be seen of sendfile. What waits below a TLS transport is not counted; while there is any, the kernel has some too.
     """
     waiting = transport.get_write_buffer_size()
     own = transport.get_extra_info("socket")
-    if own is None or not sys.platform.startswith("linux"):
+    if own is None or not _LINUX:
         return waiting
-    from fcntl import ioctl
     from termios import TIOCOUTQ
 
+    return waiting + _asked(own, TIOCOUTQ)
+
+
+def taken(transport: asyncio.Transport) -> int:
+    """Return a figure that changes when the client has taken something: bytes, but of what count is not said.
+
+    It is what the client's side has acknowledged (tcp(7), TCP_INFO). Where the system does not tell that, and on unix
+    sockets, it is what is left to be taken.
+    """
+    own = transport.get_extra_info("socket")
+    if own is not None and _LINUX:
+        from socket import IPPROTO_TCP, TCP_INFO
+
+        try:
+            info = own.getsockopt(IPPROTO_TCP, TCP_INFO, _ACKED + _ACKED_SIZE)
+        except OSError:  # a unix socket, or closed already
+            pass
+        else:
+            if len(info) == _ACKED + _ACKED_SIZE:
+                return int.from_bytes(info[_ACKED:], sys.byteorder)
+    return -unsent(transport)
+
+
+def has_gone(transport: asyncio.Transport) -> bool:
+    """Say whether the client has gone for good, though nothing is read from it: it was reset, or nothing of it is left.
+
+    A client that has closed its side only is still there. On TCP, one that has closed both sides looks the same until
+    something is sent to it (RFC 9293 section 3.6.1).
+    """
+    own = transport.get_extra_info("socket")
+    if own is None:
+        return False
+    from select import POLLERR, POLLHUP, poll
+    from termios import FIONREAD
+
+    looked = poll()
     try:
-        return waiting + int.from_bytes(ioctl(own.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+        looked.register(own.fileno(), 0)  # what is left is always told
+    except (OSError, ValueError):
+        return False  # closed by us
+    told = looked.poll(0)
+    return bool(told) and bool(told[0][1] & POLLERR or (told[0][1] & POLLHUP and not _asked(own, FIONREAD)))
+
+
+def _asked(own: TransportSocket, request: int) -> int:
+    """Ask a socket for a number; 0 if it is closed already."""
+    from fcntl import ioctl
+
+    try:
+        return int.from_bytes(ioctl(own.fileno(), request, bytes(4)), sys.byteorder)
     except OSError:
-        return waiting  # closed already
+        return 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from runner.apps.engines.aiohttp_engine.ends import FAREWELL
 from runner.apps.engines.aiohttp_engine.exchanges import Exchanges
-from runner.apps.engines.unsent import unsent
+from runner.apps.engines.unsent import has_gone, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,10 +124,18 @@ class GuardedConnection(Exchanges):
     def _is_idle(self) -> bool:
         return not (self._request_in_progress or self._messages)
 
+    @property
+    def _is_encrypted(self) -> bool:
+        return self._socket_end is not None and self._socket_end.get_extra_info("sslcontext") is not None
+
     def sweep(self, now: float) -> None:
         """Close or cut the connection if its client has kept us waiting for longer than it may."""
         if now < self._idle_until and not self._intake.head and self._waited_for == ("request", self._request_count):
             return  # one of the thousands that are idle
+        transport = self._socket_end
+        if transport is not None and (self._reading_paused or self._buffer_paused or self._eof) and has_gone(transport):
+            transport.abort()  # nobody else would notice: nothing is read
+            return
         waited_for, limit = self._look()
         if waited_for is None or waited_for != self._waited_for:
             self._waited_for, self._since = waited_for, now
@@ -140,8 +149,11 @@ class GuardedConnection(Exchanges):
         transport, limits, intake = self._socket_end, self.guard.limits, self._intake
         if transport is None:
             return None, 0
-        if (self._request_in_progress or transport.get_write_buffer_size()) and (left := unsent(transport)):
-            return ("take", left), limits.write_timeout
+        closing = transport.is_closing()
+        if (self._request_in_progress or closing or transport.get_write_buffer_size()) and unsent(transport):
+            return ("take", taken(transport)), limits.write_timeout
+        if closing:
+            return ("end", 0), FAREWELL
         if self._force_close or self._upgraded or self._reading_paused or self._buffer_paused:
             return None, 0
         if intake.head:
@@ -149,12 +161,14 @@ class GuardedConnection(Exchanges):
         if intake.body is not None and intake.body._waiter is not None and self._request_in_progress:  # noqa: SLF001
             return ("body", intake.received), limits.body_timeout
         if self._is_idle:
+            if self._is_encrypted and unsent(transport):  # of the last answer, and a TLS transport tells nothing of it
+                return ("take", taken(transport)), limits.write_timeout
             limit = _AT_ONCE if self._eof else self.guard.idle_limit(self._request_count)
             return ("request", self._request_count), limit
         return None, 0
 
     def _end_wait(self, waited_for: str) -> None:
-        if waited_for == "take":
+        if waited_for in {"take", "end"}:
             self.reset()
         elif waited_for == "head":
             self.refuse(408)

@@ -10,6 +10,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
+from runner.apps.engines.unsent import unsent
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
 
     from runner.apps.engines.aiohttp_engine.answers import Answer
 
-__all__ = ("LINGER", "Ends")
+__all__ = ("FAREWELL", "LINGER", "Ends")
 
 #: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
 LINGER = 1.0
+#: Seconds that a client which has taken all has for the end of TLS (close_notify, RFC 8446 section 6.1).
+FAREWELL = 5.0
 #: Seconds a client has to answer our close frame.
 _CLOSING = 5.0
 #: struct linger: on, 0 seconds.
@@ -66,7 +70,7 @@ class Ends(web.RequestHandler):
         with suppress(OSError):  # gone already
             transport.write_eof()
         self._resume_transport_reading()
-        self._linger = self._loop.call_later(LINGER, transport.close)
+        self._linger = self._loop.call_later(LINGER, self._end_linger)
 
     def close_websocket(self) -> None:
         """Tell the client of a websocket that the server goes (RFC 6455 section 7.4, code 1012); others stay as they are.
@@ -77,7 +81,22 @@ class Ends(web.RequestHandler):
             from runner.apps.engines.h1_engine.websocket import frames
 
             self.transport.write(frames.frame(frames.CLOSE, frames.close_payload(frames.RESTART, "service restart")))
-            self._linger = self._loop.call_later(_CLOSING, self.reset)
+            self._linger = self._loop.call_later(_CLOSING, self._end_websocket)
+
+    def _end_linger(self) -> None:
+        """Close a connection whose client has had its time, once it has taken all that it was sent."""
+        transport = self._socket_end
+        if transport is not None and unsent(transport):
+            self._linger = self._loop.call_later(LINGER, self._end_linger)
+        elif transport is not None:
+            transport.close()
+
+    def _end_websocket(self) -> None:
+        """Cut a websocket whose client has not answered our close frame, once it has taken all that it was sent."""
+        if self._socket_end is not None and unsent(self._socket_end):
+            self._linger = self._loop.call_later(_CLOSING, self._end_websocket)
+        else:
+            self.reset()
 
     def _cut(self, begun: Answer) -> None:
         """End the connection in the middle of an answer, in a way that does not look like the answer's end."""

@@ -72,6 +72,12 @@ class Exchanges(Ends):
             if not self._request_in_progress:
                 self._begin()
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of what the client has sent; a handler that runs on has its own request."""
+        super().connection_lost(exc)
+        self._intake.let_go()
+        self._messages.clear()
+
     def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
         """Go over to another protocol, unless no websocket may stay any more."""
         super().set_parser(parser, data_received_cb)
@@ -98,7 +104,7 @@ class Exchanges(Ends):
         self._task_handler = self._loop.create_task(self._serve(), context=self.guard.context.copy())
 
     async def _serve(self) -> None:  # noqa: C901 - every end of a request, in one place
-        keeps = False
+        keeps, payload = False, EMPTY_PAYLOAD
         try:
             request, payload, handler = self._take()
             keeps = await self._answer(request, handler)
@@ -118,6 +124,7 @@ class Exchanges(Ends):
             self.log_exception("Unhandled exception", exc_info=exc)
         finally:
             self.request = None  # an idle connection needs none of it
+            _forget_frames(payload)
             self._task_handler = None
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():
@@ -281,6 +288,13 @@ class Exchanges(Ends):
         failure = RuntimeError(f"a handler raised {type(exc).__name__}")
         failure.__cause__ = exc
         return self.handle_error(request, 500, failure)
+
+
+def _forget_frames(payload: StreamReader) -> None:
+    """Let go of the frames in which a body's reader raised: they hold what was read, and it holds the exception."""
+    failure = payload.exception()
+    if failure is not None:
+        failure.__traceback__ = None
 
 
 def _reason(exc: BaseException, returned: object) -> BaseException:

@@ -146,6 +146,11 @@ class Intake:
         if body is not None:
             body.set_exception(BodyRefused(status))
 
+    def let_go(self) -> None:
+        """Drop what has come, and the parser, which refers to the connection: nothing more will come."""
+        self.refused, self.body, self.rest, self.head = True, None, b"", 0
+        self._feed = self.feed_eof = self.message_consumed = self.pause_reading = self.set_upgraded = _nothing
+
     # ---- pieces
 
     def _feed_pieces(self, data: bytes) -> tuple[Any, bool, bytes]:
@@ -304,6 +309,10 @@ class Intake:
         self.refused = True
         self.rest, self.head = b"", 0
         return [(_ErrInfo(status, RequestRefused(status, head), ""), EMPTY_PAYLOAD)]
+
+
+def _nothing(*_: object) -> None:
+    """Do what a parser does for a connection that is gone."""
 
 
 def _ends_with_body(data: bytes, head: int) -> bool:

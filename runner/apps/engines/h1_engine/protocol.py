@@ -7,7 +7,7 @@ from sys import byteorder
 
 from runner.apps.engines.h1_engine.heads import status_line
 from runner.apps.engines.h1_engine.intake import Intake
-from runner.apps.engines.unsent import unsent
+from runner.apps.engines.unsent import has_gone, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ __all__ = ("Connection",)
 
 #: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
 _LINGER = 1.0
+#: Seconds that a client which has taken all has for the end of TLS (close_notify, RFC 8446 section 6.1).
+_FAREWELL = 5.0
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
 _FIRST_REQUEST = 1.0
 #: struct linger: on, 0 seconds.
@@ -39,8 +41,8 @@ class Connection(Intake):
         "_queue",
         "_refused",
         "_refused_with",
+        "_taken",
         "_timer",
-        "_unsent",
         "client",
         "closing",
         "common",
@@ -83,7 +85,8 @@ class Connection(Intake):
         #: The status of the refusal that is the last answer, and what is known of its request.
         self._refused_with = 0
         self._refused: Exchange | None = None
-        self._unsent = 0
+        #: What the client had taken at the last look; a figure that changes.
+        self._taken = 0
         self._timer: asyncio.TimerHandle | None = None
 
     # ---- what the transport says
@@ -133,7 +136,7 @@ class Connection(Intake):
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than the app writes."""
         self.write_paused = True
-        self._unsent, self.since = 0, self.engine.now
+        self.since = self.engine.now
 
     def resume_writing(self) -> None:
         """Let the app write again, or the next request begin."""
@@ -262,6 +265,9 @@ class Connection(Intake):
 
         Nothing but the client is timed here: while the app works, nothing happens to its connection.
         """
+        if (self.paused or self.eof) and has_gone(self.transport):
+            self.transport.abort()  # nobody else would notice: nothing is read
+            return
         limits, waited = self._limits, now - self.since
         if self.closing or self.write_paused:
             self._sweep_writing(now)
@@ -278,7 +284,7 @@ class Connection(Intake):
         elif self._is_idle():
             limit = self.engine.options.keep_alive if self.served else limits.header_timeout
             if waited >= limit and (self.served or limit > 0):
-                self.close()
+                self._end_idling(now)
 
     def retire(self) -> None:
         """Close the connection unless a request has begun on it; the last answer then closes it."""
@@ -304,7 +310,6 @@ class Connection(Intake):
         """Close when all is sent; lingering, what the client still sends is dropped, lest it loses the answer."""
         self.closing = True
         self.since = self.engine.now
-        self._unsent = 0
         self.end()
         self._drop_queue()
         if not linger or self.eof or not self.transport.can_write_eof():
@@ -316,18 +321,33 @@ class Connection(Intake):
             self.transport.resume_reading()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.engine.loop.call_later(_LINGER, self.transport.close)
+        self._timer = self.engine.loop.call_later(_LINGER, self._end_linger)
 
     # ---- inner life
 
+    def _end_idling(self, now: float) -> None:
+        """Close, unless the client still takes the last answer, of which a TLS transport tells nothing."""
+        if self.encrypted and unsent(self.transport):
+            self._sweep_writing(now)
+        else:
+            self.close()
+
     def _sweep_writing(self, now: float) -> None:
-        """Cut a connection whose client takes nothing of what it was sent."""
-        left = unsent(self.transport)
-        if not self._unsent or left < self._unsent:
+        """Cut a connection whose client takes nothing of what it was sent, or does not answer the end of TLS."""
+        before, self._taken = self._taken, taken(self.transport)
+        if self._taken != before:
             self.since = now
-        self._unsent = left
-        if 0 < self._limits.write_timeout <= now - self.since and left:
+            return
+        limit = self._limits.write_timeout if unsent(self.transport) else _FAREWELL
+        if 0 < limit <= now - self.since:
             self.abort()
+
+    def _end_linger(self) -> None:
+        """Close a connection whose client has had its time, once it has taken all that it was sent."""
+        if unsent(self.transport):
+            self._timer = self.engine.loop.call_later(_LINGER, self._end_linger)
+        else:
+            self.transport.close()
 
     def _is_idle(self) -> bool:
         return not (self._current or self._queue or self._refused_with or self.has_begun)

@@ -10,7 +10,7 @@ import asyncio
 import os
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
-from runner.apps.engines.unsent import unsent
+from runner.apps.engines.unsent import taken
 
 __all__ = ("send_file",)
 
@@ -19,6 +19,8 @@ _TURN = 1_048_576
 _COPIED = 65_536
 #: Seconds between two looks at a transport that still has something to send.
 _SHORTEST, _LONGEST = 0.001, 0.05
+#: Seconds between two looks at a socket that the kernel is asked about.
+_LOOK = 0.5
 
 
 async def send_file(transport: asyncio.Transport, file: int, offset: int, count: int, *, timeout: float) -> int:  # noqa: ASYNC109 - it bounds each stall, not the whole
@@ -83,12 +85,16 @@ async def _writable(transport: asyncio.Transport, socket: int, seconds: float) -
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     loop.add_writer(socket, _set, waiter)
-    left = unsent(transport)
+    figure, since = taken(transport), loop.time()
     try:
         while not waiter.done():
-            await asyncio.wait((waiter,), timeout=seconds or None)
-            before, left = left, unsent(transport)
-            if not waiter.done() and left >= before:
+            await asyncio.wait((waiter,), timeout=min(seconds / 2 or _LOOK, _LOOK))
+            if transport.is_closing():
+                raise ClientDisconnected("the client has gone")  # which the kernel does not tell of what we have cut
+            before, figure = figure, taken(transport)
+            if figure != before:
+                since = loop.time()
+            elif 0 < seconds <= loop.time() - since and not waiter.done():
                 raise TimeoutError
     finally:
         loop.remove_writer(socket)
@@ -102,13 +108,13 @@ def _set(waiter: asyncio.Future[None]) -> None:
 async def _taken(transport: asyncio.Transport, most: int, seconds: float) -> None:
     """Wait until the transport holds ``most`` bytes or fewer; it tells that to its protocol only, so it is asked."""
     loop = asyncio.get_running_loop()
-    left, since, pause = unsent(transport), loop.time(), 0.0
+    figure, since, pause = taken(transport), loop.time(), 0.0
     while transport.get_write_buffer_size() > most:
         await asyncio.sleep(pause)
         if transport.is_closing():
             raise ClientDisconnected("the client has gone")
-        before, left = left, unsent(transport)
-        if left < before:
+        before, figure = figure, taken(transport)
+        if figure != before:
             since = loop.time()
         elif 0 < seconds <= loop.time() - since:
             raise TimeoutError

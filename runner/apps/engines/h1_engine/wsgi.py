@@ -129,6 +129,7 @@ class WsgiExchange(Exchange):
             os.close(part.descriptor)
         self._sending = None
         self._file_sent(raised)
+        del raised  # whose traceback refers to this frame
 
     def _file_sent(self, raised: BaseException | None) -> None:
         """Let the app close its file, then finish."""

@@ -91,7 +91,8 @@ class ThreadExchange(WsgiExchange):
             self._answers.put(answer)
 
     def _end(self, last: bytes | None, raised: BaseException | None) -> None:
-        self._finish(last, raised or self._problem)
+        problem, self._problem = self._problem, None  # its traceback may refer to us
+        self._finish(last, raised or problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
         if not self.engine.threads.run(lambda: self._context.run(self._close_file, raised), ahead=True):
@@ -107,10 +108,12 @@ class ThreadExchange(WsgiExchange):
     def _answer(self) -> None:
         last: bytes | None = None
         raised: BaseException | None = None
+        request_body = self._input
+        del self._input  # which knows this exchange, and would keep what it holds
         try:
             if self.abandoned:
                 raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nobody reads what the app would say
-            body = self.engine.app(environ_of(self, self._input), self.start_response)
+            body = self.engine.app(environ_of(self, request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)  # all of it is there: one piece, with its length
                 self._check_begun()
@@ -120,8 +123,9 @@ class ThreadExchange(WsgiExchange):
                 return
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
-            raised = exc
-        self._tell(self._end, last, raised)
+            self._tell(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
+        else:
+            self._tell(self._end, last, raised)
 
     def _hand_over_file(self, body: object) -> bool:
         part = self._part_of(body)
@@ -171,9 +175,12 @@ class ThreadExchange(WsgiExchange):
         if not self._tell(question):
             raise ClientDisconnected("the server has stopped")
         answer = answers.get()
-        if isinstance(answer, BaseException):
+        if not isinstance(answer, BaseException):
+            return answer
+        try:
             raise answer
-        return answer
+        finally:
+            del answer  # whose traceback refers to this frame, and so to the request
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> bool:
         """Have something done in the loop's thread; False if the loop is closed, as this call outlived a stop."""

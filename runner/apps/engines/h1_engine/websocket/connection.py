@@ -7,7 +7,7 @@ from collections import deque
 
 from runner.apps.engines.h1_engine.websocket import frames
 from runner.apps.engines.h1_engine.websocket.frames import FrameInvalid, FrameReader
-from runner.apps.engines.unsent import unsent
+from runner.apps.engines.unsent import has_gone, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ("WebsocketConnection",)
 
-#: Seconds a client has to answer our close frame, or to read what it was sent before.
+#: Seconds a client that has taken all it was sent has to answer our close frame.
 _CLOSING = 5.0
 #: Seconds a client that broke the rules has to read why, and to stop sending.
 _LINGER = 1.0
@@ -39,10 +39,10 @@ class WebsocketConnection(asyncio.Protocol):
     _heard = False
     _asked = False
     _waiting_size = 0
-    _unsent = 0
-    _unsent_since = 0.0
-    #: When an end is no longer waited for, and whether only the client's reading is waited for then.
-    _deadline = 0.0
+    #: What the client had taken at the last look, a figure that changes; and when it changed, or waiting began.
+    _taken = 0
+    _moved = 0.0
+    #: After its end the client is only waited for because it may still send.
     _lingering = False
 
     def __init__(
@@ -89,6 +89,7 @@ class WebsocketConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
         """Let go of everything, and tell the app."""
         self._deaf, self.write_paused = True, False
+        self._reader.drop()
         self._end((frames.ABNORMAL, ""))
         self._engine.left(self)
         self._exchange.changed()
@@ -96,7 +97,7 @@ class WebsocketConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than it is written to."""
         self.write_paused = True
-        self._unsent, self._unsent_since = 0, self._engine.now
+        self._moved = self._engine.now
 
     def resume_writing(self) -> None:
         """Let the app write again."""
@@ -149,11 +150,9 @@ class WebsocketConnection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Cut a client that keeps us waiting: for its close frame, for its reading, for any word after a ping."""
         if self.ended is not None:
-            if now >= self._deadline:
-                if self._lingering:
-                    self._close_transport()
-                else:
-                    self.abort()
+            self._sweep_end(now)
+        elif self._read_paused and has_gone(self._transport):
+            self.abort()  # nobody else would notice: nothing is read
         elif self.write_paused:
             self._sweep_writing(now)
         elif self._read_paused:
@@ -218,7 +217,7 @@ class WebsocketConnection(asyncio.Protocol):
         self._end((exc.code, exc.reason))
         if self._transport.can_write_eof():
             self._transport.write_eof()
-            self._lingering, self._deadline = True, self._engine.now + _LINGER
+            self._lingering, self._moved = True, self._engine.now
         else:
             self._close_transport()
 
@@ -230,11 +229,11 @@ class WebsocketConnection(asyncio.Protocol):
     def _end(self, end: tuple[int, str]) -> None:
         """Tell the app of the end, and set a bound to what follows."""
         if self.ended is None:
-            self.ended, self._deadline = end, self._engine.now + _CLOSING
+            self.ended, self._moved = end, self._engine.now
             self._exchange.changed()
 
     def _close_transport(self) -> None:
-        self._lingering, self._deadline = False, self._engine.now + _CLOSING
+        self._lingering, self._moved = False, self._engine.now
         self._transport.close()
 
     def _send_close(self, payload: bytes) -> None:
@@ -244,12 +243,29 @@ class WebsocketConnection(asyncio.Protocol):
 
     def _sweep_writing(self, now: float) -> None:
         """Cut a client that takes nothing of what it was sent."""
-        left = unsent(self._transport)
-        if not self._unsent or left < self._unsent:
-            self._unsent_since = now
-        self._unsent = left
-        if 0 < self._engine.options.limits.write_timeout <= now - self._unsent_since:
+        if 0 < self._engine.options.limits.write_timeout <= self._stalled(now):
             self.abort()
+
+    def _sweep_end(self, now: float) -> None:
+        """Close or cut a websocket whose client has taken all and does not answer the end, or that takes nothing."""
+        stalled = self._stalled(now)
+        if unsent(self._transport):
+            limit = self._engine.options.limits.write_timeout
+        else:
+            limit = _LINGER if self._lingering else _CLOSING
+        if not 0 < limit <= stalled:
+            return
+        if self._lingering:
+            self._close_transport()
+        else:
+            self.abort()
+
+    def _stalled(self, now: float) -> float:
+        """Return the seconds since the client has taken something, or since it is waited for."""
+        before, self._taken = self._taken, taken(self._transport)
+        if self._taken != before:
+            self._moved = now
+        return now - self._moved
 
     def _sweep_silence(self, now: float) -> None:
         """Ask now and then whether the client is still there; whatever comes from it next says so."""

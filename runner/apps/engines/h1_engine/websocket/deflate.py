@@ -61,7 +61,7 @@ class Deflate:
         data = memoryview(payload + _TAIL if last else payload)
         found, size = [], 0
         restarts, step = _RESTARTS + len(data) // 1024, len(data)
-        while len(data) and size < most:
+        while data and size < most:
             inflater = self._inflater
             if inflater is None:
                 inflater = self._inflater = zlib.decompressobj(wbits=-self._peer_bits)

@@ -134,6 +134,7 @@ class WebsocketExchange(AsgiExchange):
             self._returned()
         if self.record is not None and self._websocket is not None:
             self.record.end(self, 101)
+        self._websocket = None  # which knows this exchange: what waits there is freed now
         engine.done(self)
 
     def _scope(self) -> dict[str, Any]:

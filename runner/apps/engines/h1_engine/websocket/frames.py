@@ -93,6 +93,10 @@ class FrameReader:
         self._at = 0
         self._data += data
 
+    def drop(self) -> None:
+        """Drop what is not read yet, a message that is incomplete among it."""
+        self._data, self._at, self._parts = b"", 0, bytearray()
+
     def read(self) -> tuple[int, str | bytes] | None:
         """Return the opcode and payload of the next message or control frame; None: more has to come first.
 
@@ -118,14 +122,19 @@ class FrameReader:
             if len(data) < end:
                 return None
             payload = apply_mask(data[start + _MASK_SIZE : end], data[start : start + _MASK_SIZE])
-            self._at = end
-            if length > _LARGE:
-                self._data, self._at = bytes(memoryview(data)[end:]), 0
+            self._pass(end)
             if whole:
                 return first & _OPCODE, _decoded(payload) if first & TEXT else payload
             message = self._gather(first, payload)
             if message is not None:
                 return message
+
+    def _pass(self, end: int) -> None:
+        """Go on behind a frame; a large one is not kept until more comes."""
+        if end - self._at > _LARGE:
+            self._data, self._at = bytes(memoryview(self._data)[end:]), 0
+        else:
+            self._at = end
 
     def _judge(self, first: int, length: int) -> None:
         """Hold the head of a frame to the rules (section 5.1 to 5.5)."""
