@@ -16,7 +16,8 @@ from runner.watch import DeadlineReached
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from typing import Any
 
     from runner.apps.engines.access.log import AccessLog
     from runner.apps.engines.contract import Engine
@@ -299,8 +300,7 @@ def load(setup: Setup, watch: Watch) -> Loaded:
     watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(chosen)
     app = choose_app(chosen, attempt.past.failures, loop)
-    # a loop that the app ran while it was imported may have taken the signals away
-    attempt.signals.install(can_go_back=attempt.can_go_back)
+    attempt.signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if attempt.signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
     if watch.expired:
@@ -380,8 +380,24 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
     logs.adopt_logging()
     attempt.signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
-        loop.run_until_complete(worker.serve(work, attempt.signals))
+        _run(loop, worker.serve(work, attempt.signals), attempt.signals)
     finally:
         attempt.signals.tell_reopen(attempt.reopen_log_file)
         if log is not None:
             log.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None], signals: process.StopSignals) -> None:
+    """Run the loop until ``serving`` has ended; a handler of the app's for a stop signal does not end it before.
+
+    Such handlers, which the loop itself calls, often stop the loop or raise SystemExit: then the stop goes on in order.
+    """
+    task = loop.create_task(serving)
+    while True:
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError):
+            if task.done() or loop.is_closed() or not (signals.count or signals.going_back):
+                raise
+        else:
+            return

@@ -67,7 +67,7 @@ def _work_preloaded(setup: Setup, loaded: Loaded, slot: int, began: float, conne
 def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: Callable[[Watch], None]) -> NoReturn:
     """Run the body with signals, surroundings and watch of its own; how it ends is told the supervisor."""
     attempt, chosen = setup.attempt, setup.chosen
-    attempt.signals = process.StopSignals(is_workers=True)
+    attempt.signals = process.StopSignals(is_workers=True, of_app=attempt.signals.of_app)
     attempt.signals.tell_reopen(attempt.reopen_log_file)
     attempt.manager = None  # it is its supervisor's to tell
     attempt.report = partial(channel.report, FAILED)

@@ -28,6 +28,8 @@ __all__ = ("Entrance", "Leaving", "Orders", "Work", "serve")
 _SHUTDOWN_MARGIN = 2.0
 #: Turns of the loop until a connection that it has just accepted is known to the engine; asyncio takes four.
 _ACCEPT_TURNS = 8
+#: Seconds between two looks at the signals, which a task of the app's may take at any time.
+_LOOK = 1.0
 #: Seconds that a connection gets at a stop for what stands before its first request.
 _PASSING = 1.0
 #: Seconds for a handshake that has begun at a listener which is given up: one that loses a packet sends it again after
@@ -112,9 +114,11 @@ async def serve(work: Work, signals: StopSignals) -> None:
         if count > 1:
             loop.call_soon_threadsafe(forced.set)
 
+    _keep_signals(signals)
     factory = await _unless_stopped(work.engine, signals, tell, stopping)
     if factory is None:
         return
+    signals.take_back()
     doors = await _open(factory, work.entrances, work.backlog)
     changes = []
     if work.leaving is not None:
@@ -134,6 +138,12 @@ async def serve(work: Work, signals: StopSignals) -> None:
         work.engine.drain()
         await _first_of(stopping.wait(), work.engine.quiet(work.keep_alive + work.grace))
     await _stop(work, forced)
+
+
+def _keep_signals(signals: StopSignals) -> None:
+    """Take the signals back from the app now, and again and again: its start-up may take long, and leave tasks."""
+    signals.take_back()
+    asyncio.get_running_loop().call_later(_LOOK, _keep_signals, signals)
 
 
 class Doors(Value):

@@ -13,8 +13,11 @@ from runner.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import FrameType
+    from typing import Any
+
+    Handler = Callable[[int, FrameType | None], Any]
 
 __all__ = (
     "STOP_SIGNALS",
@@ -62,42 +65,75 @@ class StopSignals:
 
     Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
     one does so in any case, for then whoever is in charge does not react. After ``hold`` a second one cuts the end short.
+
+    ``of_app`` are the handlers that an app has installed for these signals in this process: they are called as well.
     """
 
-    def __init__(self, *, is_workers: bool = False) -> None:
+    def __init__(self, *, is_workers: bool = False, of_app: Mapping[int, Handler] | None = None) -> None:
         self.count = 0
         self.going_back = False
+        self.of_app: dict[int, Handler] = dict(of_app or {})
         self._is_workers = is_workers
         self._can_go_back = False
         self._teller: Callable[[int], None] | None = None
         self._on_hangup: Callable[[], None] | None = None
         self._on_reopen: Callable[[], object] | None = None
         self._hung_up = self._held = False
+        #: The handlers of the signals that this process acts on.
+        self._own: dict[int, Handler] = {}
+        #: Where the process was when it got the signal that a handler of the app's is being told.
+        self._telling: FrameType | None = None
 
     def install(self, *, can_go_back: bool = False) -> None:
-        """Take over the stop signals and SIGHUP, then let through what a predecessor held back."""
+        """Take over the stop signals, SIGHUP and SIGUSR1, then let through what a predecessor held back."""
         self._can_go_back = can_go_back
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._receive)
-        if self._is_workers:
-            for number in (signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, _leave_to_supervisor)  # not ignored: what the app executes would inherit that
+        self._own = dict.fromkeys(STOP_SIGNALS, self._receive)
+        if self._is_workers:  # not ignored: what the app executes would inherit that
+            self._own[signal.SIGINT] = self._own[signal.SIGHUP] = self._leave_to_supervisor
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
-            signal.signal(signal.SIGHUP, self._hang_up)
-        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
-            if signal.getsignal(number) == signal.SIG_DFL:  # and not the app's own; it would end or stop the process
-                signal.signal(number, _is_for_supervisors)
+            self._own[signal.SIGHUP] = self._hang_up
         before = signal.getsignal(signal.SIGUSR1)
-        if before == signal.SIG_DFL or isinstance(getattr(before, "__self__", None), StopSignals):  # as above
-            signal.signal(signal.SIGUSR1, self._reopen)
+        if before == signal.SIG_DFL or isinstance(getattr(before, "__self__", None), StopSignals):  # and not ignored
+            self._own[signal.SIGUSR1] = self._reopen
+        for number, handler in self._own.items():
+            signal.signal(number, handler)
+        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            if signal.getsignal(number) == signal.SIG_DFL:  # it would end or stop the process
+                signal.signal(number, _is_for_supervisors)
         unblock_signals()
+
+    def take_back(self) -> None:
+        """Take the signals back that the app has taken, or blocked, and say so; a handler of its own is called as well.
+
+        What an app registers with its loop, the loop calls by itself as long as Python handles the signal at all.
+        """
+        taken = []
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._own)
+        for number, own in self._own.items():
+            found = signal.getsignal(number)
+            if found == own:
+                if number in blocked:
+                    taken.append(number)
+                continue
+            signal.signal(number, own)
+            if callable(found) and found != signal.default_int_handler:
+                if not _is_of_a_loop(found):
+                    self.of_app[number] = found
+                taken.append(number)
+            elif found is None or found == signal.SIG_IGN:  # None: C code's own
+                taken.append(number)
+        if taken:
+            names = ", ".join(signal.Signals(number).name for number in taken)
+            logs.info(
+                f"arun: the app has taken {names}: arun still acts on signals, and calls the app's handlers as well"
+            )
 
     def collect(self, fd: int) -> None:
         """Receive the stop signals that a predecessor caught too late to act on; ``fd`` is a pipe of their numbers."""
         with open(fd, "rb") as late:
             for number in late.read() or b"":
-                if number in STOP_SIGNALS:
-                    self._receive(number, None)
+                if number in STOP_SIGNALS and self._note(number):
+                    raise StopRequested
 
     def tell(self, teller: Callable[[int], None] | None) -> None:
         """Call ``teller`` with the count so far at each signal, instead of interrupting."""
@@ -117,8 +153,12 @@ class StopSignals:
         self._on_reopen = on_reopen
 
     def hold(self) -> None:
-        """Only count from now on: the process is on its way out."""
+        """Only count from now on: the process is on its way out. No handler of the app's is called any more."""
         self._held = True
+        with contextlib.suppress(ValueError):  # not the main thread: that one is stuck
+            for number, own in self._own.items():
+                if number in STOP_SIGNALS:
+                    signal.signal(number, own)
 
     def hang_up(self) -> None:
         """Do what SIGHUP does."""
@@ -129,24 +169,40 @@ class StopSignals:
             if self._teller is None:  # nobody is in charge yet; whoever will be is told
                 self._hung_up = True
                 return
-            logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
+            if signal.SIGHUP not in self.of_app:
+                logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
             return
         self.going_back = True
         if self._teller is not None and not self.count:
             self._teller(1)
 
-    def _reopen(self, _number: int, _frame: FrameType | None) -> None:
+    def _reopen(self, number: int, frame: FrameType | None) -> None:
         if self._on_reopen is not None:
             self._on_reopen()
+        self._tell_app(number, frame)
 
-    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self.hang_up()
+        self._tell_app(number, frame)
 
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
+    def _leave_to_supervisor(self, number: int, frame: FrameType | None) -> None:
+        """Do nothing on a signal that went to the whole group."""
+        self._tell_app(number, frame)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         if in_forked_child():  # the signal of somebody else's child: it ends by it, as any process does
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, self.of_app.get(number, signal.SIG_DFL))
             os.kill(os.getpid(), number)
             return
+        if self.count and (frame is None or frame is self._telling):
+            return  # an app's handler that passes on what it was told: the interpreter gives each signal its own frame
+        interrupts = self._note(number)
+        self._tell_app(number, frame)
+        if interrupts:
+            raise StopRequested
+
+    def _note(self, number: int) -> bool:
+        """Count a stop signal and tell who is in charge; return whether the start, or the stop, is to be interrupted."""
         told = self.count
         if number == signal.SIGQUIT:
             self.count += _FORCES
@@ -155,16 +211,34 @@ class StopSignals:
         if self._held:
             if self.count >= _FORCES:
                 hurry()
-            return
+            return False
         if self._teller is not None:
             self._teller(self.count)
             if told < _FORCES:  # the first asks, the second forces, the third does not ask the loop
-                return
-        raise StopRequested
+                return False
+        return True
+
+    def _tell_app(self, number: int, frame: FrameType | None) -> None:
+        """Call the app's own handler; what it raises to end the process is not needed, as a stop is under way."""
+        handler = self.of_app.get(number)
+        if handler is None or self._held:
+            return
+        before, self._telling = self._telling, frame
+        try:
+            handler(number, frame)
+        except Interruption:
+            raise
+        except (SystemExit, KeyboardInterrupt):
+            pass
+        except BaseException as error:  # noqa: BLE001 - the app's
+            logs.warning(f"the app's handler of {signal.Signals(number).name} raised {type(error).__name__}")
+        finally:
+            self._telling = before
 
 
-def _leave_to_supervisor(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing on a signal that went to the whole group."""
+def _is_of_a_loop(handler: object) -> bool:
+    """Tell whether a handler does nothing but let a loop hear of the signal by the wakeup descriptor (asyncio, uvloop)."""
+    return getattr(handler, "__name__", "").lstrip("_") in {"sighandler_noop", "sighandler"}
 
 
 def _is_for_supervisors(number: int, _frame: FrameType | None) -> None:
