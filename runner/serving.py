@@ -59,8 +59,10 @@ def surround(chosen: Settings) -> None:
     if chosen.umask is not None:
         os.umask(chosen.umask)
     if chosen.env_file:
-        os.environ.update(surroundings.read_env_file(chosen.env_file, origin=chosen.origin("env_file")))
-    os.environ.update(chosen.env)
+        from runner.system import env_file
+
+        surroundings.change_environment(env_file.read(chosen.env_file, origin=chosen.origin("env_file")))
+    surroundings.change_environment(chosen.env)
     surroundings.extend_import_path(chosen.pythonpath)
 
 

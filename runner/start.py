@@ -139,6 +139,7 @@ def _start(attempt: Attempt) -> None:
     attempt.heed(chosen)
     listening.want(attempt, chosen)
     _take_output(attempt, chosen)
+    surroundings.change_environment([one for one in chosen.env if one[0] == "TZ"])  # the first line has a date
     telling.announce(attempt)
     limit_origin = chosen.origin("start_timeout")
     watch = Watch(

@@ -186,7 +186,9 @@ class _Process:
         hint="uWSGI's -p is the number of processes, use --workers; here -p is the pid file",
     )
     env = repeated(Variable(), short="e", about="an environment variable for the app; repeatable; never shown")
-    env_file = option(Text("FILE"), default=None, about="a file of NAME=value lines for the app")
+    env_file = option(
+        Text("FILE"), default=None, about="a file of NAME=value lines for the app, quoted as for python-dotenv"
+    )
     daemonize = option(
         Text("FILE"),
         default=None,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
-from runner.failures import DirectoryUnusable, FileUnusable
+from runner.failures import DirectoryUnusable
 from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Characters of an env file that are read.
-_LARGEST = 1_048_576
-
-__all__ = ("Surroundings", "enter", "extend_import_path", "read_env_file", "working_directory")
+__all__ = ("Surroundings", "change_environment", "enter", "extend_import_path", "working_directory")
 
 
 class Surroundings(Value):
@@ -40,8 +38,10 @@ class Surroundings(Value):
             DirectoryUnusable: the directory is not there any more, or closed to the user that this process has become.
         """
         os.umask(self.umask)
+        zone = os.environ.get("TZ")
         os.environ.clear()
         os.environ.update(self.environ)
+        _take_zone(zone)
         sys.path[:] = self.path
         if working_directory() != self.directory:  # which may be closed to a user who is in it
             try:
@@ -72,41 +72,16 @@ def enter(directory: str, *, origin: str) -> None:
         raise DirectoryUnusable(f"cannot enter {directory}: {reason}", origin=origin) from error
 
 
-def read_env_file(path: str, *, origin: str) -> dict[str, str]:
-    """Read ``NAME=value`` lines; blank lines, comments, ``export`` and quotes around a value are understood.
+def change_environment(values: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+    """Set environment variables; ``TZ`` takes effect at once, in the lines of the log too."""
+    before = os.environ.get("TZ")
+    os.environ.update(values)
+    _take_zone(before)
 
-    Raises:
-        FileUnusable: the file cannot be read, or a line is no assignment.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(_LARGEST).splitlines()
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise FileUnusable(
-            f"cannot read the env file {path}: {reason}",
-            origin=origin,
-            hint="check the name, and that the user who starts arun may read it",
-        ) from error
-    values = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ").lstrip()
-        if not text or text.startswith("#"):
-            continue
-        name, assigned, value = text.partition("=")
-        name, value = name.strip(), value.strip()
-        if not assigned or not name:
-            raise FileUnusable(
-                f"line {number} of the env file {path} is no assignment",  # its text may be a secret
-                origin=origin,
-                hint="write NAME=value",
-            )
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        if "\0" in value:
-            raise FileUnusable(f"line {number} of the env file {path} holds a NUL", origin=origin)
-        values[name] = value
-    return values
+
+def _take_zone(before: str | None) -> None:
+    if os.environ.get("TZ") != before:
+        time.tzset()
 
 
 def extend_import_path(directories: Iterable[str]) -> None:

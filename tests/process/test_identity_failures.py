@@ -36,7 +36,7 @@ ROWS = {
     "pid file a folder": Row("--pidfile .", "file-unusable", r"the pid file .* \(from --pidfile\)"),
     "pid file of a living process": Row("--pidfile one.pid", "file-unusable", r"one.pid: process 1 lives"),
     "env file missing": Row("--env-file nope.env", "file-unusable", r"nope.env.* \(from --env-file\)"),
-    "env file malformed": Row("--env-file bad.env", "file-unusable", r"line 2 of the env file \S*bad.env"),
+    "env file malformed": Row("--env-file bad.env", "file-unusable", r"the env file \S*bad.env:2 is no assignment"),
     "mode out of range": Row("--umask 999", "option-invalid", r"umask: '999' .*\(from --umask\)"),
     "socket for an unknown user": Row(
         "--bind unix:a.sock --chown-socket nosuchuser", "user-unknown", r"'nosuchuser' \(from --chown-socket\)"
