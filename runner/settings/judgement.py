@@ -81,6 +81,16 @@ def judge(layers: Layers) -> Settings:
     return settings
 
 
+def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
+    """Return the problems, of very many the first ones and their number."""
+    from .hints import MOST_TOLD
+
+    told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
+    if rest:
+        told.append(type(rest[0])(f"there are {len(rest)} more mistakes like these"))
+    return tuple(told)
+
+
 def _in_force(layers: Layers) -> dict[str, list[Entry]]:
     """Return for each option the entries of the highest layer that names it, less those that are superseded."""
     by_option: dict[str, tuple[int, list[Entry]]] = {}

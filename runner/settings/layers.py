@@ -9,7 +9,7 @@ from runner.values import Value
 from .arguments import known_last_resort, read_arguments, split_extra
 from .chosen import Settings
 from .declaration import named
-from .entries import Entry, absolute_reference
+from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference
 from .environment import read_environment, read_shared
 
 TYPE_CHECKING = False
@@ -81,8 +81,8 @@ def read(
     if translator is not None:
         upper = [translator.layer(layer) for layer in upper]
     named_files = next((found for layer in upper if (found := _configs(layer))), [])
-    files = _read_files(named_files, environ, directory) if named_files else _NO_FILES
-    shared = read_shared(environ, factory_reset=factory_reset)
+    files = _read_files(named_files, environ, directory, waits=not factory_reset) if named_files else _NO_FILES
+    shared = [*read_shared(environ, factory_reset=factory_reset), *inherited]
     translator = translator or _translator([files.said], directory)
     said: tuple[tuple[Entry, ...], ...] = (*map(tuple, upper), files.said, tuple(shared))
     refused: list[StartupFailure] = []
