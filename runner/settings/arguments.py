@@ -175,7 +175,8 @@ class _Line:
         if found is None or (value is not None and len(flag) == 2 and not found.takes_value):  # noqa: PLR2004 - as above
             self.unknown(flag, name, takes_next=value is None)
             return
-        has_next = bool(self.words) and (not self.words[0].startswith("-") or self.words[0] == "-")
+        following = self.words[0] if self.words else "--"
+        has_next = following in found.values if found.values else following == "-" or not following.startswith("-")
         if value is None and found.takes_value and has_next:
             value = self.words.pop(0)
         key = key if meaning(key) else key[3:]

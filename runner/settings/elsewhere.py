@@ -2,7 +2,7 @@
 
 Only a start that meets such a name imports it. Sources: the ``--help`` of uWSGI 2.0.30, gunicorn 27.0, uvicorn 0.54,
 hypercorn 0.18 and granian 2.8, and uWSGI's documentation of options. A name that ends in ``=`` takes a value on the
-command line; one with a star stands for all that begin so, and a longer one goes before a shorter. No name is in two places.
+command line (``=a|b`` one of these); one with a star stands for all that begin so, and a longer one goes before a shorter. No name is in two places.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ class Meaning(Value):
     kind: str
     text: str = ""
     takes_value: bool = True
+    #: The values that may stand behind it as a word of their own, if not any.
+    values: tuple[str, ...] = ()
 
 
 #: Names that depend on their value.
 _BY_VALUE = """http= socket= uwsgi-socket= protocol= socket-protocol= home= virtualenv= venv= pyhome=
     plugin= plugins=
     need-plugin= need-plugins= worker-class= log-format= logformat= buffer-size= http-protocols= http2-cleartext=
-    header-map= ssl-client-verify umask-or-module= req-logger= logger-req= logger= http-keepalive="""
+    header-map= ssl-client-verify umask-or-module= req-logger= logger-req= logger= http-keepalive"""
 
 #: The beginnings of the names of uWSGI's plugins for other languages and protocols.
 LANGUAGES = """cgi clojure erlang fastrouter gccgo glusterfs gridfs jvm jwsgi lua mono perl php psgi pypy rack rados
@@ -98,7 +100,7 @@ _SAME = {
     "access-logformat": "access-log-format=",
     "bind": "http11-socket= httprouter=",
     "chdir": "force-cwd= working-dir=",
-    "chmod-socket": "chmod= uds-permissions=",
+    "chmod-socket": "uds-permissions=",
     "daemonize": "daemonize2=",
     "env": "raw-env=",
     "env-file": "env-files=",
@@ -127,7 +129,7 @@ _SAME = {
     "timeout-graceful-shutdown": "reload-mercy= worker-reload-mercy= workers-kill-timeout=",
     "timeout-header": "http-headers-timeout=",
     "timeout-keep-alive": "keepalive=",
-    "timeout-write": "so-send-timeout= socket-send-timeout= so-write-timeout= socket-write-timeout=",
+    "timeout-write": "so-send-timeout socket-send-timeout so-write-timeout socket-write-timeout",
     "touch-reload": "touch-chain-reload= fs-reload= fs-brutal-reload=",
     "uid": "immediate-uid=",
     "ws-max-size": "websocket-max-message-size=",
@@ -143,16 +145,16 @@ _SILENT = """die-on-term exit-on-reload lazy lazy-apps single-interpreter enable
     max-worker-lifetime-delta= locks= lock-engine= ftok= persistent-ipcsem safe-fd= fd-safe= max-vars= max-apps=
     freebind no-initgroups initgroups so-keepalive tcp-nodelay no-defer-accept tcp-fast-open*= tcp-fastopen*=
     socket-sndbuf= socket-rcvbuf= shutdown-sockets no-fd-passing use-abort reaper ksm= never-swap pcre-jit prio=
-    mem-collector-freq= check-interval= forkbomb-delay= weight= auto-weight post-buffering= post-buffering-bufsize=
+    mem-collector-freq= check-interval= forkbomb-delay= weight= auto-weight= post-buffering= post-buffering-bufsize=
     body-read-warning= manage-script-name no-default-app ignore-script-name offload-threads= offload-thread=
     disable-sendfile honour-range mimefile= mime-file= wsgi-disable-file-wrapper wsgi-env-behaviour= wsgi-env-behavior=
     start_response-nodelay start-response-nodelay wsgi-strict py-programname= py-program-name= py-executable=
     py-sys-executable= python-version py-call-* reload-os-env threads-stacksize= thread-stacksize= thread-stack-size=
     threads-stack-size= rpc-max= clock= response-headers-limit= allowed-modifiers= log-x-forwarded-for log-master*=
-    log-reopen threaded-logger master-as-root http-processes= http-workers= http-events= http-gracetime= http-quiet
+    log-reopen threaded-logger master-as-root http-processes= http-workers= http-events= http-gracetime= http-quiet=
     http-cheap http-uid= http-gid= http-buffer-size= http-connect-timeout= http-harakiri= http-auto-chunked
     http-raw-body http-chunked-input http-websockets http-manage-expect= mode= binsh= propagate-touch
-    http-server-name-as-http-host ssl-verbose ssl-tmp-dir= ssl-sessions-*= ssl-session-*= plugin-dir= plugins-dir=
+    http-server-name-as-http-host= ssl-verbose ssl-tmp-dir= ssl-sessions-*= ssl-session-*= plugin-dir= plugins-dir=
     autoload touch-mules-reload= touch-spoolers-reload= sharedarea-*= mule-msg-size= signal-bufsize= signals-bufsize=
     check-mount= mount-check= mountpoint-check= check-mountpoint= static-gzip*= static-expires*= static-index=
     static-safe= static-skip-ext= static-cache-*= cron-harakiri= spooler-*= subscribe-freq= subscription-tolerance="""
@@ -175,6 +177,20 @@ GREEN = "arun runs WSGI apps in threads, {threads} says how many; make the app A
 _STRICT_HTTP = "arun refuses such requests, as RFC 9112 wants it; mend the client, or clean them in the proxy"
 HTTP2 = "arun speaks HTTP/1.1: let the proxy in front speak HTTP/2 to clients"
 _JAIL = "let systemd (RootDirectory=, PrivateNetwork= ...) or a container confine the process"
+
+#: Members of families of names with values that are flags themselves; a value may only stand behind their equals sign.
+_FLAGS = """alarm-list alarms-list cache-no-expire cache-report-freed-items cache-use-last-modified carbon-name-resolve
+    carbon-no-workers carbon-resolve-names carbon-use-metrics cheaper-algo-list cheaper-algos-list cheaper-list
+    cheaper-busyness-verbose emperor-graceful-shutdown emperor-magic-exec emperor-no-blacklist emperor-nofollow
+    emperor-tyrant emperor-tyrant-nofollow exit fastrouter-cheap fastrouter-fallback-on-no-key fastrouter-use-cache
+    fastrouter-use-socket http-manage-expect http-use-socket http-use-cache imperial-monitor-list imperial-monitors-list
+    jailed ksm log-master log-master-req-stream log-master-stream log-prefix metric-dir-restore metrics-no-cores
+    metrics-dir-restore mule mule-msg-size nagios rawrouter-cheap rawrouter-use-cache rawrouter-xclient
+    rawrouter-use-socket reload-on-exception rsyslog-split-messages setns-preopen snmp spooler-ordered spooler-quiet
+    static-gzip-all stats-http stats-no-cores stats-min stats-minified stats-no-metrics subscription-dotsplit
+    subscriptions-use-credentials tcp-fast-open-client tcp-fastopen-client symcall-use-next zerg-fallback
+    http1-keep-alive http1-pipeline-flush http2-adaptive-window metrics respawn-failed-workers
+    reload-ignore-worker-failure"""
 
 #: What would change the site, by what to do instead.
 _UNSUPPORTED = {
@@ -243,7 +259,7 @@ _NOTED = {
     "cflags dot-h config-py usage print-symbol= master-fifo= notify-socket= plugins-list plugin-list clock-list clocks-list loops-list loggers-list verify-flags=",
     "a supervisor's lines are in the log": "control-socket= control-socket-mode= control-socket-disable no-control-socket",
     "what the app prints goes where the lines go": "capture-output enable-stdio-inheritance",
-    OWN_KIND: "lifespan= asgi-lifespan= ws=",
+    OWN_KIND: "lifespan= asgi-lifespan= ws=auto|none|websockets|websockets-sansio|wsproto",
     "arun writes no colours": "use-colors no-use-colors",
     "the app sets up its own logging": "log-config= log-config-json= logconfig= logconfig-dict= logconfig-json=",
     _NO_RELOAD: "reload reload-engine= reload-extra-file= reload-extra-files= reload-dir= reload-dirs= reload-include= "
@@ -253,8 +269,8 @@ _NOTED = {
     _NO_STATS: "stats= stats*= metric*= enable-metrics carbon*= nagios= rrdtool*= snmp*= statsd*= dogstatsd-tags= ping*= "
     "enable-backlog-metric http-stats*= http-ss= rss-sample*= heartbeat=",
     _LINES: "syslog syslog-*= log-syslog log-syslog-*= rsyslog*= log-socket= log-encoder= log-req-encoder= "
-    "log-drain= log-filter= log-route= log-req-route= logger-list log-zero log-slow= log-4xx log-5xx log-big= log-sendfile "
-    "log-ioerror logdate log-date log-prefix= log-micros logformat-strftime log-format-strftime access-log-fmt= paste-logger "
+    "log-drain= log-filter= log-route= log-req-route= logger-list log-zero log-slow= log-4xx log-5xx log-big= log-sendfile= "
+    "log-ioerror= logdate log-date log-prefix= log-micros logformat-strftime log-format-strftime access-log-fmt= paste-logger "
     "alarm*= log-alarm= not-log-alarm= not-alarm-log= lq-alarm= backlog-alarm= listen-queue-alarm= segfault-alarm=",
     _ROTATE: "touch-logrotate= touch-logreopen= log-truncate log-maxsize= log-backupname=",
     "{debug} shows causes": "catch-exceptions reload-on-exception*= exception-handler=",
@@ -278,8 +294,8 @@ def _table() -> _Table:
 
     def add(kind: str, text: str, listed: str) -> None:
         for word in listed.split():
-            name = word.removesuffix("=")
-            found = Meaning(kind, text, word.endswith("="))
+            name, equals, values = word.partition("=")
+            found = Meaning(kind, text, bool(equals), tuple(values.split("|")) if values else ())
             if name.endswith("*"):
                 beginnings.setdefault(name[:-1], found)
             else:
@@ -291,7 +307,11 @@ def _table() -> _Table:
     for kind, groups in (("unsupported", _UNSUPPORTED), ("noted", _NOTED), ("silent", {"": _SILENT})):
         for text, listed in groups.items():
             add(kind, text, listed)
-    return _Table(exact, sorted(beginnings.items(), key=lambda one: -len(one[0])))
+    table = _Table(exact, sorted(beginnings.items(), key=lambda one: -len(one[0])))
+    for name in _FLAGS.split():
+        family = exact.get(name) or next(found for beginning, found in table.beginnings if name.startswith(beginning))
+        exact[name] = family._replace(takes_value=False)
+    return table
 
 
 def meaning(name: str) -> Meaning | None:

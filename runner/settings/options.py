@@ -112,7 +112,11 @@ class _Listen:
         hint="--listen says when: early or ready; how many may wait (uWSGI's --listen) is --backlog",
     )
     chmod_socket = option(
-        Octal(), default=None, aliases=("uds-mode",), bare="666", about="the mode of unix sockets, in octal; bare: 666"
+        Octal(),
+        default=None,
+        aliases=("uds-mode", "chmod"),
+        bare="666",
+        about="the mode of unix sockets, in octal; bare: 666",
     )
     chown_socket = option(Owner(), default=None, aliases=("uds-owner",), about="the owner of unix sockets")
     vacuum = option(Flag(), default=False, about="remove unix sockets and the pid file at a clean stop")

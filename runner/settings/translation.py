@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runner.failures import OptionUnknown, OptionUnsupported
+from runner.failures import OptionInvalid, OptionUnknown, OptionUnsupported
 
 from .chosen import Settings
 from .declaration import named
@@ -85,23 +85,30 @@ class Translator:
             self._unknown(entry, context, used)
             return []
         if found.kind == "by-value" and isinstance(entry.value, list):
-            return [
-                one for value in entry.value for one in self._translated(entry._replace(value=value), context, used)
-            ]
-        if found.kind == "by-value":
-            decided = _BY_VALUE[entry.key](entry, context)
-            if isinstance(decided, list):
-                return decided
-            found = decided
-            self._is_concurrent |= context.is_concurrent
+            each = [entry._replace(value=value) for value in entry.value]
+            return [one for part in each for one in self._translated(part, context, used)]
+        decided = self._decided(entry, found, context)
+        if isinstance(decided, list):
+            return decided
+        if decided.kind == "unsupported":
+            if str(entry.value).lower() not in _OFF:
+                self._refuse(entry, decided.text)
+        elif entry.key not in used and (decided.kind == "noted" or not entry.lenient):
+            self._notes.setdefault(_label(entry), (entry.key, _worded(decided.text, entry)))
+        return []
+
+    def _decided(self, entry: Entry, found: Meaning, context: _Context) -> list[Entry] | Meaning:
+        """Return the entries of arun that say the same, or why there are none."""
         if found.kind == "same":
             return [entry._replace(key=name) for name in found.text.split()]
-        if found.kind == "unsupported":
-            if str(entry.value).lower() not in _OFF:
-                self._refuse(entry, found.text)
-        elif entry.key not in used and (found.kind == "noted" or not entry.lenient):
-            self._notes.setdefault(_label(entry), (entry.key, _worded(found.text, entry)))
-        return []
+        if found.kind != "by-value":
+            return found
+        if found.takes_value and (entry.value is None or entry.value in ("", True)):
+            self._refused.append((entry.key, OptionInvalid(f"{_label(entry)}: it takes a value", origin=entry.origin)))
+            return []
+        decided = _BY_VALUE[entry.key](entry, context)
+        self._is_concurrent |= context.is_concurrent
+        return decided
 
     def _refuse(self, entry: Entry, instead: str) -> None:
         sentence, bar, hint = instead.rpartition("|")
@@ -129,10 +136,11 @@ class Translator:
 
 
 class _Context:
-    """What else is said in a layer, and what a value has told."""
+    """What else is said in a layer, where relative paths count from, and what a value has told."""
 
     def __init__(self, entries: list[Entry], directory: str) -> None:
-        self.directory = directory
+        folders = [str(entry.value) for entry in entries if entry.key in {"chdir", "force-cwd"} and entry.value]
+        self.directory = os.path.join(directory, *folders[-1:])
         said = [str(entry.value) for entry in entries if entry.key in {"protocol", "socket-protocol"}]
         self.speaks_http = bool(said) and said[-1] in {"http", "http11"}
         self.is_strict = any(entry.key == "strict" and str(entry.value).lower() not in _OFF for entry in entries)

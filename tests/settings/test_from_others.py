@@ -45,6 +45,7 @@ VALUES = {
     "--umask": "022",
     "--user": "www",
     "--worker-class": "sync",
+    "--ws": "wsproto",
     "--ws-per-message-deflate": "true",
 }
 
@@ -172,6 +173,22 @@ def test_the_names_of_gunicorns_config_work_in_files(folder: Folder, name: str, 
     settings = folder.settings(name)
     assert (settings.workers, settings.timeout_keep_alive, settings.app) == (3, 7.0, "x:y")
     assert (settings.access_logfile, settings.log_file, settings.log_level) == ("a.log", "e.log", "debug")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--ws",
+        "--no-ws",
+        "--ws wsproto",
+        "--http1-keep-alive",
+        "--metrics",
+        "--metrics-port 9090",
+        "--respawn-failed-workers",
+    ],
+)
+def test_a_flag_of_granian_or_uvicorn_leaves_the_app_alone(folder: Folder, words: str) -> None:
+    assert folder.settings(*words.split(), "shop:app").app == "shop:app"
 
 
 def test_what_changes_nothing_is_one_line(folder: Folder) -> None:
