@@ -134,6 +134,35 @@ def _assert_knocked(knocking: Knocking, count: int) -> None:
     assert not knocking.faults
 
 
+MODES = {
+    "asyncio": "loop = asyncio",
+    "listening when ready": "listen = ready",
+    "workers": "workers = 2",
+    "preloaded workers": "workers = 2\npreload = yes",
+    "workers that listen when ready": "workers = 2\nlisten = ready",
+}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize(("one", "other"), SOME_PAIRS[:2])
+def test_a_fallback_of_any_mode_takes_over_from_an_overlapping_address(
+    arun: Starter, port: int, one: str, other: str, mode: str
+) -> None:
+    arun.write("app.py", BREAKS)
+    arun.write("safe.ini", f"[arun]\nbind = {other}:{port}\n{mode}\n")
+    instance = arun("app.py", "--bind", f"{one}:{port}", "--fallback-config", "safe.ini")
+    until(lambda: _connected(f"127.0.0.1:{port}"), ConnectionRefusedError)
+
+    with Knocking(instance, f"127.0.0.1:{port}") as knocking:
+        arun.write("break", "")
+        assert set(knocking.more(300)) == {"503"}
+        assert_only(port, other)
+        knocking.more(100)
+
+    assert instance.failures() == ["app-import-failed"]
+    stop(instance)
+
+
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
 def test_the_way_back_from_an_overlapping_fallback_refuses_nobody(
     arun: Starter, port: int, one: str, other: str
