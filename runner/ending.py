@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
-from runner import exits, fallback, telling
+from runner import exits, fallback, genuine, last_resort, telling
 from runner.apps import tracebacks
 from runner.failures import (
     ExecFailed,
@@ -19,11 +20,15 @@ from runner.system import listeners, logs, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from typing import NoReturn
 
     from runner.fallback import Attempt
     from runner.watch import Watch
+
+#: Looks at which the files of arun were there, before it is relied on that all of them are.
+_LOOKS = 2
 
 __all__ = ("failures_of", "leave", "overdue", "recorded", "run", "timed_out", "way_out")
 
@@ -31,17 +36,33 @@ __all__ = ("failures_of", "leave", "overdue", "recorded", "run", "timed_out", "w
 def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
     """Tell the failures and end the process: status 0 without any, otherwise 1 or the fallback."""
     attempt.signals.hold()
-    if failures:
-        process.silence()
-    exits.release_descriptors()
-    attempt.records = tuple(recorded(attempt, failure) for failure in failures)
-    for record in attempt.records:
-        attempt.report(record)
+    try:
+        _tell(attempt, failures)
+    except BaseException as error:  # noqa: BLE001 - whatever the telling raises, the way out is taken
+        logs.warning(f"a failure could not be told: {tracebacks.described(error)}")
     if attempt.signals.count:
         failures = ()  # it was told to stop: what the app made of being interrupted is told, and no failed start
     going_back = attempt.signals.going_back and not attempt.signals.count
     forced = attempt.signals.count > 1
     exits.leave(1 if failures else 0, failures, going_back=going_back, hurried=forced, unwinds=True)
+
+
+def _tell(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> None:
+    """Record and tell the failures, with the interpreter as it was before the app came."""
+    if failures:
+        genuine.restore()
+        process.silence()
+    exits.release_descriptors()
+    attempt.records = tuple(recorded(attempt, failure) for failure in failures)
+    for failure in failures:
+        _forget_frames(failure)
+    for record in attempt.records:
+        attempt.report(record)
+
+
+def _forget_frames(failure: BaseException) -> None:
+    """Let go of what the frames of a failed app hold: an exec needs memory, and the last resort goes on in this process."""
+    failure.__traceback__ = failure.__cause__ = failure.__context__ = None
 
 
 def run(attempt: Attempt, serve: Callable[[], None]) -> NoReturn:
@@ -65,22 +86,36 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
     """
     plan = fallback.Plan()
     try:
-        if not failures:
-            fallback.go_back(attempt)
-        plan = fallback.plan(attempt, failures)
-        _tell_plan(attempt, plan)
-        if plan.config is not None:
-            fallback.become(attempt, plan.config, attempt.records)
+        if failures:
+            plan = fallback.plan(attempt, failures)
+            _tell_plan(attempt, plan)
+        if plan.config is not None or not failures:
+            _become(attempt, plan.config)
     except process.StopRequested:
         return 0
-    except ExecFailed as failure:
+    except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
+        refused = error if isinstance(error, ExecFailed) else ExecFailed(f"it failed: {tracebacks.described(error)}")
         if attempt.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
-            return _last_resort(attempt, failure, serve)
-        _tell_chain(attempt, failure)
+            return _last_resort(attempt, refused, serve, plan.config)
+        _tell_chain(attempt, refused)
+    else:
+        if plan.is_last and not plan.is_narrowed and attempt.last_resort == "page" and _can_answer(attempt):
+            return _answer_plainly(attempt, None, "the last resort has failed;")
     for listener in attempt.listeners:
         listeners.close(listener)
     telling.failed(attempt)
     return 1
+
+
+def _become(attempt: Attempt, config: str | None) -> None:
+    """Become the fallback, or without one what the process first was.
+
+    Raises:
+        StopRequested, ExecFailed: as in ``fallback``.
+    """
+    if config is None:
+        fallback.go_back(attempt)
+    fallback.become(attempt, config, attempt.records)
 
 
 def overdue(attempt: Attempt, origin: str, watch: Watch) -> None:
@@ -104,13 +139,7 @@ def failures_of(error: BaseException) -> tuple[StartupFailure, ...]:
 
 def _unexpected(error: BaseException) -> StartupFailure:
     exits.release_descriptors()
-    try:
-        import traceback
-
-        detail = "".join(traceback.format_exception(error))
-    except BaseException as second:  # noqa: BLE001 - whatever is broken here, the way out has to be reached
-        detail = f"(no traceback: {second!r})"
-    return StartupFailure(tracebacks.described(error), detail=detail)
+    return StartupFailure(tracebacks.described(error), detail=tracebacks.whole_traceback(error))
 
 
 def recorded(attempt: Attempt, failure: StartupFailure) -> FailureRecord:
@@ -141,8 +170,10 @@ def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
     logs.write("".join(f"{line}\n" for line in lines))
 
 
-def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt], None]) -> int:
-    """Serve the welcome page in this very process; returns the status once it has been told to stop.
+def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt], None], config: str | None) -> int:
+    """Serve the welcome page in this very process, or a few plain lines; returns the status when it was told to stop.
+
+    ``config`` is what it was to become, None for what it first was.
 
     No config is read: the file may be what this user cannot read. Without one, a fallback serves the welcome page on
     what it inherits; that is joined by where the fallback would listen, which was noted before a drop of privileges.
@@ -151,6 +182,10 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
     logs.frame(record)
     if attempt.command is not None:
         attempt.command.tell(serves=False)
+    if fallback.files_are_away():
+        return _answer_plainly(
+            attempt, lambda: _become(attempt, config), "the files of arun are gone; until they are back"
+        )
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
     attempt.listeners, attempt.wanted = fallback.without_lost(attempt), (*attempt.wanted, *attempt.fallback_addresses)
     past = attempt.history((*attempt.records, record))
@@ -163,7 +198,45 @@ def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt
         serve(again)
     except process.StopRequested:
         return 0
-    except StartupFailure as last:
-        logs.frame(FailureRecord.of(last, config=fallback.WELCOME, when=time.time()))
-        return 1
+    except Exception as error:  # noqa: BLE001 - no descriptor, no memory, a file that is gone
+        for last in failures_of(error):
+            logs.frame(FailureRecord.of(last, config=fallback.WELCOME, when=time.time()))
+        return _answer_plainly(attempt, None, "it cannot do that;")
     return 0
+
+
+def _can_answer(attempt: Attempt) -> list[socket.socket]:
+    """Return the sockets on which a few plain lines may be said; none that speaks TLS ever turns plain."""
+    return [one.socket for one in attempt.listeners if one.transport.tls is None and one.socket.fileno() >= 0]
+
+
+def _answer_plainly(attempt: Attempt, succeed: Callable[[], None] | None, why: str) -> int:
+    """Answer 503 in plain text until a stop signal comes, or the files that ``succeed`` needs are back."""
+    plain = _can_answer(attempt)
+    if not plain:
+        return 1
+    logs.warning(f"{why} this process (pid: {os.getpid()}) answers every request with status 503, in plain text")
+    looks_back = 0
+
+    def look() -> None:
+        """Go on as the successor when nothing has been missing for some looks: files come back one by one."""
+        nonlocal looks_back, succeed
+        looks_back = 0 if fallback.files_are_away() else looks_back + 1
+        if succeed is None or looks_back <= _LOOKS:
+            return
+        try:
+            succeed()
+        except StartupFailure as failure:
+            logs.frame(recorded(attempt, failure))
+            succeed = None
+            attempt.signals.install()
+
+    attempt.signals = process.StopSignals()
+    try:
+        for listener in plain:
+            listener.listen()
+        with contextlib.suppress(ValueError):  # the main thread is stuck, and this is another one
+            attempt.signals.install()
+        last_resort.answer(plain, look)
+    except process.StopRequested:
+        return 0

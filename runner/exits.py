@@ -7,20 +7,25 @@ where there is none. The interpreter's own finalization, which would wait for ev
 behind, is reached only by a clean stop that nothing holds back: ``leave`` then raises SystemExit, so that a profiler or
 a coverage tool which has called arun gets its turn.
 
-Nothing is imported here that an interpreter has not loaded anyway: it has to stand before anything can fail.
+Nothing is imported here that an interpreter has not loaded anyway: it has to stand before anything can fail. What it calls
+is bound now: an app may replace ``os._exit`` and the like.
 """
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import os
 import sys
-import time
+from _thread import allocate_lock, get_ident, start_new_thread
+from atexit import _run_exitfuncs  # there is no public way to run the hooks before threads are joined
+from os import _exit, getpid, write
+from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
+    from _thread import LockType
     from collections.abc import Callable
     from typing import NoReturn
 
@@ -58,6 +63,8 @@ _LOOK = 0.05
 _CHILD_PATIENCE = 0.3
 #: Descriptors kept back for the way out: a pipe, the handover, and a file at a time to tell the failure.
 _RESERVED = 5
+#: Descriptors below which none is kept back.
+_FEW = 32
 
 
 class Interruption(KeyboardInterrupt):
@@ -85,8 +92,8 @@ class _Shim:
     )
 
     def __init__(self, *, has_caller: bool) -> None:
-        self.pid = os.getpid()
-        self.main_thread = _thread.get_ident()
+        self.pid = getpid()
+        self.main_thread = get_ident()
         #: Whether frames of somebody else's stand below, who may want to go on; a forked process has only ours there.
         self.has_caller = has_caller
         self.has_returned = False
@@ -97,12 +104,12 @@ class _Shim:
         #: When threads are waited for no more, on the monotonic clock.
         self.ends = 0.0
         #: Each is locked while it enforces a bound on the end.
-        self.guards: list[_thread.LockType] = []
+        self.guards: list[LockType] = []
         self.successor: Successor | None = None
         self.status: int | None = None
         self.failures: tuple[StartupFailure, ...] = ()
         self.going_back = False
-        self.closing = _thread.allocate_lock()
+        self.closing = allocate_lock()
         self.reserve: list[int] = []
 
 
@@ -126,7 +133,7 @@ def begin_again() -> None:
 
 def leave_at_once(status: int) -> NoReturn:
     """End a forked process of arun's own that has nothing to finish: no hooks, no output."""
-    os._exit(status)
+    _exit(status)
 
 
 def succeed_with(successor: Successor) -> None:
@@ -150,11 +157,13 @@ def on_leaving(close: Callable[[float], object]) -> None:
 
 def reserve_descriptors() -> None:
     """Keep a few descriptors back for the way out, for an app may use up all others; call it when 0 to 2 are open."""
+    if os.sysconf("SC_OPEN_MAX") < _FEW:
+        return  # the start itself needs all of them
     try:
         while _shim is not None and len(_shim.reserve) < _RESERVED:
             _shim.reserve.append(os.open(os.devnull, os.O_RDONLY))
     except OSError:
-        return  # so few are allowed that the start will say so itself
+        return  # so many are open that the start will say so itself
 
 
 def release_descriptors() -> None:
@@ -171,12 +180,12 @@ def release_descriptors() -> None:
 def continue_in_child() -> None:
     """Make this forked child the instance: its end is the one that counts from here on."""
     if _shim is not None:
-        _shim.pid = os.getpid()
+        _shim.pid = getpid()
 
 
 def in_forked_child() -> bool:
     """Tell whether this is a child that the app forked: it inherits the hooks and must not use them."""
-    return _shim is not None and os.getpid() != _shim.pid
+    return _shim is not None and getpid() != _shim.pid
 
 
 def end_if_forked(error: BaseException) -> None:
@@ -210,26 +219,33 @@ def leave(
     """
     if _shim is None or in_forked_child():
         _flush()
-        os._exit(status)
+        _exit(status)
     shim = _shim
     shim.status, shim.failures, shim.going_back = status, failures, going_back
-    is_main = _thread.get_ident() == shim.main_thread
+    is_main = get_ident() == shim.main_thread
     hurried = hurried or bool(failures) or not is_main
     shim.bound = HURRIED_BOUND if hurried else CLEAN_BOUND
-    shim.ends = time.monotonic() + shim.bound * (_HURRIED_THREADS_PART if hurried else _THREADS_PART)
-    _enforce()
-    if is_main:
-        while shim.closers:
-            shim.closers.pop()(shim.bound * _LOOPS_PART)
-    have_ended = _end_threads(shim, joins=is_main and not failures)
-    if failures or not have_ended:
-        _end_processes()  # their own hook would wait for those that are busy
-    elif unwinds and shim.has_caller and not going_back:
+    shim.ends = monotonic() + shim.bound * (_HURRIED_THREADS_PART if hurried else _THREADS_PART)
+    returns = False
+    try:
+        _enforce()
+        if is_main:
+            while shim.closers:
+                shim.closers.pop()(shim.bound * _LOOPS_PART)
+        have_ended = _end_threads(shim, joins=is_main and not failures)
+        if failures or not have_ended:
+            _end_processes()  # their own hook would wait for those that are busy
+        else:
+            returns = unwinds and shim.has_caller and not going_back
+        if not returns:
+            _run_exitfuncs()
+    except BaseException as error:  # noqa: BLE001 - no thread can be had, or an app has changed what is called here
+        _say(f"the way out goes on without its hooks: {_shown(error)}")
+    if returns:
         shim.has_returned = True
         _relent()
         atexit.register(_enforce)  # registered last, it is the first of the hooks
         raise SystemExit(status)
-    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to run the hooks before threads are joined
     _finish()  # an app may have cleared the hooks
     raise AssertionError("unreachable: the hook ends the process")
 
@@ -239,7 +255,7 @@ def hurry() -> None:
     shim = _shim
     if shim is not None and shim.bound > HURRIED_BOUND:
         shim.bound = HURRIED_BOUND
-        shim.ends = min(shim.ends, time.monotonic() + HURRIED_BOUND * _HURRIED_THREADS_PART)
+        shim.ends = min(shim.ends, monotonic() + HURRIED_BOUND * _HURRIED_THREADS_PART)
         if shim.guards:
             _enforce()
 
@@ -250,21 +266,17 @@ def start_thread(function: Callable[..., object], *arguments: object) -> None:
     It is nobody's to join and holds nothing back.
     """
     with _deaf():
-        _thread.start_new_thread(function, arguments)
+        start_new_thread(function, arguments)
 
 
 class _deaf:  # noqa: N801 - used as a function; contextlib may not be loaded yet
     """Block all signals for a moment, as a thread inherits the mask of its maker."""
 
     def __enter__(self) -> None:
-        import signal
-
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._mask = pthread_sigmask(SIG_BLOCK, valid_signals())
 
     def __exit__(self, *_raised: object) -> None:
-        import signal
-
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        pthread_sigmask(SIG_SETMASK, self._mask)
 
 
 def _finish() -> None:
@@ -272,10 +284,10 @@ def _finish() -> None:
     shim = _shim
     if shim is None or shim.status is None:
         return
-    if os.getpid() != shim.pid:
+    if getpid() != shim.pid:
         if shim.has_returned:
             return  # forked by the caller: a process of its own
-        os._exit(shim.status)  # forked by another hook on the way out: it neither falls back nor goes on
+        _exit(shim.status)  # forked by another hook on the way out: it neither falls back nor goes on
     is_flushed = _flush()
     shim.closing.acquire()  # for good: of the main thread and the one that enforces the bound, one goes on
     if shim.has_returned and is_flushed and not _other_threads():
@@ -285,14 +297,14 @@ def _finish() -> None:
         try:
             shim.status = shim.successor(shim.failures)
         except BaseException as error:  # noqa: BLE001 - the end of the process: there is nobody left to tell but stderr
-            os.write(2, f"arun: internal-error: the way out failed: {error!r}\n".encode(errors="replace"))
-    os._exit(shim.status)
+            _say(f"the way out failed: {_shown(error)}")
+    _exit(shim.status)
 
 
 def _enforce() -> None:
     """Let a thread finish in place of the main one if that takes longer than the bound from now on."""
     if _shim is not None:
-        guard = _thread.allocate_lock()
+        guard = allocate_lock()
         guard.acquire()
         _shim.guards.append(guard)
         start_thread(_finish_after, _shim.bound, guard)
@@ -304,7 +316,7 @@ def _relent() -> None:
         _shim.guards.pop().release()
 
 
-def _finish_after(bound: float, guard: _thread.LockType) -> None:
+def _finish_after(bound: float, guard: LockType) -> None:
     """Finish from a thread when hooks, threads or a full pipe hold the main thread longer than ``bound`` seconds."""
     if guard.acquire(timeout=bound):
         return
@@ -332,11 +344,11 @@ def _end_threads(shim: _Shim, *, joins: bool) -> bool:
         with _deaf():
             running.start()
         while running.is_alive():
-            if time.monotonic() >= shim.ends:
+            if monotonic() >= shim.ends:
                 return False
             running.join(_LOOK)
     living = [thread for thread in _other_threads() if not thread.daemon]
-    while joins and living and time.monotonic() < shim.ends:
+    while joins and living and monotonic() < shim.ends:
         living[0].join(_LOOK)
         living = [thread for thread in living if thread.is_alive()]
     return not living
@@ -355,7 +367,7 @@ def _other_threads() -> list[threading.Thread]:
     threading = sys.modules.get("threading")
     if threading is None:
         return []
-    own = (_thread.get_ident(), _shim.main_thread if _shim is not None else 0)
+    own = (get_ident(), _shim.main_thread if _shim is not None else 0)
     return [thread for thread in threading.enumerate() if thread.ident not in own]
 
 
@@ -364,18 +376,32 @@ def _end_processes() -> None:
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is None:
         return
-    children = [child for child in tuple(multiprocessing._children) if child._parent_pid == os.getpid()]  # noqa: SLF001
+    children = [child for child in tuple(multiprocessing._children) if child._parent_pid == getpid()]  # noqa: SLF001
     try:
         for child in children:
             child.terminate()
-        deadline = time.monotonic() + _CHILD_PATIENCE
+        deadline = monotonic() + _CHILD_PATIENCE
         for child in children:
-            child.join(max(0.0, deadline - time.monotonic()))
+            child.join(max(0.0, deadline - monotonic()))
             if child.exitcode is None:
                 child.kill()
                 child.join(_CHILD_PATIENCE)
     except Exception:  # noqa: BLE001 - a start method of the app's own, or one that was reaped: the way out goes on
         return
+
+
+def _say(what: str) -> None:
+    try:
+        write(2, f"arun: internal-error: {what}\n".encode(errors="replace"))
+    except OSError:
+        return  # closed
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except BaseException:  # noqa: BLE001 - code of the app's
+        return type(error).__name__
 
 
 def _flush() -> bool:

@@ -52,6 +52,7 @@ __all__ = (
     "StartupFailure",
     "UserUnknown",
     "by_identifier",
+    "contained",
     "printable",
 )
 
@@ -61,6 +62,8 @@ STAGES = ("settings", "identity", "listen", "privileges", "load", "startup", "se
 
 #: Characters of a sentence that are worth telling: an app's exception may carry megabytes.
 _LONGEST_SENTENCE = 2048
+#: Characters of a traceback that are worth telling.
+_LONGEST_TEXT = 65_536
 
 
 class StartupFailure(Exception):  # noqa: N818 - the design's word; every subclass is one named cause
@@ -120,7 +123,28 @@ class FailureRecord(Value):
 
 def printable(text: str) -> str:
     """Return the text with control characters escaped, so that a value cannot forge lines of a log."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def contained(text: str, heads: tuple[str, ...]) -> str:
+    """Return a text of several lines that cannot forge those of a log; of more than 64 Ki characters the middle is left out.
+
+    Control characters but tabs are escaped. A line is indented unless it is so already, is empty, or, with ``": "`` after
+    it, begins with one of the ``heads``.
+    """
+    if len(text) > _LONGEST_TEXT:
+        half = _LONGEST_TEXT // 2
+        text = f"{text[:half]}\n    ... {len(text) - 2 * half} characters are left out ...\n{text[-half:]}"
+    return "\n".join(_contained(line, heads) for line in text.split("\n"))
+
+
+def _contained(line: str, heads: tuple[str, ...]) -> str:
+    shown = line if line.isprintable() else "\t".join(map(printable, line.split("\t")))
+    if not shown or shown[0] in " \t":
+        return shown
+    return shown if f"{shown}: ".startswith(heads) else f"    {shown}"
 
 
 def by_identifier() -> dict[str, type[StartupFailure]]:

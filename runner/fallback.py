@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from os import execve  # bound now: an app may put something else in its place
 
 from runner import handover, settings
 from runner.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure, printable
@@ -284,17 +285,23 @@ def upgrade(attempt: Attempt, workers: tuple[handover.InheritedWorker, ...]) -> 
 def _replace_process(
     attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, spared: frozenset[int] = frozenset()
 ) -> NoReturn:
-    late_signals = process.block_stop_signals()
-    process.end_children(spared=attempt.program.children | spared)
-    if attempt.signals.count:
-        raise process.StopRequested
-    if path := _obstacle(attempt, arguments[0] if past.tried else None):
-        raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
     try:
+        late_signals = process.block_stop_signals()
+        process.end_children(spared=attempt.program.children | spared)
+        _check(attempt, arguments[0] if past.tried else None)
         _execute(attempt, arguments, past, late_signals)
+    except ExecFailed:
+        raise
     except Exception as error:  # whatever an app has done to this process, it can still answer by itself
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {reason}") from error
+
+
+def _check(attempt: Attempt, config: str | None) -> None:
+    if attempt.signals.count:
+        raise process.StopRequested
+    if path := _obstacle(attempt, config):
+        raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
 
 
 def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
@@ -347,9 +354,9 @@ def without_lost(attempt: Attempt) -> list[Listener]:
 
 def _exec(arguments: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
     try:
-        os.execve(arguments[0], arguments, environ)  # noqa: S606 - ourselves, as we were started
+        execve(arguments[0], arguments, environ)  # noqa: S606 - ourselves, as we were started
     except FileNotFoundError:  # replaced by an upgrade since: the kernel still has the file that we run
-        os.execve("/proc/self/exe", arguments, environ)  # noqa: S606
+        execve("/proc/self/exe", arguments, environ)  # noqa: S606
 
 
 def needed_files(attempt: Attempt, config: str | None) -> tuple[str, ...]:
@@ -363,12 +370,21 @@ def _obstacle(attempt: Attempt, config: str | None) -> str | None:
 
     An interpreter that was replaced is still to be had, and a config that is missing is told by the successor.
     """
-    interpreter, *others = needed_files(attempt, config)
-    for path in (interpreter, *others):
-        replaceable = path not in others[:2] and _is_gone(path)
-        if not replaceable and not os.access(path, os.R_OK):
+    for path in needed_files(attempt, config):
+        if not _is_gone(path) and not os.access(path, os.R_OK):
             return path
-    return None
+    return next(filter(_is_gone, _own_files()), None)
+
+
+def files_are_away() -> bool:
+    """Tell whether files are gone that this process was started from: an installer may be at work, or was."""
+    return any(_is_gone(path) for path in _own_files())
+
+
+def _own_files() -> list[str]:
+    """Return the files of arun that this process has loaded, and where Python's library is."""
+    own = [module.__file__ for name, module in tuple(sys.modules.items()) if name.partition(".")[0] == "runner"]
+    return [os.__file__, *(path for path in own if path)]
 
 
 def is_missing(config: str) -> bool:

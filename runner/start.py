@@ -29,8 +29,9 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
     ``collector`` are the thresholds that the garbage collector gets back when the instance serves.
     """
     process.open_standard_streams()
-    exits.reserve_descriptors()
+    process.allow_descriptors()
     attempt = _attempt(process.StopSignals())
+    exits.reserve_descriptors()
     attempt.collector = collector
     exits.succeed_with(functools.partial(ending.way_out, attempt, _start))
     ending.run(attempt, functools.partial(_begin, attempt))

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 
-from runner import exits
+from runner import exits, genuine
 from runner.apps import importing, shadows
 from runner.failures import (
     AppAmbiguous,
@@ -167,8 +167,9 @@ def _explained(target: Target, doing: str) -> Iterator[None]:
     except BaseException as error:
         if exits.in_forked_child() or isinstance(error, exits.Interruption):
             raise
+        genuine.restore()  # telling what happened needs modules of ours, and the app may have left none of what imports
+        sys.path = path
         process.silence()
-        sys.path = path  # telling what happened needs modules of ours, and the app may have left neither a path
         exits.release_descriptors()  # nor a descriptor to import them with
         raise _failure(error, target, doing) from error
 

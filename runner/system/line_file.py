@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import stat
+from select import PIPE_BUF
 
+from runner.genuine import POLLOUT, poll, write
 from runner.system import logs
 
 __all__ = ("LineFile",)
@@ -96,14 +97,14 @@ class LineFile:
 
     def _take(self, data: bytes, patience: int) -> int:
         """Write as much as goes without waiting and return how many bytes that is."""
-        chunk = select.PIPE_BUF if self._is_pipe else _FULL
-        taken, waiting = 0, select.poll()
+        chunk = PIPE_BUF if self._is_pipe else _FULL
+        taken, waiting = 0, poll()
         try:
-            waiting.register(self._fd, select.POLLOUT)
+            waiting.register(self._fd, POLLOUT)
             while taken < len(data) and waiting.poll(patience):
                 # whole lines, for another worker may write in between
                 end = data.rfind(b"\n", taken, taken + chunk) + 1
-                taken += os.write(self._fd, data[taken : end or taken + chunk])
+                taken += write(self._fd, data[taken : end or taken + chunk])
         except OSError:
             pass  # no room, or no reader: what is left is tried again with the next lines
         return taken

@@ -6,9 +6,10 @@ The app's own logging is left alone; what nobody configured goes through here as
 from __future__ import annotations
 
 import os
-import select
 
-from runner.failures import printable
+from runner import genuine
+from runner.failures import contained, printable
+from runner.genuine import POLLERR, POLLNVAL, POLLOUT, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,17 +63,17 @@ def terminal() -> bool:
 def write(text: str, fd: int = 2) -> None:
     """Write the text as it stands; what a reader does not take in time is dropped, whole lines after it too."""
     global _stuck  # noqa: PLW0603 - a reader that once did not read is not waited for at every line
-    rest = memoryview(text.encode(errors="backslashreplace"))
-    waiting = select.poll()
     try:
-        waiting.register(fd, select.POLLOUT)
+        rest = memoryview(text.encode(errors="backslashreplace"))
+        waiting = poll()
+        waiting.register(fd, POLLOUT)
         while rest:
             ready = waiting.poll(0 if _stuck else _PATIENCE)
             _stuck = not ready
-            if not ready or ready[0][1] & (select.POLLNVAL | select.POLLERR):
+            if not ready or ready[0][1] & (POLLNVAL | POLLERR):
                 return
-            rest = rest[os.write(fd, rest[:_CHUNK]) :]
-    except OSError:
+            rest = rest[genuine.write(fd, rest[:_CHUNK]) :]
+    except (OSError, MemoryError):
         return
 
 
@@ -82,7 +83,13 @@ def adopt_logging() -> None:
 
     class LastResort(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            write(f"{self.format(record)}\n")
+            try:
+                text = self.format(record)
+            except Exception:  # noqa: BLE001 - arguments that do not fit, an exception that cannot be formatted
+                self.handleError(record)
+                return
+            first, newline, more = text.partition("\n")
+            write(f"{printable(first)}{newline}{contained(more, ())}\n")
 
     handler = LastResort(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))

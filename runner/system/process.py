@@ -23,6 +23,7 @@ __all__ = (
     "STOP_SIGNALS",
     "StopRequested",
     "StopSignals",
+    "allow_descriptors",
     "bind_to_cores",
     "block_stop_signals",
     "children",
@@ -42,6 +43,8 @@ __all__ = (
 _DESCRIPTORS = 65_536
 #: Descriptors that clients do not get: files, listeners and what the app opens.
 _KEPT_DESCRIPTORS = 128
+#: Descriptors that a start opens at the same time, and some more.
+_NEEDED_DESCRIPTORS = 32
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 #: Signals that ask for something else; without a handler they would end or stop the process.
@@ -337,6 +340,12 @@ def close_on_exec_except(kept: Iterable[int]) -> None:
             os.set_inheritable(fd, fd in kept)
         except OSError:
             continue  # closed since it was listed
+
+
+def allow_descriptors() -> None:
+    """Raise a limit of open descriptors that is too low for a start: a failed app may have left it so."""
+    if os.sysconf("SC_OPEN_MAX") < _NEEDED_DESCRIPTORS:
+        connections_possible()
 
 
 def connections_possible() -> int:

@@ -51,6 +51,47 @@ APPS = {
     "raises megabytes": ("raise RuntimeError('x' * 10**7)\n", "app-import-failed"),
     "takes the exec away": ("import os\nos.execve = None\n1 / 0\n", "app-import-failed"),
     "takes json away": ("import sys\nsys.modules['json'] = None\n1 / 0\n", "app-import-failed"),
+    "takes poll away, as eventlet does": ("import select\ndel select.poll\nimport nowhere\n", "app-dependency-missing"),
+    "takes the way out away": ("import os\nos._exit = os.write = os.getpid = None\n1 / 0\n", "app-import-failed"),
+    "takes open away": ("import builtins\nbuiltins.open = None\nimport nowhere\n", "app-dependency-missing"),
+    "takes waiting away": ("import time\ntime.sleep = time.time = time.monotonic = None\n1 / 0\n", "app-import-failed"),
+    "takes signals away": (
+        "import signal\nsignal.signal = signal.pthread_sigmask = None\n1 / 0\n",
+        "app-import-failed",
+    ),
+    "takes sockets away": ("import socket\nsocket.socket = socket.AF_UNIX = None\n1 / 0\n", "app-import-failed"),
+    "takes threads away": (
+        "import _thread\n_thread.start_new_thread = _thread.allocate_lock = None\n1 / 0\n",
+        "app-import-failed",
+    ),
+    "takes its streams away": ("import sys\nsys.stdout = sys.stderr = object()\n1 / 0\n", "app-import-failed"),
+    "takes its hooks away": ("import atexit\natexit._run_exitfuncs = None\n1 / 0\n", "app-import-failed"),
+    "breaks traceback": ("import traceback\ntraceback.TracebackException = None\n1 / 0\n", "app-import-failed"),
+    "breaks import": (
+        "import builtins\ndef refuse(*a, **k): raise RuntimeError('no imports')\nbuiltins.__import__ = refuse\n1 / 0\n",
+        "app-import-failed",
+    ),
+    "hooks import": (
+        (
+            "import sys\nclass Hook:\n    @staticmethod\n    def find_spec(*a): raise RuntimeError('no imports')\n"
+            "sys.meta_path.insert(0, Hook)\n1 / 0\n"
+        ),
+        "app-import-failed",
+    ),
+    "forgets where modules are": ("import sys\nsys.path = sys.meta_path = None\n1 / 0\n", "app-import-failed"),
+    "lets few descriptors be": (
+        "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (8, 4096))\n1 / 0\n",
+        "app-import-failed",
+    ),
+    "has no memory": ("raise MemoryError\n", "app-import-failed"),
+    "raises what cannot be formatted": (
+        "raise SyntaxError('bad', ('f.py', 3, 5, b'text'))\n",
+        "app-syntax-error",
+    ),
+    "raises what has no notes": (
+        "class E(Exception):\n    __notes__ = property(lambda self: 1 / 0)\nraise E('x')\n",
+        "app-import-failed",
+    ),
 }
 
 

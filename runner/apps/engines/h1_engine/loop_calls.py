@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import perf_counter
+
+from runner.genuine import perf_counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from runner.genuine import allocate_lock, get_ident, start_new_thread, threads_are_exchanged
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable
 
 __all__ = ("Threads",)
@@ -33,8 +36,8 @@ class Threads:
         #: The threads that were given up and have not ended.
         self._given_up: set[int] = set()
         #: What the threads without a call wait for, the one that worked last at the end.
-        self._idle: list[threading.Lock] = []
-        self._mutex = threading.Lock()
+        self._idle: list[LockType] = []
+        self._mutex = allocate_lock()
 
     def run(self, call: Callable[[], object], *, ahead: bool = False) -> bool:
         """Run a call, which raises nothing, in one of the threads; one that returns True ends its thread.
@@ -71,7 +74,7 @@ class Threads:
 
     def was_given_up(self) -> bool:
         """Say whether the thread that asks was given up; it is forgotten, and has to end."""
-        thread = threading.get_ident()
+        thread = get_ident()
         if thread not in self._given_up:
             return False
         with self._mutex:
@@ -96,16 +99,26 @@ class Threads:
             self._sent_for = True
             self._idle.pop().release()
         elif self._started < self._limit:
-            thread = threading.Thread(target=self._work, name=f"arun-wsgi-{self._started + 1}", daemon=True)
             try:
-                thread.start()
+                self._start_thread(f"arun-wsgi-{self._started + 1}")
             except RuntimeError:  # the system gives no more: those that run have to do
                 return
             self._started += 1
             self._sent_for = True
 
+    def _start_thread(self, name: str) -> None:
+        """Start a thread of the system: one that gevent or eventlet makes never runs, as the loop's own does not yield to it.
+
+        Raises:
+            RuntimeError: the system gives no more.
+        """
+        if threads_are_exchanged():
+            start_new_thread(self._work, ())
+        else:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
     def _work(self) -> None:
-        awake = threading.Lock()
+        awake = allocate_lock()
         awake.acquire()
         was_sent_for = True
         while True:

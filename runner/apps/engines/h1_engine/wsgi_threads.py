@@ -6,10 +6,9 @@ and for a request body that has not come yet.
 
 from __future__ import annotations
 
+from _queue import SimpleQueue  # not from queue: gevent puts its own there
 from contextvars import Context
 from io import BytesIO
-from queue import SimpleQueue
-from threading import Lock, get_ident
 
 from runner.apps.engines.h1_engine.environ import environ_of
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
@@ -17,6 +16,7 @@ from runner.apps.engines.h1_engine.wsgi import WsgiExchange, close_body
 from runner.apps.engines.h1_engine.wsgi_input import Input
 from runner.exits import end_if_forked
 from runner.failures import printable
+from runner.genuine import allocate_lock, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = ("ThreadExchange", "TimedExchange")
 #: Bytes that a thread hands over before it waits until they are with the transport.
 _AHEAD = 65_536
 #: Held by who decides on a head: the app, or who answers in its place.
-_answering = Lock()
+_answering = allocate_lock()
 
 
 class ThreadExchange(WsgiExchange):
