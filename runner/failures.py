@@ -125,7 +125,7 @@ def printable(text: str) -> str:
     """Return the text with control characters escaped, so that a value cannot forge lines of a log."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def contained(text: str, heads: tuple[str, ...]) -> str:

@@ -18,11 +18,12 @@ import sys
 import time
 from _thread import allocate_lock, get_ident, start_new_thread
 from os import write
-from select import POLLERR, POLLIN, POLLNVAL, POLLOUT, poll
+from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
 from time import monotonic, perf_counter, sleep
 
 __all__ = (
     "POLLERR",
+    "POLLHUP",
     "POLLIN",
     "POLLNVAL",
     "POLLOUT",
@@ -32,6 +33,7 @@ __all__ = (
     "perf_counter",
     "poll",
     "restore",
+    "settle_threads",
     "sleep",
     "start_new_thread",
     "threads_are_exchanged",
@@ -41,6 +43,8 @@ __all__ = (
 #: What arun uses on its way out, or beneath an app; and what each of them held.
 _MODULES = (builtins, os, select, selectors, signal, socket, time, _thread)
 _kept = [(vars(module), dict(vars(module))) for module in _MODULES]
+_kept_threads = dict(vars(_thread))
+_exchanged = False
 _finders, _hooks, _path = sys.meta_path[:], sys.path_hooks[:], sys.path[:]
 
 
@@ -51,6 +55,18 @@ def restore() -> None:
     sys.meta_path, sys.path_hooks, sys.path = _finders[:], _hooks[:], _path[:]
 
 
+def settle_threads() -> None:
+    """Note whether what Python calls a thread or a lock is the app's own now, and give the import system its own back.
+
+    The locks of gevent deadlock where threads of the system import the same module at the same time. ``threading`` and
+    what else an app calls stays as the app wants it.
+    """
+    global _exchanged  # noqa: PLW0603 - one interpreter
+    if _thread.start_new_thread is not start_new_thread or _thread.allocate_lock is not allocate_lock:
+        _exchanged = True
+        vars(_thread).update(_kept_threads)
+
+
 def threads_are_exchanged() -> bool:
-    """Tell whether what Python calls a thread or a lock is the app's own now, as with gevent and eventlet."""
-    return _thread.start_new_thread is not start_new_thread or _thread.allocate_lock is not allocate_lock
+    """Tell whether ``settle_threads`` has found that a thread of Python's is none of the system's."""
+    return _exchanged

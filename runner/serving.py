@@ -6,7 +6,8 @@ import functools
 import gc
 import os
 
-from runner import exits, listening
+from runner import exits, genuine, listening
+from runner.apps import provisions
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
 from runner.handover import PARTING
 from runner.system import logs, process, surroundings
@@ -302,6 +303,7 @@ def load(setup: Setup, watch: Watch) -> Loaded:
     watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(chosen)
     app = choose_app(chosen, attempt.past.failures, loop)
+    genuine.settle_threads()
     attempt.signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if attempt.signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
@@ -353,6 +355,7 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
         gc.set_threshold(*attempt.collector)
         exits.release_descriptors()
         told.on_ready(orders)
+        provisions.load_in_idle_time(loop)
         if attempt.manager is not None:
             attempt.manager.stay_alive(loop.call_later)
 

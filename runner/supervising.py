@@ -11,6 +11,7 @@ import time
 from functools import partial
 
 from runner import ending, exits, fallback, listening, serving, settings, telling
+from runner.apps import provisions, tracebacks
 from runner.failures import ExecFailed, OptionInvalid, StartupFailure
 from runner.handover import PARTING, InheritedWorker
 from runner.serving import Setup
@@ -156,6 +157,9 @@ class _Instance:
                 if listener.socket not in served:
                     listener.socket.close()
         work(setup, slot, began, connection)
+
+    def provide(self) -> None:
+        provisions.load_now()
 
     def reread(self) -> Recipe | None:
         logs.info("arun: reloading")
@@ -307,7 +311,10 @@ class _Instance:
         attempt = self._attempt
         self.alive()
         program = attempt.program
-        loads, told = probe.loads(program.arguments[0], program.environ, program.cwd)
+        try:
+            loads, told = probe.loads(program.arguments[0], program.environ, program.cwd)
+        except Exception as error:  # noqa: BLE001 - a file is away, or no descriptor is left: those who serve go on
+            loads, told = False, f"cannot be asked ({tracebacks.described(error)})"
         if not loads:
             logs.warning(f"no upgrade: what is installed now {told}")
             return

@@ -1,6 +1,6 @@
 """The built-in app: it answers where no app was named, and in the place of an app that could not be started.
 
-Plain ASGI, and of the runner it knows the failure record alone. The page is read when it is first asked for, so that
+Plain ASGI, and of the runner it knows the failure record and the rule of who is told one. The page is read when it is first asked for, so that
 making the app costs a start next to nothing; and if it cannot be read (no descriptor left, files that the dropped
 user may not open), the plain text answers, which needs no file.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from runner.loopback import asked_from_this_machine
 from welcome.negotiation import choose_format, choose_language
 from welcome.rendering import render
 
@@ -46,7 +47,6 @@ _FIXED: Headers = [
         b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 ]
-_LEFT_BY_PROXIES = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"cf-connecting-ip"})
 _WITHOUT_BODY = frozenset({204, 205, 304})
 
 
@@ -78,8 +78,9 @@ def make_app(*, status: int | None = None, failures: tuple[FailureRecord, ...] =
         voice, code = _voice(scope, status, failing=bool(failures))
         language = choose_language(_header(scope, b"accept-language"))
         format_ = choose_format(_header(scope, b"accept"))
+        peer = (scope.get("client") or ("",))[0]
         try:
-            body = body_of(voice, language, format_, code, debug and _on_this_machine(scope))
+            body = body_of(voice, language, format_, code, debug and asked_from_this_machine(peer, scope["headers"]))
         except (OSError, ImportError):
             format_, body = "text/plain", render(voice, language, "text/plain", status=code)
         headers = _headers(voice, code, format_, language, len(body))
@@ -130,23 +131,3 @@ async def _other_than_http(scope: Scope, receive: Receive, send: Send) -> None:
 def _header(scope: Scope, name: bytes) -> str:
     # Repeated list headers are one list (RFC 9110, section 5.3).
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
-
-
-def _on_this_machine(scope: Scope) -> bool:
-    """Tell whether the person who asks sits at this machine, as far as the connection can show it.
-
-    A unix socket does not count: whoever connects there is mostly a proxy. Neither does a request that a proxy marked as
-    forwarded, nor one for the name of another host: a page elsewhere whose name was bound anew to 127.0.0.1 makes
-    the operator's own browser ask.
-    """
-    if any(name in _LEFT_BY_PROXIES or name.startswith(b"x-forwarded-") for name, _ in scope["headers"]):
-        return False
-    host = _header(scope, b"host")
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    peer = (scope.get("client") or ("",))[0]
-    return _is_loopback(peer) and (name in {"", "localhost"} or _is_loopback(name.strip("[]")))
-
-
-def _is_loopback(host: str) -> bool:
-    octets = host.removeprefix("::ffff:").split(".")
-    return host == "::1" or (len(octets) == 4 and octets[0] == "127" and all(o.isdigit() for o in octets))  # noqa: PLR2004

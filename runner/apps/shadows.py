@@ -12,6 +12,8 @@ import importlib
 import os
 import sys
 
+from runner.apps import provisions
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,15 +26,12 @@ __all__ = ("NameTakenError", "load_what_serving_needs", "own_names_of", "own_wel
 _SERVING = (
     "asyncio",
     "concurrent.futures.thread",
-    "fcntl",
     "httptools",
     "inspect",
-    "json",
     "logging",
     "resource",
     "ssl",
-    "termios",
-    "traceback",
+    *provisions.LATER,
     "runner.apps.engines.h1_engine.asgi_engine",
     "runner.apps.engines.options",
     "runner.apps.importing",

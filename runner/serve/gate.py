@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
 from functools import partial
 
 from runner.apps.engines.endpoints import Endpoints
+from runner.apps.engines.h1_engine.heads import date_field
 from runner.serve.proxy_protocol import HeaderInvalid, Proxied, read_header
 from runner.system import logs
 from runner.values import Value
@@ -177,10 +179,8 @@ class Gate:
 
     async def _refuse(self, connection: socket.socket) -> None:
         """Answer a plain request on a TLS port with 400, as a client understands nothing else."""
-        from email.utils import formatdate
-
         head = (
-            f"HTTP/1.1 400 Bad Request\r\ndate: {formatdate(usegmt=True)}\r\nconnection: close\r\n"
+            f"HTTP/1.1 400 Bad Request\r\n{date_field(int(time.time())).decode()}connection: close\r\n"
             f"content-type: text/plain; charset=utf-8\r\ncontent-length: {len(_SPEAK_TLS)}\r\n\r\n"
         )
         with contextlib.suppress(TimeoutError):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
             """Do what SIGHUP does: a file asks for it."""
             ...
 
+        def provide(self) -> None:
+            """Load what telling a failure needs, as the files may be away when one happens."""
+            ...
+
         def reread(self) -> Recipe | None:
             """Read the settings again and bind what they add; None where that failed, which it has told.
 

@@ -51,13 +51,13 @@ def line_of(word: str, said: str | FailureRecord = "") -> bytes:
 
 def failure_of(report: Report) -> StartupFailure:
     """Return the failure that a report of one carries; one that cannot be read is a failure too."""
-    import json
-
     try:
+        import json
+
         record = FailureRecord(**json.loads(report.text))
-    except (TypeError, ValueError):
+        kind = by_identifier().get(record.identifier, StartupFailure)
+    except Exception:  # noqa: BLE001 - nor does a supervisor end where files of Python's or of ours are away
         return StartupFailure("a worker failed, and its report cannot be read")
-    kind = by_identifier().get(record.identifier, StartupFailure)
     return kind(record.sentence, origin=record.origin, hint=record.hint, detail=record.detail)
 
 

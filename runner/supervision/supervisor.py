@@ -68,6 +68,8 @@ class Supervisor:
         #: Signals that ask for something which has to wait.
         self._wanted: set[int] = set()
         self._told = ""
+        #: What telling a failure needs is loaded: while the first workers start, so that they do not wait for it.
+        self._is_provided = False
         self._wakeup = Wakeup()
 
     # ---- what handlers of signals may call: it only notes
@@ -92,6 +94,9 @@ class Supervisor:
                 if self._ending and not self._workers:
                     break
                 self._look()
+                if not self._is_provided:
+                    self._is_provided = True
+                    self._instance.provide()
                 self._wait()
         finally:  # also when a third stop signal comes through: nobody is left behind
             self._ending = True

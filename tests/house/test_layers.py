@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "runner.failures",
         "runner.tls_failures",
         "runner.genuine",
+        "runner.loopback",
         "runner.exits",
         "runner.addresses",
         "runner.transport",
@@ -93,8 +94,8 @@ def test_a_module_imports_its_own_folder_and_the_floors_below(path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "welcome").rglob("*.py")), ids=name_of)
-def test_the_welcome_app_imports_only_the_failure_record(path: Path) -> None:
-    assert {name for name in imports(path) if name.startswith("runner")} <= {"runner.failures"}
+def test_the_welcome_app_imports_only_the_failure_record_and_the_rule_of_who_is_told_one(path: Path) -> None:
+    assert {name for name in imports(path) if name.startswith("runner")} <= {"runner.failures", "runner.loopback"}
 
 
 def calls(path: Path) -> set[str]:

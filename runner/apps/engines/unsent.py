@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from runner.genuine import POLLERR, POLLHUP, poll
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
@@ -26,9 +28,7 @@ def unsent(transport: asyncio.Transport) -> int:
     own = transport.get_extra_info("socket")
     if own is None or not _LINUX:
         return waiting
-    from termios import TIOCOUTQ
-
-    return waiting + _asked(own, TIOCOUTQ)
+    return waiting + _asked(own, "TIOCOUTQ")
 
 
 def taken(transport: asyncio.Transport) -> int:
@@ -60,23 +60,21 @@ def has_gone(transport: asyncio.Transport) -> bool:
     own = transport.get_extra_info("socket")
     if own is None:
         return False
-    from select import POLLERR, POLLHUP, poll
-    from termios import FIONREAD
-
     looked = poll()
     try:
         looked.register(own.fileno(), 0)  # what is left is always told
     except (OSError, ValueError):
         return False  # closed by us
     told = looked.poll(0)
-    return bool(told) and bool(told[0][1] & POLLERR or (told[0][1] & POLLHUP and not _asked(own, FIONREAD)))
+    return bool(told) and bool(told[0][1] & POLLERR or (told[0][1] & POLLHUP and not _asked(own, "FIONREAD")))
 
 
-def _asked(own: TransportSocket, request: int) -> int:
-    """Ask a socket for a number; 0 if it is closed already."""
-    from fcntl import ioctl
-
+def _asked(own: TransportSocket, request: str) -> int:
+    """Ask a socket for a number; 0 if it is closed already, or what asks it is not to be had."""
     try:
-        return int.from_bytes(ioctl(own.fileno(), request, bytes(4)), sys.byteorder)
-    except OSError:
+        import termios
+        from fcntl import ioctl
+
+        return int.from_bytes(ioctl(own.fileno(), getattr(termios, request), bytes(4)), sys.byteorder)
+    except (OSError, ImportError):
         return 0

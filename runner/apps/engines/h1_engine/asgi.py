@@ -11,6 +11,7 @@ import os
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.heads import AnswerInvalid, read_fields
 from runner.apps.engines.targets import unquoted
+from runner.apps.tracebacks import task_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ class AsgiExchange(Exchange):
 
     def stack(self) -> str:
         """Say where the task waits."""
-        from runner.apps.tracebacks import task_stack
-
         return "" if self._task is None else task_stack(self._task)
 
     def changed(self) -> None:
@@ -156,7 +155,8 @@ class AsgiExchange(Exchange):
         else:
             if not self.answered:
                 engine.failed(self, None)
-        engine.done(self)
+        finally:
+            engine.done(self)
 
     def _scope(self) -> dict[str, Any]:
         connection, request = self.connection, self.request

@@ -10,7 +10,9 @@ from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.heads import own_fields
 from runner.apps.engines.h1_engine.protocol import Connection
 from runner.apps.engines.proxies import TrustedPeers, scheme
+from runner.apps.tracebacks import app_traceback
 from runner.exits import end_if_forked
+from runner.loopback import asked_from_this_machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ __all__ = ("H1Engine",)
 _CANCELLED = 0.5
 #: More than there ever will be.
 _MANY = 1 << 62
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 class H1Engine:
@@ -193,17 +194,16 @@ class H1Engine:
             else:
                 exchange.fail()
             return
-        from runner.apps.tracebacks import app_traceback
 
         def told() -> str:
             return app_traceback(exc) if exc else "the app returned without a complete answer\n"
 
-        self._tell(exchange, told)
-        request, peer = exchange.request, exchange.connection.client
-        if self.options.debug and peer and peer[0].startswith(_LOOPBACK) and not request.was_forwarded:
+        peer = exchange.connection.client
+        if self.options.debug and asked_from_this_machine(peer[0] if peer else None, exchange.request.headers):
             exchange.fail(told().encode("utf-8", "backslashreplace"))
         else:
             exchange.fail()
+        self._tell(exchange, told)  # last: whatever becomes of it, the client has its answer
 
     def forwarded(self, connection: Connection, request: Request) -> tuple[tuple[str, int] | None, str]:
         """Return client and scheme of a request as a trusted proxy tells them, else as they are."""
@@ -247,14 +247,17 @@ class H1Engine:
 
         One clock for all of them: a timer for each would cost more than the requests that it watches.
         """
+        # The next look first, as this one may fail.
+        self._watching = watching = self.loop.call_later(self._interval, self._watch)
         self._look_at_clock()
         for connection in tuple(self.connections):
             connection.sweep(self.now)
         times = self._times
         if times is not None:
             self._keep_times(times)
-        goes_on = self.connections or (times is not None and self.running)
-        self._watching = self.loop.call_later(self._interval, self._watch) if goes_on else None
+        if not (self.connections or (times is not None and self.running)):
+            watching.cancel()
+            self._watching = None
 
     def _keep_times(self, times: RequestTimes[Exchange]) -> None:
         """End the requests whose time is over; an app that will not hear of it is told again at each look."""

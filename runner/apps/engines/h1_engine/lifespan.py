@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from runner.failures import AppStartupFailed, printable
+from runner.apps.tracebacks import app_traceback, described
+from runner.failures import AppStartupFailed, contained, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ __all__ = ("Lifespan",)
 
 #: Seconds that a cancelled lifespan gets to end.
 _CANCELLED = 0.5
+#: How the one line begins that is left at the margin of what an app says.
+_TRACEBACK = ("Traceback (most recent call last):",)
 _OUTCOMES = frozenset(f"lifespan.{phase}.{end}" for phase in ("startup", "shutdown") for end in ("complete", "failed"))
 
 
@@ -58,8 +61,6 @@ class Lifespan:
         if not self._received or self._foreign:
             return  # it does not know lifespan, which it may say by raising
         if self._raised is not None:
-            from runner.apps.tracebacks import described
-
             what = described(self._raised)
             raise AppStartupFailed(f"the app's start-up raised {what}", detail=self._traceback())
         raise AppStartupFailed("the app's lifespan ended without saying whether its start-up was complete")
@@ -142,14 +143,11 @@ class Lifespan:
 
     def _reason(self, phase: str) -> tuple[str, str]:
         """Return why the app says that a phase failed, and all it says: many say a traceback, whose end is the reason."""
-        lines = [printable(line) for line in self._said[f"lifespan.{phase}.failed"].strip().splitlines()]
-        if len(lines) < 2:  # noqa: PLR2004 - one line says it all
-            return "".join(lines) or "it gave no reason", ""
-        return lines[-1], "".join(f"{line}\n" for line in lines)
+        said = self._said[f"lifespan.{phase}.failed"].strip()
+        *before, last = map(printable, said.splitlines() or ["it gave no reason"])
+        return last, f"{contained(said, _TRACEBACK)}\n" if before else ""
 
     def _traceback(self) -> str:
         if self._raised is None:
             return ""
-        from runner.apps.tracebacks import app_traceback
-
         return app_traceback(self._raised)

@@ -104,14 +104,16 @@ class WsgiExchange(Exchange):
 
     def _finish(self, last: bytes | None, raised: BaseException | None) -> None:
         """End the call of the app: with what is left to send, or with what it raised."""
-        if raised is None and last is not None and not self.abandoned:
-            try:
-                self.write(last, more=False)
-            except AnswerInvalid as exc:
-                raised = exc
-        if raised is not None or not self.answered:
-            self.engine.failed(self, raised)
-        self.engine.done(self)
+        try:
+            if raised is None and last is not None and not self.abandoned:
+                try:
+                    self.write(last, more=False)
+                except AnswerInvalid as exc:
+                    raised = exc
+            if raised is not None or not self.answered:
+                self.engine.failed(self, raised)
+        finally:
+            self.engine.done(self)
 
     def _send_file(self, part: FilePart) -> None:
         """Answer with a part of a file, while the app has nothing to do with it."""

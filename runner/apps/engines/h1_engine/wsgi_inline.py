@@ -127,8 +127,11 @@ class InlineExchange(WsgiExchange):
         self.write(b"".join((data,)), more=True)
 
     def _finish(self, last: bytes | None, raised: BaseException | None) -> None:
-        if self._gathered is not None:
-            self._gathered.close()
+        try:
+            if self._gathered is not None:
+                self._gathered.close()
+        except BaseException as exc:  # noqa: BLE001 - what could not be written is written again, to a full disk
+            raised = raised or exc
         super()._finish(last, raised)
 
     def _file_sent(self, raised: BaseException | None) -> None:

@@ -14,6 +14,7 @@ from runner.apps.engines.h1_engine.environ import environ_of
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.wsgi import WsgiExchange, close_body
 from runner.apps.engines.h1_engine.wsgi_input import Input
+from runner.apps.tracebacks import thread_stack
 from runner.exits import end_if_forked
 from runner.failures import printable
 from runner.genuine import allocate_lock, get_ident
@@ -60,8 +61,10 @@ class ThreadExchange(WsgiExchange):
         # Most bodies are complete by now; then reading needs no conversation.
         self._input = BytesIO(self.take()) if self.received else Input(self._fetch)
         if not self.engine.threads.run(self._call):
-            self.decline()
-            self.engine.done(self)
+            try:
+                self.decline()
+            finally:
+                self.engine.done(self)
 
     def _give_body(self) -> None:
         if self._chunks or self.received:
@@ -216,8 +219,6 @@ class TimedExchange(ThreadExchange):
 
     def stack(self) -> str:
         """Say where the thread is."""
-        from runner.apps.tracebacks import thread_stack
-
         return thread_stack(self._thread)
 
     def time_out(self) -> None:

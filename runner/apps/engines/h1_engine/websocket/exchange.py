@@ -121,21 +121,19 @@ class WebsocketExchange(AsgiExchange):
             self._handshake = read_handshake(
                 self.request, per_message_deflate=engine.options.websockets.per_message_deflate
             )
+            await engine.app(self._scope(), self.receive, self.send)
         except HandshakeInvalid as exc:
             version = ((b"sec-websocket-version", b"13"),) if exc.status == 426 else ()  # noqa: PLR2004 - RFC 6455 section 4.4
             self._refuse(exc.status, exc.reason, version)
-            engine.done(self)
-            return
-        try:
-            await engine.app(self._scope(), self.receive, self.send)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one websocket is no reason to end the process
             engine.failed(self, exc)
         else:
             self._returned()
-        if self.record is not None and self._websocket is not None:
-            self.record.end(self, 101)
-        self._websocket = None  # which knows this exchange: what waits there is freed now
-        engine.done(self)
+        finally:
+            if self.record is not None and self._websocket is not None:
+                self.record.end(self, 101)
+            self._websocket = None  # which knows this exchange: what waits there is freed now
+            engine.done(self)
 
     def _scope(self) -> dict[str, Any]:
         scope = super()._scope()
