@@ -1,0 +1,104 @@
+"""Requests whose failure is hard to tell: each is answered first, told as far as it can be, and frees its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.process.conftest import Starter
+
+#: What an app raises; each of them made Python's own traceback raise, or the log.
+RAISED = {
+    "a syntax error of bytes": "raise SyntaxError('bad', ('f.py', 3, 5, b'text'))",
+    "no notes": "raise type('E', (ValueError,), {'__notes__': property(lambda self: 1 / 0)})('x')",
+    "no text": "raise type('E', (ValueError,), {'__str__': lambda self: exit(3)})('x')",
+    "a chain that bites its tail": "e = ValueError('x'); f = KeyError('y'); e.__cause__ = f; f.__cause__ = e; raise e",
+    "a group that cannot be split": "raise type('E', (ExceptionGroup,), {'derive': lambda *a: 1 / 0})('x', [ValueError('y')])",
+    "no class name": "raise type('E', (ValueError,), {'__module__': None})('x')",
+    "traceback is broken": "import traceback; traceback.TracebackException = None; raise ValueError('x')",
+    "no source can be read": "import tokenize, linecache; linecache.updatecache = tokenize.open = None; raise ValueError('x')",
+    "no memory": "raise MemoryError",
+}
+#: An app of each kind, whose root fails and whose other paths do not.
+KINDS = {
+    "asgi": """
+async def app(scope, receive, send):
+    if scope["type"] == "http" and scope["path"] == "/":
+        fail()
+    if scope["type"] != "lifespan":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+""",
+    "wsgi": """
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/":
+        fail()
+    start_response("200 OK", [])
+    return []
+""",
+    "aiohttp": """
+from aiohttp import web
+async def root(request):
+    fail()
+async def other(request):
+    return web.Response()
+app = web.Application()
+app.add_routes([web.get("/", root), web.get("/other", other)])
+""",
+}
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["", "debug"])
+@pytest.mark.parametrize("kind", [*KINDS, "wsgi inline"])
+def test_a_request_whose_failure_cannot_be_told_is_answered_500_and_frees_its_place(
+    arun: Starter, kind: str, debug: tuple[str, ...]
+) -> None:
+    for name, code in RAISED.items():
+        lines = "\n".join(f"    {line}" for line in code.split("; "))
+        arun.write(f"shop_{kind[0]}.py", f"def fail():\n{lines}\n{KINDS[kind.partition(' ')[0]]}")
+        inline = ("--threads", "0") if "inline" in kind else ()
+        instance = arun(
+            f"shop_{kind[0]}.py", "--bind", "{address}", "--limit-concurrency", "1", *inline, *debug
+        ).ready()
+        for times in (1, 2):
+            assert (name, instance.get().status) == (name, 500)
+            instance.wait_for("GET / failed (client ", times=times)
+            assert (name, instance.get("/other").status) == (name, 200)
+        assert instance.stop() == 0
+
+
+@pytest.mark.parametrize("code", RAISED.values(), ids=RAISED)
+def test_a_start_up_whose_failure_cannot_be_told_is_answered_for(arun: Starter, code: str) -> None:
+    lines = "\n".join(f"        {line}" for line in code.split("; "))
+    arun.write("shop.py", f"async def app(scope, receive, send):\n    if (await receive())['type']:\n{lines}\n")
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    assert instance.get().status == 503
+    assert instance.failures() == ["app-startup-failed"]
+    assert instance.stop() == 0
+
+
+#: A guard against calls that block in the loop, as blockbuster is one: it does not know ours from the app's.
+GUARD = """
+import builtins, io, os, time, tokenize, linecache
+def refuse(*arguments, **more):
+    raise RuntimeError("this blocks")
+async def app(scope, receive, send):
+    if scope["type"] == "http" and scope["path"] == "/":
+        builtins.open = io.open = tokenize.open = linecache.updatecache = os.stat = os.write = time.sleep = refuse
+        1 / 0
+    if scope["type"] != "lifespan":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+"""
+
+
+def test_a_guard_against_blocking_calls_takes_no_answer_away(arun: Starter) -> None:
+    arun.write("shop.py", GUARD)
+    instance = arun("shop.py", "--bind", "{address}", "--limit-concurrency", "1").ready()
+    for times in (1, 2):
+        assert instance.get().status == 500
+        instance.wait_for("ZeroDivisionError: division by zero", times=times)
+        assert instance.get("/other").status == 200
+    assert instance.stop() == 0
