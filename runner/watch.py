@@ -10,9 +10,9 @@ import _thread
 import contextlib
 import os
 import signal
-import time
 
 from runner.exits import Interruption, start_thread
+from runner.genuine import monotonic, sleep
 from runner.system import logs
 from runner.system.process import STOP_SIGNALS
 
@@ -28,6 +28,8 @@ __all__ = ("DeadlineReached", "Watch")
 _INTERVAL = 5.0
 #: Seconds between two looks at the start.
 _TICK = 1.0
+#: Seconds between two looks whether the thread of the watch has ended.
+_SHORT = 0.0002
 #: Seconds that the main thread has to get out of what it does, before the thread acts in its place.
 _PATIENCE = 2.0
 
@@ -64,7 +66,7 @@ class Watch:
         self._overdue, self._stopping, self._on_step = overdue, stopping, on_step
         #: Called in the watch's thread about once in a second.
         self.on_tick: Callable[[], None] | None = None
-        self.began = time.monotonic() if began is None else began
+        self.began = monotonic() if began is None else began
         self._progress_shown = False
         self.stop_caught = False
         self._caught = self._writing = -1
@@ -98,9 +100,18 @@ class Watch:
             if signal.getsignal(signal.SIGALRM) == self._interrupt:
                 signal.signal(signal.SIGALRM, self._previous)
             self._done.release()
-            self._ended.acquire(timeout=_TICK)  # with its descriptors closed: an exec or a test may count them
+            self._await_end()
             if self._progress_shown:
                 logs.write("\r\033[K")
+
+    def _await_end(self) -> None:
+        """Wait until the thread has closed its descriptors: an exec or a test may count them.
+
+        Without the acquiring of a lock: this runs in an event loop, where an app may have forbidden that (blockbuster).
+        """
+        deadline = monotonic() + _TICK
+        while self._ended.locked() and monotonic() < deadline:
+            sleep(_SHORT)
 
     def leave_signals_to_loop(self) -> None:
         """Give up the wakeup descriptor: an event loop that is about to run sets its own, and puts back what it found."""
@@ -129,7 +140,7 @@ class Watch:
         while not self._over(_TICK):
             if self.on_tick is not None:
                 self.on_tick()
-            elapsed = time.monotonic() - self.began
+            elapsed = monotonic() - self.began
             if self.timeout is not None and elapsed >= self.timeout:
                 self.expired = True
                 self._press(signal.SIGALRM)
@@ -146,7 +157,7 @@ class Watch:
     def _over(self, interval: float) -> bool:
         """Wait for the end of the start, the next line to say, or the deadline, whichever comes first."""
         if self.timeout is not None:
-            interval = min(interval, max(0.0, self.began + self.timeout - time.monotonic()))
+            interval = min(interval, max(0.0, self.began + self.timeout - monotonic()))
         if self._done.acquire(timeout=interval):
             self._done.release()
             return True
@@ -169,8 +180,8 @@ class Watch:
 
     def _press(self, number: signal.Signals) -> None:
         """Interrupt the main thread until it lets go; act in its place when it cannot."""
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
+        deadline = monotonic() + _PATIENCE
+        while monotonic() < deadline:
             signal.pthread_kill(self._main, number)
             if self._done.acquire(timeout=0.5):
                 self._done.release()
