@@ -355,7 +355,7 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
         gc.set_threshold(*attempt.collector)
         exits.release_descriptors()
         told.on_ready(orders)
-        provisions.load_in_idle_time(loop)
+        provisions.load_in_idle_time(loop, loaded.app.kind)
         if attempt.manager is not None:
             attempt.manager.stay_alive(loop.call_later)
 

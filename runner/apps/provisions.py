@@ -22,12 +22,13 @@ _FAILING = ("fcntl", "json", "runner.tls_failures", "runner.worker_failures", "t
 #: What requests need that are not like the first one.
 _SERVING = (
     "ipaddress",
-    "tempfile",
     "termios",
     "runner.apps.engines.h1_engine.sendfile",
     "runner.apps.engines.h1_engine.tls",
 )
-LATER = (*_FAILING, *_SERVING)
+#: What only requests to one kind of app need: a request body that is not kept in memory.
+_OF_KIND = {"wsgi": ("tempfile",)}
+LATER = (*_FAILING, *(name for names in _OF_KIND.values() for name in names), *_SERVING)
 
 #: Seconds from the start to the first module, and between two.
 _FIRST, _BETWEEN = 0.1, 0.01
@@ -40,9 +41,9 @@ def load_now() -> None:
     _rehearse()
 
 
-def load_in_idle_time(loop: asyncio.AbstractEventLoop) -> None:
-    """Load all of it, in turns of a loop that runs; what is not there is left to whoever needs it."""
-    names = iter(LATER)
+def load_in_idle_time(loop: asyncio.AbstractEventLoop, kind: str) -> None:
+    """Load what serves an app of this kind, in turns of a loop that runs; what is not there is left to who needs it."""
+    names = iter((*_FAILING, *_OF_KIND.get(kind, ()), *_SERVING))
 
     def load_next() -> None:
         name = next(names, None)
