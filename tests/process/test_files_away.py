@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -90,16 +90,16 @@ def move_back(starter: Starter) -> None:
         os.rename(starter.command.with_name(f"{name}~"), starter.command.with_name(name))
 
 
-def modules(instance: Instance) -> list[str]:
+def modules(instance: Instance) -> list[Any]:
     """Who answered, and the modules that it had loaded."""
-    found: list[str] = json.loads(instance.get().body)
+    found: list[Any] = json.loads(instance.get().body)
     return found
 
 
-def provided(instance: Instance) -> list[str]:
+def provided(instance: Instance) -> list[Any]:
     """Wait until all is loaded that is loaded in idle time."""
 
-    def look() -> list[str]:
+    def look() -> list[Any]:
         found = modules(instance)
         assert LAST in found
         return found
