@@ -8,6 +8,7 @@ them with. So it is loaded soon after the start, a module at a time, when a loop
 from __future__ import annotations
 
 import importlib
+from collections import deque
 
 from runner.apps.tracebacks import whole_traceback
 
@@ -30,8 +31,9 @@ _SERVING = (
 _OF_KIND = {"wsgi": ("tempfile",)}
 LATER = (*_FAILING, *(name for names in _OF_KIND.values() for name in names), *_SERVING)
 
-#: Seconds from the start to the first module, and between two.
-_FIRST, _BETWEEN = 0.1, 0.01
+#: Seconds from the start to the first module, between two, and after one that could not be had; and how often that may be.
+_FIRST, _BETWEEN, _AGAIN = 0.1, 0.01, 1.0
+_TRIES = 20
 
 
 def load_now() -> None:
@@ -42,21 +44,22 @@ def load_now() -> None:
 
 
 def load_in_idle_time(loop: asyncio.AbstractEventLoop, kind: str) -> None:
-    """Load what serves an app of this kind, in turns of a loop that runs; what is not there is left to who needs it."""
-    names = iter((*_FAILING, *_OF_KIND.get(kind, ()), *_SERVING))
+    """Load what serves an app of this kind, in turns of a loop that runs; what cannot be had is tried again a few times."""
+    names = deque((*_FAILING, *_OF_KIND.get(kind, ()), *_SERVING))
 
-    def load_next() -> None:
-        name = next(names, None)
-        if name is None:
-            _rehearse()
-            return
-        loop.call_later(_BETWEEN, load_next)
+    def load_next(tries: int) -> None:
         try:
-            importlib.import_module(name)
-        except ImportError:
-            return  # termios and fcntl, say: not every system has them
+            importlib.import_module(names[0])
+            if names.popleft() == "traceback":
+                _rehearse()
+            pause = _BETWEEN
+        except (ImportError, OSError):  # no descriptor, a file that is away; termios is not on every system
+            names.rotate(-1)
+            tries, pause = tries - 1, _AGAIN
+        if names and tries:
+            loop.call_later(pause, load_next, tries)
 
-    loop.call_later(_FIRST, load_next)
+    loop.call_later(_FIRST, load_next, _TRIES)
 
 
 def _rehearse() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 if TYPE_CHECKING:
-    from tests.process.conftest import Starter
+    from tests.process.conftest import Instance, Starter
 
 #: What an app raises; each of them made Python's own traceback raise, or the log.
 RAISED = {
@@ -102,3 +106,64 @@ def test_a_guard_against_blocking_calls_takes_no_answer_away(arun: Starter) -> N
         instance.wait_for("ZeroDivisionError: division by zero", times=times)
         assert instance.get("/other").status == 200
     assert instance.stop() == 0
+
+
+#: What an app of any kind may call: it takes every descriptor that is left, or gives them back.
+TAKES = """
+import os
+held = []
+def fail():
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    1 / 0
+def release():
+    while held:
+        os.close(held.pop())
+"""
+RELEASES = {
+    "asgi": ('    if scope["type"] != "lifespan":', '    release()\n    if scope["type"] != "lifespan":'),
+    "wsgi": ('    start_response("200', '    release()\n    start_response("200'),
+    "aiohttp": ("    return web.Response()", "    release()\n    return web.Response()"),
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "wsgi inline"])
+def test_an_app_that_takes_the_last_descriptor_and_fails_is_answered_and_its_clients_are_timed(
+    arun: Starter, kind: str
+) -> None:
+    """On the connection that there is already; when descriptors are back, time goes on for the others too."""
+    name = kind.partition(" ")[0]
+    arun.write("shop.py", TAKES + KINDS[name].replace(*RELEASES[name]))
+    options = (
+        "--limit-concurrency",
+        "1",
+        "--timeout-keep-alive",
+        "2",
+        *(("--threads", "0") if "inline" in kind else ()),
+    )
+    instance = arun("shop.py", "--bind", "{address}", *options).ready()
+    with connected(instance) as failing, connected(instance) as other:
+        assert ask(other, "/other")[0] == 200
+        assert ask(failing, "/")[0] == 500
+        status, date = ask(other, "/other")
+        assert status == 200
+        assert other.sock.recv(1) == b""  # the idle connection is ended
+    assert instance.get("/other").headers["date"] != date
+    instance.wait_for("ZeroDivisionError: division by zero")
+    assert instance.stop() == 0
+
+
+def connected(instance: Instance) -> contextlib.closing[http.client.HTTPConnection]:
+    host, _, port = instance.address.rpartition(":")
+    return contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=PATIENCE))
+
+
+def ask(connection: http.client.HTTPConnection, path: str) -> tuple[int, str | None]:
+    """Ask on a connection that is kept, and return status and date."""
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.headers["date"]

@@ -231,8 +231,12 @@ class H1Engine:
     # ---- inner life
 
     def _tell(self, exchange: Exchange, told: Callable[[], str], how: str = "failed") -> None:
-        request = exchange.request
-        client = self.forwarded(exchange.connection, request)[0]
+        request, client = exchange.request, exchange.connection.client
+        if request.was_forwarded:
+            try:
+                client = self.forwarded(exchange.connection, request)[0]
+            except (ImportError, OSError):
+                pass  # a module is needed for that, and may not be there
         self._errors.failed(
             request.method,
             request.target,
