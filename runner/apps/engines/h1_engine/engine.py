@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextvars import copy_context
 
 from runner.apps.engines.error_log import ErrorLog
@@ -233,10 +234,8 @@ class H1Engine:
     def _tell(self, exchange: Exchange, told: Callable[[], str], how: str = "failed") -> None:
         request, client = exchange.request, exchange.connection.client
         if request.was_forwarded:
-            try:
+            with contextlib.suppress(ImportError, OSError):  # a module is needed for that, and may not be there
                 client = self.forwarded(exchange.connection, request)[0]
-            except (ImportError, OSError):
-                pass  # a module is needed for that, and may not be there
         self._errors.failed(
             request.method,
             request.target,
