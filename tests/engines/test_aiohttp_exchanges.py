@@ -231,3 +231,100 @@ async def test_first_packet_of_three_bytes_begins_a_head(serve_app: Serve) -> No
     assert (await served.talk(b"GET")).startswith(b"HTTP/1.1 408 ")
     assert (await served.talk(b"GET", b"\r\n / HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
     assert bodies(await served.talk(b"GET", LAST[3:])) == [b"<>"]
+
+
+EXPECTING = b"POST / HTTP/%b\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize("place", ["handler", "expect_handler"])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param((CONTINUE,), id="100"),
+        pytest.param((HINTS,), id="103"),
+        pytest.param((HINTS, CONTINUE), id="both"),
+        pytest.param((HINTS + CONTINUE,), id="both at once"),
+        pytest.param((bytearray(HINTS[:3]), HINTS[3:12], memoryview(HINTS[12:40]), HINTS[40:]), id="in pieces"),
+    ],
+)
+async def test_interim_response_that_an_app_writes_is_followed_by_the_final_one(
+    serve: Serve, pieces: tuple[Any, ...], place: str
+) -> None:
+    async def tell(request: web.Request) -> None:
+        for piece in pieces:
+            await request.writer.write(piece)
+
+    async def handler(request: web.Request) -> web.Response:
+        if place == "handler":
+            await tell(request)
+        return await echo(request)
+
+    app = web.Application()
+    app.router.add_post("/", handler, expect_handler=tell if place == "expect_handler" else quietly)
+    lines: list[Any] = []
+    served = await serve(app, AiohttpEngine, access=lambda *told: lines.append(told))
+    reader, writer = await served.connect()
+    writer.write(EXPECTING % b"1.1")
+    told = b"".join(bytes(piece) for piece in pieces)
+    assert await asyncio.wait_for(reader.readexactly(len(told)), PATIENCE) == told
+    writer.write(b"hello")
+    answer = await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n<hello>")
+    assert (lines[0][4], lines[0][5], served.errors) == (200, 7, [])
+
+
+async def quietly(_request: web.Request) -> None:
+    """Expect nothing."""
+
+
+async def test_client_of_http_1_0_gets_no_interim_response(serve_app: Serve) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        await request.writer.write(CONTINUE + HINTS)
+        return await echo(request)
+
+    raw = await (await serve_app(handler)).talk((EXPECTING % b"1.0") + b"hello")
+    assert raw.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert raw.endswith(b"\r\n\r\n<hello>")
+
+
+async def test_handler_that_raises_after_an_interim_response_is_answered(serve_app: Serve) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        await request.writer.write(HINTS)
+        raise ValueError("boom")
+
+    served = await serve_app(handler)
+    assert (await served.talk(LAST)).startswith(HINTS + b"HTTP/1.1 500 ")
+    assert len(served.errors) == 1
+
+
+@pytest.mark.parametrize("unfinished", [HINTS[:-2], b"HTTP", b"HTTP/1.1 100 Continue\n\n"])
+async def test_interim_response_without_an_end_is_an_error_of_its_handler(serve_app: Serve, unfinished: bytes) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        await request.writer.write(unfinished)
+        return web.Response(text="fine")
+
+    served = await serve_app(handler)
+    assert (await served.talk(LAST)).startswith(b"HTTP/1.1 500 ")
+    assert "is no whole interim response" in served.errors[0]
+
+
+async def test_traceback_is_shown_to_the_loopback_in_debug_mode_alone(serve_app: Serve) -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        raise ValueError("secret")
+
+    served = await serve_app(handler, debug=True)
+    shown = await served.talk(LAST)
+    assert shown.startswith(b"HTTP/1.1 500 ")
+    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in shown
+    assert b"test_aiohttp_exchanges.py" in shown
+    assert shown.rstrip().endswith(b"ValueError: secret")
+    assert b"/runner/" not in shown
+    for field in (b"X-Forwarded-For: 127.0.0.1", b"Forwarded: for=127.0.0.1"):
+        forwarded = await served.talk(LAST.replace(b"Host: a", b"Host: a\r\n" + field))
+        assert forwarded.startswith(b"HTTP/1.1 500 ")
+        assert b"secret" not in forwarded
+    assert b"secret" not in await (await serve_app(handler)).talk(LAST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp.client_exceptions import ClientConnectionResetError
 from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE, StreamWriter
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, StreamWriter
 from aiohttp.http_writer import _serialize_headers
 
 from runner.apps.engines.h1_engine.heads import TOKEN_BYTES
@@ -33,6 +33,11 @@ _DIGITS = 3
 _LAST_CHUNK = b"0\r\n\r\n"
 _BUSY = b"Service Unavailable\n"
 _NO_BODY = frozenset(("204", "304"))
+#: How an interim response begins (RFC 9110 section 15.2), and one that is none: after a 101 nothing follows.
+_INTERIM, _NOT_INTERIM = b"HTTP/1.1 1", b"HTTP/1.1 101"
+_HEAD_END = b"\r\n\r\n"
+#: Bytes of an interim response, at most.
+_INTERIM_SIZE = 65_536
 
 
 class Answer(StreamWriter):
@@ -51,6 +56,8 @@ class Answer(StreamWriter):
     #: The status of a head that was taken, and bytes of heads and framing among those that were sent.
     status = 0
     overhead = 0
+    #: The beginning of an interim response of which the app has written no more yet.
+    _interim = b""
     _protocol: GuardedConnection
 
     @property
@@ -102,8 +109,8 @@ class Answer(StreamWriter):
             ValueError: the status is no final one, a name is no token, a length no number, or a field or the reason
                 holds a control character.
         """
-        if self.output_size:
-            raise self._second_answer()
+        if self.output_size or self._interim:
+            raise self._out_of_turn()
         status = status_line.split(" ", 2)[1]
         _judge(status, headers)
         if self.is_head or status in _NO_BODY:
@@ -133,18 +140,50 @@ class Answer(StreamWriter):
         self.overhead = len(head)
         return guard.done
 
-    def _second_answer(self) -> Exception:
+    def _out_of_turn(self) -> Exception:
+        if self._interim:
+            return ValueError(f"{self._interim[:80]!r} is no whole interim response")
         if self._protocol.transport is None:
             return ClientConnectionResetError("the request was answered in the app's place")
         return RuntimeError("a request is answered twice")
 
     async def write(self, chunk: Buffer, *, drain: bool = True, LIMIT: int = 0x10000) -> None:  # noqa: N803 - aiohttp's
-        """Send a piece of the body; what exceeds the announced length is cut off."""
+        """Send a piece of the body, or an interim response before the head; a body is cut off where its length ends."""
+        if not self.status:
+            chunk = self._without_interim(chunk)
+            if not chunk:
+                return
         if self.bodiless:
             self.send_headers()
             return
         self.measured = True
         await super().write(chunk, drain=drain, LIMIT=LIMIT)
+
+    def _without_interim(self, chunk: Buffer) -> bytes:
+        """Send interim responses, which aiohttp's apps write as bytes; return what is none (RFC 9110 section 15.2).
+
+        Raises:
+            ConnectionError: nobody is there to take them.
+            ValueError: one has no end.
+        """
+        data, self._interim = self._interim + bytes(chunk), b""
+        while data and not self.output_size:
+            is_interim = data.startswith(_INTERIM) or _INTERIM.startswith(data)
+            if not is_interim or data.startswith(_NOT_INTERIM):
+                break
+            end = data.find(_HEAD_END) + len(_HEAD_END)
+            if end < len(_HEAD_END):
+                if len(data) > _INTERIM_SIZE:
+                    raise ValueError(f"an interim response has more than {_INTERIM_SIZE} bytes")
+                self._interim, data = data, b""
+                break
+            transport, request = self._protocol.transport, self._protocol.request
+            if transport is None or transport.is_closing():
+                raise ClientConnectionResetError("Cannot write to closing transport")
+            if request is not None and request.version >= HttpVersion11:  # an older client knows none
+                transport.write(data[:end])
+            data = data[end:]
+        return data
 
     def _write(self, chunk: Buffer) -> None:
         if chunk == _LAST_CHUNK and self.chunked:

@@ -72,7 +72,8 @@ class GuardedConnection(Exchanges):
             intake.break_body(400)
         elif not (self._messages or intake.rest):
             self._close = True  # whatever is answered now is the last
-        return not self._is_idle
+        # To an app that wants its handlers cancelled, a client that has closed its side is gone, as to aiohttp.
+        return not (self._is_idle or self.guard.cancels_handlers)
 
     @property
     def task(self) -> asyncio.Task[None] | None:

@@ -48,7 +48,8 @@ class Ends(web.RequestHandler):
         """Take the connection; nothing waits for its first request but the guard's clock."""
         BaseProtocol.connection_made(self, transport)
         self._socket_end = self.transport
-        tcp_keepalive(transport)  # type: ignore[arg-type] # as aiohttp has it
+        if self._tcp_keepalive:
+            tcp_keepalive(transport)  # type: ignore[arg-type] # as aiohttp has it
         self._manager.connection_made(self, transport)  # type: ignore[union-attr, arg-type]
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -70,7 +71,7 @@ class Ends(web.RequestHandler):
         with suppress(OSError):  # gone already
             transport.write_eof()
         self._resume_transport_reading()
-        self._linger = self._loop.call_later(LINGER, self._end_linger)
+        self._linger = self._loop.call_later(self._lingering_time, self._end_linger)
 
     def close_websocket(self) -> None:
         """Tell the client of a websocket that the server goes (RFC 6455 section 7.4, code 1012); others stay as they are.

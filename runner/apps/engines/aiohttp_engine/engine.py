@@ -12,12 +12,14 @@ from multidict import istr
 
 from runner.apps.engines.aiohttp_engine.app_task import AppTask
 from runner.apps.engines.aiohttp_engine.guard import Guard
+from runner.apps.engines.aiohttp_engine.handler_args import settle
 from runner.apps.engines.aiohttp_engine.records import Records, failing
 from runner.apps.engines.aiohttp_engine.refusals import answer
 from runner.apps.engines.error_log import ErrorLog
 from runner.apps.engines.proxies import TrustedPeers, scheme
 from runner.apps.tracebacks import app_traceback, described
 from runner.failures import AppStartupFailed, printable
+from runner.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +72,11 @@ class AiohttpEngine:
             raise
 
     async def _start(self) -> Guard:
-        records = Records(self._options, self._trusted.trusts)
+        args = settle(self._app._handler_args, self._options)  # noqa: SLF001 - nothing public tells them
+        for line in args.told:
+            logs.warning(f"handler_args of the app: {line}")
+        self._options = args.options
+        records = Records(self._options, self._trusted.trusts, args.access_log)
         records.prepare(self._app)
         runner = web.AppRunner(self._app, handle_signals=False)
         try:
@@ -89,9 +95,10 @@ class AiohttpEngine:
         if self._trusted:
             server.request_factory = self._forwarded(server.request_factory)
         server.request_factory = records.named(server.request_factory)
-        logger = _ErrorLog(self._options.on_error, records)
+        logger = _ErrorLog(self._options.on_error, records, args.logger)
         times = self._times(records, logger) if self._options.limits.request_timeout > 0 else None
-        self._guard = Guard(self._options, server, times, logger=logger, **records.for_aiohttp())
+        kept = {"logger": logger, **records.for_aiohttp(), **args.connection}
+        self._guard = Guard(self._options, server, times, **kept)
         return self._guard
 
     def _times(self, records: Records, log: _ErrorLog) -> TimedRequests:
@@ -239,14 +246,18 @@ class AiohttpEngine:
 class _ErrorLog(logging.Logger):
     """aiohttp's logger, which writes to the error log of the instance instead of the root logger's handlers."""
 
-    def __init__(self, on_error: Callable[[str], None], records: Records) -> None:
+    def __init__(self, on_error: Callable[[str], None], records: Records, of_app: logging.Logger | None) -> None:
         super().__init__("aiohttp.server", logging.INFO)
+        #: A logger that the app wants to hear of errors as well; one that would write nowhere is left out.
+        self._of_app = of_app if of_app is not None and of_app.hasHandlers() else None
         self._on_error = on_error
         self._requests = ErrorLog(on_error)
         self._records = records
 
     def handle(self, record: logging.LogRecord) -> None:
         """Write one record with the app's own traceback; malformed requests are the client's fault and not told."""
+        if self._of_app is not None and self._of_app.isEnabledFor(record.levelno):
+            self._of_app.handle(record)
         exc = record.exc_info[1] if record.exc_info else None
         if isinstance(exc, HttpProcessingError):
             return

@@ -14,7 +14,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _PAYLOAD_ACCESS_ERROR, MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from runner.apps.engines.aiohttp_engine.answers import Answer
-from runner.apps.engines.aiohttp_engine.ends import LINGER, Ends
+from runner.apps.engines.aiohttp_engine.ends import Ends
 from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.messages import corrected, refused_head
 from runner.apps.engines.aiohttp_engine.records import failing
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 __all__ = ("Exchanges",)
+
+_LOOPBACK = ("127.", "::1", "::ffff:127.")
+#: What a proxy adds to a request that it passes on.
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"))
 
 
 class Exchanges(Ends):
@@ -229,7 +233,7 @@ class Exchanges(Ends):
     async def _drop(self, payload: StreamReader) -> bool:
         """Let the rest of a body go by that nobody has read; return False if the client takes too long over it."""
         try:
-            async with asyncio.timeout(LINGER):
+            async with asyncio.timeout(self._lingering_time):
                 while not payload.is_eof():
                     await payload.readany()
         except (TimeoutError, web.RequestPayloadError):
@@ -275,7 +279,19 @@ class Exchanges(Ends):
             if begun.output_size:
                 raise ConnectionError("a refused request is answered in part")
             return answer(refused)
-        return super().handle_error(request, status, exc, message)
+        response = super().handle_error(request, status, exc, message)
+        if exc is not None and self.guard.debug and self._asked_from_this_machine(request):
+            from runner.apps.tracebacks import app_traceback
+
+            response = web.Response(status=status, text=app_traceback(exc))
+            response.force_close()
+        return response
+
+    def _asked_from_this_machine(self, request: web.BaseRequest) -> bool:
+        peer = self.peername
+        if not isinstance(peer, tuple) or not peer[0].startswith(_LOOPBACK):
+            return False
+        return _FORWARDED.isdisjoint(name.lower() for name, _ in request.raw_headers)
 
     def _failed(self, request: web.BaseRequest, exc: BaseException) -> web.StreamResponse:
         """Return the answer to a request whose handler, or whose answer, raised.

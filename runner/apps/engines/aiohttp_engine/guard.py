@@ -6,6 +6,7 @@ import asyncio
 from contextvars import copy_context
 
 from runner.apps.engines.aiohttp_engine.connection import GuardedConnection
+from runner.apps.engines.aiohttp_engine.ends import LINGER
 from runner.apps.engines.aiohttp_engine.intake import UNBOUNDED
 
 TYPE_CHECKING = False
@@ -31,6 +32,8 @@ class Guard:
         self.limits = limits = options.limits
         #: The time limit of requests, None where there is none.
         self.times = times
+        #: Whoever asks from this machine is shown tracebacks.
+        self.debug = options.debug
         self.server_header = options.server_header
         self.date_header = options.date_header
         #: A stop is near or has begun: every answer is the last one of its connection.
@@ -39,6 +42,8 @@ class Guard:
         self.retiring = False
         #: No connection is kept for a further request.
         self.closes_idle = not options.keep_alive > 0
+        #: The handler of a client that has gone is cancelled (``handler_cancellation`` of the app's).
+        self.cancels_handlers = server.handler_cancellation
         self._keep_alive = options.keep_alive
         self._server = server
         self._loop = asyncio.get_running_loop()
@@ -48,6 +53,7 @@ class Guard:
         #: The context variables that a request begins with.
         self.context = copy_context()
         self._kept = {
+            "lingering_time": LINGER,
             **kept,
             "keepalive_timeout": options.keep_alive,
             "max_line_size": limits.request_line or UNBOUNDED,

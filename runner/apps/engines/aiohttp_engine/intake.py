@@ -33,7 +33,7 @@ __all__ = ("UNBOUNDED", "Intake")
 #: What aiohttp's parser is told where there is no limit; that of the whole head holds.
 UNBOUNDED = 1 << 30
 _HEAD_END = b"\r\n\r\n"
-#: Bytes of a body that is parsed with its head in one go; no reader's buffer is full of it.
+#: Bytes of a body that is parsed with its head in one go, at most.
 _SHORT = 16_384
 #: Bytes of chunk framing that one byte of a body may cost; what is beyond counts like a head.
 _FRAMING_SHARE = 16
@@ -55,6 +55,7 @@ class Intake:
         "_in_fields",
         "_left",
         "_limits",
+        "_short",
         "_small",
         "body",
         "feed_eof",
@@ -71,6 +72,8 @@ class Intake:
         self._limits = limits
         #: A head of so many bytes exceeds no limit of sizes.
         self._small = min(filter(None, (limits.request_line, limits.request_field_size, limits.request_head)))
+        #: Bytes of a body that are parsed with its head in one go; they fill no reader's buffer.
+        self._short = min(_SHORT, connection._read_bufsize)  # noqa: SLF001 - of aiohttp's own class
         self._feed = parser.feed_data
         self.feed_eof = parser.feed_eof
         self.message_consumed = parser.message_consumed
@@ -121,7 +124,7 @@ class Intake:
         if not data and not self._connection._buffer_paused:  # noqa: SLF001 - then the parser holds nothing back
             return (), False, b""  # a reader goes on that has all of its body
         head = data.find(_HEAD_END) + 4
-        if head < len(_HEAD_END) or (head != len(data) and not _ends_with_body(data, head)):
+        if head < len(_HEAD_END) or (head != len(data) and not _ends_with_body(data, head, self._short)):
             return self._feed_pieces(data)
         # One whole request: nearly all that are short come like that.
         try:
@@ -315,10 +318,10 @@ def _nothing(*_: object) -> None:
     """Do what a parser does for a connection that is gone."""
 
 
-def _ends_with_body(data: bytes, head: int) -> bool:
-    """Whether the data is a head of so many bytes and the short body that it announces in the usual spelling."""
+def _ends_with_body(data: bytes, head: int, most: int) -> bool:
+    """Whether the data is a head of so many bytes and the body of ``most`` bytes that it announces as usual."""
     length = len(data) - head
-    if head < len(_HEAD_END) or length > _SHORT:
+    if head < len(_HEAD_END) or length > most:
         return False
     field = b"ontent-Length: %d\r\n" % length
     return data.find(b"\r\nC" + field, 0, head) >= 0 or data.find(b"\r\nc" + field.lower(), 0, head) >= 0

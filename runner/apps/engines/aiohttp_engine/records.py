@@ -33,17 +33,25 @@ failing: ContextVar[web.BaseRequest | None] = ContextVar("failing", default=None
 
 
 class Records:
-    """What is kept of requests beside their answers; ``trusts`` judges the address of a peer that sends an id."""
+    """What is kept of requests beside their answers.
 
-    def __init__(self, options: Options, trusts: Callable[[str | None], bool]) -> None:
+    ``trusts`` judges the address of a peer that sends an id; ``of_app`` is an access logger of the app's own.
+    """
+
+    def __init__(
+        self, options: Options, trusts: Callable[[str | None], bool], of_app: AbstractAccessLogger | None = None
+    ) -> None:
         header = options.request_id_header
         self._access = options.access
         self._ids = None if header is None else RequestIds(header)
         self._trusts = trusts
+        self._of_app = of_app
+        self._on_error = options.on_error
 
     def for_aiohttp(self) -> dict[str, Any]:
         """Return the arguments of ``web.AppRunner`` that make its server tell of its answers."""
-        return {"access_log": None if self._access is None else self, "access_log_class": AccessLogger}
+        tells = self._access is not None or self._of_app is not None
+        return {"access_log": self if tells else None, "access_log_class": AccessLogger}
 
     def prepare(self, app: web.Application) -> None:
         """Let the answers of an app that is not started yet carry the ids."""
@@ -92,6 +100,19 @@ class Records:
         own = self.id_of(request)
         return b"" if self._ids is None or own is None else self._ids.line(own.encode())
 
+    def tell_answered(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
+        """Write the line of a request that was answered, and call the app's own access logger, if there are any."""
+        self.tell(request, response, seconds)
+        if self._of_app is None:
+            return
+        try:
+            self._of_app.log(request, response, seconds)
+        except Exception as exc:  # noqa: BLE001 - the app's; its request is answered
+            from runner.apps.tracebacks import app_traceback
+
+            self._of_app = None
+            self._on_error(f"the app's access logger raised, and is not called any more\n{app_traceback(exc)}")
+
     def tell_cut(self, request: web.BaseRequest, seconds: float) -> None:
         """Write the line of a request that is not waited for any longer; no other one follows."""
         self.tell(request, None, seconds)
@@ -128,7 +149,7 @@ class AccessLogger(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Tell of a request that was answered in ``time`` seconds."""
         records: Records = self.logger  # type: ignore[assignment] # as the class says
-        records.tell(request, response, time)
+        records.tell_answered(request, response, time)
 
 
 def _naming(factory: RequestFactory, ids: RequestIds, trusts: Callable[[str | None], bool]) -> RequestFactory:
