@@ -21,6 +21,7 @@ PEERS = TrustedPeers(("10.0.0.0/8",))
         ('for="9.9.9.9:4711"', "9.9.9.9", None),
         ('for="[2001:db8::1]:4711";proto=https', "2001:db8::1", "https"),
         ('for="[2001:db8::1]"', "2001:db8::1", None),
+        ('for="[::ffff:203.0.113.9]:4711", for="[::ffff:10.0.0.1]"', "::ffff:203.0.113.9", None),
         (r'for="9.9.\9.9"', "9.9.9.9", None),
         ("for=8.8.8.8;proto=http, for=9.9.9.9;proto=https", "9.9.9.9", "https"),
         ("for=9.9.9.9;proto=https, for=10.0.0.2;proto=http", "9.9.9.9", "https"),

@@ -39,6 +39,12 @@ def test_addresses_and_networks_are_understood(host: str) -> None:
         ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("1.1.1.1:5555", "1.1.1.1"),
         ("[2001:db8::1]:5555,10.0.0.2", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("::FFFF:cb00:7109", "::ffff:203.0.113.9"),
+        ("0:0:0:0:0:ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("[::ffff:203.0.113.9]:5555, ::ffff:10.0.0.2", "::ffff:203.0.113.9"),
+        ("2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
         ("forged, 10.0.0.2", "10.0.0.2"),
         ("unknown", None),
         ("", None),
@@ -46,6 +52,13 @@ def test_addresses_and_networks_are_understood(host: str) -> None:
 )
 def test_client_is_the_nearest_that_is_no_trusted_proxy(forwarded_for: str, client: str | None) -> None:
     assert TrustedPeers(("10.0.0.0/8",)).client(forwarded_for) == client
+
+
+@pytest.mark.parametrize("trusted", ["::ffff:10.1.2.3", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "10.0.0.0/8"])
+@pytest.mark.parametrize("host", ["10.1.2.3", "::ffff:10.1.2.3", "::ffff:a01:203"])
+def test_ipv4_and_its_mapped_form_are_one_address(trusted: str, host: str) -> None:
+    assert TrustedPeers((trusted,)).trusts(host)
+    assert TrustedPeers((trusted,)).trusts("::ffff:11.0.0.1") is (trusted == "::ffff:0:0/96")
 
 
 def test_first_address_counts_when_everybody_is_trusted() -> None:

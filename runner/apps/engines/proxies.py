@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ("TrustedPeers", "scheme")
 
 _REMEMBERED = 1024
+#: Bits of an IPv4-mapped address before the IPv4 address.
+_MAPPED_BITS = 96
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
@@ -81,7 +83,7 @@ class TrustedPeers:
         from ipaddress import ip_address, ip_network
 
         if self._networks is None:
-            self._networks = tuple(ip_network(text, strict=False) for text in self._texts)
+            self._networks = tuple(_plain(ip_network(text, strict=False)) for text in self._texts)
         try:
             address = ip_address(host.partition("%")[0])
         except ValueError:
@@ -99,9 +101,22 @@ def _host(entry: str) -> str | None:
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
     try:
-        return str(ip_address(entry))
+        address = ip_address(entry)
     except ValueError:
         return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (
+        str(address) if mapped is None else f"::ffff:{mapped}"
+    )  # RFC 5952 section 5; str() does so from Python 3.13 on
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return a network of IPv4-mapped addresses as what it means, one of IPv4 (RFC 4291 section 2.5.5.2)."""
+    from ipaddress import ip_network
+
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    prefix = network.prefixlen - _MAPPED_BITS
+    return network if mapped is None or prefix < 0 else ip_network(f"{mapped}/{prefix}")
 
 
 def scheme(forwarded_proto: str) -> str | None:
