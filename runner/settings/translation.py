@@ -14,7 +14,7 @@ from .chosen import Settings
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
 from .entries import normal
-from .hints import nearest
+from .hints import MOST_TOLD, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class Translator:
             hint = f"it is for the command line alone: --{entry.key}"
             self._refused.append((entry.key, OptionUnknown(f"no file has {entry.key}", origin=entry.origin, hint=hint)))
             return
-        near = nearest(entry.key, names() if entry.lenient else ())
+        is_noise = len(self._refused) + len(self._notes) >= MOST_TOLD  # to look for what was meant takes a while
+        near = "" if is_noise else nearest(entry.key, names() if entry.lenient else ())
         if entry.lenient and not near and not context.is_strict:
             self._notes.setdefault(entry.key, (entry.key, "uWSGI does not know it either"))
             return
