@@ -6,7 +6,7 @@ import os
 
 from runner.values import Value
 
-__all__ = ("Address", "Inherited", "Tcp", "Unix", "absolute", "parse", "url")
+__all__ = ("Address", "Inherited", "Tcp", "Unix", "absolute", "of_unix", "parse", "url")
 
 #: What ``:80`` means to users of every runner: all interfaces of IPv4.
 ALL_IPV4 = "0.0.0.0"  # noqa: S104
@@ -26,9 +26,17 @@ class Tcp(Value):
 
 
 class Unix(Value):
-    """A unix stream socket by its path."""
+    """A unix stream socket by its path, or one in the abstract namespace of unix(7), whose ``path`` is its name behind an @.
+
+    The path of a file never begins so: it is absolute where it counts (:func:`absolute`).
+    """
 
     path: str
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether there is no file, and so no mode, no owner and nothing to remove."""
+        return self.path.startswith("@")
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
@@ -49,18 +57,20 @@ Address = Tcp | Unix | Inherited
 def parse(text: str) -> Address:
     """Read an address as users write it.
 
-    ``:80`` (all IPv4 interfaces), ``host:80``, ``[::1]:80``, ``unix:/path`` or ``/path``, ``fd://3``.
+    ``:80`` (all IPv4 interfaces), ``host:80``, ``[::1]:80``, ``unix:/path`` or ``/path``, ``unix:@name`` (abstract), ``fd://3``.
 
     Raises:
         ValueError: a sentence that says what is wrong with the text.
     """
     if text.startswith("fd://"):
         return Inherited(_number(text.removeprefix("fd://"), "a descriptor", 1_000_000))
-    if text.startswith("unix:") or "/" in text:
-        path = text.removeprefix("unix:").removeprefix("//") if text.startswith("unix:") else text
-        if not path or "\0" in path:
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")
+        if path in {"", "@"} or "\0" in path:
             raise ValueError(f"{text!r} names no path for a unix socket")
         return Unix(path)
+    if "/" in text and "\0" not in text:
+        return Unix(f"./{text}" if text.startswith("@") else text)
     host, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError(f"{text!r} has no port: write host:port, :port, unix:/path or fd://number")
@@ -69,7 +79,15 @@ def parse(text: str) -> Address:
 
 def absolute(address: Address, directory: str) -> Address:
     """Return the address with a unix path made absolute against the directory."""
-    return Unix(os.path.join(directory, address.path)) if isinstance(address, Unix) else address
+    if not isinstance(address, Unix) or address.is_abstract:
+        return address
+    return Unix(os.path.join(directory, address.path))
+
+
+def of_unix(name: str | bytes) -> Unix:
+    """Return the address of a unix socket's name; one in the abstract namespace begins with a null byte (unix(7))."""
+    text = os.fsdecode(name)
+    return Unix(text.replace("\0", "@") if text[:1] == "\0" else text)
 
 
 def url(address: Address, scheme: str = "http") -> str:

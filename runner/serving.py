@@ -202,6 +202,8 @@ def engine_for(
     if app.kind == "aiohttp":
         from runner.apps.engines.aiohttp_engine import AiohttpEngine
 
+        if options.root_path:
+            logs.warning("root-path does nothing for an aiohttp app: its add_subapp mounts one app in another")
         return AiohttpEngine(app.object, options)
     if app.kind == "asgi":
         from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine

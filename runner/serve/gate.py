@@ -13,8 +13,12 @@ import socket
 import time
 from functools import partial
 
+<<<<<<< HEAD
 from runner.apps.engines.endpoints import Endpoints
 from runner.apps.engines.h1_engine.heads import date_field
+=======
+from runner.apps.engines.endpoints import Endpoints, server_end
+>>>>>>> 8dcf113 (root-path was taken as it stood, so a slash, an escape or a letter beyond ASCII broke paths: it is decoded and judged at the start, and compared decoded; on a unix socket SERVER_NAME and SERVER_PORT come from Host, and an abstract one is text, and bound by unix:@name)
 from runner.serve.proxy_protocol import HeaderInvalid, Proxied, read_header
 from runner.system import logs
 from runner.values import Value
@@ -194,7 +198,7 @@ class Gate:
     def _endpoints(self, connection: socket.socket, proxied: Proxied | None) -> Endpoints:
         peer, own = connection.getpeername(), connection.getsockname()
         client: tuple[str, int] | None = peer[:2] if isinstance(peer, tuple) else None
-        server: tuple[str, int | None] | None = own[:2] if isinstance(own, tuple) else (own, None)
+        server = server_end(own)
         encrypted = self._rules.context is not None
         scheme = "https" if encrypted or (proxied is not None and proxied.tls) else "http"
         if proxied is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 
+from runner.addresses import of_unix
 from runner.values import Value
 
 TYPE_CHECKING = False
@@ -151,8 +152,9 @@ def _binary(fixed: bytes, rest: bytes) -> Proxied:
     if kind == _UNIX_STREAM:
         if len(rest) < 2 * _UNIX_PATH:
             raise HeaderInvalid("shorter than its addresses")
-        path = rest[_UNIX_PATH : 2 * _UNIX_PATH].partition(b"\0")[0]
-        return Proxied(None, (path.decode("utf-8", "surrogateescape"), None), tls=_speaks_tls(rest[2 * _UNIX_PATH :]))
+        name = rest[_UNIX_PATH : 2 * _UNIX_PATH].rstrip(b"\0")
+        path = of_unix(name if name[:1] == b"\0" else name.partition(b"\0")[0]).path
+        return Proxied(None, (path, None), tls=_speaks_tls(rest[2 * _UNIX_PATH :]))
     return Proxied(is_local=True)  # UNSPEC, or what is no stream: the rest is to be skipped
 
 

@@ -22,6 +22,7 @@ from .names import (
     Listener,
     Owner,
     ProxyProtocol,
+    RootPath,
     Secret,
     TlsVersion,
     Trusted,
@@ -72,7 +73,9 @@ class _App:
         about="no app at all is a failed start, not the welcome page; with --no-need-app one that cannot be loaded is none "
         "either: requests get 500",
     )
-    root_path = option(Text("PATH", may_be_empty=True), default="", about="the path under which a proxy shows the app")
+    root_path = option(
+        RootPath(), default="", about="the path under which a proxy shows an ASGI or WSGI app, such as /api"
+    )
     pythonpath = repeated(
         Text("FOLDER"), separator=":,", aliases=("python-path", "pp"), about="a folder to import from; repeatable"
     )
@@ -88,11 +91,11 @@ class _Listen:
         aliases=("http-socket",),
         short="b",
         separator=",",
-        about="host:port, :port (all IPv4), [::1]:port, unix:/path or fd://N; repeatable",
+        about="host:port, :port (all IPv4), [::1]:port, unix:/path, unix:@name (abstract) or fd://N; repeatable",
     )
     host = option(Host(), default=None, about=f"a name or IP address (default: {DEFAULT.host})")
     port = option(Number(0, 65_535, "PORT"), default=None, about=f"0 lets the system choose (default: {DEFAULT.port})")
-    uds = option(Text("PATH"), default=None, about="a unix socket")
+    uds = option(Text("PATH"), default=None, about="a unix socket; @name is one in the abstract namespace of Linux")
     fd = option(Number(0, 1_000_000), default=None, about="a listening socket that arun was started with")
     shared_socket = repeated(
         Listener(), separator=",", about="as --bind, but bound before --uid and --gid; for low ports; repeatable"

@@ -18,7 +18,7 @@ import socket
 import stat
 import sys
 
-from runner.addresses import ALL_IPV4, Address, Inherited, Tcp, Unix
+from runner.addresses import ALL_IPV4, Address, Inherited, Tcp, Unix, of_unix
 from runner.failures import (
     AddressDenied,
     AddressInUse,
@@ -26,6 +26,7 @@ from runner.failures import (
     AddressUnresolvable,
     StartupFailure,
 )
+from runner.system import logs
 from runner.transport import Transport
 from runner.values import Value
 
@@ -83,7 +84,7 @@ class Listener(Value):
         """The address as the kernel knows it: port 0 and host names are resolved."""
         name = self.socket.getsockname()
         if self.socket.family == socket.AF_UNIX:
-            return Unix(os.fsdecode(name))
+            return of_unix(name)
         return Tcp(name[0], name[1])
 
     @property
@@ -93,7 +94,7 @@ class Listener(Value):
             name = self.socket.getsockname()
         except OSError:
             return self.requested
-        return _numeric(name, name[1]) if isinstance(name, tuple) else _place(Unix(os.fsdecode(name)))
+        return _numeric(name, name[1]) if isinstance(name, tuple) else _place(of_unix(name))
 
     @property
     def is_open(self) -> bool:
@@ -214,7 +215,9 @@ def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listene
 
 
 def remove_unix_socket(path: str) -> None:
-    """Remove the file of a unix socket if it is one."""
+    """Remove the file of a unix socket if it is one; one in the abstract namespace has none."""
+    if Unix(path).is_abstract:
+        return
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)
@@ -224,7 +227,7 @@ def remove_unix_socket(path: str) -> None:
 
 def _place(address: Address) -> Address:
     """Return the address of a unix socket by the real path of its file; one without a file is as it is."""
-    if not isinstance(address, Unix) or address.path[:1] in {"", "\0", "@"}:
+    if not isinstance(address, Unix) or not address.path or address.is_abstract:
         return address
     return Unix(os.path.realpath(address.path))
 
@@ -294,6 +297,8 @@ def _listening(listener: Listener, options: Options, beside: Sequence[Listener] 
 
 def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -> Listener:
     path = requested.path if isinstance(requested, Unix) else place.path
+    if place.is_abstract:
+        return _open_abstract(path, requested, options)
     _remove_stale(Unix(path), origin)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -315,6 +320,18 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
             origin=origin,
             hint="only root may give a socket to another user",
         ) from error
+
+
+def _open_abstract(path: str, requested: Address, options: Options) -> Listener:
+    if options.mode is not None or options.owner is not None:
+        logs.warning(f"{requested} has neither mode nor owner: who may connect to it cannot be restricted")
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.bind("\0" + path[1:])
+        return _listening(Listener(opened, requested), options)
+    except OSError:
+        opened.close()
+        raise
 
 
 def _remove_stale(address: Unix, origin: str) -> None:

@@ -66,6 +66,39 @@ async def test_path_stands_below_root_path_whether_the_proxy_strips_it_or_not(se
     assert (app.scopes[0]["root_path"], app.scopes[0]["path"]) == ("/api", "/api/items")
 
 
+@pytest.mark.parametrize(
+    ("root", "sent", "path", "raw_path"),
+    [
+        ("/café", "/caf%C3%A9/x", "/café/x", "/caf%C3%A9/x"),
+        ("/café", "/caf%c3%a9/x", "/café/x", "/caf%c3%a9/x"),
+        ("/café", "/x", "/café/x", "/caf%C3%A9/x"),
+        ("/my app", "/my%20app/x", "/my app/x", "/my%20app/x"),
+        ("/my app", "/x", "/my app/x", "/my%20app/x"),
+        ("/api", "/%61pi/x", "/api/x", "/%61pi/x"),
+        ("/api", "/api", "/api", "/api"),
+        ("/api", "/apix", "/api/apix", "/api/apix"),
+        ("/api", "/", "/api/", "/api/"),
+        ("/a?b", "/a%3Fb/x", "/a?b/x", "/a%3Fb/x"),
+        ("/a?b", "/x", "/a?b/x", "/a%3Fb/x"),
+    ],
+)
+async def test_path_is_compared_decoded_with_the_root_path(
+    serve: Serve, root: str, sent: str, path: str, raw_path: str
+) -> None:
+    app = Recorder()
+    served = await serve(app, root_path=root)
+    await served.talk(GET.replace(b" / ", f" {sent} ".encode()))
+    scope = app.scopes[0]
+    assert (scope["root_path"], scope["path"], scope["raw_path"]) == (root, path, raw_path.encode())
+
+
+async def test_asterisk_is_no_path_below_the_root_path(serve: Serve) -> None:
+    app = Recorder()
+    served = await serve(app, root_path="/api")
+    await served.talk(GET.replace(b"GET / ", b"OPTIONS * "))
+    assert app.scopes[0]["path"] == "*"
+
+
 async def test_unix_socket_has_no_client(tmp_path: Any) -> None:
     app = Recorder()
     engine = AsgiEngine(app, Options())

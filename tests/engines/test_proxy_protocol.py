@@ -27,6 +27,8 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 IPV4 = socket.inet_aton("9.8.7.6") + socket.inet_aton("1.2.3.4") + struct.pack("!HH", 5555, 443)
 IPV6 = socket.inet_pton(socket.AF_INET6, "2001:db8::1") + socket.inet_pton(socket.AF_INET6, "::1")
+MAPPED = socket.inet_pton(socket.AF_INET6, "::ffff:203.0.113.9") + socket.inet_pton(socket.AF_INET6, "::ffff:1.2.3.4")
+ABSTRACT = b"\0client".ljust(108, b"\0") + b"\0server".ljust(108, b"\0")
 UNIX = b"/client".ljust(108, b"\0") + b"/server".ljust(108, b"\0")
 
 
@@ -117,6 +119,15 @@ HEADERS = {
         version2(1, 0x21, IPV6 + struct.pack("!HH", 5555, 443)),
         "http ('2001:db8::1', 5555) ('::1', 443)",
     ),
+    "version 1, IPv4-mapped": (
+        b"PROXY TCP6 ::ffff:203.0.113.9 ::FFFF:102:304 5555 443\r\n",
+        "http ('::ffff:203.0.113.9', 5555) ('::ffff:1.2.3.4', 443)",
+    ),
+    "version 2, IPv4-mapped": (
+        version2(1, 0x21, MAPPED + struct.pack("!HH", 5555, 443)),
+        "http ('::ffff:203.0.113.9', 5555) ('::ffff:1.2.3.4', 443)",
+    ),
+    "version 2, unix, abstract": (version2(1, 0x31, ABSTRACT), "http None ('@server', None)"),
     "version 2, unix": (version2(1, 0x31, UNIX), "http None ('/server', None)"),
     "version 2, of a client with TLS": (
         version2(1, 0x11, IPV4 + tlv(4, b"x" * 9) + tlv(0x20, b"\x01\0\0\0\0")),

@@ -96,6 +96,35 @@ async def test_environ_is_complete_and_safe(serve_threads: Serve) -> None:
 
 
 @pytest.mark.parametrize(
+    ("root", "sent", "script_name", "path_info"),
+    [
+        ("/café", "/caf%C3%A9/x", "/caf\xc3\xa9", "/x"),
+        ("/café", "/x", "/caf\xc3\xa9", "/x"),
+        ("/my app", "/my%20app/x%20y", "/my app", "/x y"),
+        ("/my app", "/my%20appx", "/my app", "/my appx"),
+        ("/api", "/%61pi/x", "/api", "/x"),
+        ("/api", "/api", "/api", ""),
+        ("/api", "/api/", "/api", "/"),
+        ("/api", "/apix", "/api", "/apix"),
+        ("", "/x", "", "/x"),
+    ],
+)
+async def test_script_name_and_path_info_are_decoded_bytes_in_latin_1(
+    serve_wsgi: Serve, root: str, sent: str, script_name: str, path_info: str
+) -> None:
+    """PEP 3333, "Unicode Issues"."""
+    seen: list[tuple[str, str]] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.append((environ["SCRIPT_NAME"], environ["PATH_INFO"]))
+        return hello(environ, start_response)
+
+    served = await serve_wsgi(app, root_path=root)
+    await served.talk(GET.replace(b" / ", f" {sent} ".encode()))
+    assert seen == [(script_name, path_info)]
+
+
+@pytest.mark.parametrize(
     "framing",
     [
         b"Content-Length: 16\r\n\r\none\ntwo\n\nthree!\n",

@@ -248,3 +248,25 @@ def served(arun: Any, row: Row) -> str:
     assert instance.failures() == []
     assert instance.stop() == 0
     return str(answer.text)
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi", "aiohttp"])
+def test_root_path_that_an_app_of_this_kind_has_no_use_for_is_told(arun: Any, kind: str) -> None:
+    code = {
+        "asgi": "async def app(scope, receive, send): ...\n",
+        "wsgi": "def app(environ, start_response): ...\n",
+        "aiohttp": "from aiohttp import web\napp = web.Application()\n",
+    }
+    arun.write("shop.py", code[kind])
+    instance = arun("shop.py", "--bind", "{address}", "--root-path", "/api").ready()
+    assert ("arun: warning: root-path does nothing for an aiohttp app" in instance.said) is (kind == "aiohttp")
+
+
+def test_root_path_that_is_none_is_a_failed_start_with_what_was_meant(arun: Any) -> None:
+    arun.write("site.ini", "[arun]\nbind = {address}\nroot-path = api\n")
+    instance = arun("site.ini")
+    assert instance.wait() == 1
+    assert (
+        "arun: option-invalid: root-path: 'api' is not a path such as /api: it begins with no slash; " in instance.said
+    )
+    assert "did you mean /api? (from site.ini:3)" in instance.said

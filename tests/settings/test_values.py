@@ -37,6 +37,16 @@ TAKEN = [
     ("welcome-status", "200", 200),
     ("pythonpath", "a:b", ("a", "b")),
     ("root-path", "", ""),
+    ("root-path", "/", ""),
+    ("root-path", "/api", "/api"),
+    ("root-path", "/api/", "/api"),
+    ("root-path", "/api/v1//", "/api/v1"),
+    ("root-path", "/café", "/café"),
+    ("root-path", "/caf%C3%A9/", "/café"),
+    ("root-path", "/my app", "/my app"),
+    ("root-path", "/my%20app", "/my app"),
+    ("root-path", "/100%", "/100%"),
+    ("root-path", "/a%3Fb", "/a?b"),
     ("user", "1000", "1000"),
 ]
 
@@ -68,6 +78,17 @@ REFUSED = [
     ("bind", "[::1:80"),
     ("need-app", "banana"),
     ("interface", "asgi2"),
+    ("root-path", "api"),
+    ("root-path", "api/v1/"),
+    ("root-path", "https://shop.example/api"),
+    ("root-path", "//api"),
+    ("root-path", "/api//v1"),
+    ("root-path", "/../api"),
+    ("root-path", "/api/%2e"),
+    ("root-path", "/api?x"),
+    ("root-path", "/api#x"),
+    ("root-path", "/a%0Ab"),
+    ("root-path", "/%ff"),
     ("log-level", "loud"),
     ("welcome-status", "99"),
     ("uid", ""),
@@ -87,6 +108,10 @@ def test_a_value_is_refused_with_a_sentence_that_holds_it(folder: Folder, name: 
     assert (problem.identifier, problem.origin) == ("option-invalid", f"--{name}")
     assert problem.sentence.startswith(f"{name}: ")
     assert text in problem.sentence
+
+
+def test_a_root_path_without_its_slash_is_told_what_was_meant(folder: Folder) -> None:
+    assert "did you mean /api/v1?" in folder.problem("--root-path=api/v1/").sentence
 
 
 def test_a_misspelt_cause_names_the_one_that_was_meant(folder: Folder) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from runner.addresses import of_unix
 from runner.values import Value
 
-__all__ = ("Endpoints",)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ("Endpoints", "server_end")
 
 
 class Endpoints(Value):
@@ -18,3 +23,10 @@ class Endpoints(Value):
     server: tuple[str, int | None] | None
     scheme: str = "http"
     encrypted: bool = False
+
+
+def server_end(name: Any) -> tuple[str, int | None] | None:
+    """Return the server's end of a connection as an app is told of it, from the name of the socket (getsockname(2))."""
+    if isinstance(name, tuple):
+        return name[:2]
+    return (of_unix(name).path, None) if name else None

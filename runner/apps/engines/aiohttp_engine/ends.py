@@ -48,6 +48,8 @@ class Ends(web.RequestHandler):
         """Take the connection; nothing waits for its first request but the guard's clock."""
         BaseProtocol.connection_made(self, transport)
         self._socket_end = self.transport
+        if not isinstance(self.peername, tuple):
+            self._cache["peername"] = None  # of a unix socket, whose client has no address
         if self._tcp_keepalive:
             tcp_keepalive(transport)  # type: ignore[arg-type] # as aiohttp has it
         self._manager.connection_made(self, transport)  # type: ignore[union-attr, arg-type]

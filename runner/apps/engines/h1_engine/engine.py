@@ -11,6 +11,7 @@ from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.h1_engine.heads import own_fields
 from runner.apps.engines.h1_engine.protocol import Connection
 from runner.apps.engines.proxies import TrustedPeers, scheme
+from runner.apps.engines.targets import unquoted
 from runner.apps.tracebacks import app_traceback
 from runner.exits import end_if_forked
 from runner.loopback import asked_from_this_machine
@@ -83,7 +84,12 @@ class H1Engine:
 
             self._times = RequestTimes(limits.request_timeout)
         self._errors = ErrorLog(options.on_error)
-        self._root = options.root_path.rstrip("/").encode()
+        #: The root path as bytes, and in the escapes in which a client would have sent it.
+        self._root = self._quoted_root = options.root_path.encode()
+        if self._root:
+            from urllib.parse import quote
+
+            self._quoted_root = quote(options.root_path, safe="/!$&'()*+,:;=@~").encode()
 
     @property
     def cancellable(self) -> bool:
@@ -225,9 +231,10 @@ class H1Engine:
     def mounted(self, path: bytes) -> bytes:
         """Return the path below ``root_path``, whether the proxy in front takes that prefix away or not."""
         root = self._root
-        if not root or path == root or path.startswith(root + b"/"):
+        if not root or not path.startswith(b"/"):
             return path
-        return root + path
+        plain = unquoted(path)
+        return path if plain == root or plain.startswith(root + b"/") else self._quoted_root + path
 
     # ---- inner life
 

@@ -68,6 +68,9 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
     if request.was_forwarded:
         client, environ["wsgi.url_scheme"] = engine.forwarded(connection, request)
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _address(client)
+    if not environ["SERVER_PORT"]:  # a unix socket
+        host = environ.get("HTTP_HOST", "")
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = _named(host, environ["wsgi.url_scheme"])
     return environ
 
 
@@ -76,7 +79,7 @@ def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
     host, port = connection.server or ("", None)
     address = _address(connection.client)
     return {
-        "SCRIPT_NAME": engine.options.root_path.rstrip("/"),
+        "SCRIPT_NAME": engine.options.root_path.encode().decode("latin-1"),
         "SERVER_NAME": host or "localhost",
         "SERVER_PORT": "" if port is None else str(port),
         "SERVER_SOFTWARE": "arun",
@@ -91,6 +94,16 @@ def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
         "wsgi.multiprocess": engine.options.processes > 1,
         "wsgi.run_once": False,
     }
+
+
+def _named(host: str, scheme: str) -> tuple[str, str]:
+    """Return name and port of the server that a client has named, neither of them empty (PEP 3333)."""
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        port = port[1:]
+    else:
+        name, _, port = host.partition(":")
+    return name or "localhost", port or ("443" if scheme == "https" else "80")
 
 
 def _address(client: tuple[str, int] | None) -> tuple[str, str]:

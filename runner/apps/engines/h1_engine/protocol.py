@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from sys import byteorder
 
+from runner.apps.engines.endpoints import server_end
 from runner.apps.engines.h1_engine.heads import status_line
 from runner.apps.engines.h1_engine.intake import Intake
 from runner.apps.engines.unsent import has_gone, taken, unsent
@@ -97,7 +98,7 @@ class Connection(Intake):
         self.transport = transport  # type: ignore[assignment]
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.client = peer[:2] if isinstance(peer, tuple) else None
-        self.server = own[:2] if isinstance(own, tuple) else (own, None) if own else None
+        self.server = server_end(own)
         if self.endpoints is not None:
             self.client, self.server, self.scheme, self.encrypted = self.endpoints
         self.engine.joined(self)
