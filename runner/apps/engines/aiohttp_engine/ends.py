@@ -90,7 +90,7 @@ class Ends(web.RequestHandler):
         """Close a connection whose client has had its time, once it has taken all that it was sent."""
         transport = self._socket_end
         if transport is not None and unsent(transport):
-            self._linger = self._loop.call_later(LINGER, self._end_linger)
+            self._linger = self._loop.call_later(self._lingering_time, self._end_linger)
         elif transport is not None:
             transport.close()
 
