@@ -69,7 +69,7 @@ class Gated:
 
     def __init__(self, engine: Engine, **rules: Any) -> None:
         self.engine = engine
-        given = {"proxies": TrustedPeers(("127.0.0.1",)), "context": None, "timeout": 5.0, "closing": 1.0, "most": 0}
+        given = {"proxies": TrustedPeers(("127.0.0.1",)), "context": None, "timeout": 5.0, "most": 0}
         self.rules = Rules(**{**given, **rules})
 
     async def listen(self) -> None:
