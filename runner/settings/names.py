@@ -28,6 +28,7 @@ __all__ = (
     "RootPath",
     "Secret",
     "SecureAddress",
+    "SocketPath",
     "TlsVersion",
     "Trusted",
     "UrlPath",
@@ -201,6 +202,16 @@ class Cause(Written):
     @staticmethod
     def _known() -> list[str]:
         return ["all", "none", *STAGES, *sorted(by_identifier())]
+
+
+class SocketPath(Text):
+    """The path of a unix socket, or @ and a name in the abstract namespace (unix(7))."""
+
+    def __call__(self, text: str) -> str:
+        """Return the path as it is written."""
+        if text.removeprefix("unix:") in {"", "@"}:
+            raise ValueError(f"{text!r} names no path for a unix socket")
+        return super().__call__(text)
 
 
 class Trusted(Written):

@@ -24,6 +24,7 @@ from .names import (
     ProxyProtocol,
     RootPath,
     Secret,
+    SocketPath,
     TlsVersion,
     Trusted,
     UrlPath,
@@ -95,7 +96,9 @@ class _Listen:
     )
     host = option(Host(), default=None, about=f"a name or IP address (default: {DEFAULT.host})")
     port = option(Number(0, 65_535, "PORT"), default=None, about=f"0 lets the system choose (default: {DEFAULT.port})")
-    uds = option(Text("PATH"), default=None, about="a unix socket; @name is one in the abstract namespace of Linux")
+    uds = option(
+        SocketPath("PATH"), default=None, about="a unix socket; @name is one in the abstract namespace of Linux"
+    )
     fd = option(Number(0, 1_000_000), default=None, about="a listening socket that arun was started with")
     shared_socket = repeated(
         Listener(), separator=",", about="as --bind, but bound before --uid and --gid; for low ports; repeatable"

@@ -78,6 +78,8 @@ REFUSED = [
     ("bind", "[::1:80"),
     ("need-app", "banana"),
     ("interface", "asgi2"),
+    ("uds", "@"),
+    ("uds", "unix:"),
     ("root-path", "api"),
     ("root-path", "api/v1/"),
     ("root-path", "https://shop.example/api"),
