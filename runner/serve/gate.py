@@ -13,12 +13,8 @@ import socket
 import time
 from functools import partial
 
-<<<<<<< HEAD
-from runner.apps.engines.endpoints import Endpoints
-from runner.apps.engines.h1_engine.heads import date_field
-=======
 from runner.apps.engines.endpoints import Endpoints, server_end
->>>>>>> 8dcf113 (root-path was taken as it stood, so a slash, an escape or a letter beyond ASCII broke paths: it is decoded and judged at the start, and compared decoded; on a unix socket SERVER_NAME and SERVER_PORT come from Host, and an abstract one is text, and bound by unix:@name)
+from runner.apps.engines.h1_engine.heads import date_field
 from runner.serve.proxy_protocol import HeaderInvalid, Proxied, read_header
 from runner.system import logs
 from runner.values import Value
