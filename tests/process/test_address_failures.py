@@ -75,7 +75,7 @@ def test_a_busy_address_names_its_holder(failing_start: FailingStart, busy: str)
 def test_a_fallback_on_the_same_busy_address_fails_too_where_it_is_not_to_wait(arun: Starter, busy: str) -> None:
     arun.write("safe.ini", f"[arun]\nbind = {busy}\nbind-retry = 0\n")
 
-    instance = arun("--bind", busy, "--fallback-config", "safe.ini")
+    instance = arun("--bind", busy, "--fallback-config", "safe.ini", "--last-resort", "exit")
 
     assert instance.wait() == 1
     assert (instance.failures(), instance.hints(), instance.fallbacks()) == ([IN_USE] * 2, 2, ["safe.ini"])
