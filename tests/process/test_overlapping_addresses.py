@@ -259,6 +259,40 @@ def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_nobody(
     stop(instance)
 
 
+#: The shop, whose second worker fails when the first serves already.
+ONE_FAILS = f"""
+import os, time
+try:
+    os.close(os.open("first", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    time.sleep(0.5)  # the other one serves by then
+    raise RuntimeError from None
+{SHOP}
+"""
+
+
+@pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
+def test_a_reload_of_which_one_worker_fails_when_another_serves_refuses_nobody(
+    arun: Starter, port: int, one: str, other: str
+) -> None:
+    arun.write("shop.py", SHOP)
+    arun.write("site.ini", f"[arun]\napp = shop.py\nbind = {one}:{port}\nworkers = 2\n")
+    instance = arun("site.ini").ready()
+    before = settled(instance, 2)
+
+    with Knocking(instance, f"127.0.0.1:{port}") as knocking:
+        knocking.more()
+        arun.write("site.ini", f"[arun]\napp = shop.py\nbind = {other}:{port}\nworkers = 2\n")
+        arun.write("shop.py", version("three", ONE_FAILS))
+        instance.send(signal.SIGHUP)
+        instance.wait_for("reload failed (app-import-failed)")
+        assert settled(instance, 2) == before
+        assert_only(port, one)
+        knocking.more(300)
+
+    stop(instance)
+
+
 def _assert_workers(instance: Instance, count: int) -> None:
     assert len(workers(instance)) == count
 
