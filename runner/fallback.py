@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.system.listeners import Busy, Wanted
     from runner.system.log_file import LogFile
     from runner.system.process import StopSignals
+    from runner.system.program import Program
     from runner.system.service_manager import ServiceManager
     from runner.system.sockets import Listener
     from runner.transport import Transport
@@ -36,7 +37,6 @@ __all__ = (
     "WELCOME",
     "Attempt",
     "Plan",
-    "Program",
     "become",
     "go_back",
     "is_missing",
@@ -52,42 +52,6 @@ __all__ = (
 COMMAND_LINE = "command line"
 #: The name that stands for the built-in fallback, and the file that it means.
 WELCOME = "welcome"
-
-
-class Program(Value):
-    """How this process was started, so that it can be started again: recorded before anything can change it."""
-
-    arguments: tuple[str, ...]
-    argv: tuple[str, ...]
-    environ: Mapping[str, str]
-    cwd: str
-    ignored: frozenset[int]
-    children: frozenset[int]
-    umask: int
-
-    @classmethod
-    def current(cls) -> Program:
-        """Record the interpreter with its own flags, and arun in the form in which it was started."""
-        own = len(sys.argv) - 1
-        prefix = list(sys.orig_argv[: len(sys.orig_argv) - own])
-        prefix[0] = sys.executable or "/proc/self/exe"
-        if not _started_by_name():
-            prefix[-1] = os.path.abspath(prefix[-1])
-        around = surroundings.Surroundings.current()
-        return cls(
-            tuple(prefix),
-            tuple(sys.argv),
-            around.environ,
-            around.directory,
-            process.ignored_signals(),
-            frozenset(process.children()),
-            around.umask,
-        )
-
-    @property
-    def name(self) -> str:
-        """The program as a user knows it."""
-        return self.arguments[-1] if "-m" not in self.arguments[-2:] else " ".join(self.arguments[-2:])
 
 
 class Attempt:
@@ -117,7 +81,9 @@ class Attempt:
         #: Where somebody else listens, until that one has gone.
         self.busy: tuple[Busy, ...] = ()
         #: What was around the process when it began.
-        self.before = surroundings.Surroundings.current()
+        self.before = surroundings.Surroundings.current()._replace(
+            called="" if program.called == program.cwd else program.called
+        )
         #: Where a listener of this chain spoke TLS and is closed by now, or was to speak it, and how.
         self.secured: dict[Address, Transport] = {}
         self.collector = gc.get_threshold()
@@ -325,7 +291,7 @@ def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handov
         workers = [worker.fd for worker in past.workers]
         process.close_on_exec_except([fd, late_signals, *workers, *(listener.fd for listener in passed)])
         process.reset_for_exec(keep_ignored=attempt.program.ignored)
-        _return_to(attempt.program.cwd)
+        _return_to(attempt.program.called)
         os.umask(attempt.program.umask)
         _exec((*attempt.program.arguments, *arguments), environ)
     finally:  # only reached when the exec failed
@@ -434,9 +400,3 @@ def _return_to(cwd: str) -> None:
         os.chdir(cwd)
     except OSError:
         return  # gone, or closed to the user that we have become: the fallback's own path is absolute
-
-
-def _started_by_name() -> bool:
-    """Whether arun's last word is a module (``-m runner``, ``-mrunner``, ``-Im runner``) or code (-c), not a file."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return sys.argv[0] == "-c" or (spec is not None and "." in spec.name)  # a zip file's is called __main__

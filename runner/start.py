@@ -10,6 +10,7 @@ import sys
 from runner import __version__, addresses, ending, exits, fallback, handover, listening, serving, settings, telling
 from runner.failures import StartupFailure
 from runner.system import listeners, logs, pidfile, process, sockets, surroundings
+from runner.system.program import Program
 from runner.watch import DeadlineReached, Watch
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ def _attempt(signals: process.StopSignals) -> Attempt:
         logs.warning(f"{error}; ignored")
         past = None
     activated = listeners.from_service_manager(os.environ)  # a successor is handed them: its environment names none
-    program, manager = fallback.Program.current(), None
+    program, manager = Program.current(), None
     if "NOTIFY_SOCKET" in os.environ:
         from runner.system import service_manager
 

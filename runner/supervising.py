@@ -21,7 +21,7 @@ from runner.supervision.supervisor import Supervisor
 from runner.supervision.touched import missing
 from runner.supervision.workers import Bounds, counted
 from runner.system import logs, pidfile, process
-from runner.system.surroundings import Surroundings
+from runner.system.surroundings import Surroundings, working_directory
 from runner.worker_process import work
 
 TYPE_CHECKING = False
@@ -175,6 +175,8 @@ class _Instance:
         now, began = Surroundings.current(), time.monotonic()
         try:
             attempt.before.restore(where_possible=True)
+            if attempt.before.called:
+                trial.program = attempt.program._replace(cwd=working_directory())  # where its links lead by now
             chosen = self._judged(trial)
             serving.surround(chosen)
             claimed = listening.listen(trial, chosen, beside_workers=True)
@@ -215,6 +217,7 @@ class _Instance:
             return
         attempt, trial = self._attempt, setup.attempt
         attempt.fallback, attempt.config, attempt.last_resort = trial.fallback, trial.config, trial.last_resort
+        attempt.program = trial.program
         attempt.listeners, attempt.secured = trial.listeners, trial.secured
         attempt.wanted, attempt.busy = trial.wanted, trial.busy
         self._retry = _RETRY
@@ -312,7 +315,7 @@ class _Instance:
         self.alive()
         program = attempt.program
         try:
-            loads, told = probe.loads(program.arguments[0], program.environ, program.cwd)
+            loads, told = probe.loads(program.arguments[0], program.environ, program.called)
         except Exception as error:  # noqa: BLE001 - a file is away, or no descriptor is left: those who serve go on
             loads, told = False, f"cannot be asked ({tracebacks.described(error)})"
         if not loads:

@@ -37,9 +37,11 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
     supervisor = os.getppid()
 
     def serve(watch: Watch) -> None:
+        setup.surroundings.restore()
         _serve(setup, serving.load(setup, watch), watch, channel)
 
     def load(watch: Watch) -> None:
+        setup.surroundings.restore()  # a worker that is forked from here finds what the app has made of them
         loaded = serving.load(setup, watch)
         watch.finish()  # a process with one thread forks
         gc.collect()
@@ -75,7 +77,6 @@ def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: C
 
     def run() -> None:
         attempt.signals.install()
-        setup.surroundings.restore()
         process.dump_when_dying()
         if slot is not None:
             process.bind_to_cores(slot - 1, chosen.cpu_affinity)

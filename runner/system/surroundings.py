@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -13,7 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ("Surroundings", "change_environment", "enter", "extend_import_path", "working_directory")
+__all__ = (
+    "Surroundings",
+    "called_directory",
+    "called_path",
+    "change_environment",
+    "enter",
+    "extend_import_path",
+    "working_directory",
+)
 
 
 class Surroundings(Value):
@@ -23,6 +32,8 @@ class Surroundings(Value):
     umask: int
     environ: Mapping[str, str]
     path: tuple[str, ...]
+    #: The directory as it is called, where that is not its real path: a link in it may lead elsewhere by now.
+    called: str = ""
 
     @classmethod
     def current(cls) -> Surroundings:
@@ -34,6 +45,9 @@ class Surroundings(Value):
     def restore(self, *, where_possible: bool = False) -> None:
         """Make them what they were, the directory only where that is possible, if so asked.
 
+        A directory that has a name of its own is looked for by that name: where a link in it leads elsewhere by now, it
+        is another one, also in the import path.
+
         Raises:
             DirectoryUnusable: the directory is not there any more, or closed to the user that this process has become.
         """
@@ -43,6 +57,12 @@ class Surroundings(Value):
         os.environ.update(self.environ)
         _take_zone(zone)
         sys.path[:] = self.path
+        if self.called:
+            with contextlib.suppress(DirectoryUnusable):
+                enter(self.called, origin="chdir")
+                here = working_directory()
+                sys.path[:] = [here if entry == self.directory else entry for entry in self.path]
+                return
         if working_directory() != self.directory:  # which may be closed to a user who is in it
             try:
                 enter(self.directory, origin="chdir")
@@ -57,6 +77,29 @@ def working_directory() -> str:
         return os.getcwd()
     except OSError:
         return "/"
+
+
+def called_directory(environ: Mapping[str, str]) -> str:
+    """Return the working directory as whoever started this process calls it: PWD where it names it, else the real path.
+
+    PWD keeps the links by which a shell came there (POSIX, "pwd -L": an absolute path without ``.`` and ``..``).
+    """
+    real, called = working_directory(), environ.get("PWD", "")
+    if not called.startswith("/") or {".", ".."}.intersection(called.split("/")):
+        return real
+    try:
+        return called if os.path.samefile(called, ".") else real
+    except OSError:
+        return real
+
+
+def called_path(path: str, directory: str) -> str:
+    """Return a relative path as an absolute one below a directory that has a name of its own, where it is the same file."""
+    called = os.path.normpath(os.path.join(directory, path))
+    try:
+        return called if os.path.samefile(called, path) else os.path.abspath(path)
+    except OSError:
+        return os.path.abspath(path)
 
 
 def enter(directory: str, *, origin: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 APP = """
 def application(environ, start_response):
     start_response("200 OK", [])
-    return [{body}.encode()]
+    return [({body}).encode()]
 """
 
 
@@ -135,6 +135,17 @@ def test_file_imports_its_neighbours_in_every_spelling(
 def test_so_it_does_in_workers(arun: Any, way: Sequence[str]) -> None:
     files = {**DB, "shop/main.py": app("db.__name__", "import db\nfrom . import db as other")}
     assert answer(arun, "shop/main.py", *way, files=files) == "db"
+
+
+@pytest.mark.parametrize(
+    "way", [(), ("--workers", "2"), ("--workers", "2", "--preload")], ids=["one", "two", "preload"]
+)
+def test_a_request_finds_what_the_import_left(arun: Any, way: Sequence[str]) -> None:
+    """Import path, environment and directory, which a forked worker of a preloaded app keeps too."""
+    imports = "import os\nos.environ['MINE'] = 'kept'\nos.chdir('sub')"
+    body = "__import__('late').name + os.environ['MINE'] + os.path.basename(os.getcwd())"
+    files = {"shop/main.py": app(body, imports), "shop/late.py": "name = 'late'\n", "sub/x": ""}
+    assert answer(arun, "shop/main.py", *way, files=files) == "latekeptsub"
 
 
 def test_order_of_the_import_path(arun: Any) -> None:
