@@ -169,11 +169,15 @@ def engine_for(
         header_timeout=chosen.timeout_header,
         body_timeout=chosen.timeout_body,
         write_timeout=chosen.timeout_write,
+        body_rate=chosen.min_body_rate,
+        response_rate=chosen.min_response_rate,
+        rate_grace=chosen.rate_grace,
         request_timeout=chosen.timeout_wsgi_request if app.kind == "wsgi" else chosen.timeout_request,
         connections=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
         concurrency=chosen.limit_concurrency,
         keep_alive_requests=chosen.keep_alive_requests,
         queue=chosen.limit_queue,
+        response_buffer=chosen.limit_response_buffer,
     )
     names_requests = bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id
     options = Options(

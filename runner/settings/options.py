@@ -298,6 +298,15 @@ class _Limits:
         Seconds(zero=True), default=30.0, about="time that a request body may stall while the app waits for it"
     )
     timeout_write = option(Seconds(zero=True), default=30.0, about="time that a client may take nothing of its answer")
+    min_body_rate = option(
+        Size(), default=240, about="bytes per second of a request body that the app waits for, at least; then 408"
+    )
+    min_response_rate = option(
+        Size(), default=240, about="bytes per second that a client takes of an answer that waits for it, at least"
+    )
+    rate_grace = option(
+        Seconds(zero=True), default=5.0, about="time that a client may be waited for before these rates count"
+    )
     timeout_request = option(
         Seconds(zero=True),
         default=0.0,
@@ -319,6 +328,12 @@ class _Limits:
     )
     limit_queue = option(
         Number(0, 1_000_000), default=1024, about="WSGI requests that wait for a thread; more are answered with 503"
+    )
+    limit_response_buffer = option(
+        Size(),
+        default=16_777_216,
+        about="bytes of a WSGI answer that a temporary file keeps for a slow client, so that its thread goes on; beyond "
+        "them, or 64 times as many in all, it waits (0: it always does)",
     )
 
 

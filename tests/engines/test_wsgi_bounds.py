@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
@@ -15,6 +17,7 @@ from runner.apps.engines.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 Serve = Any
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -90,7 +93,7 @@ async def test_slow_reader_holds_back_the_app_and_nobody_else(serve_wsgi: Serve)
             made += 1
             yield b"x" * 1000
 
-    served = await serve_wsgi(app)
+    served = await serve_wsgi(app, limits=Limits(response_buffer=500_000))
     reader, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(GET)
@@ -166,28 +169,215 @@ async def test_validator_of_the_standard_library_finds_nothing(serve_wsgi: Serve
     assert body.startswith(b"abc" if b"abc" in request_bytes else b"1\r\n.")
 
 
-async def test_client_is_asked_to_go_on_when_the_body_is_read_and_not_before(serve_threads: Serve) -> None:
-    gate = threading.Event()
+async def test_client_that_waits_for_it_is_asked_at_once_for_the_body_that_the_app_gets_whole(
+    serve_wsgi: Serve,
+) -> None:
+    called = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/read":
-            gate.wait(10)
-            return echo(environ, start_response)
-        start_response("403 Forbidden", [])
-        return [b"no"]
+        called.append(environ["PATH_INFO"])
+        return echo(environ, start_response)
 
-    served = await serve_threads(app)
-    head = b"POST /%b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
-    assert (await served.talk(head % b"deny")).startswith(b"HTTP/1.1 403 ")
+    served = await serve_wsgi(app)
     reader, writer = await served.connect()
-    writer.write(head % b"read")
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.readexactly(1), 0.1)
-    gate.set()
+    writer.write(
+        b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+    )
     assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
-    writer.write(b"abc")
+    writer.write(b"ab")
+    assert b"X-Path: /\r\n" in await served.talk(GET)
+    assert called == ["/"]
+    writer.write(b"c")
     assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\n\r\nabc")
     writer.close()
+
+
+async def test_client_that_waits_to_send_too_much_is_refused_before_it_does(serve_wsgi: Serve) -> None:
+    served = await serve_wsgi(echo, limits=Limits(request_body=10))
+    raw = await served.talk(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_clients_that_send_one_byte_of_their_body_hold_no_thread(serve_wsgi: Serve) -> None:
+    served = await serve_wsgi(echo)
+    slow = [await served.connect() for _ in range(8)]
+    for _, writer in slow:
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\na")
+    for _ in range(10):
+        assert b"X-Path: /\r\n" in await served.talk(GET)
+    for reader, writer in slow:
+        writer.write(b"b")
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\n\r\nab")
+        writer.close()
+
+
+class Pieces:
+    """An answer of pieces of 10,000 bytes that notes how many were asked for, and when it was closed."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.made = number, 0
+        self.closed = threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/hello":
+            return echo(environ, start_response)
+        start_response("200 OK", [("Content-Length", str(self.number * 10_000))] if environ["QUERY_STRING"] else [])
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        for number in range(self.number):
+            self.made += 1
+            yield b"%04d" % (number % 10_000) * 2_500
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def body(self) -> bytes:
+        return b"".join(b"%04d" % (number % 10_000) * 2_500 for number in range(self.number))
+
+
+def unchunked(raw: bytes) -> bytes:
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    if b"chunked" not in head:
+        return rest
+    pieces, place = [], 0
+    while place < len(rest):
+        end = rest.index(b"\r\n", place)
+        begin, size = end + 2, int(rest[place:end], 16)
+        pieces.append(rest[begin : begin + size])
+        place = begin + size + 2
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("target", [b"/", b"/?length"])
+async def test_clients_that_read_slowly_hold_no_thread_and_get_all(serve_threads: Serve, target: bytes) -> None:
+    """More of them than threads; each answer is larger than what socket and transport take."""
+    apps = [Pieces(1000) for _ in range(3)]
+    free = iter(apps)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return (apps[0] if environ["PATH_INFO"] == "/hello" else next(free))(environ, start_response)
+
+    served = await serve_threads(app, threads=2)
+    slow = [await served.connect() for _ in apps]
+    for _, writer in slow:
+        writer.transport.pause_reading()
+        writer.write(GET.replace(b"/ ", target + b" ", 1))
+    for one in apps:
+        assert await asyncio.to_thread(one.closed.wait, 10)
+    assert (await served.talk(GET.replace(b"/ ", b"/hello ", 1))).startswith(b"HTTP/1.1 200 OK")
+    for (reader, writer), one in zip(slow, apps, strict=True):
+        writer.transport.resume_reading()
+        assert unchunked(await asyncio.wait_for(reader.read(), 20)) == one.body()
+        writer.close()
+    assert served.errors == []
+
+
+async def test_what_is_kept_for_a_slow_client_is_bounded_and_room_is_used_again(serve_threads: Serve) -> None:
+    app = Pieces(2000)
+    served = await serve_threads(app, threads=1, limits=Limits(response_buffer=300_000))
+    reader, writer = await served.connect()
+    writer.transport.pause_reading()
+    writer.write(GET)
+    before = -1
+    while app.made != before or not app.made:
+        before = app.made
+        await asyncio.sleep(0.1)
+    assert app.made < 2000
+    writer.transport.resume_reading()
+    assert unchunked(await asyncio.wait_for(reader.read(), 20)) == app.body()
+    writer.close()
+    assert served.errors == []
+
+
+@pytest.mark.parametrize("length", [b"?length", b""])
+async def test_client_that_leaves_what_is_kept_for_it_ends_the_answer(serve_threads: Serve, length: bytes) -> None:
+    app = Pieces(2000)
+    served = await serve_threads(app, threads=1, limits=Limits(response_buffer=300_000))
+    _, writer = await served.connect()
+    writer.transport.pause_reading()
+    writer.write(GET.replace(b"/ ", b"/" + length + b" ", 1))
+    before = -1
+    while app.made != before or not app.made:
+        before = app.made
+        await asyncio.sleep(0.1)
+    writer.transport.abort()
+    assert await asyncio.to_thread(app.closed.wait, 5)
+    assert (await served.talk(GET.replace(b"/ ", b"/hello ", 1))).startswith(b"HTTP/1.1 200 OK")
+    assert served.errors == []
+    assert not served.engine.running
+
+
+async def test_app_that_fails_after_a_slow_client_has_left_something_is_told_at_once(serve_threads: Serve) -> None:
+    class Fails(Pieces):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from super().__iter__()
+            raise ValueError("enough")
+
+    app = Fails(1000)
+    served = await serve_threads(app, threads=1)
+    reader, writer = await served.connect()
+    writer.transport.pause_reading()
+    writer.write(GET)
+    while not served.errors:  # noqa: ASYNC110 - the log is a list
+        await asyncio.sleep(0.01)
+    assert "ValueError: enough" in served.errors[0]
+    writer.transport.resume_reading()
+    with contextlib.suppress(ConnectionError):
+        assert not (await asyncio.wait_for(reader.read(), 10)).endswith(b"0\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("size", [0, 1, 20_000, 65_536, 65_537, 400_000])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
+async def test_input_is_a_buffered_file_whatever_its_size_and_when_it_comes(
+    serve_wsgi: Serve, size: int, *, chunked: bool, late: bool
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        file = environ["wsgi.input"]
+        assert isinstance(file, io.BufferedIOBase)
+        text = io.TextIOWrapper(file, "latin-1", newline="\n")  # type: ignore[type-var] # typeshed wants more than what is asked
+        lines = [text.readline(), *text]
+        start_response("200 OK", [])
+        return ["".join(lines).encode("latin-1")]
+
+    served = await serve_wsgi(app)
+    body = (b"line\xe9\n" * (size // 6 + 1))[:size]
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    if chunked:
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
+        sent = (b"%x\r\n%b\r\n" % (size, body) if size else b"") + b"0\r\n\r\n"
+    else:
+        head += b"Content-Length: %d\r\n\r\n" % size
+        sent = body
+    reader, writer = await served.connect()
+    half = len(sent) // 2
+    writer.write(head + sent[:half])
+    if late:
+        await asyncio.sleep(0.02)
+    writer.write(sent[half:])
+    assert (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")[2] == body
+    writer.close()
+    assert served.errors == []
+
+
+async def test_request_whose_body_has_no_room_is_refused_and_told(
+    serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A disk that is full, or a folder that is gone, for one: the next request that needs neither is answered."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    served = await serve_wsgi(echo)
+    raw = await served.talk(
+        b"POST /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
+    )
+    assert raw.startswith(b"HTTP/1.1 503 ")
+    told = (
+        "POST /up was refused (client 127.0.0.1)\nits body cannot be kept in a temporary file: [Errno 2] No such file"
+    )
+    assert [error[: len(told)] for error in served.errors] == [told]
+    assert b"X-Path: /\r\n" in await served.talk(GET)
+    assert not served.engine.running
 
 
 async def test_threads_that_block_are_joined_by_others(serve_threads: Serve) -> None:
@@ -205,9 +395,9 @@ async def test_threads_that_block_are_joined_by_others(serve_threads: Serve) -> 
     assert served.errors == []
 
 
-async def test_body_of_an_inline_app_is_complete_before_it_is_called(serve_inline: Serve) -> None:
+async def test_body_is_complete_before_the_app_is_called(serve_wsgi: Serve) -> None:
     """Even a long one that comes slowly; others are served in between."""
-    served = await serve_inline(echo)
+    served = await serve_wsgi(echo)
     body = bytes(range(256)) * 12_000
     reader, writer = await served.connect()
     writer.write(b"POST /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -218,14 +408,14 @@ async def test_body_of_an_inline_app_is_complete_before_it_is_called(serve_inlin
     writer.close()
 
 
-async def test_inline_app_is_not_called_for_a_client_that_goes_before_its_body_is_complete(serve_inline: Serve) -> None:
+async def test_app_is_not_called_for_a_client_that_goes_before_its_body_is_complete(serve_wsgi: Serve) -> None:
     called = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         called.append(environ["PATH_INFO"])
         return echo(environ, start_response)
 
-    served = await serve_inline(app)
+    served = await serve_wsgi(app)
     raw = await served.talk(b"POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc", half_close=True)
     assert not raw.startswith(b"HTTP/1.1 200")
     _, writer = await served.connect()

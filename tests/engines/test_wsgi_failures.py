@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,24 +74,52 @@ async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:
     assert served.errors == []
 
 
-async def test_client_that_goes_before_its_body_is_complete_ends_the_reading(serve_threads: Serve) -> None:
-    called, ended = threading.Event(), threading.Event()
+@pytest.mark.parametrize("how", ["abort", "close"])
+@pytest.mark.parametrize("begun", [False, True], ids=["nothing sent", "begun"])
+async def test_answer_that_waits_for_something_is_closed_soon_after_its_client_has_left(
+    serve_wsgi: Serve, how: str, *, begun: bool
+) -> None:
+    """An empty piece says that there is nothing yet: nothing is sent that would tell that the client has gone."""
+    asked, closed = threading.Event(), threading.Event()
 
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        called.set()
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/hello":
+            yield b"hello"
+            return
         try:
-            environ["wsgi.input"].read()
+            if begun:
+                yield b"some"
+            while True:
+                asked.set()
+                time.sleep(0.01)
+                yield b""
         finally:
-            ended.set()
-        return hello(environ, start_response)
+            closed.set()
 
-    served = await serve_threads(app)
+    served = await serve_wsgi(app)
     _, writer = await served.connect()
-    writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
-    await writer.drain()
-    assert await asyncio.to_thread(called.wait, 5)
-    writer.close()
-    assert await asyncio.to_thread(ended.wait, 5)
+    writer.write(GET)
+    assert await asyncio.to_thread(asked.wait, 5)
+    if how == "abort":
+        writer.transport.abort()
+    else:
+        writer.close()
+    assert await asyncio.to_thread(closed.wait, 3)
+    assert (await served.talk(GET.replace(b"/ ", b"/hello ", 1))).endswith(b"hello\r\n0\r\n\r\n")
+    assert served.errors == []
+
+
+async def test_client_that_closes_its_side_gets_what_the_app_waited_for_a_moment(serve_wsgi: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001
+        start_response("200 OK", [])
+        for _ in range(10):
+            time.sleep(0.01)
+            yield b""
+        yield b"late"
+
+    served = await serve_wsgi(app)
+    assert (await served.talk(GET, half_close=True)).endswith(b"4\r\nlate\r\n0\r\n\r\n")
 
 
 async def test_error_handler_replaces_a_head_that_was_not_sent(serve_wsgi: Serve) -> None:

@@ -14,7 +14,7 @@ _HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 _EXPECT = b"Expect: 100-continue"
 _CHUNKED = b"Transfer-Encoding: chunked"
 _ANYTHING = WaitFor(b"\r\n\r\n")
-_STALLED = ((refused(400, 408),), "an app in the loop itself is called when the whole body is here")
+_STALLED = ((refused(400, 408),), "a WSGI app is called when the whole body is here")
 _GO_ON = WaitFor(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 _EXPECTATIONS = (
@@ -168,6 +168,7 @@ _UNREAD = (
         post(b"x" * 3_000_000, b"Content-Length: 900000000", target=b"/ignore"),
         served(_IGNORED, usable=False, told=False),
         "9112 9.6: bounded, and the answer comes through",
+        wsgi=_STALLED,
         inline=_STALLED,
     ),
     case(
@@ -176,6 +177,7 @@ _UNREAD = (
         + (b"1000\r\n" + b"x" * 4096 + b"\r\n") * 700,
         served(_IGNORED, usable=False, told=False),
         "9112 9.6: bounded, and the answer comes through",
+        wsgi=_STALLED,
         inline=_STALLED,
     ),
     case(

@@ -19,8 +19,8 @@ MIRROR = Path(__file__).parent.parent / "samples" / "mirror"
 #: How each kind of app is started.
 KINDS = {
     "asgi": ("mirror_asgi:app",),
-    "wsgi": ("mirror_wsgi:app", "--threads", "8"),
-    # In the loop itself an app is called when the whole body is here, so a body that stalls holds its answer up.
+    # A WSGI app is called when the whole body is here, so a body that stalls holds its answer up.
+    "wsgi": ("mirror_wsgi:app", "--threads", "8", "--timeout-body", "2"),
     "inline": ("mirror_wsgi:app", "--threads", "0", "--timeout-body", "2"),
     "aiohttp": ("mirror_aiohttp:app",),
 }

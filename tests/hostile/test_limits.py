@@ -166,7 +166,7 @@ def test_body_that_stalls_behind_its_answer_ends_the_connection(impatient: Targe
         connection.send(post(b"abc", b"Content-Length: 10", target=b"/ignore"))
         connection.read_to_end()
         (answer,) = connection.answers(1)
-    if impatient.kind == "inline":  # the app is called when the whole body is here
+    if impatient.kind in {"wsgi", "inline"}:  # the app is called when the whole body is here
         assert answer.status == 408
     else:
         assert answer.body == b"ignored"
@@ -215,20 +215,59 @@ def test_request_beyond_their_number_is_answered_with_503(narrow: Target) -> Non
 def test_request_that_would_wait_for_a_thread_in_too_long_a_queue_is_answered_with_503(
     start: Callable[..., Target],
 ) -> None:
-    target = start("wsgi", "--threads", "1", "--limit-queue", "1")
+    target = start("wsgi", "--threads", "1", "--limit-queue", "1", "--limit-response-buffer", "0")
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(client(target.address)) for _ in range(3)]
-        for each in held:
-            each.send(post(b"abc", b"Content-Length: 6"))
-        declined = _first_readable(held)
+        slow, *asking = [stack.enter_context(client(target.address)) for _ in range(3)]
+        slow.send(get(b"/big?200"))  # its client has the only thread wait
+        _first_readable([slow])
+        for each in asking:
+            each.send(get())
+        declined = _first_readable(asking)
         (answer,) = declined.answers(1)
         assert answer.status == 503
         assert answer.fields["retry-after"][0].isdigit()
-        for each in held:
-            if each is not declined:
-                each.send(b"def")
-                assert [answer.status for answer in each.answers(1)] == [200]
+        for each in {slow, *asking} - {declined}:
+            assert [answer.status for answer in each.answers(1)] == [200]
     target.assert_well()
+
+
+def test_more_clients_than_threads_that_send_or_take_little_hold_up_nobody(start: Callable[..., Target]) -> None:
+    target = start("wsgi")
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(client(target.address)) for _ in range(24)]
+        for each in slow[:12]:
+            each.send(post(b"a", b"Content-Length: 2"))
+        for each in slow[12:]:
+            each.send(get(b"/big?100"))
+            _first_readable([each])
+        for _ in range(3):
+            begin = time.monotonic()
+            target.assert_well()
+            assert time.monotonic() - begin < 5
+        for each in slow[:12]:
+            each.send(b"b")
+        for each in slow:
+            assert [answer.complete for answer in each.answers(1)] == [True]
+    target.assert_well()
+
+
+@pytest.fixture(params=KINDS)
+def demanding(request: pytest.FixtureRequest, start: Callable[..., Target]) -> Target:
+    """An instance that asks more of its clients than they give."""
+    return start(request.param, "--min-body-rate", "1000", "--min-response-rate", "100M", "--rate-grace", "0.5")
+
+
+def test_client_that_sends_or_takes_too_little_is_cut(demanding: Target) -> None:
+    with client(demanding.address) as sends, client(demanding.address) as takes:
+        takes.send(get(b"/big?400"))
+        sends.send(post(b"", b"Content-Length: 100000"))
+        deadline = time.monotonic() + PATIENCE
+        while not select.select([sends], [], [], 0.05)[0]:
+            sends.send(b"x")
+            assert time.monotonic() < deadline
+        assert [answer.status for answer in sends.answers(1)] == [408]
+        assert takes.is_reset_while_it_reads(10_000)
+    demanding.assert_well()
 
 
 @pytest.mark.parametrize("kind", KINDS)

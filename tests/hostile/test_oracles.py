@@ -50,6 +50,7 @@ BENIGN = {
 }
 _ABSOLUTE = "the other keeps the Host field beside a target that replaces it (RFC 9112 3.2.2)"
 _OWS = "uvicorn takes white space behind a value for a part of it (RFC 9110 5.5)"
+_GATHERED = "gunicorn calls the app before the body is here, so that a slow client holds its thread"
 #: Where the others differ, and why arun does not do the same.
 DIFFERENCES = {
     "asgi": {
@@ -77,6 +78,8 @@ DIFFERENCES = {
         "absolute form with a query only": "gunicorn gives an empty path where / is meant, and " + _ABSOLUTE,
         "target of 8,000 bytes": "gunicorn takes 4,094 bytes by default, RFC 9112 3 asks for 8,000",
         "Proxy": "gunicorn makes HTTP_PROXY of it (CVE-2016-5385)",
+        "body that never ends": _GATHERED,
+        "chunks that never end": _GATHERED,
         "Cookie twice": "gunicorn joins cookies with a comma, which is part of a value (RFC 6265 5.4)",
     },
 }

@@ -186,6 +186,15 @@ class Client:
         poll.register(self._socket, 0)  # errors and hang-ups are always told
         return bool(poll.poll(seconds * 1000))
 
+    def is_reset_while_it_reads(self, size: int) -> bool:
+        """Read so many bytes each hundredth of a second until the server cuts the connection, or its patience ends."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if self.is_reset_within(0.01):
+                return True
+            self._socket.recv(size)
+        return False
+
     def _read(self, deadline: float) -> None:
         self._socket.settimeout(max(0.01, deadline - time.monotonic()))
         try:

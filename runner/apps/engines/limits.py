@@ -32,6 +32,11 @@ class Limits(Value):
     body_timeout: float = 30.0
     #: Seconds that a client may take nothing of an answer that waits for it.
     write_timeout: float = 30.0
+    #: Bytes per second of a body that the app waits for, and of a response that waits for its client, at least; on the
+    #: average of a wait that is longer than so many seconds (after 408 for a body, the answer is cut).
+    body_rate: int = 240
+    response_rate: int = 240
+    rate_grace: float = 5.0
     #: Seconds that the app may take for a request, without those in which it waits for its client.
     request_timeout: float = 0.0
     #: Connections of this process; requests that run at the same time.
@@ -39,5 +44,8 @@ class Limits(Value):
     concurrency: int = 0
     #: Requests on one connection, then it is closed.
     keep_alive_requests: int = 10_000
+    #: Bytes of an answer of a WSGI app that are kept for a slow client so that its thread goes on, all together 64
+    #: times as many; 0 keeps none.
+    response_buffer: int = 16_777_216
     #: WSGI requests that may wait for a thread.
     queue: int = 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runner.apps.engines.aiohttp_engine.ends import FAREWELL
 from runner.apps.engines.aiohttp_engine.exchanges import Exchanges
+from runner.apps.engines.pace import Pace, Rate
 from runner.apps.engines.unsent import has_gone, taken, unsent
 
 TYPE_CHECKING = False
@@ -26,13 +27,16 @@ _AT_ONCE = 0.001
 class GuardedConnection(Exchanges):
     """A client's connection; what it serves and how stays aiohttp's."""
 
-    __slots__ = ("_idle_until", "_since", "_waited_for")
+    __slots__ = ("_idle_until", "_pace", "_pace_of", "_since", "_waited_for")
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         #: What the client keeps us waiting for, and since when, in the loop's seconds.
         self._waited_for: tuple[str, int] | None = None
         self._since = 0.0
+        #: How fast the client moves what it is waited for, and what that is: of which request, and in which direction.
+        self._pace: Pace | None = None
+        self._pace_of = ("", 0)
         #: Until then there is nothing to look at if no request comes, in the loop's seconds.
         self._idle_until = 0.0
 
@@ -138,7 +142,10 @@ class GuardedConnection(Exchanges):
             transport.abort()  # nobody else would notice: nothing is read
             return
         waited_for, limit = self._look()
-        if waited_for is None or waited_for != self._waited_for:
+        if self._is_slow(waited_for, now) and waited_for is not None:
+            self._waited_for = self._pace = None
+            self._end_wait(waited_for[0])
+        elif waited_for is None or waited_for != self._waited_for:
             self._waited_for, self._since = waited_for, now
             self._idle_until = now + limit if waited_for is not None and waited_for[0] == "request" else 0.0
         elif 0 < limit <= now - self._since:
@@ -167,6 +174,38 @@ class GuardedConnection(Exchanges):
             limit = _AT_ONCE if self._eof else self.guard.idle_limit(self._request_count)
             return ("request", self._request_count), limit
         return None, 0
+
+    def _is_slow(self, waited_for: tuple[str, int] | None, now: float) -> bool:
+        """Say whether the client moves less than it must of what it is waited for.
+
+        That of a response is looked at when something was taken: a client that reads by the megabyte takes nothing in
+        between. As long as the kernel has room for what the app writes, it is the app that is slow.
+        """
+        what, amount = waited_for or ("", 0)
+        limits, before = self.guard.limits, self._waited_for
+        is_taken = what == "take" and self._is_full
+        if not (is_taken or what == "body"):
+            if self._pace is not None:
+                self._pace.rest()
+            return False
+        pace = self._pace
+        if pace is None or self._pace_of != (what, self._served):
+            self._pace_of = (what, self._served)
+            least = limits.response_rate if is_taken else limits.body_rate
+            pace = self._pace = Pace(Rate(least, limits.rate_grace))
+        if not is_taken:
+            return pace.look(now, amount)
+        taken_now = max(0, amount - before[1]) if before is not None and before[0] == "take" else 0
+        return pace.look(now, pace.moved + taken_now) and taken_now > 0
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether the kernel takes no more of an answer until the client has taken something."""
+        transport = self._socket_end
+        if transport is None or self._upgraded:
+            return False
+        sends_file = getattr(transport, "_empty_waiter", None) is not None
+        return self._paused or sends_file or transport.get_write_buffer_size() > 0
 
     def _end_wait(self, waited_for: str) -> None:
         if waited_for in {"take", "end"}:

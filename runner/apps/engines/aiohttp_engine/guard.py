@@ -66,6 +66,7 @@ class Guard:
             limits.body_timeout,
             limits.write_timeout,
             limits.request_timeout,
+            limits.rate_grace,
         )
         self._interval = max(_OFTEN, min((_SELDOM, *(one / 4 for one in seconds if one > 0))))
         self._watching: asyncio.TimerHandle | None = None

@@ -336,5 +336,6 @@ def _interval(options: Options) -> float:
         limits.body_timeout,
         limits.write_timeout,
         limits.request_timeout,
+        limits.rate_grace,
     )
     return max(0.01, min(0.5, *(seconds / 4 for seconds in times if seconds > 0)))

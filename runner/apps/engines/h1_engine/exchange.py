@@ -215,23 +215,25 @@ class Exchange:
 
         Raises:
             AnswerInvalid: as in ``write``; also when the file is shorter than what was announced.
-            ClientDisconnected: the client has gone, or took nothing for the time of ``write_timeout``.
+            ClientDisconnected: the client has gone, or took nothing, or too little, for the times of the limits.
             OSError: the file cannot be read.
         """
-        from runner.apps.engines.h1_engine.sendfile import send_file
+        from runner.apps.engines.h1_engine.sendfile import Patience, send_file
+        from runner.apps.engines.pace import Rate
 
         if self._fields is not None and not self.begun and self._fields[1] is None:
             self._fields = (self._fields[0], size, self._fields[2])
         self.write(b"", more=True)
         if self._left and not self._bodiless:
             connection, part = self.connection, min(size, self._left)
-            patience = connection.engine.options.limits.write_timeout
+            limits = connection.engine.options.limits
+            patience = Patience(limits.write_timeout, Rate(limits.response_rate, limits.rate_grace))
             connection.sending_file = True
             try:
-                sent = await send_file(connection.transport, descriptor, offset, part, timeout=patience)
+                sent = await send_file(connection.transport, descriptor, offset, part, patience)
             except TimeoutError:
                 connection.abort()
-                raise ClientDisconnected("the client takes nothing") from None
+                raise ClientDisconnected("the client takes too little") from None
             finally:
                 connection.sending_file = False
             self._left -= sent

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runner.apps.engines.h1_engine.engine import H1Engine
     from runner.apps.engines.h1_engine.exchange import Exchange
+    from runner.apps.engines.pace import Pace
 
 __all__ = ("Intake",)
 
@@ -45,6 +46,7 @@ class Intake(asyncio.Protocol):
         "_known_host",
         "_limits",
         "_overhead",
+        "_pace",
         "_parser",
         "_reframe",
         "_refusal",
@@ -81,6 +83,8 @@ class Intake(asyncio.Protocol):
         #: progress.
         self._fed = self._overhead = 0
         self._body_size = self._discarded = 0
+        #: How fast the body comes that is waited for; None as long as nobody has looked.
+        self._pace: Pace | None = None
         self._known_host: bytes | None = None
         #: The framing field of an upgrade request whose body the parser leaves unread.
         self._reframe = b""
@@ -241,7 +245,7 @@ class Intake(asyncio.Protocol):
         exchange = self.receiving
         if exchange is None or self._reframe:
             return
-        self.receiving = None
+        self.receiving = self._pace = None
         if self._body_size:
             self._overhead = self._body_size = self._discarded = 0
         exchange.received = True

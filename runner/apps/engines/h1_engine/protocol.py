@@ -8,6 +8,7 @@ from sys import byteorder
 from runner.apps.engines.endpoints import server_end
 from runner.apps.engines.h1_engine.heads import status_line
 from runner.apps.engines.h1_engine.intake import Intake
+from runner.apps.engines.pace import Pace, Rate
 from runner.apps.engines.unsent import has_gone, taken, unsent
 
 TYPE_CHECKING = False
@@ -40,6 +41,7 @@ class Connection(Intake):
     __slots__ = (
         "_current",
         "_queue",
+        "_reading",
         "_refused",
         "_refused_with",
         "_taken",
@@ -88,6 +90,8 @@ class Connection(Intake):
         self._refused: Exchange | None = None
         #: What the client had taken at the last look; a figure that changes.
         self._taken = 0
+        #: How fast the client takes it, as long as it is waited for.
+        self._reading: Pace | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     # ---- what the transport says
@@ -137,6 +141,7 @@ class Connection(Intake):
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than the app writes."""
         self.write_paused = True
+        self._reading = None
         self.since = self.engine.now
 
     def resume_writing(self) -> None:
@@ -276,12 +281,7 @@ class Connection(Intake):
             if 0 < limits.header_timeout <= waited:
                 self.break_off(408)
         elif self.receiving is not None:
-            exchange = self.receiving
-            if 0 < limits.body_timeout <= waited and not self.paused and (exchange.answered or exchange.expecting):
-                if exchange.answered:
-                    self.close()
-                else:
-                    self.break_off(408)
+            self._sweep_body(self.receiving, now)
         elif self._is_idle():
             limit = self.engine.options.keep_alive if self.served else limits.header_timeout
             if waited >= limit and (self.served or limit > 0):
@@ -310,6 +310,7 @@ class Connection(Intake):
     def close(self, *, linger: bool = False) -> None:
         """Close when all is sent; lingering, what the client still sends is dropped, lest it loses the answer."""
         self.closing = True
+        self._reading = None
         self.since = self.engine.now
         self.end()
         self._drop_queue()
@@ -333,13 +334,43 @@ class Connection(Intake):
         else:
             self.close()
 
+    def _sweep_body(self, exchange: Exchange, now: float) -> None:
+        """Break off a body that does not come, or too slowly, while it is waited for."""
+        limits, pace = self._limits, self._pace
+        if self.paused or not (exchange.answered or exchange.expecting):
+            if pace is not None:
+                pace.rest()
+            return
+        if pace is None:
+            pace = self._pace = Pace(Rate(limits.body_rate, limits.rate_grace))
+        is_slow = pace.look(now, self._body_size)
+        if is_slow or 0 < limits.body_timeout <= now - self.since:
+            if exchange.answered:
+                self.close()
+            else:
+                self.break_off(408)
+
     def _sweep_writing(self, now: float) -> None:
-        """Cut a connection whose client takes nothing of what it was sent, or does not answer the end of TLS."""
+        """Cut a connection whose client takes nothing of what it was sent, or too little, or does not answer the end of TLS.
+
+        The rate is looked at when something was taken: a client that reads by the megabyte takes nothing in between.
+        """
+        limits, pace = self._limits, self._reading
         before, self._taken = self._taken, taken(self.transport)
+        if pace is None:
+            pace = self._reading = Pace(Rate(limits.response_rate, limits.rate_grace))
+            pace.look(now, 0)
+        elif (
+            pace.look(now, pace.moved + max(0, self._taken - before))
+            and self._taken > before
+            and unsent(self.transport)
+        ):
+            self.abort()
+            return
         if self._taken != before:
             self.since = now
             return
-        limit = self._limits.write_timeout if unsent(self.transport) else _FAREWELL
+        limit = limits.write_timeout if unsent(self.transport) else _FAREWELL
         if 0 < limit <= now - self.since:
             self.abort()
 

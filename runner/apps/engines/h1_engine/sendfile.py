@@ -11,8 +11,13 @@ import os
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
 from runner.apps.engines.unsent import taken
+from runner.values import Value
 
-__all__ = ("send_file",)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runner.apps.engines.pace import Rate
+
+__all__ = ("Patience", "send_file")
 
 #: Bytes sent or copied before other connections get their turn.
 _TURN = 1_048_576
@@ -23,7 +28,19 @@ _SHORTEST, _LONGEST = 0.001, 0.05
 _LOOK = 0.5
 
 
-async def send_file(transport: asyncio.Transport, file: int, offset: int, count: int, *, timeout: float) -> int:  # noqa: ASYNC109 - it bounds each stall, not the whole
+class Patience(Value):
+    """How long a client is waited for: ``stall`` seconds in which it takes nothing (0: for ever), and its lowest rate."""
+
+    stall: float
+    rate: Rate
+
+    @property
+    def look(self) -> float:
+        """Seconds between two looks at what it has taken."""
+        return min(seconds for seconds in (_LOOK, self.stall / 4, self.rate.grace / 4) if seconds > 0)
+
+
+async def send_file(transport: asyncio.Transport, file: int, offset: int, count: int, patience: Patience) -> int:
     """Send ``count`` bytes of the open file ``file`` from ``offset`` on; nobody else may write meanwhile.
 
     Returns how many were sent: fewer than ``count`` only where the file ends before. With TLS, and for files the
@@ -31,22 +48,22 @@ async def send_file(transport: asyncio.Transport, file: int, offset: int, count:
 
     Raises:
         ClientDisconnected: the client has gone.
-        TimeoutError: the client took nothing for ``timeout`` seconds (0: it may).
+        TimeoutError: the client took less than ``patience`` allows.
         OSError: the file cannot be read.
     """
-    await _taken(transport, 0, timeout)
+    await _taken(transport, 0, patience)
     own = transport.get_extra_info("socket")
     sent = 0
     if own is not None and transport.get_extra_info("sslcontext") is None:
         socket = os.dup(own.fileno())
         try:
-            sent = await _by_kernel(transport, socket, (file, offset, count), timeout)
+            sent = await _by_kernel(transport, socket, (file, offset, count), patience)
         finally:
             os.close(socket)
-    return sent + await _by_copy(transport, (file, offset + sent, count - sent), timeout)
+    return sent + await _by_copy(transport, (file, offset + sent, count - sent), patience)
 
 
-async def _by_kernel(transport: asyncio.Transport, socket: int, part: tuple[int, int, int], seconds: float) -> int:
+async def _by_kernel(transport: asyncio.Transport, socket: int, part: tuple[int, int, int], patience: Patience) -> int:
     """Send as much as sendfile(2) does; nothing if this file is none for it."""
     file, offset, count = part
     sent = 0
@@ -56,7 +73,7 @@ async def _by_kernel(transport: asyncio.Transport, socket: int, part: tuple[int,
         try:
             done = os.sendfile(socket, file, offset + sent, min(_TURN, count - sent))
         except BlockingIOError:
-            await _writable(transport, socket, seconds)
+            await _writable(transport, socket, patience)
             continue
         except ConnectionError as exc:
             raise ClientDisconnected("the client has gone") from exc
@@ -69,33 +86,30 @@ async def _by_kernel(transport: asyncio.Transport, socket: int, part: tuple[int,
     return sent
 
 
-async def _by_copy(transport: asyncio.Transport, part: tuple[int, int, int], seconds: float) -> int:
+async def _by_copy(transport: asyncio.Transport, part: tuple[int, int, int], patience: Patience) -> int:
     file, offset, count = part
     sent = 0
     while sent < count and (data := os.pread(file, min(_COPIED, count - sent), offset + sent)):
         transport.write(data)
         sent += len(data)
         await asyncio.sleep(0)
-        await _taken(transport, _COPIED, seconds)
+        await _taken(transport, _COPIED, patience)
     return sent
 
 
-async def _writable(transport: asyncio.Transport, socket: int, seconds: float) -> None:
+async def _writable(transport: asyncio.Transport, socket: int, patience: Patience) -> None:
     """Wait until the kernel takes more, as long as the client takes something of what the kernel has."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     loop.add_writer(socket, _set, waiter)
-    figure, since = taken(transport), loop.time()
+    wait = _Wait(transport, patience)
     try:
         while not waiter.done():
-            await asyncio.wait((waiter,), timeout=min(seconds / 2 or _LOOK, _LOOK))
+            await asyncio.wait((waiter,), timeout=patience.look)
             if transport.is_closing():
                 raise ClientDisconnected("the client has gone")  # which the kernel does not tell of what we have cut
-            before, figure = figure, taken(transport)
-            if figure != before:
-                since = loop.time()
-            elif 0 < seconds <= loop.time() - since and not waiter.done():
-                raise TimeoutError
+            if not waiter.done():
+                wait.look()
     finally:
         loop.remove_writer(socket)
 
@@ -105,17 +119,40 @@ def _set(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-async def _taken(transport: asyncio.Transport, most: int, seconds: float) -> None:
+async def _taken(transport: asyncio.Transport, most: int, patience: Patience) -> None:
     """Wait until the transport holds ``most`` bytes or fewer; it tells that to its protocol only, so it is asked."""
-    loop = asyncio.get_running_loop()
-    figure, since, pause = taken(transport), loop.time(), 0.0
+    wait, pause = _Wait(transport, patience), 0.0
     while transport.get_write_buffer_size() > most:
         await asyncio.sleep(pause)
         if transport.is_closing():
             raise ClientDisconnected("the client has gone")
-        before, figure = figure, taken(transport)
-        if figure != before:
-            since = loop.time()
-        elif 0 < seconds <= loop.time() - since:
-            raise TimeoutError
+        wait.look()
         pause = min(_LONGEST, pause * 2 or _SHORTEST)
+
+
+class _Wait:
+    """One wait for a client to take what it was sent."""
+
+    def __init__(self, transport: asyncio.Transport, patience: Patience) -> None:
+        self._transport = transport
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._since = self._begin = self._loop.time()
+        self._figure = taken(transport)
+        self._moved = 0
+
+    def look(self) -> None:
+        """Look whether the client takes something.
+
+        Raises:
+            TimeoutError: it has taken nothing for too long, or too little.
+        """
+        now, before = self._loop.time(), self._figure
+        self._figure = figure = taken(self._transport)
+        if figure != before:
+            self._since = now
+            self._moved += max(0, figure - before)
+            if self._patience.rate.is_missed(now - self._begin, self._moved):
+                raise TimeoutError
+        elif 0 < self._patience.stall <= now - self._since:
+            raise TimeoutError

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
+from time import monotonic
 
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected, Exchange
 from runner.apps.engines.h1_engine.file_wrapper import file_part
+from runner.apps.engines.h1_engine.gathered_body import IN_MEMORY, GatheredBody
 from runner.apps.engines.h1_engine.heads import AnswerInvalid, status_line
 from runner.apps.engines.memo import Memo
 
@@ -13,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from io import BufferedIOBase
     from types import TracebackType
 
     from runner.apps.engines.h1_engine.file_wrapper import FilePart
@@ -22,19 +26,24 @@ if TYPE_CHECKING:
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
-__all__ = ("WsgiExchange", "close_body")
+__all__ = ("Absence", "WsgiExchange", "close_body")
+
+#: Seconds for which an app may yield nothing to a client that has closed its side.
+_ABSENT = 1.0
 
 
 class WsgiExchange(Exchange):
     """A request that is answered by one call of a WSGI app."""
 
-    __slots__ = ("_body", "_sending", "_sent", "_waits_for", "engine")
+    __slots__ = ("_body", "_gathered", "_sending", "_sent", "_waits_for", "engine")
 
     def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
         Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
         self.engine = engine
         #: What the app returned, when it has still to be closed after this call.
         self._body: object = None
+        #: The request body, if it was not complete at once, or is long.
+        self._gathered: GatheredBody | None = None
         #: Something of the body was sent, so that the head cannot be replaced.
         self._sent = False
         self._waits_for: Callable[[], None] | None = None
@@ -99,12 +108,44 @@ class WsgiExchange(Exchange):
     # ---- in the loop's thread
 
     def _go(self) -> None:
+        """Begin the call of the app once the request body is complete, so that no client holds it up."""
+        if self.abandoned:
+            self._finish(None, None)
+        elif self.received and self._gathered is None and self.buffered <= IN_MEMORY:
+            self._begin(BytesIO(self.take()))  # nearly always
+        else:
+            self._gather()
+
+    def _gather(self) -> None:
+        gathered = self._gathered
+        if gathered is None:
+            gathered = self._gathered = GatheredBody()
+        try:
+            while data := self.take():  # taking lets more in
+                gathered.write(data)
+            request_body = gathered.open() if self.received else None
+        except (OSError, ImportError) as exc:
+            try:
+                self.engine.body_lost(self, exc)
+                self.decline()
+            finally:
+                self._finish(None, None)
+            return
+        if request_body is not None:
+            self._begin(request_body)
+        else:
+            self.expect_body()
+            self._waits_for = self._go
+
+    def _begin(self, request_body: BufferedIOBase) -> None:
         """Call the app, or have it called."""
         raise NotImplementedError
 
     def _finish(self, last: bytes | None, raised: BaseException | None) -> None:
         """End the call of the app: with what is left to send, or with what it raised."""
         try:
+            if self._gathered is not None:
+                self._gathered.close()
             if raised is None and last is not None and not self.abandoned:
                 try:
                     self.write(last, more=False)
@@ -140,6 +181,35 @@ class WsgiExchange(Exchange):
     def _part_of(self, body: object) -> FilePart | None:
         """Return the part of a file that the app's answer is, if it is one that the loop can send alone."""
         return None if self._sent or self._fields is None else file_part(body)
+
+
+class Absence:
+    """Whether a client is still there for whom an app yields nothing, as it waits.
+
+    Nothing is sent, so that nothing tells a client that has left from one that has only closed its own side of the
+    connection, as it may; after a second of that it has left.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def look(self, exchange: WsgiExchange) -> None:
+        """Look whether the client has left.
+
+        Raises:
+            ClientDisconnected: it has.
+        """
+        if exchange.abandoned:
+            raise ClientDisconnected("the client has gone")
+        if exchange.connection.eof:
+            now = monotonic()
+            self._since = self._since or now
+            if now - self._since > _ABSENT:
+                raise ClientDisconnected("the client has closed its side, and there is nothing to send")
+
+    def end(self) -> None:
+        """Note that something was sent, which tells."""
+        self._since = 0.0
 
 
 def close_body(body: object, raised: BaseException | None) -> BaseException | None:

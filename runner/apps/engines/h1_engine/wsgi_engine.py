@@ -8,11 +8,13 @@ from runner.apps.engines.h1_engine.engine import H1Engine
 from runner.apps.engines.h1_engine.environ import ErrorLog
 from runner.apps.engines.h1_engine.loop_calls import LoopCalls
 from runner.apps.engines.h1_engine.threads import Threads
+from runner.failures import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from runner.apps.engines.h1_engine.backlog import Backlog
     from runner.apps.engines.h1_engine.protocol import Connection
     from runner.apps.engines.h1_engine.request import Request
     from runner.apps.engines.h1_engine.wsgi import WsgiExchange
@@ -30,10 +32,12 @@ class WsgiEngine(H1Engine):
         self.errors = ErrorLog(self.log)
         self.threads = Threads(options.threads, options.limits.queue)
         if options.threads:
+            from runner.apps.engines.h1_engine.backlog import Room
             from runner.apps.engines.h1_engine.wsgi_threads import ThreadExchange, TimedExchange
 
             timed = options.limits.request_timeout > 0
             self._exchange: type[WsgiExchange] = TimedExchange if timed else ThreadExchange
+            self._room = Room(options.limits.response_buffer)
         else:
             from runner.apps.engines.h1_engine.wsgi_inline import InlineExchange
 
@@ -52,6 +56,22 @@ class WsgiEngine(H1Engine):
     def exchange(self, connection: Connection, request: Request) -> WsgiExchange:
         """Make the exchange of one request."""
         return self._exchange(connection, request, self)
+
+    def backlog(self) -> Backlog | None:
+        """Return what keeps an answer for a client that is slow to take it; None if there is no room for that."""
+        if not self._room.limit:
+            return None
+        from runner.apps.engines.h1_engine.backlog import Backlog
+
+        try:
+            return Backlog(self._room)
+        except (OSError, ImportError):
+            return None  # then the thread waits for its client
+
+    def body_lost(self, exchange: WsgiExchange, exc: Exception) -> None:
+        """Tell of a request whose body could not be kept."""
+        why = printable(str(exc))
+        self._tell(exchange, lambda: f"its body cannot be kept in a temporary file: {why}\n", "was refused")
 
     def log(self, text: str) -> None:
         """Write to the error log from any thread; in the loop's, as the log is its own."""

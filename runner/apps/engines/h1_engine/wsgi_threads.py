@@ -1,19 +1,18 @@
 """A WSGI app that is called in a thread of a pool.
 
-The thread hands over what the app answers and goes on; it waits for the loop only while the client takes too little,
-and for a request body that has not come yet.
+The thread hands over what the app answers and goes on: what a slow client does not take waits in a temporary file. The
+thread waits for its client only where that has no more room.
 """
 
 from __future__ import annotations
 
+import os
 from _queue import SimpleQueue  # not from queue: gevent puts its own there
 from contextvars import Context
-from io import BytesIO
 
 from runner.apps.engines.h1_engine.environ import environ_of
 from runner.apps.engines.h1_engine.exchange import ClientDisconnected
-from runner.apps.engines.h1_engine.wsgi import WsgiExchange, close_body
-from runner.apps.engines.h1_engine.wsgi_input import Input
+from runner.apps.engines.h1_engine.wsgi import Absence, WsgiExchange, close_body
 from runner.apps.tracebacks import thread_stack
 from runner.exits import end_if_forked
 from runner.failures import printable
@@ -22,7 +21,10 @@ from runner.genuine import allocate_lock, get_ident
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from io import BufferedIOBase
 
+    from runner.apps.engines.h1_engine.backlog import Backlog
+    from runner.apps.engines.h1_engine.file_wrapper import FilePart
     from runner.apps.engines.h1_engine.protocol import Connection
     from runner.apps.engines.h1_engine.request import Request
     from runner.apps.engines.h1_engine.wsgi import ExcInfo
@@ -32,6 +34,8 @@ __all__ = ("ThreadExchange", "TimedExchange")
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
 _AHEAD = 65_536
+#: How far an answer is: something is missing, all of it is handed over, and the call has ended after that.
+_OPEN, _WHOLE, _ENDED = range(3)
 #: Held by who decides on a head: the app, or who answers in its place.
 _answering = allocate_lock()
 
@@ -39,7 +43,17 @@ _answering = allocate_lock()
 class ThreadExchange(WsgiExchange):
     """A request that is answered by one call in a thread; one side writes each attribute, or waits for the other."""
 
-    __slots__ = ("_ahead", "_answers", "_context", "_input", "_problem")
+    __slots__ = (
+        "_ahead",
+        "_answers",
+        "_asked",
+        "_backlog",
+        "_context",
+        "_input",
+        "_problem",
+        "_raised",
+        "_stage",
+    )
 
     def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
         WsgiExchange.__init__(self, connection, request, engine)
@@ -47,33 +61,27 @@ class ThreadExchange(WsgiExchange):
         self._ahead = 0
         #: Why the last piece could not be sent.
         self._problem: BaseException | None = None
-        self._answers: SimpleQueue[bytes | BaseException] | None = None
-        self._input: BytesIO | Input
+        self._answers: SimpleQueue[None] | None = None
+        #: What the client has not taken yet; None before it is slow, and without room for it.
+        self._backlog: Backlog | None = None
+        #: The thread waits until all that it has handed over is with the transport.
+        self._asked = False
+        self._stage = _OPEN
+        #: What the call raised after all was handed over.
+        self._raised: BaseException | None
+        self._input: BufferedIOBase
         #: The context variables of this request: none, as in a new thread. What was called before left its own.
-        self._context = Context()
+        self._context: Context
 
     # ---- in the loop's thread
 
-    def _go(self) -> None:
-        if self.abandoned:
-            self.engine.done(self)
-            return
-        # Most bodies are complete by now; then reading needs no conversation.
-        self._input = BytesIO(self.take()) if self.received else Input(self._fetch)
+    def _begin(self, request_body: BufferedIOBase) -> None:
+        self._input = request_body
         if not self.engine.threads.run(self._call):
             try:
                 self.decline()
             finally:
-                self.engine.done(self)
-
-    def _give_body(self) -> None:
-        if self._chunks or self.received:
-            self._reply(self.take())
-        elif self.abandoned or self.answered or self.connection.eof:
-            self._reply(ClientDisconnected("the request ended before its body was complete"))
-        else:
-            self.expect_body()
-            self._waits_for = self._give_body
+                self._finish(None, None)
 
     def _write(self, data: bytes, more: bool) -> None:  # noqa: FBT001 - a loop's callback
         if self.answered:
@@ -84,18 +92,72 @@ class ThreadExchange(WsgiExchange):
             self._problem = exc
 
     def _confirm(self) -> None:
+        """Let the thread go on, if there is room for what it produces next."""
         if self.connection.write_paused and not self.answered:
-            self._waits_for = self._confirm
-        else:
-            self._reply(b"")
+            if self._backlog is None:
+                self._backlog = self.engine.backlog()
+            if self._backlog is None:
+                self._wait_for_client()
+                return
+        self._reply()
 
-    def _reply(self, answer: bytes | BaseException) -> None:
+    def _wait_for_client(self) -> None:
+        """Let the thread go on when the client has taken what it was sent."""
+        self._asked = True
+        self._pump()
+
+    def _write_last(self) -> None:
+        self._stage = _WHOLE
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand the backlog to the transport as fast as the client takes it, then go on with what waits for that."""
+        backlog = self._backlog
+        while not self.answered:
+            if backlog is not None and not backlog.is_empty:
+                if self.connection.write_paused:
+                    self._waits_for = self._pump
+                    return
+                try:
+                    self._write(backlog.take(), True)
+                except OSError as exc:
+                    self._problem = exc
+                    break
+            elif self._asked and self.connection.write_paused:
+                self._waits_for = self._pump
+                return
+            else:
+                break
+        if self._stage and self._problem is None:
+            self._write(b"", False)
+        if self._asked:
+            self._asked = False
+            self._reply()
+        if self._stage == _ENDED:
+            self._close_backlog()
+            raised = self._problem or self._raised
+            self._problem = self._raised = None
+            self._finish(None, raised)
+
+    def _close_backlog(self) -> None:
+        if self._backlog is not None:
+            self._backlog.close()
+
+    def _reply(self) -> None:
         if self._answers is not None:
-            self._answers.put(answer)
+            self._answers.put(None)
 
     def _end(self, last: bytes | None, raised: BaseException | None) -> None:
         problem, self._problem = self._problem, None  # its traceback may refer to us
-        self._finish(last, raised or problem)
+        if self._backlog is None:
+            self._finish(last, raised or problem)
+        elif self._stage and problem is None and not self.answered:
+            # The client has still to take the backlog, and the app has nothing to do with it.
+            self._stage, self._raised = _ENDED, raised
+            self.engine.done(self)
+        else:
+            self._close_backlog()
+            self._finish(last, raised or problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
         if not self.engine.threads.run(lambda: self._context.run(self._close_file, raised), ahead=True):
@@ -105,10 +167,14 @@ class ThreadExchange(WsgiExchange):
 
     def _call(self) -> bool:
         """Call the app; return whether the thread is one too many now, and ends."""
-        self._context.run(self._answer)
+        self._context = context = Context()
+        part = context.run(self._answer)
+        if part is not None and not self._tell(self._send_file, part):
+            os.close(part.descriptor)
         return False
 
-    def _answer(self) -> None:
+    def _answer(self) -> FilePart | None:
+        """Call the app and hand over what it answers; return what the loop is to send, if that is a file."""
         last: bytes | None = None
         raised: BaseException | None = None
         request_body = self._input
@@ -120,22 +186,17 @@ class ThreadExchange(WsgiExchange):
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)  # all of it is there: one piece, with its length
                 self._check_begun()
-            elif not self._hand_over_file(body):
-                raised = close_body(body, self._send_all(body))
+            elif (part := self._part_of(body)) is not None:
+                self._body = body
+                return part
             else:
-                return
+                raised = close_body(body, self._send_all(body))
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
-            self._tell(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
+            self.engine.calls.post(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
         else:
-            self._tell(self._end, last, raised)
-
-    def _hand_over_file(self, body: object) -> bool:
-        part = self._part_of(body)
-        if part is None:
-            return False
-        self._body = body
-        return self._tell(self._send_file, part)
+            self.engine.calls.post(self._end, last, raised)
+        return None
 
     def _close_file(self, raised: BaseException | None) -> None:
         self._tell(self._end, None, close_body(self._body, raised))
@@ -143,11 +204,15 @@ class ThreadExchange(WsgiExchange):
     def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
         """Send piece by piece, and return what was raised."""
         try:
+            left = Absence()
             for piece in body:
                 if piece:
                     self._send(piece)
+                    left.end()
+                else:
+                    left.look(self)
             self._check_begun()
-            self._tell(self._write, b"", False)
+            self._tell(self._write_last)
         except BaseException as exc:  # noqa: BLE001 - the body has to be closed first
             return exc
         return None
@@ -161,29 +226,34 @@ class ThreadExchange(WsgiExchange):
             raise ClientDisconnected("the client has gone")
         self._check_begun()
         self._sent = True
+        if self._backlog is not None and self._keep(self._backlog, data):
+            return
         self._tell(self._write, data, True)
         self._ahead += len(data)
         if self._ahead > _AHEAD or self.connection.write_paused:
             self._ahead = 0
             self._ask(self._confirm)
 
-    def _fetch(self) -> bytes:
-        return self._ask(self._give_body)
+    def _keep(self, backlog: Backlog, data: bytes) -> bool:
+        """Keep a piece for a client that is slow; return False if it can be handed over, as nothing waits before it."""
+        was_empty = backlog.is_empty
+        if was_empty and not self.connection.write_paused:
+            return False
+        if backlog.append(data):
+            if was_empty:
+                self._tell(self._pump)
+            return True
+        self._ask(self._wait_for_client)
+        return False
 
-    def _ask(self, question: Callable[[], None]) -> bytes:
+    def _ask(self, question: Callable[[], None]) -> None:
         """Have a question answered by the loop, in its time."""
         answers = self._answers
         if answers is None:
             answers = self._answers = SimpleQueue()
         if not self._tell(question):
             raise ClientDisconnected("the server has stopped")
-        answer = answers.get()
-        if not isinstance(answer, BaseException):
-            return answer
-        try:
-            raise answer
-        finally:
-            del answer  # whose traceback refers to this frame, and so to the request
+        answers.get()
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> bool:
         """Have something done in the loop's thread; False if the loop is closed, as this call outlived a stop."""
@@ -201,8 +271,8 @@ class TimedExchange(ThreadExchange):
         self._thread = 0
 
     def works(self) -> bool:
-        """Say whether the app is being called: the time in the queue is not its own."""
-        return self._thread != 0 and super().works()
+        """Say whether the app is being called: the time in the queue is not its own, nor that in which it waits."""
+        return self._thread != 0 and (self.abandoned or not (self._asked or self.answered))
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
