@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pathlib
+import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,3 +158,48 @@ async def test_a_file_shorter_than_announced_cuts_the_connection(serve: Serve, t
     assert answer.endswith(b"\r\n\r\nshort")
     assert "5 bytes shorter" in served.errors[0]
     writer.close()
+
+
+def special(kind: str, folder: Path) -> str:
+    path = folder / kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        return "/dev/zero"
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device", "socket"])
+async def test_what_is_no_regular_file_is_a_failed_request_and_holds_up_nobody(
+    serve: Serve, tmp_path: Path, kind: str
+) -> None:
+    served = await serve(app_of(START, {"type": "http.response.pathsend", "path": special(kind, tmp_path)}))
+    assert (await served.talk(ASK + b"\r\n")).startswith(b"HTTP/1.1 500 ")
+    assert "OSError" in served.errors[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/cpuinfo", "/sys/kernel/mm/transparent_hugepage/enabled"])
+async def test_file_that_does_not_tell_its_size_is_read_to_its_end(serve: Serve, path: str) -> None:
+    served = await serve(app_of(START, {"type": "http.response.pathsend", "path": path}))
+    head, _, body = (await served.talk(ASK + b"\r\n")).partition(b"\r\n\r\n")
+    wanted = pathlib.Path(path).read_bytes()  # noqa: ASYNC240 - of the kernel's memory
+    assert len(body) == len(wanted) > 0
+    assert b"content-length: %d" % len(wanted) in head
+    assert served.errors == []
+
+
+@pytest.mark.parametrize(("announced", "sent", "told"), [(b"4", 4, 0), (b"100000", 0, 1)])
+async def test_file_that_does_not_tell_its_size_is_held_to_the_announced_one(
+    serve: Serve, announced: bytes, sent: int, told: int
+) -> None:
+    start = {**START, "headers": [(b"content-length", announced)]}
+    served = await serve(app_of(start, {"type": "http.response.pathsend", "path": "/proc/version"}))
+    body = (await served.talk(ASK + b"\r\n")).partition(b"\r\n\r\n")[2]
+    assert len(body) == sent or told
+    assert len(served.errors) == told

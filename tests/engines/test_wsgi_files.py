@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import io
 import os
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
@@ -16,7 +18,6 @@ from runner.apps.engines.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 Serve = Any
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -267,3 +268,17 @@ async def test_stop_cuts_a_file_that_takes_longer_than_its_grace(serve_wsgi: Ser
     with pytest.raises(ConnectionResetError):
         await read_all(reader)
     writer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/cpuinfo", "/sys/kernel/mm/transparent_hugepage/enabled"])
+async def test_file_that_does_not_tell_its_size_is_read_to_its_end(serve_wsgi: Serve, path: str) -> None:
+    kept = Kept(Path(path))
+    served = await serve_wsgi(app_of(kept.open, kept=kept))
+    head, _, rest = (await served.talk(GET)).partition(b"\r\n\r\n")
+    assert b"chunked" in head
+    wanted = Path(path).read_bytes()  # noqa: ASYNC240 - of the kernel's memory
+    assert rest.startswith(b"%x\r\n%b" % (min(len(wanted), 4096), wanted[:40]))
+    assert rest.endswith(b"\r\n0\r\n\r\n")
+    assert await asyncio.to_thread(kept.closed.wait, 5)
+    assert served.errors == []

@@ -29,6 +29,8 @@ _VERSION = {"version": "3.0", "spec_version": "2.5"}
 _STREAK = 262_144
 #: ... and each event counts as so many.
 _EVENT = 1024
+#: Bytes that are read at once of a file whose size is not known.
+_FILE_PIECE = 65_536
 
 
 class AsgiExchange(Exchange):
@@ -123,10 +125,36 @@ class AsgiExchange(Exchange):
             if self.request.version == "1.1":  # RFC 9110 section 15.2
                 self.connection.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % links)
         elif kind == "http.response.pathsend" and not self.begun:
-            with open(message["path"], "rb", buffering=0) as file:  # noqa: ASYNC230 - a local file, as the app's own would be
-                await self.write_file(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            await self._send_path(message["path"])
         else:
             raise AnswerInvalid(f"an http app cannot send {kind!r}, or not now")
+
+    async def _send_path(self, path: str) -> None:
+        """Send a file as the whole body.
+
+        Raises:
+            OSError: it cannot be read, or is no regular file.
+        """
+        from runner.apps.engines.h1_engine.file_wrapper import open_regular, tells_size
+
+        descriptor = open_regular(path)
+        try:
+            state = os.fstat(descriptor)
+            if tells_size(state):
+                await self.write_file(descriptor, 0, state.st_size)
+                return
+            left = -1 if self._fields is None or self._fields[1] is None else self._fields[1]
+            data = os.read(descriptor, _FILE_PIECE)
+            if not data:
+                await self.write_file(descriptor, 0, 0)
+            while data:
+                data = data[:left] if left >= 0 else data
+                left -= len(data) if left >= 0 else 0
+                following = os.read(descriptor, _FILE_PIECE) if left else b""
+                await self.send({"type": "http.response.body", "body": data, "more_body": bool(following)})
+                data = following
+        finally:
+            os.close(descriptor)
 
     async def _take_turns(self, size: int) -> None:
         """Let other connections have their turn when an app streams to a reader that never makes it wait."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from errno import EINVAL
 
 from runner.values import Value
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ("FilePart", "FileWrapper", "file_part")
+__all__ = ("FilePart", "FileWrapper", "file_part", "open_regular", "tells_size")
+
+#: Bytes up to which the size of a file without a block on a disk is not believed: a page of the largest kind.
+_PAGE = 65_536
 
 
 class FileWrapper:
@@ -48,7 +52,8 @@ class FilePart(Value):
 def file_part(body: object) -> FilePart | None:
     """Return what is left of the regular file that an app returned in a :class:`FileWrapper`, else None.
 
-    Only the plain files of ``open`` count: others may have a descriptor whose bytes are not theirs (gzip).
+    Only the plain files of ``open`` count: others may have a descriptor whose bytes are not theirs (gzip). So do only
+    those that tell their size; others are read to their end, as any iterable.
     """
     if type(body) is not FileWrapper:
         return None
@@ -58,7 +63,25 @@ def file_part(body: object) -> FilePart | None:
         return None
     file.flush()
     state = os.fstat(raw.fileno())
-    if not stat.S_ISREG(state.st_mode) or not raw.readable():
+    if not (stat.S_ISREG(state.st_mode) and tells_size(state) and raw.readable()):
         return None
     offset = file.tell()
     return FilePart(os.dup(raw.fileno()), offset, max(0, state.st_size - offset))
+
+
+def tells_size(state: os.stat_result) -> bool:
+    """Say whether the size of a regular file is to be believed: /proc tells 0, and /sys a page, whatever is in them."""
+    return state.st_size > 0 and (state.st_blocks > 0 or state.st_size > _PAGE)
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading, without ever waiting for another process, and return its descriptor.
+
+    Raises:
+        OSError: it cannot be opened, or is none: a folder, a FIFO, a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(EINVAL, "Not a regular file", path)
+    return descriptor
