@@ -9,7 +9,7 @@ import sys
 
 from runner import exits
 from runner.failures import DetachFailed
-from runner.system import logs
+from runner.system import links, logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _wait(reading: int, log_file: LogFile) -> NoReturn:
 def _repeat(log_file: LogFile) -> None:
     """Write to standard error what has come into the file since it was opened, the last of it if it is much."""
     try:
-        fd = os.open(log_file.path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = links.open_file(log_file.path, os.O_RDONLY | os.O_NONBLOCK, 0)
         status = os.fstat(fd)
         begin = max(log_file.begin, status.st_size - _MOST_REPEATED)
         told = os.pread(fd, _MOST_REPEATED, begin) if stat.S_ISREG(status.st_mode) else b""

@@ -11,7 +11,7 @@ import stat
 from select import PIPE_BUF
 
 from runner.genuine import POLLOUT, poll, write
-from runner.system import logs
+from runner.system import links, logs
 
 __all__ = ("LineFile",)
 
@@ -117,7 +117,7 @@ def _opened(path: str) -> int:
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY
     if path != "-":
-        return os.open(path, flags | os.O_CREAT, 0o640)
+        return links.open_file(path, flags | os.O_CREAT, 0o640)
     mode = os.fstat(1).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 
-from runner.addresses import Address, Inherited, Tcp, Unix
+from runner.addresses import Address, Inherited, Tcp
 from runner.failures import AddressInUse, AddressUnavailable, StartupFailure
 from runner.system import sockets
 from runner.transport import Transport
@@ -177,7 +177,7 @@ def overlapping(place: Address, held: Sequence[Listener]) -> list[Listener]:
 
 def _is_usable(listener: Listener) -> bool:
     """Tell whether clients reach a listener, or will when it listens."""
-    return listener.socket.fileno() >= 0 and not sockets.is_deaf(listener.socket) and not _has_lost_its_file(listener)
+    return listener.socket.fileno() >= 0 and not sockets.is_deaf(listener.socket) and not listener.has_lost_its_file
 
 
 def _end(listener: Listener) -> None:
@@ -230,24 +230,11 @@ def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]
         is_wanted = listener.requested in wanted or any(
             sockets.overlap(listener.place, place) for place in wanted_places
         )
-        if not is_wanted or _has_lost_its_file(listener):
+        if not is_wanted or listener.has_lost_its_file:
             held.remove(listener)
             _end(listener)
             given_up.append(listener)
     return given_up
-
-
-def _has_lost_its_file(listener: Listener) -> bool:
-    if listener.socket.family != socket.AF_UNIX:
-        return False
-    try:
-        path = listener.socket.getsockname()
-        if not path or isinstance(path, bytes) or path[:1] == "\0":  # in the abstract namespace of unix(7)
-            return False
-        os.lstat(path)
-    except OSError as error:  # in a folder that is closed to this user it may well be there
-        return isinstance(error, FileNotFoundError | NotADirectoryError)
-    return False
 
 
 def close(listener: Listener, *, keeps_file: bool = False) -> None:
@@ -255,6 +242,6 @@ def close(listener: Listener, *, keeps_file: bool = False) -> None:
 
     With ``keeps_file`` the path belongs to another listener by now.
     """
+    if not keeps_file:
+        listener.remove_file()
     listener.socket.close()
-    if isinstance(listener.requested, Unix) and not keeps_file:
-        sockets.remove_unix_socket(listener.requested.path)

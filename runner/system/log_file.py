@@ -7,7 +7,7 @@ import os
 import sys
 
 from runner.failures import FileUnusable
-from runner.system import logs
+from runner.system import links, logs
 
 __all__ = ("LogFile",)
 
@@ -63,6 +63,6 @@ def _put_on_streams(fd: int) -> None:
 
 def _opened(path: str) -> int:
     """Open the file to add to it; to wait for the reader of a pipe would be to wait for ever."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK, _MODE)
+    fd = links.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK, _MODE)
     os.set_blocking(fd, True)  # what the app prints is its own to wait for
     return fd

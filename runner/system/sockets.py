@@ -15,7 +15,6 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 import sys
 
 from runner.addresses import ALL_IPV4, Address, Inherited, Tcp, Unix, of_unix
@@ -26,13 +25,15 @@ from runner.failures import (
     AddressUnresolvable,
     StartupFailure,
 )
-from runner.system import logs
+from runner.system import logs, socket_files
 from runner.transport import Transport
 from runner.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from runner.system.socket_files import FileId
 
 __all__ = (
     "Listener",
@@ -45,7 +46,6 @@ __all__ = (
     "is_deaf",
     "overlap",
     "places",
-    "remove_unix_socket",
 )
 
 _PLAIN = Transport()
@@ -72,12 +72,13 @@ class Options(Value):
 class Listener(Value):
     """A bound socket together with the address that was asked for; ``address`` is where it really is.
 
-    ``transport`` says what stands before HTTP there.
+    ``transport`` says what stands before HTTP there. ``file`` is device and inode of the file of a unix socket.
     """
 
     socket: socket.socket
     requested: Address
     transport: Transport = Transport()
+    file: FileId | None = None
 
     @property
     def address(self) -> Address:
@@ -95,6 +96,25 @@ class Listener(Value):
         except OSError:
             return self.requested
         return _numeric(name, name[1]) if isinstance(name, tuple) else _place(of_unix(name))
+
+    @property
+    def has_lost_its_file(self) -> bool:
+        """Whether nobody can connect to a unix socket any more: its file is gone, or another one has its name."""
+        if self.socket.family != socket.AF_UNIX:
+            return False
+        try:
+            path = self.socket.getsockname()
+            if not path or isinstance(path, bytes) or path[:1] == "\0":  # in the abstract namespace of unix(7)
+                return False
+            status = os.lstat(path)
+        except OSError as error:  # in a folder that is closed to this user it may well be there
+            return isinstance(error, FileNotFoundError | NotADirectoryError)
+        return self.file is not None and self.file != (status.st_dev, status.st_ino)
+
+    def remove_file(self) -> None:
+        """Remove the file of a unix socket if it is this one's; where that is refused, it is told."""
+        if isinstance(self.requested, Unix) and self.file is not None:
+            socket_files.remove(self.requested.path, self.file)
 
     @property
     def is_open(self) -> bool:
@@ -211,18 +231,9 @@ def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listene
     taken = socket.socket(fileno=fd)
     taken.set_inheritable(False)
     taken.setblocking(False)
-    return Listener(taken, requested, transport)
-
-
-def remove_unix_socket(path: str) -> None:
-    """Remove the file of a unix socket if it is one; one in the abstract namespace has none."""
-    if Unix(path).is_abstract:
-        return
-    try:
-        if stat.S_ISSOCK(os.lstat(path).st_mode):
-            os.unlink(path)
-    except OSError:
-        return
+    name = taken.getsockname() if taken.family == socket.AF_UNIX else ""
+    file = socket_files.identify(name) if isinstance(name, str) and name else None
+    return Listener(taken, requested, transport, file)
 
 
 def _place(address: Address) -> Address:
@@ -299,22 +310,20 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
     path = requested.path if isinstance(requested, Unix) else place.path
     if place.is_abstract:
         return _open_abstract(path, requested, options)
-    _remove_stale(Unix(path), origin)
+    socket_files.remove_stale(Unix(path), origin)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        opened.bind(path)
+        socket_files.bind(opened, path, private=options.mode is not None)
     except OSError:
         opened.close()
         raise
     try:
-        if options.owner is not None:
-            os.chown(path, *options.owner)
-        if options.mode is not None:
-            os.chmod(path, options.mode)
-        return _listening(Listener(opened, requested), options)
+        file = socket_files.give(path, options.owner, options.mode)
+        return _listening(Listener(opened, requested, file=file), options)
     except OSError as error:
         opened.close()
-        remove_unix_socket(path)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
         raise AddressDenied(
             f"cannot set mode and owner of {requested}: {error.strerror}",
             origin=origin,
@@ -332,35 +341,6 @@ def _open_abstract(path: str, requested: Address, options: Options) -> Listener:
     except OSError:
         opened.close()
         raise
-
-
-def _remove_stale(address: Unix, origin: str) -> None:
-    """Remove the socket file of a process that is gone; links are not followed, and other files not touched.
-
-    Raises:
-        AddressInUse: something else is there.
-        OSError: somebody listens there.
-    """
-    try:
-        mode = os.lstat(address.path).st_mode
-    except OSError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise AddressInUse(
-            f"cannot listen on {address}: a file that is no socket is there",
-            origin=origin,
-            hint="remove the file or choose another path",
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(address.path)
-        except ConnectionRefusedError:
-            remove_unix_socket(address.path)
-            return
-        except OSError:
-            pass  # a full backlog or no permission: somebody is there
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
@@ -412,7 +392,9 @@ def _explained(error: OSError, address: Address, origin: str, beside: Sequence[L
             )
         return AddressDenied(sentence, origin=origin, hint=hint)
     if isinstance(address, Unix):
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        if error.errno == errno.ELOOP:
+            hint = "let root make the link, or name the folder that it leads to"
+        elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
             hint = f"create the folder {os.path.dirname(address.path)}"
         else:
             hint = "a unix socket's path holds at most 107 bytes"

@@ -34,7 +34,6 @@ ROWS = {
     "folder a file": Row("--chdir safe.ini", "directory-unusable", r"cannot enter .*safe.ini: .* \(from --chdir\)"),
     "pid file in no folder": Row("--pidfile no/pid", "file-unusable", r"the pid file \S*no/pid: .* \(from --pidfile\)"),
     "pid file a folder": Row("--pidfile .", "file-unusable", r"the pid file .* \(from --pidfile\)"),
-    "pid file of a living process": Row("--pidfile one.pid", "file-unusable", r"one.pid: process 1 lives"),
     "env file missing": Row("--env-file nope.env", "file-unusable", r"nope.env.* \(from --env-file\)"),
     "env file malformed": Row("--env-file bad.env", "file-unusable", r"the env file \S*bad.env:2 is no assignment"),
     "mode out of range": Row("--umask 999", "option-invalid", r"umask: '999' .*\(from --umask\)"),
@@ -46,7 +45,6 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_fault_of_the_surroundings_is_named_and_the_fallback_answers(failing_start: FailingStart, row: Row) -> None:
-    failing_start.arun.write("one.pid", "1\n")
     failing_start.arun.write("bad.env", "A=1\nsecret without a name\n")
 
     said = failing_start(*row.arguments.split(), fails=[row.fails])
