@@ -19,7 +19,7 @@ import time
 from _thread import allocate_lock, get_ident, start_new_thread
 from os import write
 from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter, process_time, sleep
 
 __all__ = (
     "POLLERR",
@@ -32,6 +32,7 @@ __all__ = (
     "monotonic",
     "perf_counter",
     "poll",
+    "process_time",
     "restore",
     "settle_threads",
     "sleep",

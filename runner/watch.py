@@ -12,7 +12,7 @@ import os
 import signal
 
 from runner.exits import Interruption, start_thread
-from runner.genuine import monotonic, sleep
+from runner.genuine import monotonic, process_time, sleep
 from runner.system import logs
 from runner.system.process import STOP_SIGNALS
 
@@ -30,6 +30,8 @@ _INTERVAL = 5.0
 _TICK = 1.0
 #: Seconds between two looks whether the thread of the watch has ended.
 _SHORT = 0.0002
+#: Seconds by which a look may be late that is no pause.
+_LATE = 0.5
 #: Seconds that the main thread has to get out of what it does, before the thread acts in its place.
 _PATIENCE = 2.0
 
@@ -156,11 +158,15 @@ class Watch:
 
     def _over(self, interval: float) -> bool:
         """Wait for the end of the start, the next line to say, or the deadline, whichever comes first."""
+        now, worked = monotonic(), process_time()
         if self.timeout is not None:
-            interval = min(interval, max(0.0, self.began + self.timeout - monotonic()))
+            interval = min(interval, max(0.0, self.began + self.timeout - now))
         if self._done.acquire(timeout=interval):
             self._done.release()
             return True
+        late = monotonic() - now - interval
+        if late > _LATE and process_time() - worked < late / 2:  # else an import has held the interpreter's lock
+            self.began += late  # the process was stopped: Ctrl-Z, SIGSTOP, a container that was paused
         return False
 
     def _has_caught_stop(self) -> bool:

@@ -48,6 +48,8 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
         gc.freeze()
         channel.report(READY)
         for count, (number, since, line) in enumerate(forking.worker_orders(connection), 1):
+            if since == began:  # ordered while the app was loaded: the watch knows of pauses since
+                since = watch.began  # noqa: PLW2901
             try:
                 forking.fork_for(supervisor, partial(_work_preloaded, setup, loaded, number, since), line, connection)
             except OSError:

@@ -39,6 +39,8 @@ _PATIENCE = 4.0
 _FORKED = 10.0
 #: Seconds until an order is tried again that found no room.
 _SOON = 0.05
+#: Seconds by which a turn may be late that is no pause.
+_LATE = 0.1
 _MOST_WORKERS = 1024
 
 
@@ -71,6 +73,8 @@ class Supervisor:
         #: What telling a failure needs is loaded: while the first workers start, so that they do not wait for it.
         self._is_provided = False
         self._wakeup = Wakeup()
+        #: When the last turn ended, on the monotonic clock.
+        self._turned = time.monotonic()
 
     # ---- what handlers of signals may call: it only notes
 
@@ -138,7 +142,8 @@ class Supervisor:
         due = [worker.next_due for worker in self._workers if worker.due]
         for generation in (self._current, self._next):
             due += [slot.due for slot in generation.slots if slot.due > now] if generation else []
-        seconds = max(0.0, min([_TICK, self._instance.alive(), *(moment - now for moment in due)]))
+        tick = min(_TICK, self._bounds.silence / 4) if self._bounds.silence else _TICK  # as often as workers beat
+        seconds = max(0.0, min([tick, self._instance.alive(), *(moment - now for moment in due)]))
         waiting = select.poll()
         waiting.register(self._wakeup.fd, select.POLLIN)
         for worker in self._workers:
@@ -146,6 +151,21 @@ class Supervisor:
                 waiting.register(worker.connection, select.POLLIN)
         if not self._wakeup.caught:
             waiting.poll(seconds * 1000)
+        before, self._turned = self._turned, time.monotonic()
+        late = self._turned - before - seconds
+        if late > _LATE:
+            self._excuse(late)
+
+    def _excuse(self, seconds: float) -> None:
+        """Give everybody so much more time: this process was stopped meanwhile, and so were they, or could not be heard.
+
+        Ctrl-Z and SIGSTOP stop a whole group, and ``docker pause`` a container; the monotonic clock goes on.
+        """
+        for worker in self._workers:
+            worker.excuse(seconds)
+        for generation in (self._current, self._next):
+            if generation is not None and generation.recipe is not None:
+                generation.recipe = generation.recipe._replace(began=generation.recipe.began + seconds)
 
     def _hear(self) -> None:
         for worker in self._workers:

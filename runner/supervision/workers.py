@@ -120,6 +120,13 @@ class Worker:
         elif report.word == PID:
             self.pid = int(report.text)
 
+    def excuse(self, seconds: float) -> None:
+        """Do not count so much of the time that has passed: neither against it, nor for what it still gets."""
+        self.start_began += seconds
+        self.began += seconds
+        self.heard += seconds
+        self.due = [(moment + seconds, number) for moment, number in self.due]
+
     def _order(self, line: bytes) -> None:
         """Say something to it; without effect where it does not listen any more."""
         try:
