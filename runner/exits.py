@@ -39,6 +39,7 @@ __all__ = (
     "begin_again",
     "continue_in_child",
     "end_if_forked",
+    "flush",
     "hurry",
     "in_forked_child",
     "leave",
@@ -218,7 +219,7 @@ def leave(
         SystemExit: a clean stop that nothing holds back unwinds to the caller of arun, and to the interpreter's end.
     """
     if _shim is None or in_forked_child():
-        _flush()
+        flush()
         _exit(status)
     shim = _shim
     shim.status, shim.failures, shim.going_back = status, failures, going_back
@@ -288,7 +289,7 @@ def _finish() -> None:
         if shim.has_returned:
             return  # forked by the caller: a process of its own
         _exit(shim.status)  # forked by another hook on the way out: it neither falls back nor goes on
-    is_flushed = _flush()
+    is_flushed = flush()
     shim.closing.acquire()  # for good: of the main thread and the one that enforces the bound, one goes on
     if shim.has_returned and is_flushed and not _other_threads():
         _relent()
@@ -404,7 +405,7 @@ def _shown(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _flush() -> bool:
+def flush() -> bool:
     """Flush the standard streams; return False where one of them takes nothing."""
     is_flushed = True
     for stream in (sys.stdout, sys.stderr):

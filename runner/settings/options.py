@@ -159,7 +159,10 @@ class _Transport:
         about="the authorities that certificates of clients come from",
     )
     ssl_ciphers = option(
-        Text("LIST"), default=None, aliases=("ciphers",), about="the ciphers of TLS 1.2, in OpenSSL's notation"
+        Text("LIST"),
+        default=None,
+        aliases=("ciphers",),
+        about="the ciphers of TLS 1.2, in OpenSSL's notation; by default ECDHE with AES-GCM or ChaCha20",
     )
     proxy_protocol = option(
         ProxyProtocol(), default=None, about="connections begin with a PROXY header, version 1 or 2; others are closed"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from .kinds import Number, Size
 
 TYPE_CHECKING = False
@@ -13,8 +11,6 @@ if TYPE_CHECKING:
 __all__ = ("Memory", "WorkerCount")
 
 _MOST_WORKERS = 1024
-#: The share of the processors that a container may use, as "quota period" in microseconds (cgroup v2's cpu.max).
-_QUOTA = "/sys/fs/cgroup/cpu.max"
 
 
 class WorkerCount(Number):
@@ -26,7 +22,9 @@ class WorkerCount(Number):
     def __call__(self, text: str) -> int:
         """Return the number."""
         if text == "auto":
-            return min(_cores(), _MOST_WORKERS)
+            from .cores import usable_cores
+
+            return min(usable_cores(), _MOST_WORKERS)
         try:
             return super().__call__(text)
         except ValueError:
@@ -45,17 +43,3 @@ class Memory(Size):
     def __call__(self, text: str) -> int:
         """Return the number of bytes."""
         return super().__call__(f"{text}m" if text.isdigit() else text)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use: those that it is bound to, and what its container is allowed."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        cores = os.cpu_count() or 1
-    try:
-        with open(_QUOTA, encoding="ascii") as file:
-            quota, period = file.read().split()
-        return max(1, min(cores, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such file, or "max"
-        return cores

@@ -41,6 +41,7 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
     load_prctl()
     ours, theirs = socket.socketpair()
     parent = os.getpid()
+    _flush()
     mask = _hold_signals()
     try:
         pid = os.fork()
@@ -65,6 +66,7 @@ def fork_for(
     ``theirs`` is the worker's end of its line, ``loader`` that of this process, which the worker lets go of.
     The process in between ends at once, so that the worker goes to the nearest process that adopts orphans.
     """
+    _flush()
     mask = _hold_signals()
     try:
         between = os.fork()
@@ -90,6 +92,13 @@ def fork_for(
         _be_worker(run, theirs, supervisor, ())
     finally:
         exits.leave_at_once(1)
+
+
+def _flush() -> None:
+    """Write what is buffered, here and in C: parent and child would both write it."""
+    exits.flush()
+    if _libc is not None:
+        _libc.fflush(None)
 
 
 def _hold_signals() -> set[int]:

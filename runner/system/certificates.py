@@ -32,6 +32,8 @@ __all__ = ("Context", "LiveContext", "load")
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+#: TLS 1.2 with forward secrecy and authenticated encryption alone (RFC 9325 section 4.2): no RSA key exchange, no CBC.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 _PEM_END = "-----END CERTIFICATE-----"
 
 
@@ -144,15 +146,15 @@ def _context(tls: Tls, certificate: Certificate) -> Context:
     context.minimum_version = _VERSIONS[tls.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
-    if tls.ciphers:
-        try:
-            context.set_ciphers(tls.ciphers)
-        except ssl.SSLError:
-            raise OptionInvalid(
-                f"ssl-ciphers: {tls.ciphers!r} names no cipher that OpenSSL has",
-                origin=tls.origin,
-                hint="it takes OpenSSL's notation, such as ECDHE+AESGCM:ECDHE+CHACHA20",
-            ) from None
+    ciphers = tls.ciphers or _CIPHERS
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError:
+        raise OptionInvalid(
+            f"ssl-ciphers: {ciphers!r} names no cipher that OpenSSL has",
+            origin=tls.origin,
+            hint="it takes OpenSSL's notation, such as ECDHE+AESGCM:ECDHE+CHACHA20",
+        ) from None
     _load_certificate(context, certificate, tls)
     if tls.client_ca:
         _check_readable(tls.client_ca, tls.origin)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import sys
 
 from runner import exits
 from runner.failures import DetachFailed
@@ -54,8 +53,7 @@ def detach(log_file: LogFile, *, origin: str) -> WaitingCommand:
     Raises:
         DetachFailed: the system allows no further process; ``origin`` is where a user asked for it.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # or both processes write it
+    exits.flush()  # or both processes write it
     reading, writing = os.pipe()
     try:
         is_command = os.fork() != 0

@@ -96,3 +96,35 @@ def full_pipe() -> Iterator[int]:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize("options", [("--preload",), ("--supervise",)], ids=" ".join)
+def test_what_an_app_has_in_a_buffer_is_written_once_however_many_workers_are_forked(
+    arun: Any, options: tuple[str, ...]
+) -> None:
+    """By ``print``, into a file of its own, and by C code into the stream of C."""
+    arun.write(
+        "shop.py",
+        """
+import ctypes, os
+print("printed", os.getpid())
+kept = open("kept", "a")
+kept.write("written\\n")
+ctypes.PyDLL(None).printf(b"by C\\n")
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+""",
+    )
+    out = arun.folder / "out"
+    workers = 3 if options == ("--preload",) else 1
+    with out.open("wb") as stdout:
+        instance = arun("shop.py", "--bind", "{address}", "--workers", str(workers), *options, stdout=stdout).ready()
+    instance.wait_for("serving shop.py")
+    assert instance.stop() == 0
+    assert out.read_text().count("printed") == 1
+    if workers > 1:  # else nobody forks with the app in it, and os._exit drops what is C's
+        assert out.read_text().count("by C") == 1
+        assert (arun.folder / "kept").read_text() == "written\n"

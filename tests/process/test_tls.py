@@ -13,6 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from tests.conftest import until
 
@@ -154,6 +155,38 @@ def test_ciphers_are_those_that_are_named(arun: Starter, authority: Authority, f
     arun("app.py", "--bind", "{address}", "--ciphers", "ECDHE+CHACHA20", *files).ready()
     with tls(address, authority.client(maximum_version=ssl.TLSVersion.TLSv1_2)) as client:
         assert "CHACHA20" in str(client.cipher())
+
+
+#: RSA key exchange, with CBC and with AES-GCM; CBC with ephemeral keys.
+OLD_CIPHERS = ("AES128-SHA256", "AES128-GCM-SHA256", "AES256-SHA", "ECDHE-RSA-AES128-SHA256", "ECDHE-RSA-AES256-SHA384")
+
+
+def test_no_cipher_without_forward_secrecy_or_with_cbc_is_spoken_unless_it_is_named(
+    arun: Starter, authority: Authority, address: str
+) -> None:
+    arun.write("app.py", APPS["asgi"])
+    issued = authority.ca.issue_cert(NAME, key_type=trustme.KeyType.RSA)
+    issued.private_key_and_cert_chain_pem.write_to_path(arun.folder / "rsa.pem")
+    options = ("app.py", "--bind", "{address}", "--ssl-certfile", "rsa.pem")
+
+    def client(*ciphers: str) -> ssl.SSLContext:
+        context = authority.client(maximum_version=ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(":".join(ciphers) + ":@SECLEVEL=0")
+        return context
+
+    instance = arun(*options).ready()
+    for cipher in OLD_CIPHERS:
+        with pytest.raises(ssl.SSLError), tls(address, client(cipher)):
+            pass
+    for modern in ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"):
+        with tls(address, client(*OLD_CIPHERS, modern)) as it:
+            assert it.cipher() == (modern, "TLSv1.2", 256 if "128" not in modern else 128)
+    assert instance.stop() == 0
+
+    arun(*options, "--ssl-ciphers", "AES128-GCM-SHA256:ECDHE+AES").ready()
+    for cipher in ("AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256"):
+        with tls(address, client(cipher)) as it:
+            assert ask(it)[0] == 200
 
 
 def test_of_several_certificates_the_one_is_shown_whose_name_is_asked_for(arun: Starter, authority: Authority) -> None:
