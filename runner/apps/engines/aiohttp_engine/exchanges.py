@@ -20,6 +20,7 @@ from runner.apps.engines.aiohttp_engine.messages import corrected, refused_head
 from runner.apps.engines.aiohttp_engine.records import failing
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
 from runner.exits import end_if_forked
+from runner.loopback import asked_from_this_machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 __all__ = ("Exchanges",)
-
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
-#: What a proxy adds to a request that it passes on.
-_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"))
 
 
 class Exchanges(Ends):
@@ -289,9 +286,8 @@ class Exchanges(Ends):
 
     def _asked_from_this_machine(self, request: web.BaseRequest) -> bool:
         peer = self.peername
-        if not isinstance(peer, tuple) or not peer[0].startswith(_LOOPBACK):
-            return False
-        return _FORWARDED.isdisjoint(name.lower() for name, _ in request.raw_headers)
+        fields = [(name.lower(), value) for name, value in request.raw_headers]
+        return asked_from_this_machine(peer[0] if isinstance(peer, tuple) else None, fields)
 
     def _failed(self, request: web.BaseRequest, exc: BaseException) -> web.StreamResponse:
         """Return the answer to a request whose handler, or whose answer, raised.
