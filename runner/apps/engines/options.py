@@ -28,7 +28,7 @@ class Options(Value):
     text, or ``"*"`` for all; empty for none. ``threads`` is how many WSGI requests run at the same time, and
     ``processes`` how many processes serve this app (WSGI apps are told). ``on_error`` takes one text per failing
     request and must be quick, as ``on_stuck``, which takes one sentence for each thread that is lost to a call of a WSGI
-    app beyond ``limits.request_timeout``; both are called in the loop's thread. ``debug`` shows the traceback of a failing app to clients on the loopback.
+    app beyond ``limits.request_timeout``; both are called in the loop's thread. ``debug`` shows the traceback of a failing app to the one who sits at this machine (runner/loopback.py).
     ``forwarded_header`` says which of the forwarding headers is the proxy's: the other is never looked at.
     ``server_header`` and ``date_header`` say whether answers name the server and the time.
     ``access`` is called with every request that has ended, None while the access log is off. ``request_id_header`` is

@@ -19,6 +19,7 @@ from runner.apps.engines.aiohttp_engine.intake import Intake
 from runner.apps.engines.aiohttp_engine.messages import corrected, refused_head
 from runner.apps.engines.aiohttp_engine.records import failing
 from runner.apps.engines.aiohttp_engine.refusals import RequestRefused, answer, status_of
+from runner.apps.tracebacks import app_traceback
 from runner.exits import end_if_forked
 from runner.loopback import asked_from_this_machine
 
@@ -278,8 +279,6 @@ class Exchanges(Ends):
             return answer(refused)
         response = super().handle_error(request, status, exc, message)
         if exc is not None and self.guard.debug and self._asked_from_this_machine(request):
-            from runner.apps.tracebacks import app_traceback
-
             response = web.Response(status=status, text=app_traceback(exc))
             response.force_close()
         return response
