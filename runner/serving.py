@@ -10,7 +10,7 @@ from runner import exits, genuine, listening
 from runner.apps import provisions
 from runner.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
 from runner.handover import PARTING
-from runner.system import logs, process, surroundings
+from runner.system import descriptors, logs, process, surroundings
 from runner.values import Value
 from runner.watch import DeadlineReached
 
@@ -173,7 +173,9 @@ def engine_for(
         response_rate=chosen.min_response_rate,
         rate_grace=chosen.rate_grace,
         request_timeout=chosen.timeout_wsgi_request if app.kind == "wsgi" else chosen.timeout_request,
-        connections=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
+        connections=descriptors.connections_possible()
+        if chosen.limit_connections is None
+        else chosen.limit_connections,
         concurrency=chosen.limit_concurrency,
         keep_alive_requests=chosen.keep_alive_requests,
         queue=chosen.limit_queue,
@@ -261,7 +263,7 @@ def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
         proxies=TrustedPeers(transport.proxies) if transport.proxies else None,
         context=None if transport.tls is None else contexts[transport.tls],
         timeout=chosen.timeout_header,
-        most=process.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
+        most=descriptors.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
     )
 
 

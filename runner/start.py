@@ -9,7 +9,7 @@ import sys
 
 from runner import __version__, addresses, ending, exits, fallback, handover, listening, serving, settings, telling
 from runner.failures import StartupFailure
-from runner.system import listeners, logs, pidfile, process, sockets, surroundings
+from runner.system import descriptors, listeners, logs, pidfile, process, sockets, surroundings
 from runner.system.program import Program
 from runner.watch import DeadlineReached, Watch
 
@@ -30,7 +30,7 @@ def main(collector: tuple[int, int, int]) -> NoReturn:
     ``collector`` are the thresholds that the garbage collector gets back when the instance serves.
     """
     process.open_standard_streams()
-    process.allow_descriptors()
+    descriptors.allow_descriptors()
     attempt = _attempt(process.StopSignals())
     exits.reserve_descriptors()
     attempt.collector = collector

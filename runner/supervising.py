@@ -20,7 +20,7 @@ from runner.supervision.generations import Generation, Recipe
 from runner.supervision.supervisor import Supervisor
 from runner.supervision.touched import missing
 from runner.supervision.workers import Bounds, counted
-from runner.system import logs, pidfile, process
+from runner.system import descriptors, logs, pidfile, process
 from runner.system.surroundings import Surroundings, working_directory
 from runner.worker_process import work
 
@@ -88,7 +88,7 @@ def _run(attempt: Attempt, supervisor: Supervisor) -> None:
     attempt.signals.tell_hangup(supervisor.reload)
     gc.collect()
     gc.freeze()  # what is here now is shared with the workers: the collector is not to write into it
-    process.connections_possible()  # a reload has twice as many lines to workers
+    descriptors.connections_possible()  # a reload has twice as many lines to workers
     try:
         failure = supervisor.run()
     finally:
