@@ -6,7 +6,6 @@ thread waits for its client only where that has no more room.
 
 from __future__ import annotations
 
-import os
 from _queue import SimpleQueue  # not from queue: gevent puts its own there
 from contextvars import Context
 
@@ -169,8 +168,10 @@ class ThreadExchange(WsgiExchange):
         """Call the app; return whether the thread is one too many now, and ends."""
         self._context = context = Context()
         part = context.run(self._answer)
-        if part is not None and not self._tell(self._send_file, part):
-            os.close(part.descriptor)
+        if part is not None:
+            self._tell(
+                self._send_file, part
+            )  # which closes it, unless the loop is closed, and the process about to end
         return False
 
     def _answer(self) -> FilePart | None:
