@@ -303,12 +303,15 @@ def _finish() -> None:
 
 
 def _enforce() -> None:
-    """Let a thread finish in place of the main one if that takes longer than the bound from now on."""
+    """Let a thread finish in place of the main one if that takes longer than the bound from now on, if one can be had."""
     if _shim is not None:
         guard = allocate_lock()
         guard.acquire()
+        try:
+            start_thread(_finish_after, _shim.bound, guard)
+        except RuntimeError:  # this user may have no further thread: what is left to do is done without a bound
+            return
         _shim.guards.append(guard)
-        start_thread(_finish_after, _shim.bound, guard)
 
 
 def _relent() -> None:
@@ -342,8 +345,11 @@ def _end_threads(shim: _Shim, *, joins: bool) -> bool:
     hooks = getattr(threading, "_threading_atexits", ())
     if hooks:
         running = threading.Thread(target=_run_thread_hooks, args=(hooks,), daemon=True)  # known, or a dummy would stay
-        with _deaf():
-            running.start()
+        try:
+            with _deaf():
+                running.start()
+        except RuntimeError:
+            return False
         while running.is_alive():
             if monotonic() >= shim.ends:
                 return False

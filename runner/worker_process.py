@@ -43,7 +43,7 @@ def work(setup: Setup, slot: int | None, began: float, connection: socket.socket
     def load(watch: Watch) -> None:
         setup.surroundings.restore()  # a worker that is forked from here finds what the app has made of them
         loaded = serving.load(setup, watch)
-        process.flush_files()
+        forking.flush_files()
         watch.finish()  # a process with one thread forks
         gc.collect()
         gc.freeze()

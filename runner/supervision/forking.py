@@ -5,6 +5,7 @@ A worker dies with its supervisor: the kernel sees to it on Linux, elsewhere the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, NoReturn
 
-__all__ = ("adopt_orphans", "adopts_orphans", "fork", "fork_for", "load_prctl", "order_worker", "worker_orders")
+__all__ = (
+    "adopt_orphans",
+    "adopts_orphans",
+    "flush_files",
+    "fork",
+    "fork_for",
+    "load_prctl",
+    "order_worker",
+    "worker_orders",
+)
 
 #: Seconds between two looks at who the parent is.
 _TURN = 0.0005
@@ -92,6 +102,18 @@ def fork_for(
         _be_worker(run, theirs, supervisor, ())
     finally:
         exits.leave_at_once(1)
+
+
+def flush_files() -> None:
+    """Write what any file of this process has buffered: forks would all write it. Those that an app has opened are found too."""
+    import gc
+    import io
+
+    kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+    for one in gc.get_objects():
+        if issubclass(type(one), kinds):  # isinstance asks the object, and may wake a lazy one
+            with contextlib.suppress(Exception):  # closed, detached, full
+                one.flush()
 
 
 def _flush() -> None:

@@ -29,7 +29,6 @@ __all__ = (
     "close_on_exec_except",
     "dump_when_dying",
     "end_children",
-    "flush_files",
     "ignored_signals",
     "open_standard_streams",
     "reap",
@@ -342,18 +341,6 @@ def dump_when_dying() -> None:
         faulthandler.enable()
     except (OSError, RuntimeError, ValueError):
         return  # no standard error to write to
-
-
-def flush_files() -> None:
-    """Write what any file of this process has buffered: forks would all write it. Those that an app has opened are found too."""
-    import gc
-    import io
-
-    kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
-    for one in gc.get_objects():
-        if issubclass(type(one), kinds):  # isinstance asks the object, and may wake a lazy one
-            with contextlib.suppress(Exception):  # closed, detached, full
-                one.flush()
 
 
 #: The cores that this process could use before it was bound to some of them; empty while it is not.
