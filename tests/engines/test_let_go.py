@@ -17,7 +17,7 @@ from tests.engines.test_waiting import reset, until
 from tests.engines.test_websocket_wire import DEFLATE, HEAD, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Serve = Any
 KINDS = ("asgi", "threads", "inline", "aiohttp")
@@ -106,7 +106,7 @@ async def start(serve: Serve, kind: str) -> Any:
     return await serve(wsgi, WsgiEngine, threads=2 if kind == "threads" else 0)
 
 
-async def send_and_go(served: Any, sent: bytes) -> None:
+async def send_and_go(served: Any, sent: bytes, leave: Callable[[asyncio.StreamWriter], None]) -> None:
     """Send as much as the server takes, go, and wait until it knows."""
     reader, writer = await served.connect()
     if b"Upgrade" in sent and not sent.startswith(b"GET /unanswered"):
@@ -118,7 +118,7 @@ async def send_and_go(served: Any, sent: bytes) -> None:
     with contextlib.suppress(TimeoutError, ConnectionError):
         await asyncio.wait_for(writer.drain(), 0.1)
     await asyncio.sleep(0.05)
-    reset(writer)
+    leave(writer)
     engine = served.engine
     if isinstance(engine, AiohttpEngine):
         await until(lambda: engine._server is None or not engine._server.connections)
@@ -127,15 +127,15 @@ async def send_and_go(served: Any, sent: bytes) -> None:
     await asyncio.sleep(0.01)
 
 
-async def kept(served: Any, sent: bytes) -> int:
+async def kept(served: Any, sent: bytes, leave: Callable[[asyncio.StreamWriter], None] = reset) -> int:
     """Bytes that each of the clients leaves behind."""
-    await send_and_go(served, sent)
+    await send_and_go(served, sent, leave)
     tracemalloc.start()
     try:
-        await send_and_go(served, sent)
+        await send_and_go(served, sent, leave)
         before, count = tracemalloc.get_traced_memory()[0], 3
         for _ in range(count):
-            await send_and_go(served, sent)
+            await send_and_go(served, sent, leave)
         return (tracemalloc.get_traced_memory()[0] - before) // count
     finally:
         tracemalloc.stop()
@@ -157,3 +157,11 @@ async def test_messages_of_a_websocket_that_is_cut_off_are_freed(
 ) -> None:
     head = HEAD.replace(b"/ws", path) + (DEFLATE if what == "compressed" else b"") + b"\r\n"
     assert await kept(await start(serve, kind), head + MESSAGES[what]) < 30_000
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_client_that_closes_behind_what_a_pending_handshake_does_not_read_is_freed(serve: Serve) -> None:
+    head = HEAD.replace(b"/ws", b"/unanswered") + b"\r\n"
+    assert (
+        await kept(await start(serve, "asgi"), head + masked(2, PIECE[:120_000]), asyncio.StreamWriter.close) < 30_000
+    )

@@ -121,3 +121,61 @@ async def test_abort_leaves_a_stop_nothing_to_wait_for(serve: Serve) -> None:
     served.engine.abort()
     await asyncio.wait_for(stopping, 3)
     writer.close()
+
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("when", ["before", "behind", "during"])
+async def test_stop_declines_a_handshake_that_the_app_has_not_answered(serve: Serve, when: str) -> None:
+    """At once: the app is told that the client has gone, the client that it may try again elsewhere.
+
+    The handshake was sent before the stop, behind a request that is being answered, or comes on a connection that was
+    accepted before.
+    """
+    told: list[Any] = []
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        assert scope["type"] != "lifespan"
+        asked.set()
+        if scope["type"] == "http":
+            await gate.wait()
+            await answer(send)
+            return
+        assert (await receive())["type"] == "websocket.connect"
+        told.append(await receive())
+        with pytest.raises(OSError, match="client"):
+            await send({"type": "websocket.accept"})
+
+    served = await serve(app)
+    reader, writer = await served.connect()
+    if when == "before":
+        writer.write(HANDSHAKE)
+        await asked.wait()
+    elif when == "behind":
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + HANDSHAKE)
+        await asked.wait()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    stopping = asyncio.create_task(served.stop(8))
+    if when == "during":
+        await asyncio.sleep(0.05)
+        writer.write(HANDSHAKE)
+    gate.set()
+    raw = await asyncio.wait_for(reader.read(), 5)
+    await stopping
+    assert loop.time() - began < 4
+    head = raw[raw.rindex(b"HTTP/1.1 ") :]
+    if when == "behind":  # the answer before it may say that it is the last one
+        assert head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
+    else:
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in head
+    gone = [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+    assert told == gone if when == "before" else told in ([], gone)
+    assert served.errors == []
+    writer.close()

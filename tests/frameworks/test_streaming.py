@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,26 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream_disturbs_nobody(framewor
         assert client.get("/numbers").text == NUMBERS
     if framework.name != "aiohttp":  # it logs an error by itself then, on every server
         assert "Traceback" not in shop.said.removeprefix(before)
+
+
+@each()
+def test_a_half_closed_client_gets_all_of_a_stream(shop: Instance) -> None:
+    """Many of these frameworks listen for the client's going while they answer, and would give up."""
+    key = uuid.uuid4().hex
+    with shop.connect() as half_closed:
+        half_closed.settimeout(20)
+        half_closed.sendall(b"GET /gates/%b HTTP/1.1\r\nHost: a\r\n\r\n" % key.encode())
+        half_closed.shutdown(socket.SHUT_WR)
+        raw = half_closed.recv(65_536)
+        while b"waiting\n" not in raw:
+            raw += half_closed.recv(65_536)
+        with client_of(shop) as client:
+            client.post(f"/gates/{key}")
+        while data := half_closed.recv(65_536):
+            raw += data
+    assert raw.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"open\n" in raw
+    assert raw.endswith(b"0\r\n\r\n")
 
 
 @each()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 
 from runner.genuine import POLLERR, POLLHUP, poll
@@ -11,8 +12,13 @@ if TYPE_CHECKING:
     import asyncio
     from asyncio.trsock import TransportSocket
 
-__all__ = ("has_gone", "taken", "unsent")
+__all__ = ("GONE", "HALF_CLOSED", "STAYS", "client_end", "taken", "unsent")
 
+#: What is left of a client: it may still send, it has closed its sending side, or it is not there any more.
+STAYS, HALF_CLOSED, GONE = range(3)
+
+#: What poll(2) tells of a client that has closed its sending side; Linux does.
+_FINISHED = getattr(select, "POLLRDHUP", 0)
 _LINUX = sys.platform.startswith("linux")
 #: Where tcpi_bytes_acked stands in struct tcp_info (linux/tcp.h, since Linux 4.1), and its size.
 _ACKED, _ACKED_SIZE = 120, 8
@@ -51,22 +57,24 @@ def taken(transport: asyncio.Transport) -> int:
     return -unsent(transport)
 
 
-def has_gone(transport: asyncio.Transport) -> bool:
-    """Say whether the client has gone for good, though nothing is read from it: it was reset, or nothing of it is left.
+def client_end(transport: asyncio.Transport) -> int:
+    """Say what is left of a client, though nothing is read from it: STAYS, HALF_CLOSED or GONE.
 
-    A client that has closed its side only is still there. On TCP, one that has closed both sides looks the same until
-    something is sent to it (RFC 9293 section 3.6.1).
+    On TCP, a client that has closed both sides looks half-closed until something is sent to it, which it answers with a
+    reset (RFC 9293 section 3.6.1).
     """
     own = transport.get_extra_info("socket")
     if own is None:
-        return False
+        return STAYS
     looked = poll()
     try:
-        looked.register(own.fileno(), 0)  # what is left is always told
+        looked.register(own.fileno(), _FINISHED)  # errors and hang-ups are always told
     except (OSError, ValueError):
-        return False  # closed by us
-    told = looked.poll(0)
-    return bool(told) and bool(told[0][1] & POLLERR or (told[0][1] & POLLHUP and not _asked(own, "FIONREAD")))
+        return STAYS  # closed by us
+    told = sum(events for _, events in looked.poll(0))
+    if told & POLLERR or (told & POLLHUP and not _asked(own, "FIONREAD")):
+        return GONE
+    return HALF_CLOSED if told & _FINISHED else STAYS
 
 
 def _asked(own: TransportSocket, request: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runner.apps.engines.aiohttp_engine.ends import FAREWELL
 from runner.apps.engines.aiohttp_engine.exchanges import Exchanges
 from runner.apps.engines.pace import Pace, Rate
-from runner.apps.engines.unsent import has_gone, taken, unsent
+from runner.apps.engines.unsent import GONE, client_end, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,9 +137,7 @@ class GuardedConnection(Exchanges):
         """Close or cut the connection if its client has kept us waiting for longer than it may."""
         if now < self._idle_until and not self._intake.head and self._waited_for == ("request", self._request_count):
             return  # one of the thousands that are idle
-        transport = self._socket_end
-        if transport is not None and (self._reading_paused or self._buffer_paused or self._eof) and has_gone(transport):
-            transport.abort()  # nobody else would notice: nothing is read
+        if (self._reading_paused or self._buffer_paused or self._eof) and self._abort_if_gone():
             return
         waited_for, limit = self._look()
         if self._is_slow(waited_for, now) and waited_for is not None:
@@ -151,6 +149,14 @@ class GuardedConnection(Exchanges):
         elif 0 < limit <= now - self._since:
             self._waited_for = None
             self._end_wait(waited_for[0])
+
+    def _abort_if_gone(self) -> bool:
+        """Let go of a client that is not there any more: nobody else notices while nothing is read."""
+        transport = self._socket_end
+        if transport is None or client_end(transport) != GONE:
+            return False
+        transport.abort()
+        return True
 
     def _look(self) -> tuple[tuple[str, int] | None, float]:
         """Return what the client keeps us waiting for, and for how many seconds it may; None while the app works."""

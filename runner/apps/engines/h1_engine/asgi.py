@@ -82,7 +82,9 @@ class AsgiExchange(Exchange):
                 break
             self.expect_body()
             await self._wait()
-        while not (self.connection.eof or self.answered):
+        while not self.answered:
+            if self.connection.half_closed:
+                self.connection.probe(self)  # no disconnect: it may wait for its answer
             await self._wait()
         return {"type": "http.disconnect"}
 

@@ -196,7 +196,7 @@ class H1Engine:
         if exc is not None:
             end_if_forked(exc)
         if self._is_quiet(exchange, exc):
-            if exchange.connection.eof and not exchange.answered:
+            if exchange.connection.half_closed and not exchange.answered:
                 exchange.connection.cut(exchange)  # it was told that the client is going, and gave up
             else:
                 exchange.fail()
@@ -304,7 +304,7 @@ class H1Engine:
     def _is_quiet(self, exchange: Exchange, exc: BaseException | None) -> bool:
         """Say whether an end is none of the app's faults: nobody was there any more, or we cancelled it."""
         if exc is None:
-            return exchange.abandoned or exchange.connection.eof
+            return exchange.abandoned
         if isinstance(exc, asyncio.CancelledError):
             return self.stopping or exchange.abandoned
         return _comes_of_departure(exc, set())

@@ -99,6 +99,9 @@ class Exchange:
     def cancel(self) -> None:
         """Make the call of the app end soon, if that can be done."""
 
+    def retire(self) -> None:
+        """Note that the instance stops: what has begun is answered within the grace."""
+
     def changed(self) -> None:
         """Look again: body has arrived, the client went away, or writing goes on."""
 
@@ -160,6 +163,11 @@ class Exchange:
         for line in block.splitlines():
             name, _, value = line.partition(b": ")
             yield name.lower(), value
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body of the answer is sent in chunks."""
+        return self._chunked
 
     @property
     def ends_with_connection(self) -> bool:

@@ -9,7 +9,7 @@ from runner.apps.engines.endpoints import server_end
 from runner.apps.engines.h1_engine.heads import status_line
 from runner.apps.engines.h1_engine.intake import Intake
 from runner.apps.engines.pace import Pace, Rate
-from runner.apps.engines.unsent import has_gone, taken, unsent
+from runner.apps.engines.unsent import GONE, HALF_CLOSED, client_end, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ _LINGER = 1.0
 _FAREWELL = 5.0
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
 _FIRST_REQUEST = 1.0
+#: What every head begins with, also that of an interim answer.
+_AHEAD = b"HTTP/1.1 "
+#: Seconds of silence after which a half-closed client is asked whether it is still there: half of what its system keeps
+#: of a connection that it has closed.
+_SILENT = 30
 #: struct linger: on, 0 seconds.
 _RESET = (1).to_bytes(4, byteorder) + bytes(4)
 #: The statuses of a refusal after which the client may try again, and in how many seconds (RFC 9110 section 10.2.3).
@@ -39,7 +44,9 @@ class Connection(Intake):
     """A client's connection, whose requests become exchanges of its engine."""
 
     __slots__ = (
+        "_ahead",
         "_current",
+        "_probed",
         "_queue",
         "_reading",
         "_refused",
@@ -52,6 +59,7 @@ class Connection(Intake):
         "encrypted",
         "endpoints",
         "eof",
+        "half_closed",
         "scheme",
         "sending_file",
         "served",
@@ -71,8 +79,14 @@ class Connection(Intake):
         #: How the client speaks to us, or to the proxy in front that begins with a PROXY header.
         self.scheme = "http"
         self.encrypted = False
-        #: The client has closed its side: it may still read.
+        #: The client has closed its side, and all that it sent before was read: it may still take its answers.
         self.eof = False
+        #: It has, and some of what it sent may not be read yet.
+        self.half_closed = False
+        #: The first bytes of the next head were sent already.
+        self._ahead = False
+        #: The exchange for which a half-closed client was probed.
+        self._probed: Exchange | None = None
         #: No byte is written any more.
         self.closing = False
         #: The transport's buffer is full: wait before more is written.
@@ -114,7 +128,7 @@ class Connection(Intake):
 
     def eof_received(self) -> bool:
         """Keep the writing side open while there is something to answer."""
-        self.eof = True
+        self.eof = self.half_closed = True
         if self.receiving is not None and not self.receiving.answered:
             self.break_off(400)  # RFC 9112 section 8: a request whose body was cut off is not complete
         if self.closing or not (self._current or self._queue or self._refused_with):
@@ -126,7 +140,7 @@ class Connection(Intake):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
         """Let go of everything, and tell those who still work for this client."""
-        self.eof = self.closing = True
+        self.eof = self.half_closed = self.closing = True
         self.write_paused = False
         self.let_go()
         if self._timer is not None:
@@ -134,7 +148,7 @@ class Connection(Intake):
         for exchange in (self._current, *self._queue, self._refused):
             if exchange is not None:
                 exchange.abandon()
-        self._current = self._refused = None
+        self._current = self._refused = self._probed = None
         self._queue.clear()
         self.engine.left(self)
 
@@ -204,7 +218,25 @@ class Connection(Intake):
     def write(self, data: bytes) -> None:
         """Send bytes, unless nobody is there any more."""
         if not self.closing:
+            if self._ahead:
+                self._ahead, data = False, data[len(_AHEAD) :]
             self.transport.write(data)
+
+    def probe(self, exchange: Exchange) -> None:
+        """Find out whether a half-closed client still waits for its answer, or has gone: once for each answer.
+
+        It is sent bytes that its answer goes on with in any case. A client that has closed both sides answers them with a
+        reset, which the next sweep finds; so it does later on, when the kernel asks whether it is still there.
+        """
+        if self._probed is exchange or self.closing or self.write_paused or self.encrypted:
+            return
+        self._probed = exchange
+        if not exchange.begun:
+            self.transport.write(_AHEAD)
+            self._ahead = True
+        elif exchange.is_chunked:
+            self.transport.write(b"0")  # a zero before the size of the next chunk (RFC 9112 section 7.1)
+        self._let_kernel_ask()
 
     def may_go_on(self, exchange: Exchange) -> bool:
         """Say whether the answer may promise that another request is taken after it."""
@@ -237,7 +269,7 @@ class Connection(Intake):
         self.end()
         exchange.abandon()
         self._drop_queue()
-        if exchange.begun and exchange.ends_with_connection:
+        if exchange.begun and (exchange.ends_with_connection or self._probed is exchange):
             self.abort()
         else:
             self.transport.close()
@@ -271,8 +303,7 @@ class Connection(Intake):
 
         Nothing but the client is timed here: while the app works, nothing happens to its connection.
         """
-        if (self.paused or self.eof) and has_gone(self.transport):
-            self.transport.abort()  # nobody else would notice: nothing is read
+        if (self.paused or self.eof) and self._has_gone():
             return
         limits, waited = self._limits, now - self.since
         if self.closing or self.write_paused:
@@ -289,6 +320,8 @@ class Connection(Intake):
 
     def retire(self) -> None:
         """Close the connection unless a request has begun on it; the last answer then closes it."""
+        if self._current is not None and self.engine.stopping:
+            self._current.retire()
         if self.closing or not self._is_idle():
             return
         if not self.served and self._timer is None:
@@ -314,10 +347,9 @@ class Connection(Intake):
         self.since = self.engine.now
         self.end()
         self._drop_queue()
-        if not linger or self.eof or not self.transport.can_write_eof():
+        if not linger or self.eof or not self._half_close():
             self.transport.close()
             return
-        self.transport.write_eof()
         if self.paused:
             self.paused = False
             self.transport.resume_reading()
@@ -326,6 +358,29 @@ class Connection(Intake):
         self._timer = self.engine.loop.call_later(_LINGER, self._end_linger)
 
     # ---- inner life
+
+    def _has_gone(self) -> bool:
+        """Look after a client that is not read from; return whether it has gone, and was let go."""
+        end = client_end(self.transport)
+        if end == GONE:
+            self.transport.abort()
+            return True
+        if end == HALF_CLOSED and not self.half_closed:
+            self.half_closed = True
+            if self._current is not None:
+                self._current.changed()
+        return False
+
+    def _let_kernel_ask(self) -> None:
+        """Have the kernel ask a client that is silent whether it is still there (tcp(7), SO_KEEPALIVE)."""
+        import socket
+
+        own = self.transport.get_extra_info("socket")
+        if own is None or self.client is None or not hasattr(socket, "TCP_KEEPIDLE"):
+            return
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENT)
 
     def _end_idling(self, now: float) -> None:
         """Close, unless the client still takes the last answer, of which a TLS transport tells nothing."""
@@ -373,6 +428,15 @@ class Connection(Intake):
         limit = limits.write_timeout if unsent(self.transport) else _FAREWELL
         if 0 < limit <= now - self.since:
             self.abort()
+
+    def _half_close(self) -> bool:
+        """Close our side, if that can be done: TLS has no half-closed connection in asyncio, and a client may have gone."""
+        try:
+            if can := self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:
+            return False
+        return can
 
     def _end_linger(self) -> None:
         """Close a connection whose client has had its time, once it has taken all that it was sent."""

@@ -7,7 +7,7 @@ from collections import deque
 
 from runner.apps.engines.h1_engine.websocket import frames
 from runner.apps.engines.h1_engine.websocket.frames import FrameInvalid, FrameReader
-from runner.apps.engines.unsent import has_gone, taken, unsent
+from runner.apps.engines.unsent import GONE, client_end, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class WebsocketConnection(asyncio.Protocol):
         """Cut a client that keeps us waiting: for its close frame, for its reading, for any word after a ping."""
         if self.ended is not None:
             self._sweep_end(now)
-        elif self._read_paused and has_gone(self._transport):
+        elif self._read_paused and client_end(self._transport) == GONE:
             self.abort()  # nobody else would notice: nothing is read
         elif self.write_paused:
             self._sweep_writing(now)
@@ -215,8 +215,13 @@ class WebsocketConnection(asyncio.Protocol):
         self._send_close(frames.close_payload(exc.code, exc.reason))
         self._deaf = True
         self._end((exc.code, exc.reason))
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        try:
+            lingers = self._transport.can_write_eof()
+            if lingers:
+                self._transport.write_eof()
+        except OSError:
+            lingers = False  # it has gone
+        if lingers:
             self._lingering, self._moved = True, self._engine.now
         else:
             self._close_transport()

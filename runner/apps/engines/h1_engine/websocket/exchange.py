@@ -48,6 +48,18 @@ class WebsocketExchange(AsgiExchange):
         super().__init__(connection, request, engine)
         request.keep_alive = True  # until the handshake is answered otherwise, more is to come
 
+    def start(self) -> None:
+        """Run the app, unless the instance stops."""
+        if self._engine.stopping:
+            self.decline()
+        else:
+            super().start()
+
+    def retire(self) -> None:
+        """Decline a handshake that the app has not answered: no websocket would stay (RFC 6455 section 4.2.2)."""
+        if self._fields is None and self._websocket is None and not self.answered:
+            self.decline()
+
     async def receive(self) -> dict[str, Any]:
         """Return the next event: that the client asks, its messages, at last its going."""
         if not self._greeted:
@@ -63,7 +75,7 @@ class WebsocketExchange(AsgiExchange):
                 if websocket.ended is not None:
                     code, reason = websocket.ended
                     return {"type": "websocket.disconnect", "code": code, "reason": reason}
-            elif self.answered or self.connection.eof:
+            elif self.answered or self.connection.half_closed:
                 return {"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""}
             await self._wait()
 
@@ -101,7 +113,7 @@ class WebsocketExchange(AsgiExchange):
         return self._websocket is None and super().works()
 
     def decline(self) -> None:
-        """Answer 503 without a call of the app: as many requests run as may."""
+        """Answer 503 in the app's place: as many requests run as may, or the instance stops."""
         self.request.keep_alive = False
         super().decline()
 
@@ -149,7 +161,7 @@ class WebsocketExchange(AsgiExchange):
 
     async def _answer(self, kind: str, message: MutableMapping[str, Any]) -> None:
         """Answer the handshake."""
-        if self.abandoned or self.connection.closing or (self.connection.eof and not self.answered):
+        if self.abandoned or self.connection.closing or (self.connection.half_closed and not self.answered):
             raise ClientDisconnected("the client has gone")
         if kind.startswith("websocket.http.response."):
             self.request.keep_alive = False  # frames may follow, which are no request
