@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.hostile.expectations import HALF_CLOSE, case, get, refused, seen, served
+from tests.hostile.expectations import HALF_CLOSE, case, get, post, refused, seen, served
 
 __all__ = ("CASES",)
 
@@ -78,11 +78,34 @@ _FORMS = (
     ),
 )
 
-_STRICT_OR_WORDS = (refused(), served())
 _SPACES = (
-    case("two spaces before the target", _line(b"GET  / HTTP/1.1"), _STRICT_OR_WORDS, "9112 3: may be read as words"),
-    case("two spaces before the version", _line(b"GET /  HTTP/1.1"), _STRICT_OR_WORDS, "9112 3: may be read as words"),
-    case("tab before the target", _line(b"GET\t/ HTTP/1.1"), _STRICT_OR_WORDS, "9112 3: may be read as words"),
+    case("two spaces before the target", _line(b"GET  / HTTP/1.1"), refused(), "9112 3: a single space"),
+    case("two spaces before the version", _line(b"GET /  HTTP/1.1"), refused(), "9112 3: a single space"),
+    case("three spaces before the target", _line(b"GET   / HTTP/1.1"), refused(), "9112 3: a single space"),
+    case("two spaces in parts", (b"GET ", b" / HTTP/1.1\r\nHost: a\r\n\r\n"), refused(), "9112 3: a single space"),
+    case(
+        "two spaces in a later request",
+        get(b"/1", b"X: a  b") + _line(b"GET  /2 HTTP/1.1"),
+        refused(after=(seen("/1"),)),
+        "9112 3: a single space",
+    ),
+    case(
+        "two spaces behind a body",
+        post(b"a  b", b"Content-Length: 4") + _line(b"GET  /2 HTTP/1.1"),
+        refused(after=(seen("/", "POST", body=b"a  b"),)),
+        "9112 3: a single space",
+    ),
+    case(
+        "two spaces behind chunks",
+        post(b"8\r\na  \r\n\r\nb\r\n0\r\n\r\n", b"Transfer-Encoding: chunked") + _line(b"GET /2  HTTP/1.1"),
+        refused(after=(seen("/", "POST", body=b"a  \r\n\r\nb"),)),
+        "9112 3: a single space",
+    ),
+    case("two spaces in fields", get(b"/", b"X:  GET  / HTTP/1.1"), served(), "9110 5.5: a value may have them"),
+    case("tab before the target", _line(b"GET\t/ HTTP/1.1"), refused(), "9112 3: a single space"),
+    case("space and tab before the target", _line(b"GET \t/ HTTP/1.1"), refused(), "9112 3: a single space"),
+    case("form feed before the target", _line(b"GET\x0c/ HTTP/1.1"), refused(), "9112 3: a single space"),
+    case("tab behind the version", _line(b"GET / HTTP/1.1\t"), refused(), "9112 3"),
     case("tab before the version", _line(b"GET /\tHTTP/1.1"), refused(), "9112 3"),
     case("vertical tab before the version", _line(b"GET /\x0bHTTP/1.1"), refused(), "9112 3"),
     case("carriage return before the version", _line(b"GET /\rHTTP/1.1"), refused(), "9112 3: bare CR"),

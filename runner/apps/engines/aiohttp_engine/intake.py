@@ -14,6 +14,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from runner.apps.engines.aiohttp_engine.messages import read_so_far
 from runner.apps.engines.aiohttp_engine.refusals import BodyRefused, RequestRefused
+from runner.apps.engines.h1_engine.intake import behind_empty_line
 from runner.apps.engines.targets import split_target, valid_host
 
 TYPE_CHECKING = False
@@ -55,6 +56,7 @@ class Intake:
         "_in_fields",
         "_left",
         "_limits",
+        "_line",
         "_short",
         "_small",
         "body",
@@ -89,6 +91,8 @@ class Intake:
         self.rest = b""
         self._edge = b""
         self._in_fields = False
+        #: What has come of a request line that is not complete.
+        self._line = b""
         self._expects = False
         #: Bytes that were fed for the body, and those still to come; None where chunks tell the end.
         self._fed = 0
@@ -124,7 +128,8 @@ class Intake:
         if not data and not self._connection._buffer_paused:  # noqa: SLF001 - then the parser holds nothing back
             return (), False, b""  # a reader goes on that has all of its body
         head = data.find(_HEAD_END) + 4
-        if head < len(_HEAD_END) or (head != len(data) and not _ends_with_body(data, head, self._short)):
+        whole = head == len(data) or _ends_with_body(data, head, self._short)
+        if head < len(_HEAD_END) or not whole or b"  " in data:
             return self._feed_pieces(data)
         # One whole request: nearly all that are short come like that.
         try:
@@ -181,6 +186,9 @@ class Intake:
                 start += 2
         end = self._end_of_body(data, start) if in_body else self._end_of_head(data, start)
         piece = data[start:end]
+        if not in_body and self._is_spaced(piece):
+            messages += self._break_off(400)
+            return end, False, b""
         try:
             found, upgraded, tail = self._feed(piece)
         except HttpProcessingError as exc:
@@ -211,7 +219,17 @@ class Intake:
         return place + 4 if place >= 0 else len(data)
 
     def _end_of_body(self, data: bytes, start: int) -> int:
-        return len(data) if self._left is None else min(len(data), start + self._left)
+        if self._left is None:  # the next head begins with a piece of its own
+            return behind_empty_line(data, start)
+        return min(len(data), start + self._left)
+
+    def _is_spaced(self, piece: bytes) -> bool:
+        """Say whether a request line has two spaces in a row, which the parser takes for one (RFC 9112 section 3)."""
+        if self._in_fields:
+            return False
+        line, end, _ = (self._line + piece).lstrip(b"\r\n").partition(b"\n")  # empty lines may precede (section 2.2)
+        self._line = b"" if end else line
+        return b"  " in line
 
     def _after_head(self, piece: bytes, *, complete: bool) -> int:
         """Count a piece of a head; return 0, or the status if the head is too long."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.pace import Pace
 
-__all__ = ("Intake",)
+__all__ = ("Intake", "behind_empty_line")
 
 #: Bytes given to the parser at once, but for the rest of a body of known length: what one client can make us parse
 #: ahead of its own answers.
@@ -29,6 +29,7 @@ _BODY_WAITING = 65_536
 _DISCARDED = 262_144
 #: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
 _FRAMING_SHARE = 16
+_LF, _SPACED = 10, b"  "
 
 
 class _ReadingOver(Exception):  # noqa: N818 - no error: it stops the parser, which knows no other way
@@ -45,6 +46,7 @@ class Intake(asyncio.Protocol):
         "_headers",
         "_known_host",
         "_limits",
+        "_line",
         "_overhead",
         "_pace",
         "_parser",
@@ -76,6 +78,8 @@ class Intake(asyncio.Protocol):
         self.held: memoryview | None = None
         self._limits = engine.options.limits
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        #: What has come of a request line that is not complete.
+        self._line = b""
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal = 0
@@ -128,14 +132,17 @@ class Intake(asyncio.Protocol):
 
     # ---- bytes come in
 
-    def data_received(self, data: bytes | memoryview) -> None:
+    def data_received(self, data: bytes) -> None:
         """Parse what came; what comes while the client should wait is held."""
         if self.paused or (len(data) > _SLICE and not self.upgrading):
             if not self.over:
                 self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
                 self.go_on()
             return
-        self._parse(data)
+        if self._line or data[-1] != _LF or data.find(_SPACED) >= 0:  # twice as fast as "in"
+            self._walk(data)
+        else:  # nearly always: every line is complete, and none has two spaces in a row
+            self._parse(data)
 
     def go_on(self) -> None:
         """Parse what was held, as far as it goes."""
@@ -145,7 +152,7 @@ class Intake(asyncio.Protocol):
                 size = max(size, (self.receiving.request.length or 0) - self._body_size)
             piece, rest = self.held[:size], self.held[size:]
             self.held = rest if len(rest) else None
-            self._parse(piece)
+            self._walk(piece)
 
     def end(self) -> None:
         """Take nothing more from this connection."""
@@ -258,6 +265,45 @@ class Intake(asyncio.Protocol):
 
     # ---- inner life
 
+    def _walk(self, data: bytes | memoryview) -> None:
+        """Parse what came message by message, as each begins with a line that is looked at (RFC 9112 section 3).
+
+        The parser takes two spaces for one, and does not tell.
+        """
+        if self._parser is None or (
+            self.receiving is not None and (self.receiving.request.length or 0) - self._body_size >= len(data)
+        ):
+            self._parse(data)
+            return
+        data = bytes(data)
+        start = 0
+        while start < len(data) and not self.over and self._parser is not None:
+            if self.receiving is not None and self.receiving.request.length is not None:
+                end = start + self.receiving.request.length - self._body_size
+            elif self._line or not (self.begun or self.receiving is not None):
+                end = self._behind_line(data, start)
+            else:
+                end = behind_empty_line(data, start)
+            if end == start:
+                self.break_off(400)
+                return
+            self._parse(data[start:end])
+            start = end
+        if self.upgrading and start < len(data):
+            later, self.held = self.held, None
+            self._hold(data[start:] + bytes(later or b""))
+
+    def _behind_line(self, data: bytes, start: int) -> int:
+        """Look at a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
+        end = data.find(b"\n", start) + 1
+        self._line += data[start : end or len(data)]
+        if _SPACED in self._line:
+            return start
+        if not end:
+            return len(data)
+        line, self._line = self._line, b""
+        return behind_empty_line(data, end) if line.strip(b"\r\n") else end  # empty lines may precede (section 2.2)
+
     def _parse(self, data: bytes | memoryview) -> None:
         parser = self._parser
         if self.over or parser is None:
@@ -315,4 +361,12 @@ class Intake(asyncio.Protocol):
         if self._reframe:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")
         if len(rest) and not self.over:
-            self.data_received(rest)
+            self.data_received(bytes(rest))
+
+
+def behind_empty_line(data: bytes, start: int) -> int:
+    """Return where the next empty line ends, also one whose beginning came before; the end of the data without one."""
+    if data.startswith((b"\n", b"\r\n"), start):
+        return data.index(b"\n", start) + 1
+    found = data.find(b"\r\n\r\n", start)
+    return found + 4 if found >= 0 else len(data)
