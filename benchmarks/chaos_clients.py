@@ -37,7 +37,16 @@ _UPLOAD, _HALF_TIME = 20_000, 0.03
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 #: Deployment, pid, and bytes received; what follows is known, and is long enough to be cut.
-_BODY = re.compile(rb"([0-9]+) ([0-9]+) ([0-9]+) (?:0123456789abcdef){1024}")
+_BODY = re.compile(rb"([0-9]+) ([0-9]+) ([0-9]+) ")
+_FILLER = b"0123456789abcdef" * 1024
+#: How often an answer repeats that, by its path; otherwise once.
+REPEATED = {"/large": 512}
+#: Bytes that a client reads at once; and the seconds between two reads of one that is slow: it takes 8 MB in a second.
+_READ, _SLOW_PAUSE = 65_536, 0.008
+#: Bytes that the head of an answer has at most.
+_LONGEST_HEAD = 4096
+#: Slow clients for each one of the other two sorts, of which there are a few.
+_SLOW_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ class Ledger:
 class Client:
     """One client: it asks, waits, and asks again, on one kept connection or on a new one each time."""
 
+    _sequence = _SEQUENCE
+
     def __init__(self, ledger: Ledger, port: int, name: str, *, keeps: bool) -> None:
         self._ledger = ledger
         self._port = port
@@ -118,13 +129,13 @@ class Client:
         self._writer: asyncio.StreamWriter | None = None
         #: Who answered on this connection; 0 as long as nobody did.
         self._pid = 0
-        self._got = b""
+        self._got = bytearray()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Ask until it is enough."""
-        number = self._chance.randrange(len(_SEQUENCE))
+        number = self._chance.randrange(len(self._sequence))
         while not stopping.is_set():
-            path, uploads = _SEQUENCE[number % len(_SEQUENCE)]
+            path, uploads = self._sequence[number % len(self._sequence)]
             await self._ask(path, _UPLOAD if uploads else 0)
             number += 1
             await asyncio.sleep(self._chance.uniform(0, _PAUSE))
@@ -137,7 +148,7 @@ class Client:
             ledger.closed[began_in] = ledger.closed.get(began_in, 0) + 1
             self._close()
         is_kept = self._reader is not None
-        self._got, what = b"", ""
+        self._got, what = bytearray(), ""
         try:
             async with asyncio.timeout(DEADLINE):
                 await self._exchange(path, upload, began)
@@ -170,43 +181,46 @@ class Client:
             await asyncio.sleep(_HALF_TIME)
             self._writer.write(half)
             began += _HALF_TIME
-        status, waited = await self._answer(self._reader, upload, began)
+        status, waited = await self._answer(self._reader, path, upload, began)
         self._ledger.answered(waited)
         if status == 503:
             self._ledger.note(PAGE)
-        if _CLOSES.search(self._got):
+        if _CLOSES.search(self._got, 0, _LONGEST_HEAD):
             self._close()
 
-    async def _answer(self, reader: asyncio.StreamReader, sent: int, began: float) -> tuple[int, float]:
+    async def _answer(self, reader: asyncio.StreamReader, path: str, sent: int, began: float) -> tuple[int, float]:
         """Read an answer and compare it; return its status, and the seconds to its first byte.
 
         Raises:
             ConnectionError: it broke off.
             ValueError: it is another one.
         """
-        waited, length = 0.0, -1
-        while True:
-            if not (data := await reader.read(65_536)):
-                raise ConnectionResetError("the server closed the connection")
-            waited = waited or time.monotonic() - began
-            self._got += data
-            head, blank, body = self._got.partition(b"\r\n\r\n")
-            if blank and length < 0:
-                found = _LENGTH.search(head + b"\r\n")
-                if found is None:
-                    raise ValueError(f"an answer without a length: {head[:80]!r}")
-                length = int(found[1])
-            if 0 <= length <= len(body):
-                break
+        self._got += await self._more(reader)
+        waited = time.monotonic() - began
+        while (end := self._got.find(b"\r\n\r\n") + 4) < 4:
+            self._got += await self._more(reader)
+        head = bytes(self._got[:end])
+        found = _LENGTH.search(head)
+        if found is None:
+            raise ValueError(f"an answer without a length: {head[:80]!r}")
+        while len(self._got) < end + int(found[1]):
+            self._got += await self._more(reader)
+            self._pid = self._pid or _worker_of(self._got, end)
         status = int(head.split(None, 2)[1])
         if status == 503 and self._ledger.in_fallback:
             return status, waited
-        match = _BODY.fullmatch(body)
-        if status != 200 or match is None or int(match[3]) != sent:
-            raise ValueError(f"status {status}, {len(body)} bytes: {body[:60]!r}")
+        match = _BODY.match(self._got, end)
+        body = _FILLER * REPEATED.get(path, 1)
+        if status != 200 or match is None or int(match[3]) != sent or self._got[match.end() :] != body:
+            raise ValueError(f"status {status}, {len(self._got) - end} bytes: {bytes(self._got[end : end + 60])!r}")
         self._pid = int(match[2])
         self._ledger.pids.add(self._pid)
         return status, waited
+
+    async def _more(self, reader: asyncio.StreamReader) -> bytes:
+        if not (data := await reader.read(_READ)):
+            raise ConnectionResetError("the server closed the connection")
+        return data
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -215,10 +229,30 @@ class Client:
         self._pid = 0
 
 
+class SlowReader(Client):
+    """A client that asks for a large answer and takes it more slowly than the server could give it."""
+
+    _sequence = (("/large", False),)
+
+    async def _more(self, reader: asyncio.StreamReader) -> bytes:
+        await asyncio.sleep(_SLOW_PAUSE)
+        return await super()._more(reader)
+
+
+def _worker_of(got: bytearray, body: int) -> int:
+    """Return the pid of the worker whose answer this is, as soon as it is there; 0 before."""
+    match = _BODY.match(got, body)
+    return int(match[2]) if match else 0
+
+
 async def load(ledger: Ledger, port: int, clients: int, stopping: asyncio.Event) -> None:
-    """Ask with so many clients of each sort until it is enough."""
+    """Ask with so many clients of each sort, and a few slow ones, until it is enough."""
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
             for keeps in (False, True):
                 name = f"{'keeping' if keeps else 'opening'} client {number + 1}"
                 group.create_task(Client(ledger, port, name, keeps=keeps).run(stopping))
+        for number in range(-(-clients // _SLOW_SHARE)):
+            group.create_task(
+                SlowReader(ledger, port, f"slow client {number + 1}", keeps=bool(number % 2)).run(stopping)
+            )

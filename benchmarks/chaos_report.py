@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import chaos_memory
 import environment
 import figures
 from chaos_clients import ANSWERED, CUT, FAULTS, KILLED, LOST, OVERLONG, PAGE, REFUSED, WRONG
@@ -13,15 +14,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from chaos_clients import Ledger
+    from chaos_memory import Kept
 
 __all__ = ("Holdings", "Results", "markdown", "report")
 
 #: What goes on, as it is called in the table.
 STEADY = "nothing: load alone, and between the others"
-RELOAD, BROKEN_RELOAD = "reload", "reload of broken code"
-KILL, UPGRADE = "a worker is killed", "upgrade"
+RELOAD, BROKEN_RELOAD, MOVE = "reload", "reload of broken code", "reload onto an overlapping address"
+KILL, UPGRADE, FILES_AWAY = "a worker is killed", "upgrade", "arun's files are away, and a worker is killed"
 CRASH_LOOP, BROKEN_START, WAY_BACK = "crash loop into the fallback", "way back, broken", "way back"
-_ACTIVITIES = (STEADY, RELOAD, BROKEN_RELOAD, KILL, UPGRADE, CRASH_LOOP, BROKEN_START, WAY_BACK)
+_ACTIVITIES = (STEADY, RELOAD, BROKEN_RELOAD, MOVE, KILL, FILES_AWAY, UPGRADE, CRASH_LOOP, BROKEN_START, WAY_BACK)
 #: Faults that are listed; more of them say nothing new.
 _LISTED = 60
 
@@ -37,12 +39,13 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run: what the clients saw, its seconds, and what the supervisor had at the beginning and at the end."""
+    """One run: what the clients saw, its seconds, what the supervisor had before and after, and the memory of a worker."""
 
     ledger: Ledger
     seconds: float
     before: Holdings
     after: Holdings
+    kept: list[Kept]
 
 
 def report(taken: dict[str, Results], bin_: str, options: str) -> dict[str, Any]:
@@ -68,7 +71,11 @@ def markdown(told: dict[str, Any]) -> str:
             f"descriptors and {before['rss'] / 1024:.1f} MB at the beginning, and {after['children']}, "
             f"{after['descriptors']} and {after['rss'] / 1024:.1f} MB at the end."
         )
-        lines += ["", held]
+        lines += ["", held, ""]
+        lines += [
+            f"{one['times']:,} {one['what']}: {one['before'] / 1024:.1f} MB before, {one['after'] / 1024:.1f} MB after.  "
+            for one in run["kept"]
+        ]
         listed = [fault for fault in run["faults"] if fault["what"] != KILLED]
         lines += [""] if listed else []
         lines += [
@@ -86,13 +93,15 @@ def _run(results: Results) -> dict[str, Any]:
     faults = sum(row[what] for row in rows.values() for what in FAULTS)
     answers = sum(row[ANSWERED] for row in rows.values())
     leaks = results.after.children > results.before.children
+    grown = [one for one in results.kept if one.after - one.before > chaos_memory.LIMIT]
     verdict = f"{faults} faults in {answers + faults:,} requests" if faults else f"no fault in {answers:,} requests"
     return {
-        "verdict": verdict + (", processes that stayed" if leaks else ""),
-        "failed": bool(faults or leaks),
+        "verdict": verdict + (", processes that stayed" if leaks else "") + (", memory that stayed" if grown else ""),
+        "failed": bool(faults or leaks or grown),
         "seconds": results.seconds,
         "before": asdict(results.before),
         "after": asdict(results.after),
+        "kept": [asdict(one) for one in results.kept],
         "activities": rows,
         "faults": [asdict(fault) for fault in ledger.faults],
     }

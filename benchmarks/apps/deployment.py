@@ -16,12 +16,14 @@ if DEPLOYED == "broken":
 #: What an answer ends with, that is long enough to be cut, and the pieces of one that takes its time, each of which has
 #: a pause before it: no app goes on when its client has the whole answer.
 FILLER = b"0123456789abcdef" * 1024
+#: How often an answer repeats that, by its path: a large one for clients that read slowly, one of 50 MB for its memory.
+REPEATED = {"/large": 512, "/huge": 3200}
 PIECES, PAUSE = 5, 0.04
 
 
-def answer(received: int) -> bytes:
-    """Return the body of an answer to a request with so many bytes."""
-    return b"%s %d %d %s" % (DEPLOYED.encode(), os.getpid(), received, FILLER)
+def answer(received: int, path: str) -> bytes:
+    """Return the body of an answer to a request for a path with so many bytes."""
+    return b"%s %d %d %s" % (DEPLOYED.encode(), os.getpid(), received, FILLER * REPEATED.get(path, 1))
 
 
 def pieces(body: bytes) -> list[bytes]:

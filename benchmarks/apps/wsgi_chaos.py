@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """Answer at once, or in pieces."""
-    body = answer(len(environ["wsgi.input"].read()))
+    body = answer(len(environ["wsgi.input"].read()), environ["PATH_INFO"])
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return slowly(body) if environ["PATH_INFO"] == "/slow" else [body]
 

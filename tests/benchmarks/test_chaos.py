@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     Import = Callable[[str], Any]
 
 CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
-SMALL = ("--reloads", "4", "--kills", "2", "--upgrades", "1", "--fallbacks", "2", "--clients", "3")
+SMALL = (
+    *("--reloads", "4", "--moves", "2", "--kills", "2", "--upgrades", "2", "--fallbacks", "2", "--away", "1"),
+    *("--clients", "3", "--answers", "8", "--polls", "20000", "--websockets", "40"),
+)
 WHOLE = b"1 99 %d " + b"0123456789abcdef" * 1024
 
 
@@ -37,7 +40,9 @@ def test_reloads_kills_upgrades_and_fallbacks_refuse_and_cut_nobody(tmp_path: Pa
     done = {name: row["times"] for name, row in told["activities"].items()}
     assert done["reload"] == done["reload of broken code"] == done["a worker is killed"] == 2
     assert done["crash loop into the fallback"] == done["way back"] == 2
-    assert done["upgrade"] == done["way back, broken"] == 1
+    assert done["reload onto an overlapping address"] == done["upgrade"] == 2
+    assert done["arun's files are away, and a worker is killed"] == done["way back, broken"] == 1
+    assert len(told["kept"]) == {"asgi": 3, "wsgi": 1, "aiohttp": 2}[kind]
     assert all(row["answered"] for row in told["activities"].values())
     assert told["activities"]["crash loop into the fallback"]["page"]
     assert (tmp_path / "chaos.md").read_text() == ran.stdout
@@ -134,7 +139,7 @@ def test_a_fault_makes_the_run_fail_and_stands_in_the_report_with_its_moment(mod
     ledger.fault("cut", "client 3", chaos_report.STEADY, "it broke")
     held = chaos_report.Holdings(2, 8, 20_000)
     told = chaos_report.report(
-        {"asgi": chaos_report.Results(ledger, 3.0, held, held)}, os.path.dirname(sys.executable), ""
+        {"asgi": chaos_report.Results(ledger, 3.0, held, held, [])}, os.path.dirname(sys.executable), ""
     )
     assert told["failed"] == ["asgi"]
     text = chaos_report.markdown(told)
@@ -145,13 +150,23 @@ def test_a_fault_makes_the_run_fail_and_stands_in_the_report_with_its_moment(mod
 def test_workers_that_stay_behind_make_the_run_fail(module: Import) -> None:
     clients, chaos_report = module("chaos_clients"), module("chaos_report")
     before, after = chaos_report.Holdings(2, 8, 20_000), chaos_report.Holdings(3, 9, 20_000)
-    run = chaos_report._run(chaos_report.Results(clients.Ledger(), 3.0, before, after))
+    run = chaos_report._run(chaos_report.Results(clients.Ledger(), 3.0, before, after, []))
     assert run["failed"]
     assert "processes that stayed" in run["verdict"]
 
 
+@pytest.mark.parametrize(("gained", "failed"), [(2048, False), (2049, True)])
+def test_memory_that_stays_makes_the_run_fail(module: Import, gained: int, failed: bool) -> None:  # noqa: FBT001 - a case
+    clients, chaos_report, chaos_memory = module("chaos_clients"), module("chaos_report"), module("chaos_memory")
+    held = chaos_report.Holdings(2, 8, 20_000)
+    kept = [chaos_memory.Kept("answers", 200, 30_000, 30_000 + gained)]
+    run = chaos_report._run(chaos_report.Results(clients.Ledger(), 3.0, held, held, kept))
+    assert (run["failed"], "memory that stayed" in run["verdict"]) == (failed, failed)
+
+
 def test_half_of_the_reloads_are_of_broken_code(module: Import) -> None:
     chaos = module("chaos")
-    steps = [part for step in chaos.Plan(100, 20, 10, 10, 8).steps() for part in step]
+    steps = [part for step in chaos.WHOLE.steps() for part in step]
     assert (steps.count(chaos.RELOAD), steps.count(chaos.BROKEN_RELOAD)) == (50, 50)
-    assert (steps.count(chaos.KILL), steps.count(chaos.UPGRADE), steps.count(chaos.WAY_BACK)) == (20, 10, 10)
+    assert (steps.count(chaos.KILL), steps.count(chaos.UPGRADE), steps.count(chaos.WAY_BACK)) == (20, 10, 12)
+    assert (steps.count(chaos.MOVE), steps.count(chaos.FILES_AWAY)) == (20, 4)
