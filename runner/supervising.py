@@ -161,6 +161,9 @@ class _Instance:
     def provide(self) -> None:
         provisions.load_now()
 
+    def lacks_files(self) -> bool:
+        return fallback.files_are_away()
+
     def reread(self) -> Recipe | None:
         logs.info("arun: reloading")
         attempt = self._attempt

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
             """Load what telling a failure needs, as the files may be away when one happens."""
             ...
 
+        def lacks_files(self) -> bool:
+            """Tell whether files of arun are gone that a new worker would have to load, as while an installer replaces them."""
+            ...
+
         def reread(self) -> Recipe | None:
             """Read the settings again and bind what they add; None where that failed, which it has told.
 

@@ -39,6 +39,8 @@ _PATIENCE = 4.0
 _FORKED = 10.0
 #: Seconds until an order is tried again that found no room.
 _SOON = 0.05
+#: Seconds between two looks for files of arun that are gone.
+_FILES_LOOK = 0.5
 #: Seconds by which a turn may be late that is no pause.
 _LATE = 0.1
 _MOST_WORKERS = 1024
@@ -72,6 +74,7 @@ class Supervisor:
         self._told = ""
         #: What telling a failure needs is loaded: while the first workers start, so that they do not wait for it.
         self._is_provided = False
+        self._lacks_files = False
         self._wakeup = Wakeup()
         #: When the last turn ended, on the monotonic clock.
         self._turned = time.monotonic()
@@ -244,7 +247,7 @@ class Supervisor:
 
     def _start(self, generation: Generation, slot: Slot) -> None:
         recipe = generation.recipe
-        if recipe is None:
+        if recipe is None or self._waits_for_files(generation, slot):
             return
         if slot.serving is not None:
             logs.info(f"arun: {slot.serving} gets a successor: {slot.serving.spent}")
@@ -262,6 +265,17 @@ class Supervisor:
             why = f"worker {slot.number} could not be forked: {error.strerror}"
             hint = "raise the limits of processes, descriptors or memory (ulimit, TasksMax, pids.max)"
             self._lost(generation, slot, WorkerDied(why, hint=hint), why)
+
+    def _waits_for_files(self, generation: Generation, slot: Slot) -> bool:
+        """Put a replacement off while the files of arun are gone, which is no fault of the app; others serve meanwhile."""
+        served = generation.is_complete and any(one.serving for one in generation.slots)
+        waits = served and self._instance.lacks_files()
+        if waits:
+            slot.due = time.monotonic() + _FILES_LOOK
+            if not self._lacks_files:
+                logs.warning(f"files of arun are gone: worker {slot.number} is replaced when they are back")
+        self._lacks_files = waits
+        return waits
 
     def _fork(self, generation: Generation, recipe: Recipe, slot: Slot | None) -> Worker:
         inherited = [self._wakeup, *(worker.connection for worker in self._workers)]
