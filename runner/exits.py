@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import threading
     from _thread import LockType
     from collections.abc import Callable
+    from types import FrameType
     from typing import NoReturn
 
     from runner.failures import StartupFailure
@@ -120,8 +121,24 @@ _shim: _Shim | None = None
 def arm() -> None:
     """Register the exit hook; call it before any import that registers one."""
     global _shim  # noqa: PLW0603 - a process has one end
-    _shim = _Shim(has_caller=True)
+    _shim = _Shim(has_caller=_has_caller())
     atexit.register(_finish)
+
+
+def _has_caller() -> bool:
+    """Tell whether a program has called arun that may want to go on: a profiler, a coverage tool, one of a user's.
+
+    Not so the interpreter itself, by a console script or ``-m``: its own end would have no bound, and nothing to do.
+    """
+    home, callers = os.path.dirname(os.path.abspath(__file__)), []
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - documented
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith((home, "<frozen runpy")):
+            callers.append(code)
+        frame = frame.f_back
+    is_script = len(callers) == 1 and callers[0].co_name == "<module>" and callers[0].co_filename == sys.argv[0]
+    return bool(callers) and not (is_script and os.path.basename(sys.argv[0]) == "arun")
 
 
 def begin_again() -> None:

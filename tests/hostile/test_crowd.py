@@ -86,9 +86,9 @@ def _warm_up(target: Target) -> None:
 def _assert_as_before(instance: Instance, before: Counter[str], memory: int) -> None:
     """Check that no descriptor is left over, as soon as the last connections are closed, and no memory."""
     deadline = time.monotonic() + PATIENCE
-    while instance.holdings() - before and time.monotonic() < deadline:
+    while (more := instance.holdings() - before) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not instance.holdings() - before
+    assert not more
     assert instance.rss() < memory + GROWTH
 
 

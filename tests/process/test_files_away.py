@@ -128,9 +128,9 @@ def test_an_instance_goes_on_without_its_files_and_loads_nothing_more_of_them(ow
     assert "No module named" not in instance.said
 
 
-@pytest.mark.parametrize("more", [(), ("--preload",)], ids=["", "preload"])
+@pytest.mark.parametrize(("more", "count"), [((), 2), (("--preload",), 3)], ids=["", "preload"])
 def test_a_supervisor_and_its_workers_outlive_that_their_files_are_away(
-    own_arun: Starter, more: tuple[str, ...]
+    own_arun: Starter, more: tuple[str, ...], count: int
 ) -> None:
     own_arun.write("shop.py", KINDS["asgi"])
     limits = ("--crash-limit", "2", "--crash-interval", "600")  # that a worker waits for files is no crash
@@ -146,10 +146,10 @@ def test_a_supervisor_and_its_workers_outlive_that_their_files_are_away(
     instance.wait_for("files of arun are gone: worker ")
     assert modules(instance)[0] == second
     move_back(own_arun)
-    settled(instance, 2, without={first})
+    settled(instance, count, without={first})
     instance.send(signal.SIGHUP)
     instance.wait_for("arun: reloaded, serving shop.py with 2 workers")
-    settled(instance, 2, without={first, second})
+    settled(instance, count, without={first, second})
     assert instance.stop() == 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from sys import byteorder
+from socket import SHUT_RDWR
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
+from runner.apps.engines.socket_end import let_reset
 from runner.apps.engines.unsent import unsent
 
 TYPE_CHECKING = False
@@ -27,8 +28,6 @@ LINGER = 1.0
 FAREWELL = 5.0
 #: Seconds a client has to answer our close frame.
 _CLOSING = 5.0
-#: struct linger: on, 0 seconds.
-_RESET = (1).to_bytes(4, byteorder) + bytes(4)
 
 
 class Ends(web.RequestHandler):
@@ -111,17 +110,15 @@ class Ends(web.RequestHandler):
 
     def reset(self) -> None:
         """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
-        from socket import AF_UNIX, SHUT_RDWR, SO_LINGER, SOL_SOCKET
-
         self._force_close = True
         transport = self._socket_end
         if transport is None:
             return
-        own = transport.get_extra_info("socket")
-        if own is not None and own.family != AF_UNIX:
-            own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        let_reset(transport)
         if getattr(transport, "_empty_waiter", None) is not None:
             with suppress(OSError):
-                own.shutdown(SHUT_RDWR)  # asyncio's sendfile hears of an error only, and of no other end
+                transport.get_extra_info("socket").shutdown(
+                    SHUT_RDWR
+                )  # asyncio's sendfile hears of an error only, and of no other end
         else:
             transport.abort()

@@ -19,8 +19,12 @@ __all__ = (
     "AnswerInvalid",
     "own_fields",
     "read_fields",
+    "refusal",
     "status_line",
 )
+
+#: The statuses of a refusal after which the client may try again, and in how many seconds (RFC 9110 section 10.2.3).
+_RETRY = {503: b"retry-after: 1\r\n"}
 
 _PLAIN, _LENGTH, _CONNECTION, _HOP = range(0, 32, 8)
 #: What fields say beside what they are sent for: the connection ends; the app has set Date, or Server, itself.
@@ -151,6 +155,17 @@ def status_line(status: object, reason: bytes = b"") -> bytes:
     if any(byte in reason for byte in (b"\r", b"\n", b"\0")):
         raise AnswerInvalid("the reason phrase holds CR, LF or NUL")
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+
+
+def refusal(status: int, fields: bytes) -> tuple[bytes, int]:
+    """Return a whole response that refuses a request and ends its connection, and the size of its body.
+
+    ``fields`` are whole lines that the head has as well.
+    """
+    line = status_line(status)
+    body = line.rstrip().partition(b" ")[2][4:] + b"\n"
+    head = b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (line, fields, _RETRY.get(status, b""), len(body)) + body, len(body)
 
 
 def own_fields(server: bool, date: bool) -> bytes:  # noqa: FBT001 - options of the same names

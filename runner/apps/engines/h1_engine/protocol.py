@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from sys import byteorder
 
 from runner.apps.engines.endpoints import server_end
-from runner.apps.engines.h1_engine.heads import status_line
+from runner.apps.engines.h1_engine.heads import refusal
 from runner.apps.engines.h1_engine.intake import Intake
 from runner.apps.engines.pace import Pace, Rate
+from runner.apps.engines.socket_end import half_close, keep_asking, let_reset
 from runner.apps.engines.unsent import GONE, HALF_CLOSED, client_end, taken, unsent
 
 TYPE_CHECKING = False
@@ -34,10 +34,6 @@ _AHEAD = b"HTTP/1.1 "
 #: Seconds of silence after which a half-closed client is asked whether it is still there: half of what its system keeps
 #: of a connection that it has closed.
 _SILENT = 30
-#: struct linger: on, 0 seconds.
-_RESET = (1).to_bytes(4, byteorder) + bytes(4)
-#: The statuses of a refusal after which the client may try again, and in how many seconds (RFC 9110 section 10.2.3).
-_RETRY = {503: b"retry-after: 1\r\n"}
 
 
 class Connection(Intake):
@@ -236,7 +232,7 @@ class Connection(Intake):
             self._ahead = True
         elif exchange.is_chunked:
             self.transport.write(b"0")  # a zero before the size of the next chunk (RFC 9112 section 7.1)
-        self._let_kernel_ask()
+        keep_asking(self.transport, _SILENT)
 
     def may_go_on(self, exchange: Exchange) -> bool:
         """Say whether the answer may promise that another request is taken after it."""
@@ -331,13 +327,9 @@ class Connection(Intake):
 
     def abort(self) -> None:
         """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
-        from socket import SO_LINGER, SOL_SOCKET
-
         self.closing = True
         self.end()
-        own = self.transport.get_extra_info("socket")
-        if own is not None and self.client is not None:
-            own.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        let_reset(self.transport)
         self.transport.abort()
 
     def close(self, *, linger: bool = False) -> None:
@@ -347,7 +339,7 @@ class Connection(Intake):
         self.since = self.engine.now
         self.end()
         self._drop_queue()
-        if not linger or self.eof or not self._half_close():
+        if not linger or self.eof or not half_close(self.transport):
             self.transport.close()
             return
         if self.paused:
@@ -370,17 +362,6 @@ class Connection(Intake):
             if self._current is not None:
                 self._current.changed()
         return False
-
-    def _let_kernel_ask(self) -> None:
-        """Have the kernel ask a client that is silent whether it is still there (tcp(7), SO_KEEPALIVE)."""
-        import socket
-
-        own = self.transport.get_extra_info("socket")
-        if own is None or self.client is None or not hasattr(socket, "TCP_KEEPIDLE"):
-            return
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENT)
 
     def _end_idling(self, now: float) -> None:
         """Close, unless the client still takes the last answer, of which a TLS transport tells nothing."""
@@ -429,15 +410,6 @@ class Connection(Intake):
         if 0 < limit <= now - self.since:
             self.abort()
 
-    def _half_close(self) -> bool:
-        """Close our side, if that can be done: TLS has no half-closed connection in asyncio, and a client may have gone."""
-        try:
-            if can := self.transport.can_write_eof():
-                self.transport.write_eof()
-        except OSError:
-            return False
-        return can
-
     def _end_linger(self) -> None:
         """Close a connection whose client has had its time, once it has taken all that it was sent."""
         if unsent(self.transport):
@@ -469,18 +441,14 @@ class Connection(Intake):
 
     def _answer_refusal(self) -> None:
         status, exchange, records = self._refused_with, self._refused, self.engine.records
-        line = status_line(status)
-        text = line.rstrip().partition(b" ")[2][4:] + b"\n"
-        more = _RETRY.get(status, b"")
-        if exchange is not None and exchange.record is not None:
-            more += exchange.record.id_line
-        head = b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.write(head % (line, self.engine.own_fields, more, len(text)) + text)
+        more = b"" if exchange is None or exchange.record is None else exchange.record.id_line
+        response, size = refusal(status, self.engine.own_fields + more)
+        self.write(response)
         if exchange is not None:
             self._refused = None
-            exchange.refused(status, len(text))
+            exchange.refused(status, size)
         elif records is not None:
-            records.refused(self, status, len(text))
+            records.refused(self, status, size)
         self.close(linger=True)
 
     def _drop_queue(self) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 
 from runner.apps.engines.h1_engine.websocket import frames
 from runner.apps.engines.h1_engine.websocket.frames import FrameInvalid, FrameReader
+from runner.apps.engines.socket_end import half_close
 from runner.apps.engines.unsent import GONE, client_end, taken, unsent
 
 TYPE_CHECKING = False
@@ -215,13 +216,7 @@ class WebsocketConnection(asyncio.Protocol):
         self._send_close(frames.close_payload(exc.code, exc.reason))
         self._deaf = True
         self._end((exc.code, exc.reason))
-        try:
-            lingers = self._transport.can_write_eof()
-            if lingers:
-                self._transport.write_eof()
-        except OSError:
-            lingers = False  # it has gone
-        if lingers:
+        if half_close(self._transport):
             self._lingering, self._moved = True, self._engine.now
         else:
             self._close_transport()
