@@ -30,6 +30,8 @@ _INTERVAL = 5.0
 _TICK = 1.0
 #: Seconds between two looks whether the thread of the watch has ended.
 _SHORT = 0.0002
+#: Seconds that the thread sleeps at a time: what of a pause counts as time of the start.
+_SLICE = 0.2
 #: Seconds by which a look may be late that is no pause.
 _LATE = 0.5
 #: Seconds that the main thread has to get out of what it does, before the thread acts in its place.
@@ -158,16 +160,21 @@ class Watch:
 
     def _over(self, interval: float) -> bool:
         """Wait for the end of the start, the next line to say, or the deadline, whichever comes first."""
-        now, worked = monotonic(), process_time()
+        ends = monotonic() + interval
         if self.timeout is not None:
-            interval = min(interval, max(0.0, self.began + self.timeout - now))
-        if self._done.acquire(timeout=interval):
-            self._done.release()
-            return True
-        late = monotonic() - now - interval
-        if late > _LATE and process_time() - worked < late / 2:  # else an import has held the interpreter's lock
-            self.began += late  # the process was stopped: Ctrl-Z, SIGSTOP, a container that was paused
-        return False
+            ends = min(ends, self.began + self.timeout)
+        while True:
+            now, worked = monotonic(), process_time()
+            planned = min(_SLICE, max(0.0, ends - now))
+            if self._done.acquire(timeout=planned):
+                self._done.release()
+                return True
+            late = monotonic() - now - planned
+            if late > _LATE and process_time() - worked < late / 2:  # else an import has held the interpreter's lock
+                self.began += late  # the process was stopped: Ctrl-Z, SIGSTOP, a container that was paused
+                ends += late
+            if monotonic() >= ends:
+                return False
 
     def _has_caught_stop(self) -> bool:
         try:
