@@ -21,8 +21,6 @@ __all__ = ("LIMIT", "Counts", "Kept", "run")
 
 #: kB that a process may have gained by all repetitions of one thing.
 LIMIT = 2048
-#: Repetitions before the first look are one of so many: buffers, arenas and caches have their size then.
-_WARM_UP = 5
 #: Connections at the same time, bytes that a client reads at once, and seconds that anything may take.
 _AT_ONCE, _READ, _LIMIT = 4, 1 << 20, 300.0
 #: Seconds between two looks, and those for which the memory must not shrink any more.
@@ -68,7 +66,7 @@ async def run(kind: str, command: Sequence[str], folder: str, counts: Counts) ->
             instances.first_answer(process, port, _LIMIT)
             async with asyncio.timeout(_LIMIT):
                 for what, do, times in _things(kind, counts):
-                    async with do(port, max(1, times // _WARM_UP)):
+                    async with do(port, times):  # buffers, arenas and caches have their size then
                         before = await _settled(process.pid)
                     async with do(port, times):
                         kept.append(Kept(what, times, before, await _settled(process.pid)))

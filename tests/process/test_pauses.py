@@ -75,9 +75,9 @@ while not os.path.exists("go"): time.sleep(0.01)
 @pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--workers", "2", "--preload")], ids=" ".join)
 def test_a_pause_is_no_part_of_the_time_that_a_start_may_take(arun: Starter, options: tuple[str, ...]) -> None:
     arun.write("shop.py", SLOW)
-    instance = arun("shop.py", "--bind", "{address}", "--start-timeout", "2.5", *options, process_group=0)
+    instance = arun("shop.py", "--bind", "{address}", "--start-timeout", "5", *options, process_group=0)
     instance.wait_for("it begins", times=2 if options == ("--workers", "2") else 1)  # in each worker
-    pause(instance, 7.5)  # beyond what a supervisor adds to the limit
+    pause(instance, 10)  # beyond what a supervisor adds to the limit
     assert_state(instance, "S", "R", "D")
     arun.write("go", "")
     assert instance.ready().get().status == 200

@@ -46,7 +46,7 @@ def test_a_socket_that_the_app_closed_is_bound_again(arun: Starter, app: str, fa
     assert "is lost" in instance.said
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(arun.folder / "s"))
-    assert instance.said.count("arun running on") == 2
+    instance.wait_for("arun running on", times=2)
 
 
 def assert_page(instance: Instance) -> None:
