@@ -14,7 +14,6 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from runner.apps.engines.aiohttp_engine.messages import read_so_far
 from runner.apps.engines.aiohttp_engine.refusals import BodyRefused, RequestRefused
-from runner.apps.engines.h1_engine.intake import behind_empty_line
 from runner.apps.engines.targets import split_target, valid_host
 
 TYPE_CHECKING = False
@@ -219,9 +218,7 @@ class Intake:
         return place + 4 if place >= 0 else len(data)
 
     def _end_of_body(self, data: bytes, start: int) -> int:
-        if self._left is None:  # the next head begins with a piece of its own
-            return behind_empty_line(data, start)
-        return min(len(data), start + self._left)
+        return len(data) if self._left is None else min(len(data), start + self._left)
 
     def _is_spaced(self, piece: bytes) -> bool:
         """Say whether a request line has two spaces in a row, which the parser takes for one (RFC 9112 section 3)."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.apps.engines.h1_engine.exchange import Exchange
     from runner.apps.engines.pace import Pace
 
-__all__ = ("Intake", "behind_empty_line")
+__all__ = ("Intake",)
 
 #: Bytes given to the parser at once, but for the rest of a body of known length: what one client can make us parse
 #: ahead of its own answers.
@@ -268,7 +268,7 @@ class Intake(asyncio.Protocol):
     def _walk(self, data: bytes | memoryview) -> None:
         """Parse what came message by message, as each begins with a line that is looked at (RFC 9112 section 3).
 
-        The parser takes two spaces for one, and does not tell.
+        The parser takes two spaces for one, and does not tell. A line that comes with the end of chunks is not looked at.
         """
         if self._parser is None or (
             self.receiving is not None and (self.receiving.request.length or 0) - self._body_size >= len(data)
@@ -282,8 +282,12 @@ class Intake(asyncio.Protocol):
                 end = start + self.receiving.request.length - self._body_size
             elif self._line or not (self.begun or self.receiving is not None):
                 end = self._behind_line(data, start)
+            elif self.receiving is not None:
+                end = len(
+                    data
+                )  # of chunks: an empty line in them would be a piece each, and their client chooses how many
             else:
-                end = behind_empty_line(data, start)
+                end = _behind_empty_line(data, start)
             if end == start:
                 self.break_off(400)
                 return
@@ -302,7 +306,7 @@ class Intake(asyncio.Protocol):
         if not end:
             return len(data)
         line, self._line = self._line, b""
-        return behind_empty_line(data, end) if line.strip(b"\r\n") else end  # empty lines may precede (section 2.2)
+        return _behind_empty_line(data, end) if line.strip(b"\r\n") else end  # empty lines may precede (section 2.2)
 
     def _parse(self, data: bytes | memoryview) -> None:
         parser = self._parser
@@ -364,7 +368,7 @@ class Intake(asyncio.Protocol):
             self.data_received(bytes(rest))
 
 
-def behind_empty_line(data: bytes, start: int) -> int:
+def _behind_empty_line(data: bytes, start: int) -> int:
     """Return where the next empty line ends, also one whose beginning came before; the end of the data without one."""
     if data.startswith((b"\n", b"\r\n"), start):
         return data.index(b"\n", start) + 1
