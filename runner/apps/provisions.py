@@ -8,6 +8,7 @@ them with. So it is loaded soon after the start, a module at a time, when a loop
 from __future__ import annotations
 
 import importlib
+import sys
 from collections import deque
 
 from runner.apps.tracebacks import whole_traceback
@@ -50,8 +51,10 @@ def load_in_idle_time(loop: asyncio.AbstractEventLoop, kind: str) -> None:
     def load_next(tries: int) -> None:
         try:
             importlib.import_module(names[0])
-            if names.popleft() == "traceback":
+            if (loaded := names.popleft()) == "traceback":
                 _rehearse()
+            elif loaded == "tempfile":
+                sys.modules[loaded].gettempdir()  # which tries the folders, once: without a descriptor it finds none
             pause = _BETWEEN
         except (ImportError, OSError):  # no descriptor, a file that is away; termios is not on every system
             names.rotate(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ("close", "import_asyncio_without_tls", "new_loop")
+
+#: Descriptors that a loop of uvloop opens, and some more.
+_DESCRIPTORS = 10
 
 
 def import_asyncio_without_tls() -> None:
@@ -41,6 +45,7 @@ def new_loop(name: str, *, origin: str = "") -> asyncio.AbstractEventLoop:
         try:
             import uvloop
 
+            _need_descriptors()
             return uvloop.new_event_loop()
         except Exception as error:  # a broken library raises anything, and asyncio serves as well
             reason = f"uvloop cannot be used: {type(error).__name__}: {error}"
@@ -48,6 +53,21 @@ def new_loop(name: str, *, origin: str = "") -> asyncio.AbstractEventLoop:
                 raise LoopUnavailable(reason, origin=origin) from error
             logs.warning(f"{reason}; asyncio serves")
     return asyncio.new_event_loop()
+
+
+def _need_descriptors() -> None:
+    """Make sure that there are descriptors for a loop: libuv aborts the process where it gets none for its own.
+
+    Raises:
+        OSError: there are not.
+    """
+    held: list[int] = []
+    try:
+        while len(held) < _DESCRIPTORS:
+            held.append(os.dup(0))
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def close(loop: asyncio.AbstractEventLoop, seconds: float) -> None:

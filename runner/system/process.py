@@ -102,7 +102,7 @@ class StopSignals:
         What an app registers with its loop, the loop calls by itself as long as Python handles the signal at all.
         """
         taken = []
-        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._own)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         for number, own in self._own.items():
             found = signal.getsignal(number)
             if found == own:
@@ -116,6 +116,8 @@ class StopSignals:
                 taken.append(number)
             elif found is None or found == signal.SIG_IGN:  # None: C code's own
                 taken.append(number)
+        # Only now, for what is pending would meet what the app has put there.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._own)
         if taken:
             names = ", ".join(signal.Signals(number).name for number in taken)
             logs.info(

@@ -283,3 +283,28 @@ def test_forked_child_keeps_its_own_status(arun: Any) -> None:
     instance = arun("shop.py", "--bind", "{address}")
     instance.wait()
     assert "ValueError: 7" in instance.said
+
+
+LEAVES_FEW = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+held = []
+try:
+    while True: held.append(os.open("/dev/null", 0))
+except OSError: pass
+for _ in range({free}): os.close(held.pop())
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"fine"]
+"""
+
+
+@pytest.mark.parametrize("loop", ["auto", "uvloop", "asyncio"])
+@pytest.mark.parametrize("free", [1, 2, 3, 5])
+def test_an_app_that_leaves_few_descriptors_is_answered_by_itself_or_by_the_page(
+    arun: Any, free: int, loop: str
+) -> None:
+    """Uvloop ends the process with SIGABRT where it gets none for itself."""
+    arun.write("shop.py", LEAVES_FEW.format(free=free))
+    options = ("--bind", "{address}", "--loop", loop, "--fallback-config", "welcome")
+    assert arun("shop.py", *options).ready().get().status in {200, 503}

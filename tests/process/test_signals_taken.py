@@ -230,3 +230,28 @@ def test_a_child_that_the_app_forks_has_the_apps_own_handler(arun: Any) -> None:
     assert instance.get().text == "42"
     with contextlib.suppress(ProcessLookupError):
         os.kill(instance.pid, signal.SIGKILL)
+
+
+#: Ignored and held back by the start-up, in which a stop comes; it goes on when that has come.
+PENDING = """
+import asyncio, os, signal
+async def app(scope, receive, send):
+    await receive()
+    signal.signal(signal.SIGTERM, signal.{disposition})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})
+    os.write(2, b"here\\n")
+    while signal.SIGTERM not in signal.sigpending():
+        pass
+    await asyncio.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("disposition", ["SIG_DFL", "SIG_IGN"])
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_stop_that_the_start_up_has_held_back_is_no_longer_lost(arun: Any, loop: str, disposition: str) -> None:
+    """It met what the app had put there: it ended the process, or nothing at all."""
+    arun.write("shop.py", PENDING.format(disposition=disposition))
+    instance = arun("shop.py", "--bind", "{address}", "--loop", loop)
+    instance.wait_for("here")
+    instance.send(signal.SIGTERM)
+    assert instance.wait() == 0
