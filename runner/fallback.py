@@ -201,7 +201,9 @@ def _end_of_chain(attempt: Attempt, config: str) -> FallbackLoop | FallbackLimit
     if _was_tried(attempt, config):
         return FallbackLoop(f"{shown(config, attempt.program.cwd)} was tried before in this chain")
     if len(attempt.past.tried) >= attempt.limit:
-        return FallbackLimit(f"the chain of fallbacks may have {attempt.limit} links, and has them")
+        return FallbackLimit(
+            f"the chain of fallbacks has {len(attempt.past.tried)} links, and fallback-limit is {attempt.limit}"
+        )
     return None
 
 

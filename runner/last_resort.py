@@ -25,7 +25,7 @@ _PATIENCE, _LINGER = 10.0, 1.0
 #: Bytes after which a head is answered although it has no end, and that are read of a client at a time.
 _LONGEST_HEAD, _PIECE = 65_536, 16_384
 _MOST_CLIENTS = 256
-#: Seconds until a client is tried again for whom there is no descriptor.
+#: Seconds until accepting is tried again when no descriptor is free.
 _FULL = 0.05
 _NO_BODY = b"HEAD "
 _BODY = (
@@ -78,7 +78,7 @@ class _Client:
 
 
 def answer(listeners: Sequence[socket.socket], now_and_then: Callable[[], object]) -> NoReturn:
-    """Answer whoever connects to these listening sockets, and call ``now_and_then`` twice a second.
+    """Answer every client of these listening sockets, and call ``now_and_then`` twice a second.
 
     It ends with what that, or the handler of a signal, raises.
     """

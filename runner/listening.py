@@ -183,7 +183,7 @@ def withdraw(own: Sequence[Listener], serving: Sequence[Listener]) -> None:
 class _Claim:
     """The claims of one start: what is busy is tried again for some seconds, then the start has failed.
 
-    Where there is no end of that, it is left to whoever serves, and gathered in ``busy``. ``skipped`` is the first
+    Where there is no end of that, it is left to the process that serves, and gathered in ``busy``. ``skipped`` is the first
     failure of an address that could be done without.
     """
 
@@ -287,7 +287,7 @@ def _with_real_port(one: Wanted, claimed: Sequence[Listener]) -> Wanted:
 
 
 def _leaving(others: Sequence[Listener], served: Sequence[Listener]) -> list[Listener]:
-    """Return those that nobody wants and that overlap one which is served: whoever waits there is served like there."""
+    """Return the unwanted listeners that overlap one which is served: clients that wait there are served as well."""
     leaving = []
     for listener in others:
         taking = [one for one in served if sockets.overlap(listener.place, one.place)]

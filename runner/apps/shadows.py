@@ -77,7 +77,7 @@ def load_what_serving_needs() -> None:
     """Import what is otherwise imported after the app: its files may be hidden, or closed to the user, by then."""
     for module in _SERVING:
         importlib.import_module(module)
-    with contextlib.suppress(Exception):  # whoever makes the loop says that it cannot be had
+    with contextlib.suppress(Exception):  # the code that makes the loop tells why there is none
         importlib.import_module(_OPTIONAL)
     own_welcome()
 

@@ -64,7 +64,7 @@ def judge(layers: Layers) -> Settings:
             else:
                 values += found
                 origins += [entry.origin] * len(found)
-        if option.repeatable:
+        if option.repeatable and (values or name not in wrong):
             said[name] = (tuple(values), tuple(origins))
         elif values:
             said[name] = (values[-1], (origins[-1],))

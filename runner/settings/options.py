@@ -125,7 +125,9 @@ class _Listen:
         about="the mode of unix sockets, in octal; bare: 666",
     )
     chown_socket = option(Owner(), default=None, aliases=("uds-owner",), about="the owner of unix sockets")
-    vacuum = option(Flag(), default=False, about="remove unix sockets and the pid file at a clean stop")
+    vacuum = option(
+        Flag(), default=False, about="remove unix sockets at a clean stop; a pid file is removed in any case"
+    )
 
 
 class _Transport:
@@ -225,7 +227,11 @@ class _Fallback:
         about=f"which failures: all, none, identifiers, or stages ({', '.join(STAGES)}); repeatable",
         hint="a failure is told as arun: IDENTIFIER: ...; docs/reference.md and --schema list them all",
     )
-    fallback_limit = option(Number(0, 100_000), default=8, about="the longest chain of fallbacks")
+    fallback_limit = option(
+        Number(0, 100_000),
+        default=8,
+        about="a chain of so many links gets no further one; each config says it for its own fallback",
+    )
     last_resort = option(
         Choice("page", "exit"),
         default="page",

@@ -1,6 +1,6 @@
 """Paths as root walks them: a link that another user may have made is not followed, wherever it stands in the path.
 
-Whoever may write to a folder can put a link where root is about to write a file, and so choose what root overwrites.
+A user who may write to a folder can put a link where root is about to write a file, and so choose what root overwrites.
 Links that root has made, or that stand where only root may write (``/var/run``), are followed as ever. Each part is opened
 from the one before, so that nothing can be exchanged in between. Other users see no difference: they can be led to nothing
 that is not theirs.

@@ -71,7 +71,7 @@ def claim(
     """Return the listeners for the wanted addresses, and where somebody else listens.
 
     A listener that is held already is taken where it fits, the others are bound. What is bound is put into ``held`` at
-    once, so that it is known to whoever follows should the next one fail. Own listeners that overlap a new one share the
+    once, so that the successor knows it if the next one fails. Own listeners that overlap a new one share the
     port with it; where the system refuses that, those that are ``spare`` are closed for it.
 
     Raises:
@@ -181,7 +181,7 @@ def _is_usable(listener: Listener) -> bool:
 
 
 def _end(listener: Listener) -> None:
-    """Close a listener for whoever else has it too, as a service manager has until it has read our word."""
+    """Close a listener for all processes that have it, as a service manager has until it has read our word."""
     with contextlib.suppress(OSError):  # macOS refuses it
         listener.socket.shutdown(socket.SHUT_RDWR)
     listener.socket.close()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ("remove", "write")
 
-#: The rights of a new file, less the umask: whoever watches the instance reads it, nobody else writes it.
+#: The rights of a new file, less the umask: what watches the instance reads it, only arun writes it.
 _MODE = 0o644
 #: Bytes of a pid file that are read.
 _LONGEST = 32

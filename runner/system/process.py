@@ -58,7 +58,7 @@ class StopSignals:
     means to end the instance.
 
     Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
-    one does so in any case, for then whoever is in charge does not react. After ``hold`` a second one cuts the end short.
+    one does so in any case, as the first has had no effect. After ``hold`` a second one cuts the end short.
 
     ``of_app`` are the handlers that an app has installed for these signals in this process: they are called as well.
     """

@@ -1,4 +1,4 @@
-"""The files of unix sockets: made with their owner and mode, known again, removed by whoever made them and by nobody else."""
+"""The files of unix sockets: made with their owner and mode, known again, and removed by their maker only."""
 
 from __future__ import annotations
 

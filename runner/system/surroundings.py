@@ -80,7 +80,7 @@ def working_directory() -> str:
 
 
 def called_directory(environ: Mapping[str, str]) -> str:
-    """Return the working directory as whoever started this process calls it: PWD where it names it, else the real path.
+    """Return the working directory as the caller of this process names it: PWD where it names it, else the real path.
 
     PWD keeps the links by which a shell came there (POSIX, "pwd -L": an absolute path without ``.`` and ``..``).
     """

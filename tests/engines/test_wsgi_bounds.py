@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
@@ -306,6 +307,45 @@ async def test_client_that_leaves_what_is_kept_for_it_ends_the_answer(serve_thre
     assert (await served.talk(GET.replace(b"/ ", b"/hello ", 1))).startswith(b"HTTP/1.1 200 OK")
     assert served.errors == []
     assert not served.engine.running
+
+
+def unnamed_files() -> set[int]:
+    """Descriptors of files that have no name any more."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/self/fd/{entry}").endswith(" (deleted)"):
+                found.add(int(entry))
+    return found
+
+
+async def test_nothing_follows_what_is_lost_of_an_answer_that_is_kept(serve_threads: Serve) -> None:
+    """The client may not take a later piece for the one that cannot be read: it gets less, and is cut."""
+    app, before = Pieces(2000), unnamed_files()
+    served = await serve_threads(app, threads=1, limits=Limits(response_buffer=300_000))
+    reader, writer = await served.connect()
+    writer.transport.pause_reading()
+    writer.write(GET)
+    made = -1
+    while app.made != made or not app.made:
+        made = app.made
+        await asyncio.sleep(0.1)
+    for descriptor in unnamed_files() - before:
+        os.ftruncate(descriptor, 0)
+    writer.transport.resume_reading()
+    got = bytearray()
+    with contextlib.suppress(ConnectionError):
+        while data := await asyncio.wait_for(reader.read(65_536), 20):
+            got += data
+    text, left = b"", bytes(got).partition(b"\r\n\r\n")[2]
+    while left:
+        size, _, left = left.partition(b"\r\n")
+        length = int(size or b"0", 16)
+        text, left = text + left[:length], left[length + 2 :]
+    assert app.body().startswith(text)
+    assert len(text) < len(app.body())
+    assert len(served.errors) == 1
+    writer.close()
 
 
 async def test_app_that_fails_after_a_slow_client_has_left_something_is_told_at_once(serve_threads: Serve) -> None:

@@ -252,6 +252,12 @@ def test_fallback_on_of_a_fallback_narrows_its_last_resort_too(arun: Any, causes
     assert "arun: starts that failed in this chain: 2\n" in instance.said
 
 
+def test_causes_that_cannot_be_read_do_not_take_the_fallback_away(arun: Any) -> None:
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "welcome", "--fallback-on", "lod").ready()
+    assert instance.get().status == 503
+    assert instance.failures()[0] == "option-invalid"
+
+
 #: --fallback-on, and whether a missing app falls back.
 NARROWED = {
     "all": True,

@@ -32,7 +32,7 @@ class Guard:
         self.limits = limits = options.limits
         #: The time limit of requests, None where there is none.
         self.times = times
-        #: Whoever asks from this machine is shown tracebacks.
+        #: A client on this machine is shown tracebacks.
         self.debug = options.debug
         self.server_header = options.server_header
         self.date_header = options.date_header

@@ -184,7 +184,7 @@ class WsgiExchange(Exchange):
 
 
 class Absence:
-    """Whether a client is still there for whom an app yields nothing, as it waits.
+    """Whether the client is still there while an app yields nothing, as it waits.
 
     Nothing is sent, so that nothing tells a client that has left from one that has only closed its own side of the
     connection, as it may; after a second of that it has left.

@@ -83,8 +83,8 @@ class ThreadExchange(WsgiExchange):
                 self._finish(None, None)
 
     def _write(self, data: bytes, more: bool) -> None:  # noqa: FBT001 - a loop's callback
-        if self.answered:
-            return
+        if self.answered or self._problem is not None:
+            return  # nothing may follow a piece that is lost
         try:
             self.write(data, more=more)
         except BaseException as exc:  # noqa: BLE001 - the thread sees it at its next piece
