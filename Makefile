@@ -63,7 +63,7 @@ preflight:
 	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 
 reference: $(VENV)/.installed
-	$(BIN)/python -m runner.settings docs
+	$(BIN)/python -m arun.settings docs
 
 # What led somewhere is kept in build/fuzz, so that another run goes on from there.
 fuzz: $(VENV)/.installed

@@ -58,8 +58,8 @@ _CALM = 2.0
 _AWAY = 3.0
 _WORKERS, _CLIENTS = 2, 8
 #: The command is a copy of the installed packages, beside a script that starts them: its files can be taken away.
-_SCRIPT = "from runner.__main__ import main\nmain()\n"
-_PACKAGES = ("runner", "welcome")
+_SCRIPT = "from arun.__main__ import main\nmain()\n"
+_PACKAGES = ("arun", "arun_welcome")
 #: Single kills stay below these limits of a crash loop, a few in a row do not.
 _SITE = """[arun]
 app = {kind}_chaos.py
@@ -123,7 +123,7 @@ def deploy(folder: str, what: str) -> None:
 
 def copy_command(folder: str, bin_: str) -> list[str]:
     """Copy what is installed into the folder, and return the command that runs it there."""
-    where = "import os, runner; print(os.path.dirname(os.path.dirname(runner.__file__)))"
+    where = "import os, arun; print(os.path.dirname(os.path.dirname(arun.__file__)))"
     python = os.path.join(bin_, "python")
     site = subprocess.run([python, "-I", "-c", where], check=True, capture_output=True, text=True).stdout.strip()
     for package in _PACKAGES:

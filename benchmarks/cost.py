@@ -89,25 +89,25 @@ class Counter(asyncio.Transport):
 async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asyncio.Protocol]:
     """Start the engine of a kind on its app that says hello, and return what makes its connections."""
     sys.path.insert(0, environment.APPS)
-    from runner.apps.engines.options import Options
+    from arun.http.options import Options
 
     engine: Any
     access = None
     if log:
-        from runner.apps.engines.access.log import access_log
-        from runner.system.line_file import LineFile
+        from arun.http.access.log import access_log
+        from arun.system.line_file import LineFile
 
         access = access_log(log, (), LineFile(os.devnull, "the access log").write)
     if kind == "asgi":
         from asgi_hello import app as asgi_app
 
-        from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
+        from arun.apps.asgi.application import AsgiEngine
 
         engine = AsgiEngine(asgi_app, Options(access=access))
     elif kind == "wsgi":
         from wsgi_hello import app as wsgi_app
 
-        from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+        from arun.apps.wsgi.application import WsgiEngine
 
         engine = WsgiEngine(wsgi_app, Options(threads=threads, access=access))
     else:
@@ -120,7 +120,7 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
             await runner.setup()
             assert runner.server is not None  # noqa: S101 - it is set up
             return runner.server
-        from runner.apps.engines.aiohttp_engine import AiohttpEngine
+        from arun.apps.aiohttp.engine import AiohttpEngine
 
         engine = AiohttpEngine(aiohttp_app, Options(access=access))
     made: Callable[[], asyncio.Protocol] = await engine.start()

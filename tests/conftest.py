@@ -122,7 +122,7 @@ class Instance:
 
     def own_frames(self) -> list[str]:
         """Lines of tracebacks that show arun's own code or the import system's."""
-        return re.findall(r'^ *File ".*?(?:/runner/|importlib).*$', self.said, re.MULTILINE)
+        return re.findall(r'^ *File ".*?(?:/arun/|importlib).*$', self.said, re.MULTILINE)
 
     def argv(self) -> list[str]:
         return Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().split("\0")[:-1]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.serve.worker import _SHUTDOWN_MARGIN
-from runner.settings.options import Options
+from arun.server.server import _SHUTDOWN_MARGIN
+from arun.settings.options import Options
 
 if TYPE_CHECKING:
     from tests.conftest import Starter
@@ -85,7 +85,7 @@ def test_the_command_of_the_service_serves_an_app_in_its_folder(arun: Starter) -
 
 
 def test_systemd_waits_longer_for_the_stop_than_arun_takes() -> None:
-    from runner.exits import CLEAN_BOUND
+    from arun.core.exits import CLEAN_BOUND
 
     service = settings("arun.service")["Service"]
     grace: float = Options.timeout_graceful_shutdown.default  # type: ignore[attr-defined] # the option itself, not its value

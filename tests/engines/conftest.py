@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-from runner.apps.engines.options import Options
+from arun.apps.asgi.application import AsgiEngine
+from arun.apps.wsgi.application import WsgiEngine
+from arun.http.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from runner.apps.engines.contract import Engine
+    from arun.http.contract import Engine
 
 PATIENCE = 10
 

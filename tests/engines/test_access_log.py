@@ -12,21 +12,21 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.access_format import parse
-from runner.apps.engines.access.escapes import json_escapes, text_escapes
-from runner.apps.engines.access.log import access_log
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.error_log import ErrorLog
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-from runner.apps.engines.limits import Limits
-from runner.system.line_file import LineFile
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.asgi.application import AsgiEngine
+from arun.apps.wsgi.application import WsgiEngine
+from arun.core.access_format import parse
+from arun.http.access.escapes import json_escapes, text_escapes
+from arun.http.access.log import access_log
+from arun.http.error_log import ErrorLog
+from arun.http.limits import Limits
+from arun.system.line_file import LineFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from runner.apps.engines.access.escapes import Escapes
+    from arun.http.access.escapes import Escapes
 
 Serve = Any
 TIME = re.compile(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]")

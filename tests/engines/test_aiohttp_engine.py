@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.options import Options
-from runner.failures import AppStartupFailed
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.core.failures import AppStartupFailed
+from arun.http.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def test_start_fails_with_the_apps_own_traceback_when_on_startup_raises(ki
         await AiohttpEngine(app, Options()).start()
     assert caught.value.sentence == f"the app's start-up raised {kind.__name__}: boom"
     assert __file__ in caught.value.detail
-    assert "/runner/apps/" not in caught.value.detail
+    assert "/arun/apps/" not in caught.value.detail
     assert cleaned == ["context"]
 
 

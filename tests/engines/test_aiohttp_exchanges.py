@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.limits import Limits
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,7 +323,7 @@ async def test_traceback_is_shown_to_the_loopback_in_debug_mode_alone(serve_app:
     assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in shown
     assert b"test_aiohttp_exchanges.py" in shown
     assert shown.rstrip().endswith(b"ValueError: secret")
-    assert b"/runner/" not in shown
+    assert b"/arun/" not in shown
     fields = (b"X-Forwarded-For: 127.0.0.1", b"Forwarded: for=127.0.0.1", b"X-Real-IP: 127.0.0.1", b"Via: 1.1 a", b"")
     for field in fields:
         host = b"localhost\r\n" + field if field else b"shop.example"

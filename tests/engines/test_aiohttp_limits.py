@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.limits import Limits
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ import anyio
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.options import Options
-from runner.failures import AppStartupFailed
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.asgi.application import AsgiEngine
+from arun.core.failures import AppStartupFailed
+from arun.http.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

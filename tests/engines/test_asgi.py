@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.options import Options
+from arun.apps.asgi.application import AsgiEngine
+from arun.http.options import Options
 
 Serve = Any
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

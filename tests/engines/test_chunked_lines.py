@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.wsgi.application import WsgiEngine
 
 #: Bytes of a chunk, and chunks of an upload: some 2 MB.
 CHUNK, CHUNKS = 65_532, 32

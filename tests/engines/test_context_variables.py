@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
+from arun.apps.aiohttp.engine import AiohttpEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

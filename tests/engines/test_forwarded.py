@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.proxies import TrustedPeers, scheme
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.http.forwarded import TrustedPeers, scheme
 
 Serve = Any
 PEERS = TrustedPeers(("10.0.0.0/8",))

@@ -11,10 +11,10 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.options import Options
 from tests.engines.test_waiting import until
+
+from arun.apps.asgi.application import AsgiEngine
+from arun.http.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
 from tests.engines.test_waiting import reset, until
 from tests.engines.test_websocket_wire import DEFLATE, HEAD, masked
+
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.wsgi.application import WsgiEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

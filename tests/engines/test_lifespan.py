@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.options import Options
-from runner.failures import AppStartupFailed
+from arun.apps.asgi.application import AsgiEngine
+from arun.core.failures import AppStartupFailed
+from arun.http.options import Options
 
 Serve = Any
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -98,7 +98,7 @@ async def test_start_fails_with_the_apps_own_traceback_when_its_startup_raises(k
     failure = await failed(app)
     assert failure.sentence == f"the app's start-up raised {kind.__name__}: boom"
     assert __file__ in failure.detail
-    assert "/runner/apps/" not in failure.detail
+    assert "/arun/apps/" not in failure.detail
 
 
 async def test_start_fails_when_the_lifespan_ends_without_an_answer() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.apps.engines.memo import Memo
+from arun.http.memo import Memo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from runner.apps.engines.h1_engine.websocket.frames import FrameInvalid, FrameReader
-from runner.apps.engines.proxies import TrustedPeers, scheme
-from runner.serve.proxy_protocol import HeaderInvalid, Proxied, read_header
 from tests.engines.test_proxy_protocol import HEADERS, IPV4, LOCAL, tlv, version2
 from tests.engines.test_websocket_wire import BINARY, CLOSE, PING, TEXT, masked
+
+from arun.http.forwarded import TrustedPeers, scheme
+from arun.http.websocket.frames import FrameInvalid, FrameReader
+from arun.server.proxy_protocol import HeaderInvalid, Proxied, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.apps.engines.proxies import TrustedPeers, scheme
+from arun.http.forwarded import TrustedPeers, scheme
 
 Serve = Any
 

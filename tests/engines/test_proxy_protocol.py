@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-from runner.apps.engines.options import Options
-from runner.apps.engines.proxies import TrustedPeers
-from runner.serve.gate import Gate, Rules
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.asgi.application import AsgiEngine
+from arun.apps.wsgi.application import WsgiEngine
+from arun.http.forwarded import TrustedPeers
+from arun.http.options import Options
+from arun.server.gate import Gate, Rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from runner.apps.engines.contract import Engine
+    from arun.http.contract import Engine
 
 PATIENCE = 10
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"

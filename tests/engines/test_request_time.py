@@ -14,10 +14,10 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-from runner.apps.engines.limits import Limits
-from runner.apps.engines.request_time import RequestTimes
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.wsgi.application import WsgiEngine
+from arun.http.limits import Limits
+from arun.http.request_time import RequestTimes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -283,7 +283,7 @@ async def test_error_log_tells_the_request_and_where_the_app_was(serve_limited: 
     assert told.startswith("GET /hang?a=b took longer than 0.1 s (client 127.0.0.1)\nThe app was here")
     assert "in block_thread" if kind == "threads" else "in hold\n" in told
     assert __file__ in told
-    assert "/runner/" not in told
+    assert "/arun/" not in told
     assert "threading.py" not in told.partition("block_thread")[0]
 
 

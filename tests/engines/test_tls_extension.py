@@ -10,9 +10,9 @@ import trustme
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from runner.apps.engines.h1_engine.tls import tls_extension
-from runner.system import certificates
-from runner.transport import Certificate, Tls
+from arun.apps.asgi.tls import tls_extension
+from arun.core.transport import Certificate, Tls
+from arun.listen import certificates
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from runner.apps.tracebacks import app_traceback
+from arun.system.tracebacks import app_traceback
 
 
 def test_import_machinery_is_left_out() -> None:
@@ -32,13 +32,13 @@ def test_causes_are_told_too() -> None:
     assert told.index("KeyError: 'first'") < told.index("direct cause") < told.index("ValueError: second")
 
 
-@pytest.mark.parametrize("engine", ["asgi_engine", "wsgi_engine"])
+@pytest.mark.parametrize("engine", ["asgi", "wsgi"])
 def test_h1_engine_imports_neither_aiohttp_nor_what_a_start_does_not_need(engine: str) -> None:
     """The start of an ASGI or WSGI instance must not pay for what only others need."""
     unwanted = "aiohttp typing re logging traceback ipaddress urllib http email json dataclasses_json pathlib"
     code = (
         "import sys, asyncio; before = set(sys.modules)\n"
-        f"import runner.apps.engines.h1_engine.{engine}\n"
+        f"import arun.apps.{engine}.application\n"
         f"print(*sorted(set({unwanted.split()!r}) & (set(sys.modules) - before)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from runner.apps.engines.aiohttp_engine import AiohttpEngine
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-from runner.apps.engines.options import Options
+from arun.apps.aiohttp.engine import AiohttpEngine
+from arun.apps.asgi.application import AsgiEngine
+from arun.apps.wsgi.application import WsgiEngine
+from arun.http.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

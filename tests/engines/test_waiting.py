@@ -91,7 +91,7 @@ async def test_large_last_piece_leaves_no_call_behind(serve: Serve, end: str) ->
 
 
 async def test_slots_of_large_answers_are_free_again(serve: Serve) -> None:
-    from runner.apps.engines.limits import Limits
+    from arun.http.limits import Limits
 
     served = await serve(Large(), limits=Limits(concurrency=2))
     for _ in range(4):

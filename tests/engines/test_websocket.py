@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
-from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-from runner.apps.engines.limits import Limits
-from runner.apps.engines.websockets import Websockets
+from arun.apps.wsgi.application import WsgiEngine
+from arun.http.limits import Limits
+from arun.http.websocket_options import Websockets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

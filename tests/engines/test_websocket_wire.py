@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from runner.apps.engines.limits import Limits
-from runner.apps.engines.websockets import Websockets
+from arun.http.limits import Limits
+from arun.http.websocket_options import Websockets
 
 Serve = Any
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -507,7 +507,7 @@ async def test_client_that_pings_and_never_reads_is_not_read_from(serve: Serve) 
 
 
 async def test_client_that_answers_no_close_is_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.apps.engines.h1_engine.websocket.connection._CLOSING", 0.1)
+    monkeypatch.setattr("arun.http.websocket.connection._CLOSING", 0.1)
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         assert scope["type"] == "websocket"

@@ -13,8 +13,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from runner.apps.engines.h1_engine.threads import Threads
-from runner.apps.engines.limits import Limits
+from arun.apps.wsgi.threads import Threads
+from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -50,7 +50,7 @@ async def test_iterable_is_closed_when_it_raises_and_the_request_is_answered_500
         assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
     assert body.closed.is_set()
     assert f"{kind.__name__}: boom" in served.errors[0]
-    assert "/runner/apps/" not in served.errors[0]
+    assert "/arun/apps/" not in served.errors[0]
 
 
 async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:

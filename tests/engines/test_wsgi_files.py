@@ -14,7 +14,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from runner.apps.engines.limits import Limits
+from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

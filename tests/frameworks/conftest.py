@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 import pytest
-
 from tests.conftest import PATIENCE, Instance, Starter, own_address
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from tests.frameworks.conftest import REPORT, each
 
 if TYPE_CHECKING:
     import httpx
-
     from tests.conftest import Instance
     from tests.frameworks.conftest import Framework
 

@@ -9,7 +9,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.frameworks.conftest import each
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-
 from tests.conftest import PATIENCE
 from tests.frameworks.conftest import REPORT, each
 

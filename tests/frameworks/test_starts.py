@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.frameworks.conftest import APPS, Framework, each
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from tests.frameworks.conftest import client_of, each
 
 if TYPE_CHECKING:
     import httpx
-
     from tests.conftest import Instance
     from tests.frameworks.conftest import Framework
 

@@ -7,14 +7,12 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.frameworks.conftest import REPORT, Servers, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
-
     from tests.conftest import Instance
 
 #: The validator takes any arguments, so its kind cannot be seen.

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
-
 from tests.conftest import PATIENCE
 from tests.frameworks.conftest import client_of, each
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from tests.conftest import Instance

@@ -12,10 +12,10 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["runner"]):
-    from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-    from runner.apps.engines.h1_engine.wsgi_engine import WsgiEngine
-    from runner.apps.engines.options import Options
+with atheris.instrument_imports(include=["arun"]):
+    from arun.apps.asgi.application import AsgiEngine
+    from arun.apps.wsgi.application import WsgiEngine
+    from arun.http.options import Options
 
 from tests.hostile.memory import converse
 from tests.hostile.wire import read_answers

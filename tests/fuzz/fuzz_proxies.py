@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import atheris
 
-with atheris.instrument_imports(include=["runner"]):
-    from runner.apps.engines.proxies import TrustedPeers, scheme
+with atheris.instrument_imports(include=["arun"]):
+    from arun.http.forwarded import TrustedPeers, scheme
 
 _PEERS = (TrustedPeers("*"), TrustedPeers(("10.0.0.0/8", "::1", "fe80::/10")))
 

@@ -11,8 +11,8 @@ import tempfile
 
 import atheris
 
-with atheris.instrument_imports(include=["runner"]):
-    from runner.settings import SettingsRejected, judge, read
+with atheris.instrument_imports(include=["arun"]):
+    from arun.settings import SettingsRejected, judge, read
 
 _FORMATS = ("ini", "toml", "json", "yaml")
 _folder = tempfile.mkdtemp(prefix="arun-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import Instance, Starter, own_address
 
 if TYPE_CHECKING:

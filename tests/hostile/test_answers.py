@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-
 from tests.hostile.wire import Answer, client, read_answers
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.hostile import cases_conversation, cases_fields, cases_framing, cases_lines
 from tests.hostile.expectations import Case, Refused, Seen, Served, WaitFor
 from tests.hostile.wire import Answer, Client, client, read_answers

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.hostile import cases_conversation, cases_fields, cases_framing, cases_lines
 from tests.hostile.conftest import KINDS
 from tests.hostile.expectations import get, post

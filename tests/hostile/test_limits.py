@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.hostile.conftest import KINDS
 from tests.hostile.expectations import get, post
 from tests.hostile.wire import PATIENCE, Client, client

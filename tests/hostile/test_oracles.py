@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import own_address
 from tests.hostile import cases_conversation, cases_fields, cases_framing, cases_lines
 from tests.hostile.conftest import MIRROR

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from runner.apps.engines.h1_engine.asgi_engine import AsgiEngine
-from runner.apps.engines.options import Options
 from tests.hostile.memory import converse
 from tests.hostile.wire import Answer, read_answers
+
+from arun.apps.asgi.application import AsgiEngine
+from arun.http.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import trustme
-
 from tests.conftest import Instance, Starter, own_address
 
 if TYPE_CHECKING:
@@ -55,13 +54,13 @@ def readable_interpreter() -> str:
 
 def install_copy(folder: Path, interpreter: str) -> None:
     """Put the command ``arun`` and the packages that it needs into the folder; a script's own folder is importable."""
-    for package in ("runner", "welcome", "httptools", "uvloop"):
+    for package in ("arun", "arun_welcome", "httptools", "uvloop"):
         spec = importlib.util.find_spec(package)
         assert spec is not None
         assert spec.origin is not None
         shutil.copytree(Path(spec.origin).parent, folder / package)
     script = folder / "arun"
-    script.write_text(f"#!{interpreter}\nfrom runner.__main__ import main\nmain()\n")
+    script.write_text(f"#!{interpreter}\nfrom arun.__main__ import main\nmain()\n")
     script.chmod(0o755)
 
 

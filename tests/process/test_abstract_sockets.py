@@ -9,7 +9,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import until
 from tests.process.test_listeners import answer_of, listening, running_on
 from tests.process.test_service_manager import activated

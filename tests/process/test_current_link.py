@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -173,11 +172,11 @@ def test_an_upgrade_takes_the_interpreter_of_the_new_release(arun: Any, current:
     """A virtual environment in the release, called by a relative path."""
     for release in ("one", "two"):
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", "v"], cwd=arun.folder / release, check=True)
-        needed = ("runner", "welcome", "uvloop", "httptools")
+        needed = ("arun", "arun_welcome", "uvloop", "httptools")
         paths = {str(Path(spec.origin).parents[1]) for name in needed if (spec := find_spec(name)) and spec.origin}
         site = next((arun.folder / release).glob("v/lib/*/site-packages"))
         site.joinpath("ours.pth").write_text("\n".join(paths))
-    command = ("v/bin/python", "-m", "runner")
+    command = ("v/bin/python", "-m", "arun")
     arguments = ("app:app", "--bind", "{address}", "--supervise")
     instance = start(arun, current, *arguments, command=command, measured=False).ready()
     deploy(current)

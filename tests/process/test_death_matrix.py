@@ -14,7 +14,6 @@ import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-
 from tests.conftest import until
 from tests.process.conftest import PAGE, SAFE
 from tests.process.family import Family, settled, stop, told

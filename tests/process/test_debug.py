@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.process.test_untold import KINDS
 
 if TYPE_CHECKING:

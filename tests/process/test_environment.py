@@ -7,7 +7,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.process.family import settled, stop
 
 if TYPE_CHECKING:

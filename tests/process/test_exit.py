@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.process.conftest import PAGE, SAFE
 from tests.process.family import Family, settled, stop, workers
 
@@ -193,7 +192,7 @@ def test_a_stop_that_nobody_forces_waits_longer_for_a_thread_that_has_work_to_en
 
 def test_a_clean_stop_returns_to_the_profiler_that_has_called_arun(arun: Starter) -> None:
     arun.write("shop.py", KINDS["asgi"])
-    profiler = [sys.executable, "-m", "cProfile", "-o", "figures", "-m", "runner"]
+    profiler = [sys.executable, "-m", "cProfile", "-o", "figures", "-m", "arun"]
     instance = arun("shop.py", "--bind", "{address}", command=profiler).ready()
     assert instance.get().status == 200
     assert instance.stop() == 0
@@ -204,7 +203,7 @@ def test_a_clean_stop_returns_to_the_profiler_that_has_called_arun(arun: Starter
 def test_a_clean_stop_returns_to_coverage(arun: Starter) -> None:
     pytest.importorskip("coverage")
     arun.write("shop.py", KINDS["asgi"])
-    measuring = [sys.executable, "-m", "coverage", "run", "--data-file=figures", "-m", "runner"]
+    measuring = [sys.executable, "-m", "coverage", "run", "--data-file=figures", "-m", "arun"]
     instance = arun("shop.py", "--bind", "{address}", command=measuring, measured=False).ready()
     assert instance.get().status == 200
     assert instance.stop() == 0
@@ -216,7 +215,7 @@ def test_a_program_that_calls_arun_goes_on_after_a_clean_stop_and_has_its_own_st
     caller = """
 import os, sys
 sys.argv = ["arun", *sys.argv[1:]]
-from runner.__main__ import main
+from arun.__main__ import main
 try:
     main()
 except SystemExit as end:

@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import Starter, until
 from tests.process.conftest import PAGE, install_copy
 from tests.process.family import settled, workers
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from tests.process.conftest import Instance
 
 BIND = ("--bind", "{address}")
-PACKAGES = ("runner", "welcome")
+PACKAGES = ("arun", "arun_welcome")
 #: A module that is loaded last of what is loaded in idle time.
-LAST = "runner.apps.engines.h1_engine.tls"
+LAST = "arun.apps.asgi.tls"
 #: An app of each kind: its root fails, and what else is asked for is told which modules of arun are loaded.
 FAILS_AND_TELLS = """
 import json, os, sys
 def told():
-    return json.dumps([os.getpid(), *sorted(n for n in sys.modules if n.partition(".")[0] in ("runner", "welcome", "json", "termios", "traceback", "ast"))]).encode()
+    return json.dumps([os.getpid(), *sorted(n for n in sys.modules if n.partition(".")[0] in ("arun", "arun_welcome", "json", "termios", "traceback", "ast"))]).encode()
 """
 KINDS = {
     "asgi": f"""{FAILS_AND_TELLS}

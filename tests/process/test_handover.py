@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.handover import VARIABLE, Handover, InheritedListener, WantedAddress, take, write
-from runner.transport import Certificate, Tls, Transport
+from arun.core.transport import Certificate, Tls, Transport
+from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, WantedAddress, take, write
 
 FIRST: dict[str, Any] = {
     "version": 1,

@@ -18,13 +18,13 @@ HOME = str(Path(__file__).parents[2])
 
 #: The command, and the successor's without its config; ARUN stands for the installed command.
 FORMS = {
-    "python -m runner": ([PYTHON, "-m", "runner"],) * 2,
-    "python -X dev -m runner": ([PYTHON, "-X", "dev", "-m", "runner"],) * 2,
+    "python -m arun": ([PYTHON, "-m", "arun"],) * 2,
+    "python -X dev -m arun": ([PYTHON, "-X", "dev", "-m", "arun"],) * 2,
     "python -I arun": ([PYTHON, "-I", "ARUN"],) * 2,
     "python with flags, arun": ([PYTHON, "-O", "-W", "error::UserWarning", "ARUN"],) * 2,
     "python -Wflag -mrunner": ([PYTHON, "-Werror::UserWarning", "-Xutf8", "-mrunner"],) * 2,
-    "python -um runner": ([PYTHON, "-um", "runner"],) * 2,
-    "python -c": ([PYTHON, "-c", "from runner.__main__ import main; main()"],) * 2,
+    "python -um arun": ([PYTHON, "-um", "arun"],) * 2,
+    "python -c": ([PYTHON, "-c", "from arun.__main__ import main; main()"],) * 2,
 }
 
 
@@ -142,23 +142,23 @@ def test_a_plain_start_imports_nothing_that_it_was_not_asked_for(arun: Any, kind
             "wsgi": "def app(environ, start_response):\n    return []\n",
         }[kind],
     )
-    command = (sys.executable, "-X", "importtime", "-m", "runner")
+    command = (sys.executable, "-X", "importtime", "-m", "arun")
     instance = arun("app.py", "--bind", "{address}", command=command, measured=False).ready()
     assert instance.stop() == 0
     imported = set(re.findall(r"^import time: .*\| +(\S+)$", instance.said, re.MULTILINE))
-    assert "runner.serve.worker" in imported, instance.said
+    assert "arun.server.server" in imported, instance.said
     unasked = {
         "aiohttp",
         "websockets",
-        "runner.apps.engines.access.log",
-        "runner.apps.engines.aiohttp_engine",
-        "runner.apps.engines.h1_engine.tls",
-        "runner.apps.engines.h1_engine.websocket",
-        "runner.serve.gate",
-        "runner.serve.proxy_protocol",
-        "runner.serve.renewal",
-        "runner.system.certificates",
-        "runner.system.line_file",
-        "runner.apps.engines.h1_engine." + ("wsgi" if kind == "asgi" else "asgi"),
+        "arun.http.access.log",
+        "arun.apps.aiohttp",
+        "arun.apps.asgi.tls",
+        "arun.http.websocket.connection",
+        "arun.server.gate",
+        "arun.server.proxy_protocol",
+        "arun.listen.renewal",
+        "arun.listen.certificates",
+        "arun.system.line_file",
+        "arun.apps." + ("wsgi" if kind == "asgi" else "asgi"),
     }
     assert not unasked & imported

@@ -9,7 +9,6 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.process.conftest import STRANGER
 from tests.process.family import settled, stop
 

@@ -6,7 +6,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import until
 
 if TYPE_CHECKING:

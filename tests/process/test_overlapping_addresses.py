@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import until
 from tests.process.family import settled, stop, told, workers
 from tests.process.knocking import Knocking

@@ -14,7 +14,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import ARUN, Instance, until
 from tests.process.family import descendants, everybody, settled, stop
 from tests.process.shops import SHOP

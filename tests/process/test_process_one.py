@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -147,11 +146,11 @@ import os, signal, sys
 
 class Finder:
     def find_spec(name, path=None, target=None):
-        if name == "runner.start":
+        if name == "arun.lifecycle.start":
             os.kill(os.getpid(), signal.SIGTERM)
 
 sys.meta_path.insert(0, Finder)
-from runner.__main__ import main
+from arun.__main__ import main
 main()
 """
 

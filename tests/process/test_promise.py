@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.process.conftest import Instance, Starter
 
 #: What a start imports from elsewhere.
-NEEDED = ("runner", "welcome", "uvloop", "httptools")
+NEEDED = ("arun", "arun_welcome", "uvloop", "httptools")
 #: An id that owns nothing.
 STRANGER = 65_534
 
@@ -142,11 +142,11 @@ def test_the_successor_still_starts_when_the_interpreter_was_replaced(arun: Star
     next(arun.folder.glob("v/lib/*/site-packages")).joinpath("ours.pth").write_text("\n".join(paths))
     python = str(arun.folder / "v" / "bin" / "python")
 
-    arguments = ("-m", "runner", "broken.py", "--bind", "{address}", "--fallback-config", "welcome")
+    arguments = ("-m", "arun", "broken.py", "--bind", "{address}", "--fallback-config", "welcome")
     instance = arun(*arguments, command=(python,), measured=False).ready()
     assert not Path(python).exists()
     assert instance.get().status == 503
-    assert instance.argv()[:3] == [python, "-m", "runner"]
+    assert instance.argv()[:3] == [python, "-m", "arun"]
     assert "exec-failed" not in instance.said
 
 

@@ -11,13 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
-
 from tests.conftest import PATIENCE, until
 from tests.process.asking import Asking
 from tests.process.family import children, settled, stop, told
 from tests.process.shops import BIND, SHOP, SHOPS, STUCK, STUCK_IN_C, WAITS, WAYS, reload, start_up, version
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import PATIENCE, own_address, until
 from tests.process.asking import Asking
 from tests.process.family import descriptors, settled, stop, workers

@@ -6,7 +6,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import until
 from tests.process.asking import Asking
 from tests.process.family import children, settled, stop, told, workers

@@ -18,7 +18,6 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import PATIENCE
 
 if TYPE_CHECKING:

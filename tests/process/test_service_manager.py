@@ -362,9 +362,9 @@ def test_a_start_that_nobody_manages_imports_nothing_of_it(arun: Starter) -> Non
     arun.write("app.py", APP)
     loaded = arun("app.py", "--bind", "{address}").ready().get().text.split()
 
-    assert "runner.start" in loaded
-    for module in ("system.service_manager", "system.log_file", "system.daemon", "output"):
-        assert f"runner.{module}" not in loaded
+    assert "arun.lifecycle.start" in loaded
+    for module in ("system.notify", "system.log_file", "system.daemon", "lifecycle.output"):
+        assert f"arun.{module}" not in loaded
 
 
 @supervision

@@ -8,7 +8,6 @@ import signal
 from typing import Any
 
 import pytest
-
 from tests.process.test_signals import answer, ask
 
 #: Ways to take a signal ``n``; each handler says "told", if there is one.

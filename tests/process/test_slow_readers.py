@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.engines.test_websocket_wire import HEAD, closing
 
 if TYPE_CHECKING:

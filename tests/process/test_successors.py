@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import until
 from tests.process.asking import Asking, served_by
 from tests.process.conftest import PAGE, SAFE

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import own_address, until
 from tests.process.conftest import STRANGER
 from tests.process.family import settled, stop, workers

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -505,7 +504,7 @@ def test_an_instance_out_of_descriptors_goes_on_when_there_are_some(
 
 
 def test_a_start_without_tls_imports_nothing_of_it(arun: Starter) -> None:
-    modules = ("aiohttp", "runner.serve.gate", "runner.system.certificates", "runner.apps.engines.h1_engine.tls")
+    modules = ("aiohttp", "arun.server.gate", "arun.listen.certificates", "arun.apps.asgi.tls")
     seen = f"import sys\ndef app(e, s):\n    s('200 OK', [])\n    return [repr([m for m in {modules} if m in sys.modules]).encode()]\n"
     arun.write("app.py", seen)
     assert arun("app.py", "--bind", "{address}").ready().get().text == "[]"

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import until
 from tests.process.test_tls import NAME, tls
 

@@ -7,7 +7,6 @@ import http.client
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import PATIENCE
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import Starter, until
 from tests.process.asking import Asking
 from tests.process.conftest import PAGE, SAFE, install_copy
@@ -227,7 +226,7 @@ def own_arun(tmp_path: Path, address: str) -> Iterator[Starter]:
 
 def test_the_arun_that_is_installed_now_takes_over_and_one_that_does_not_start_is_refused(own_arun: Starter) -> None:
     own_arun.write("shop.py", SHOP)
-    package = own_arun.folder.parent / "installed" / "runner" / "__init__.py"
+    package = own_arun.folder.parent / "installed" / "arun" / "__init__.py"
     good = package.read_text()
     instance = own_arun("shop.py", *BIND, "--workers", "2", "--fallback-config", "welcome", measured=False).ready()
     before = settled(instance, 2)

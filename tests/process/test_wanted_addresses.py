@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import own_address
 from tests.process.conftest import PAGE
 from tests.process.family import settled, stop

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.conftest import until
 from tests.process.asking import Asking, served_by
 from tests.process.conftest import STRANGER

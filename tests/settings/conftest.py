@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.settings import SettingsRejected, judge, read
+from arun.settings import SettingsRejected, judge, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runner.failures import StartupFailure
-    from runner.settings import Layers, Settings
+    from arun.core.failures import StartupFailure
+    from arun.settings import Layers, Settings
 
 
 class Folder:

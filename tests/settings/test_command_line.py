@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.addresses import Inherited, Tcp, Unix
+from arun.core.addresses import Inherited, Tcp, Unix
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.settings.cores import usable_cores
+from arun.settings.cores import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

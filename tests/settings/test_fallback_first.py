@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.settings import scan_fallback
+from arun.settings import scan_fallback
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder

@@ -36,7 +36,7 @@ def test_a_file_of_somebody_else_is_unreadable(folder: Folder) -> None:
     os.chmod(folder.write("site.ini", "[arun]\n"), 0)
     program = (
         "import os\n"
-        "from runner.settings import read\n"
+        "from arun.settings import read\n"
         "os.geteuid() == 0 and os.seteuid(65534)\n"
         f"layers = read(['site.ini'], {{}}, directory={folder.path!r}, factory_reset=False)\n"
         "print(*(one.identifier for one in layers.problems))\n"
@@ -166,7 +166,7 @@ def test_a_pipe_without_an_end_is_not_waited_for_without_end(
     place: str,
     has_writer: bool,  # noqa: FBT001
 ) -> None:
-    monkeypatch.setattr("runner.settings.reading.PIPE_TIMEOUT", 0.2)
+    monkeypatch.setattr("arun.settings.reading.PIPE_TIMEOUT", 0.2)
     path = f"{folder.path}/pipe.ini"
     os.mkfifo(path)
     writer = os.open(path, os.O_RDWR) if has_writer else -1

@@ -8,13 +8,14 @@ import gunicorn.config  # type: ignore[import-untyped] # it has no types
 import pytest
 import uvicorn
 
-from runner.addresses import Tcp
-from runner.settings import SettingsRejected
+from arun.core.addresses import Tcp
+from arun.settings import SettingsRejected
 
 if TYPE_CHECKING:
-    from runner.failures import StartupFailure
-    from runner.settings import Settings
     from tests.settings.conftest import Folder
+
+    from arun.core.failures import StartupFailure
+    from arun.settings import Settings
 
 UNSUPPORTED = "option-unsupported"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.addresses import Tcp
-from runner.settings.chosen import Settings
-from runner.settings.declaration import named
-from runner.settings.elsewhere import meaning
+from arun.core.addresses import Tcp
+from arun.settings.declaration import named
+from arun.settings.elsewhere import meaning
+from arun.settings.settings import Settings
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.addresses import Tcp
+from arun.core.addresses import Tcp
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.settings import help_text, reference, schema, show_config
-from runner.settings.chosen import Settings
-from runner.settings.declaration import declared
+from arun.settings import help_text, reference, schema, show_config
+from arun.settings.declaration import declared
+from arun.settings.settings import Settings
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder
@@ -66,25 +66,25 @@ def test_the_schema_knows_every_key_of_a_file_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", ["reference.md", "schema.json"])
 def test_the_written_page_is_current(name: str) -> None:
-    """If not: ``python -m runner.settings docs``."""
+    """If not: ``python -m arun.settings docs``."""
     with open(os.path.join(ROOT, "docs", name), encoding="utf-8") as page:
         text = page.read()
     assert text == (reference() if name == "reference.md" else json.dumps(schema(), indent=2) + "\n")
 
 
 def test_the_pages_are_written_to_the_folder_that_is_named(folder: Folder) -> None:
-    subprocess.run([sys.executable, "-m", "runner.settings", folder.path], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", "arun.settings", folder.path], check=True, cwd=ROOT)
     assert sorted(os.listdir(folder.path)) == ["reference.md", "schema.json"]
 
 
 def test_an_ordinary_start_imports_no_page_and_no_reader_of_other_formats() -> None:
     program = (
         "import sys; before = set(sys.modules)\n"
-        "from runner.settings import judge, read, scan_fallback\n"
+        "from arun.settings import judge, read, scan_fallback\n"
         "judge(read(['app.py', '--bind', ':80', '--uid', '1'], {}, directory='/', factory_reset=False))\n"
         "heavy = {'argparse', 'difflib', 'json', 'logging', 'pathlib', 'shlex', 'socket', 'textwrap', 'tomllib', 'yaml',\n"
-        "         *('runner.settings.' + name for name in 'pages ini structured logic elsewhere translation hints'.split()),\n"
-        "         'runner.settings.agreement'}\n"
+        "         *('arun.settings.' + name for name in 'pages ini structured logic elsewhere translation hints'.split()),\n"
+        "         'arun.settings.agreement'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)))\n"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.addresses import Tcp
+from arun.core.addresses import Tcp
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder
@@ -138,7 +138,7 @@ def test_yaml_without_its_reader_names_the_extra_and_keeps_the_fallback(folder: 
     folder.write("a.yaml", "fallback-config: welcome\n")
     program = (
         "import sys; sys.modules['yaml'] = None\n"
-        "from runner.settings import read\n"
+        "from arun.settings import read\n"
         f"layers = read(['a.yaml'], {{}}, directory={folder.path!r}, factory_reset=False)\n"
         "print(layers.problems[0].identifier, layers.fallback)\n"
     )

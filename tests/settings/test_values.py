@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.settings.chosen import Settings
-from runner.settings.declaration import declared
+from arun.settings.declaration import declared
+from arun.settings.settings import Settings
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 #: Detaches, tells what it is, does what its argument says, and waits for a word on the pipe "go".
 PROCESS = """
 import os, sys
-from runner import exits
+from arun.core import exits
 
 exits.arm()
-from runner.system import daemon
-from runner.system.log_file import LogFile
+from arun.system import daemon
+from arun.system.log_file import LogFile
 
 log_file = LogFile(sys.argv[1])
 log_file.open(origin="--daemonize")

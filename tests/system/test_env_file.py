@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import example, given, settings, strategies
 
-from runner.failures import FileUnusable
-from runner.system import env_file
+from arun.core.failures import FileUnusable
+from arun.system import env_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.failures import FileUnusable
-from runner.system.log_file import LogFile
+from arun.core.failures import FileUnusable
+from arun.system.log_file import LogFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Takes the file that it is given; each word on standard input is an order.
 PROCESS = """
 import os, subprocess, sys
-from runner.system.log_file import LogFile
+from arun.system.log_file import LogFile
 
 print("before", end=" ")  # stands in a buffer
 log_file = LogFile(sys.argv[1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.failures import FailureRecord
+from arun.core.failures import FailureRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

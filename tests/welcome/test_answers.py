@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from welcome import RETRY_AFTER, make_app
+from arun_welcome import RETRY_AFTER, make_app
 
 if TYPE_CHECKING:
-    from runner.failures import FailureRecord
+    from arun.core.failures import FailureRecord
 
 HTML = {"accept": "text/html"}
 FORMS = ["text/html", "text/plain", "application/json", "application/problem+json"]
@@ -160,9 +160,9 @@ ASK = """
 import asyncio, resource, sys
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-import runner.failures, runner.loopback  # as every server has them
+import arun.core.failures, arun.core.loopback  # as every server has them
 before = set(sys.modules)
-from welcome import make_app
+from arun_welcome import make_app
 app = make_app()
 new = {name for name in set(sys.modules) - before if not name.startswith("welcome")}
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import welcome
-from welcome import make_app
+import arun_welcome
+from arun_welcome import make_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from runner.failures import FailureRecord
+    from arun.core.failures import FailureRecord
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -184,7 +184,7 @@ async def test_the_page_is_seen_on_its_paper_and_within_its_margins(
 
 def _paper(scheme: str) -> bytes:
     """Return the colour behind everything, as the style names it."""
-    light, dark = re.findall(r"--paper: #(\w{6});", Path(welcome.__file__).with_name("page.html").read_text())
+    light, dark = re.findall(r"--paper: #(\w{6});", Path(arun_welcome.__file__).with_name("page.html").read_text())
     return bytes.fromhex(light if scheme == "light" else dark)
 
 

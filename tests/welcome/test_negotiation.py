@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from welcome.negotiation import choose_format, choose_language
+from arun_welcome.negotiation import choose_format, choose_language
 
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 

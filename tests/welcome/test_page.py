@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from welcome import STYLE_HASH, make_app
-from welcome.texts import WORDS
+from arun_welcome import STYLE_HASH, make_app
+from arun_welcome.texts import WORDS
 
 if TYPE_CHECKING:
-    from runner.failures import FailureRecord
+    from arun.core.failures import FailureRecord
 
 VOID = {"meta", "link", "path"}
 LANDMARKS = {"header", "main", "footer"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from welcome import make_app
+from arun_welcome import make_app
 
 if TYPE_CHECKING:
-    from runner.failures import FailureRecord
+    from arun.core.failures import FailureRecord
 
 FORMS = ["text/html", "text/plain", "application/problem+json"]
 HERE = ("127.0.0.1", 50_000)

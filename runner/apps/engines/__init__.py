@@ -1,1 +1,0 @@
-"""Engines: what stands between a connection and an app. Only the chosen one is imported."""

@@ -1,0 +1,211 @@
+"""ASGI: how a request becomes a call of an ASGI 3 app (https://asgi.readthedocs.io, HTTP message format 2.5).
+
+Of the extensions there are early hints, trailers and pathsend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from arun.http.exchange import ClientDisconnected, Exchange
+from arun.http.fields import AnswerInvalid, read_fields
+from arun.http.targets import unquoted
+from arun.system.tracebacks import task_stack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+    from arun.apps.asgi.application import AsgiEngine
+    from arun.http.http1.connection import Connection
+    from arun.http.request import Request
+
+__all__ = ("AsgiExchange",)
+
+_VERSION = {"version": "3.0", "spec_version": "2.5"}
+#: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
+_STREAK = 262_144
+#: ... and each event counts as so many.
+_EVENT = 1024
+#: Bytes that are read at once of a file whose size is not known.
+_FILE_PIECE = 65_536
+
+
+class AsgiExchange(Exchange):
+    """A request that is answered by one task, which runs an ASGI app."""
+
+    __slots__ = ("_delivered", "_engine", "_streak", "_task", "_trailers", "_waiters")
+
+    def __init__(self, connection: Connection, request: Request, engine: AsgiEngine) -> None:
+        Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
+        self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._delivered = False
+        #: What was sent since this task let others run.
+        self._streak = 0
+        #: The trailer fields so far, None when the app has announced none.
+        self._trailers: bytes | None = None
+        #: What calls of receive and send wait for; one that is cancelled takes its own away.
+        self._waiters: set[asyncio.Future[None]] | None = None
+
+    def start(self) -> None:
+        """Run the app in a task and with context variables of its own: another request may be what calls."""
+        engine = self._engine
+        engine.running.add(self)
+        self._task = engine.loop.create_task(self._run(), context=engine.context.copy())
+
+    def cancel(self) -> None:
+        """Cancel the app's task."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def stack(self) -> str:
+        """Say where the task waits."""
+        return "" if self._task is None else task_stack(self._task)
+
+    def changed(self) -> None:
+        """Wake the calls that wait in receive or send."""
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next event of this request: a piece of its body, at last the client's going."""
+        while not (self._delivered or self.answered):
+            if self._chunks or self.received:
+                body = self.take()
+                self._delivered = self.received and not self._chunks  # taking lets more in
+                return {"type": "http.request", "body": body, "more_body": not self._delivered}
+            if self.connection.eof:
+                break
+            self.expect_body()
+            await self._wait()
+        while not self.answered:
+            if self.connection.half_closed:
+                self.connection.probe(self)  # no disconnect: it may wait for its answer
+            await self._wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Take an event of the answer; returns when the client has taken enough that more may be sent.
+
+        After the last piece nothing more will be: then it returns at once, and the transport keeps what is left.
+
+        Raises:
+            ClientDisconnected: nobody is there to read the answer (an OSError, as ASGI 2.4 asks).
+            AnswerInvalid: the event breaks HTTP or comes out of turn.
+        """
+        connection = self.connection
+        if self.abandoned or (connection.closing and not self.answered):
+            raise ClientDisconnected("the client has gone")
+        kind = message["type"]
+        if kind == "http.response.body":
+            body, more = message.get("body", b""), message.get("more_body", False)
+            self.write(body, more=more or self._trailers is not None)
+            while connection.write_paused and not self.answered:
+                await self._wait()
+            if more:
+                await self._take_turns(len(body))
+        elif kind == "http.response.start":
+            self.begin(message["status"], message.get("headers", ()))
+            if message.get("trailers"):
+                self._trailers = b""
+        else:
+            await self._extend(kind, message)
+
+    async def _extend(self, kind: str, message: MutableMapping[str, Any]) -> None:
+        """Take an event of an extension."""
+        if kind == "http.response.trailers" and self._trailers is not None and self.begun:
+            self._trailers += read_fields(message.get("headers", ()))[0]
+            if not message.get("more_trailers", False):
+                takes = any(name == b"te" and b"trailers" in value.lower() for name, value in self.request.headers)
+                self.end(self._trailers if takes else b"")  # RFC 9110 section 6.5.1
+        elif kind == "http.response.early_hint" and self._fields is None:
+            links = read_fields([(b"link", link) for link in message["links"]])[0]
+            if self.request.version == "1.1":  # RFC 9110 section 15.2
+                self.connection.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % links)
+        elif kind == "http.response.pathsend" and not self.begun:
+            await self._send_path(message["path"])
+        else:
+            raise AnswerInvalid(f"an http app cannot send {kind!r}, or not now")
+
+    async def _send_path(self, path: str) -> None:
+        """Send a file as the whole body.
+
+        Raises:
+            OSError: it cannot be read, or is no regular file.
+        """
+        from arun.http.file_part import open_regular, tells_size
+
+        descriptor = open_regular(path)
+        try:
+            state = os.fstat(descriptor)
+            if tells_size(state):
+                await self.write_file(descriptor, 0, state.st_size)
+                return
+            left = -1 if self._fields is None or self._fields[1] is None else self._fields[1]
+            data = os.read(descriptor, _FILE_PIECE)
+            if not data:
+                await self.write_file(descriptor, 0, 0)
+            while data:
+                data = data[:left] if left >= 0 else data
+                left -= len(data) if left >= 0 else 0
+                following = os.read(descriptor, _FILE_PIECE) if left else b""
+                await self.send({"type": "http.response.body", "body": data, "more_body": bool(following)})
+                data = following
+        finally:
+            os.close(descriptor)
+
+    async def _take_turns(self, size: int) -> None:
+        """Let other connections have their turn when an app streams to a reader that never makes it wait."""
+        self._streak += size + _EVENT
+        if self._streak > _STREAK:
+            self._streak = 0
+            await asyncio.sleep(0)
+
+    async def _wait(self) -> None:
+        """Wait for the next change; what is waited for may have come then, or not."""
+        waiter = self._engine.loop.create_future()
+        if self._waiters is None:
+            self._waiters = set()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def _run(self) -> None:
+        engine = self._engine
+        try:
+            await engine.app(self._scope(), self.receive, self.send)
+        except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the process
+            engine.failed(self, exc)
+        else:
+            if not self.answered:
+                engine.failed(self, None)
+        finally:
+            engine.done(self)
+
+    def _scope(self) -> dict[str, Any]:
+        connection, request = self.connection, self.request
+        common = connection.common
+        if common is None:
+            common = connection.common = self._engine.common_scope(connection)
+        scope = common.copy()
+        if request.was_forwarded:
+            scope["client"], scope["scheme"] = self._engine.forwarded(connection, request)
+        raw_path = request.path
+        if scope["root_path"]:
+            raw_path = self._engine.mounted(raw_path)
+        scope["asgi"] = _VERSION.copy()
+        scope["http_version"] = request.version
+        scope["method"] = request.method
+        scope["path"] = (unquoted(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
+        scope["raw_path"] = raw_path
+        scope["query_string"] = request.query
+        scope["headers"] = request.headers
+        scope["state"] = self._engine.state.copy()
+        scope["extensions"] = common["extensions"].copy()
+        return scope

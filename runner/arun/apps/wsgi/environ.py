@@ -1,0 +1,122 @@
+"""The environ of a WSGI app (PEP 3333, RFC 3875 section 4.1)."""
+
+from __future__ import annotations
+
+from arun.apps.wsgi.file_wrapper import FileWrapper
+from arun.http.memo import Memo
+from arun.http.targets import unquoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from arun.apps.wsgi.application import WsgiEngine
+    from arun.apps.wsgi.exchange import WsgiExchange
+    from arun.http.http1.connection import Connection
+
+__all__ = ("ErrorLog", "environ_of")
+
+#: Fields that are variables under another name, or must not become one: Proxy would be HTTP_PROXY (CVE-2016-5385).
+_APART = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
+
+
+class ErrorLog:
+    """``wsgi.errors``: text for the error log of the instance, from any thread."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def write(self, text: str) -> int:
+        """Write the text to the error log."""
+        self._write(text)
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write each of the texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
+
+
+def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
+    """Return what a WSGI app is told of its request; ``body`` is the file of the request body."""
+    request, connection, engine = exchange.request, exchange.connection, exchange.engine
+    common = connection.common
+    if common is None:
+        common = connection.common = _common(connection, engine)
+    environ = common.copy()
+    path, root = request.path, environ["SCRIPT_NAME"]
+    if root:
+        path = engine.mounted(path)
+    text = (unquoted(path) if b"%" in path else path).decode("latin-1")
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = text.removeprefix(root) if root else text
+    environ["QUERY_STRING"] = request.query.decode("latin-1")
+    environ["REQUEST_URI"] = request.target.decode("latin-1")
+    environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
+    environ["wsgi.input"] = body
+    for name, value in request.headers:
+        variable = _variables[name]
+        if variable:
+            text = value.decode("latin-1")
+            if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
+                text = environ[variable] + ("; " if name == b"cookie" else ",") + text
+            environ[variable] = text
+    if request.was_forwarded:
+        client, environ["wsgi.url_scheme"] = engine.forwarded(connection, request)
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _address(client)
+    if not environ["SERVER_PORT"]:  # a unix socket
+        host = environ.get("HTTP_HOST", "")
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = _named(host, environ["wsgi.url_scheme"])
+    return environ
+
+
+def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
+    """Return what the environ of every request on a connection holds."""
+    host, port = connection.server or ("", None)
+    address = _address(connection.client)
+    return {
+        "SCRIPT_NAME": engine.options.root_path.encode().decode("latin-1"),
+        "SERVER_NAME": host or "localhost",
+        "SERVER_PORT": "" if port is None else str(port),
+        "SERVER_SOFTWARE": "arun",
+        "REMOTE_ADDR": address[0],
+        "REMOTE_PORT": address[1],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": connection.scheme,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": engine.errors,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.multithread": engine.options.threads > 1,
+        "wsgi.multiprocess": engine.options.processes > 1,
+        "wsgi.run_once": False,
+    }
+
+
+def _named(host: str, scheme: str) -> tuple[str, str]:
+    """Return name and port of the server that a client has named, neither of them empty (PEP 3333)."""
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        port = port[1:]
+    else:
+        name, _, port = host.partition(":")
+    return name or "localhost", port or ("443" if scheme == "https" else "80")
+
+
+def _address(client: tuple[str, int] | None) -> tuple[str, str]:
+    return (client[0], str(client[1])) if client else ("", "")
+
+
+def _variable(name: bytes) -> str:
+    """Name the variable of a field; an underscore could pass for a hyphen (CVE-2015-0219)."""
+    variable = _APART.get(name)
+    if variable is None:
+        variable = "" if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    return variable
+
+
+#: Names of variables by those of fields; no name for a field that must not become one.
+_variables: Memo[bytes, str] = Memo(_variable)

@@ -1,0 +1,236 @@
+"""WSGI: how a request becomes a call of a WSGI app (PEP 3333); where it is called, subclasses know."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from time import monotonic
+
+from arun.apps.wsgi.file_wrapper import file_part
+from arun.apps.wsgi.gathered_body import IN_MEMORY, GatheredBody
+from arun.http.exchange import ClientDisconnected, Exchange
+from arun.http.fields import AnswerInvalid, status_line
+from arun.http.memo import Memo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from io import BufferedIOBase
+    from types import TracebackType
+
+    from arun.apps.wsgi.application import WsgiEngine
+    from arun.http.file_part import FilePart
+    from arun.http.http1.connection import Connection
+    from arun.http.request import Request
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+__all__ = ("Absence", "WsgiExchange", "close_body")
+
+#: Seconds for which an app may yield nothing to a client that has closed its side.
+_ABSENT = 1.0
+
+
+class WsgiExchange(Exchange):
+    """A request that is answered by one call of a WSGI app."""
+
+    __slots__ = ("_body", "_gathered", "_sending", "_sent", "_waits_for", "engine")
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
+        self.engine = engine
+        #: What the app returned, when it has still to be closed after this call.
+        self._body: object = None
+        #: The request body, if it was not complete at once, or is long.
+        self._gathered: GatheredBody | None = None
+        #: Something of the body was sent, so that the head cannot be replaced.
+        self._sent = False
+        self._waits_for: Callable[[], None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Call the app soon: not now, as the parser that may have called cannot be re-entered."""
+        self.engine.running.add(self)
+        self.engine.calls.later(self._go)
+
+    def changed(self) -> None:
+        """Look again at what waits for the client; soon, see above."""
+        waits_for = self._waits_for
+        if waits_for is not None:
+            self._waits_for = None
+            self.engine.calls.later(waits_for)
+        if self._sending is not None and self.abandoned:
+            self._sending.cancel()
+
+    def cancel(self) -> None:
+        """Stop sending a file; a call of the app cannot be ended from outside."""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    # ---- what the app calls
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Take status and header fields, and return the ``write`` of old; see PEP 3333.
+
+        Raises:
+            AnswerInvalid: they break HTTP, or this is the second call and no error handler's.
+        """
+        if exc_info is not None:
+            if self._sent and exc_info[1] is not None:
+                raise exc_info[1].with_traceback(exc_info[2])
+            self._fields = None
+        elif self._fields is not None:
+            raise AnswerInvalid("start_response was called before; an error handler passes exc_info")
+        code, reason = _statuses[status]
+        self.begin(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
+        return self._write_piece
+
+    def _write_piece(self, data: bytes) -> None:
+        if data:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        """Send a piece of the body that is not empty, and not the last.
+
+        Raises:
+            ClientDisconnected: nobody is there to read it.
+            AnswerInvalid: it breaks HTTP.
+        """
+        raise NotImplementedError
+
+    def _check_begun(self) -> None:
+        if self._fields is None:
+            raise AnswerInvalid("the app did not call start_response before its body")
+
+    # ---- in the loop's thread
+
+    def _go(self) -> None:
+        """Begin the call of the app once the request body is complete, so that no client holds it up."""
+        if self.abandoned:
+            self._finish(None, None)
+        elif self.received and self._gathered is None and self.buffered <= IN_MEMORY:
+            self._begin(BytesIO(self.take()))  # nearly always
+        else:
+            self._gather()
+
+    def _gather(self) -> None:
+        gathered = self._gathered
+        if gathered is None:
+            gathered = self._gathered = GatheredBody()
+        try:
+            while data := self.take():  # taking lets more in
+                gathered.write(data)
+            request_body = gathered.open() if self.received else None
+        except (OSError, ImportError) as exc:
+            try:
+                self.engine.body_lost(self, exc)
+                self.decline()
+            finally:
+                self._finish(None, None)
+            return
+        if request_body is not None:
+            self._begin(request_body)
+        else:
+            self.expect_body()
+            self._waits_for = self._go
+
+    def _begin(self, request_body: BufferedIOBase) -> None:
+        """Call the app, or have it called."""
+        raise NotImplementedError
+
+    def _finish(self, last: bytes | None, raised: BaseException | None) -> None:
+        """End the call of the app: with what is left to send, or with what it raised."""
+        try:
+            if self._gathered is not None:
+                self._gathered.close()
+            if raised is None and last is not None and not self.abandoned:
+                try:
+                    self.write(last, more=False)
+                except AnswerInvalid as exc:
+                    raised = exc
+            if raised is not None or not self.answered:
+                self.engine.failed(self, raised)
+        finally:
+            self.engine.done(self)
+
+    def _send_file(self, part: FilePart) -> None:
+        """Answer with a part of a file, while the app has nothing to do with it."""
+        self._sending = self.engine.loop.create_task(self._transfer(part))
+
+    async def _transfer(self, part: FilePart) -> None:
+        raised: BaseException | None = None
+        try:
+            if self.abandoned:
+                raise ClientDisconnected("the client has gone")  # noqa: TRY301 - it ends as if it went a moment later
+            await self.write_file(*part)
+        except BaseException as exc:  # noqa: BLE001 - it is logged when the app's file is closed
+            raised = exc
+        finally:
+            os.close(part.descriptor)
+        self._sending = None
+        self._file_sent(raised)
+        del raised  # whose traceback refers to this frame
+
+    def _file_sent(self, raised: BaseException | None) -> None:
+        """Let the app close its file, then finish."""
+        raise NotImplementedError
+
+    def _part_of(self, body: object) -> FilePart | None:
+        """Return the part of a file that the app's answer is, if it is one that the loop can send alone."""
+        return None if self._sent or self._fields is None else file_part(body)
+
+
+class Absence:
+    """Whether the client is still there while an app yields nothing, as it waits.
+
+    Nothing is sent, so that nothing tells a client that has left from one that has only closed its own side of the
+    connection, as it may; after a second of that it has left.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def look(self, exchange: WsgiExchange) -> None:
+        """Look whether the client has left.
+
+        Raises:
+            ClientDisconnected: it has.
+        """
+        if exchange.abandoned:
+            raise ClientDisconnected("the client has gone")
+        if exchange.connection.eof:
+            now = monotonic()
+            self._since = self._since or now
+            if now - self._since > _ABSENT:
+                raise ClientDisconnected("the client has closed its side, and there is nothing to send")
+
+    def end(self) -> None:
+        """Note that something was sent, which tells."""
+        self._since = 0.0
+
+
+def close_body(body: object, raised: BaseException | None) -> BaseException | None:
+    """Call ``close`` of what an app returned; return what was raised, by this or before."""
+    try:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+    except BaseException as exc:  # noqa: BLE001 - SystemExit in an app is no end of the process
+        return raised or exc
+    return raised
+
+
+def _status(status: str) -> tuple[int, bytes]:
+    code, _, reason = status.partition(" ")
+    if len(code) != 3 or not (code.isascii() and code.isdigit()):  # noqa: PLR2004 - RFC 9112 section 4
+        raise AnswerInvalid(f"{status!r} is not a status such as '200 OK'")
+    known = int(code), reason.encode("latin-1")
+    if known[1] and status_line(known[0]) == status_line(*known):
+        known = known[0], b""  # the registered one costs nothing to look up
+    return known
+
+
+_statuses: Memo[str, tuple[int, bytes]] = Memo(_status)

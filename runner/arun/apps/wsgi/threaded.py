@@ -1,0 +1,316 @@
+"""A WSGI app that is called in a thread of a pool.
+
+The thread hands over what the app answers and goes on: what a slow client does not take waits in a temporary file. The
+thread waits for its client only where that has no more room.
+"""
+
+from __future__ import annotations
+
+from _queue import SimpleQueue  # not from queue: gevent puts its own there
+from contextvars import Context
+
+from arun.apps.wsgi.environ import environ_of
+from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
+from arun.core.exits import end_if_forked
+from arun.core.failures import printable
+from arun.core.genuine import allocate_lock, get_ident
+from arun.http.exchange import ClientDisconnected
+from arun.system.tracebacks import thread_stack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from io import BufferedIOBase
+
+    from arun.apps.wsgi.application import WsgiEngine
+    from arun.apps.wsgi.exchange import ExcInfo
+    from arun.http.backlog import Backlog
+    from arun.http.file_part import FilePart
+    from arun.http.http1.connection import Connection
+    from arun.http.request import Request
+
+__all__ = ("ThreadExchange", "TimedExchange")
+
+#: Bytes that a thread hands over before it waits until they are with the transport.
+_AHEAD = 65_536
+#: How far an answer is: something is missing, all of it is handed over, and the call has ended after that.
+_OPEN, _WHOLE, _ENDED = range(3)
+#: Held by who decides on a head: the app, or who answers in its place.
+_answering = allocate_lock()
+
+
+class ThreadExchange(WsgiExchange):
+    """A request that is answered by one call in a thread; one side writes each attribute, or waits for the other."""
+
+    __slots__ = (
+        "_ahead",
+        "_answers",
+        "_asked",
+        "_backlog",
+        "_context",
+        "_input",
+        "_problem",
+        "_raised",
+        "_stage",
+    )
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        WsgiExchange.__init__(self, connection, request, engine)
+        #: Bytes handed over since the loop was last waited for.
+        self._ahead = 0
+        #: Why the last piece could not be sent.
+        self._problem: BaseException | None = None
+        self._answers: SimpleQueue[None] | None = None
+        #: What the client has not taken yet; None before it is slow, and without room for it.
+        self._backlog: Backlog | None = None
+        #: The thread waits until all that it has handed over is with the transport.
+        self._asked = False
+        self._stage = _OPEN
+        #: What the call raised after all was handed over.
+        self._raised: BaseException | None
+        self._input: BufferedIOBase
+        #: The context variables of this request: none, as in a new thread. What was called before left its own.
+        self._context: Context
+
+    # ---- in the loop's thread
+
+    def _begin(self, request_body: BufferedIOBase) -> None:
+        self._input = request_body
+        if not self.engine.threads.run(self._call):
+            try:
+                self.decline()
+            finally:
+                self._finish(None, None)
+
+    def _write(self, data: bytes, more: bool) -> None:  # noqa: FBT001 - a loop's callback
+        if self.answered or self._problem is not None:
+            return  # nothing may follow a piece that is lost
+        try:
+            self.write(data, more=more)
+        except BaseException as exc:  # noqa: BLE001 - the thread sees it at its next piece
+            self._problem = exc
+
+    def _confirm(self) -> None:
+        """Let the thread go on, if there is room for what it produces next."""
+        if self.connection.write_paused and not self.answered:
+            if self._backlog is None:
+                self._backlog = self.engine.backlog()
+            if self._backlog is None:
+                self._wait_for_client()
+                return
+        self._reply()
+
+    def _wait_for_client(self) -> None:
+        """Let the thread go on when the client has taken what it was sent."""
+        self._asked = True
+        self._pump()
+
+    def _write_last(self) -> None:
+        self._stage = _WHOLE
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand the backlog to the transport as fast as the client takes it, then go on with what waits for that."""
+        backlog = self._backlog
+        while not self.answered:
+            if backlog is not None and not backlog.is_empty:
+                if self.connection.write_paused:
+                    self._waits_for = self._pump
+                    return
+                try:
+                    self._write(backlog.take(), True)
+                except OSError as exc:
+                    self._problem = exc
+                    break
+            elif self._asked and self.connection.write_paused:
+                self._waits_for = self._pump
+                return
+            else:
+                break
+        if self._stage and self._problem is None:
+            self._write(b"", False)
+        if self._asked:
+            self._asked = False
+            self._reply()
+        if self._stage == _ENDED:
+            self._close_backlog()
+            raised = self._problem or self._raised
+            self._problem = self._raised = None
+            self._finish(None, raised)
+
+    def _close_backlog(self) -> None:
+        if self._backlog is not None:
+            self._backlog.close()
+
+    def _reply(self) -> None:
+        if self._answers is not None:
+            self._answers.put(None)
+
+    def _end(self, last: bytes | None, raised: BaseException | None) -> None:
+        problem, self._problem = self._problem, None  # its traceback may refer to us
+        if self._backlog is None:
+            self._finish(last, raised or problem)
+        elif self._stage and problem is None and not self.answered:
+            # The client has still to take the backlog, and the app has nothing to do with it.
+            self._stage, self._raised = _ENDED, raised
+            self.engine.done(self)
+        else:
+            self._close_backlog()
+            self._finish(last, raised or problem)
+
+    def _file_sent(self, raised: BaseException | None) -> None:
+        if not self.engine.threads.run(lambda: self._context.run(self._close_file, raised), ahead=True):
+            self._end(None, self._context.run(close_body, self._body, raised))
+
+    # ---- in a thread of the pool
+
+    def _call(self) -> bool:
+        """Call the app; return whether the thread is one too many now, and ends."""
+        self._context = context = Context()
+        part = context.run(self._answer)
+        if part is not None:
+            self._tell(
+                self._send_file, part
+            )  # which closes it, unless the loop is closed, and the process about to end
+        return False
+
+    def _answer(self) -> FilePart | None:
+        """Call the app and hand over what it answers; return what the loop is to send, if that is a file."""
+        last: bytes | None = None
+        raised: BaseException | None = None
+        request_body = self._input
+        del self._input  # which knows this exchange, and would keep what it holds
+        try:
+            if self.abandoned:
+                raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nobody reads what the app would say
+            body = self.engine.app(environ_of(self, request_body), self.start_response)
+            if type(body) is list or type(body) is tuple:
+                last = b"".join(body)  # all of it is there: one piece, with its length
+                self._check_begun()
+            elif (part := self._part_of(body)) is not None:
+                self._body = body
+                return part
+            else:
+                raised = close_body(body, self._send_all(body))
+        except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
+            end_if_forked(exc)  # here: the thread of the loop is not in it
+            self.engine.calls.post(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
+        else:
+            self.engine.calls.post(self._end, last, raised)
+        return None
+
+    def _close_file(self, raised: BaseException | None) -> None:
+        self._tell(self._end, None, close_body(self._body, raised))
+
+    def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
+        """Send piece by piece, and return what was raised."""
+        try:
+            left = Absence()
+            for piece in body:
+                if piece:
+                    self._send(piece)
+                    left.end()
+                else:
+                    left.look(self)
+            self._check_begun()
+            self._tell(self._write_last)
+        except BaseException as exc:  # noqa: BLE001 - the body has to be closed first
+            return exc
+        return None
+
+    def _send(self, data: bytes) -> None:
+        if type(data) is not bytes:
+            data = b"".join((data,))  # a copy of what is like bytes; a TypeError for the rest
+        if self._problem is not None:
+            raise self._problem
+        if self.abandoned:
+            raise ClientDisconnected("the client has gone")
+        self._check_begun()
+        self._sent = True
+        if self._backlog is not None and self._keep(self._backlog, data):
+            return
+        self._tell(self._write, data, True)
+        self._ahead += len(data)
+        if self._ahead > _AHEAD or self.connection.write_paused:
+            self._ahead = 0
+            self._ask(self._confirm)
+
+    def _keep(self, backlog: Backlog, data: bytes) -> bool:
+        """Keep a piece for a client that is slow; return False if it can be handed over, as nothing waits before it."""
+        was_empty = backlog.is_empty
+        if was_empty and not self.connection.write_paused:
+            return False
+        if backlog.append(data):
+            if was_empty:
+                self._tell(self._pump)
+            return True
+        self._ask(self._wait_for_client)
+        return False
+
+    def _ask(self, question: Callable[[], None]) -> None:
+        """Have a question answered by the loop, in its time."""
+        answers = self._answers
+        if answers is None:
+            answers = self._answers = SimpleQueue()
+        if not self._tell(question):
+            raise ClientDisconnected("the server has stopped")
+        answers.get()
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> bool:
+        """Have something done in the loop's thread; False if the loop is closed, as this call outlived a stop."""
+        return self.engine.calls.post(what, *arguments)
+
+
+class TimedExchange(ThreadExchange):
+    """A request whose time is limited: it is known in which thread the app is called, and from when on."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
+        ThreadExchange.__init__(self, connection, request, engine)
+        #: The thread that calls the app; 0 before and after.
+        self._thread = 0
+
+    def works(self) -> bool:
+        """Say whether the app is being called: the time in the queue is not its own, nor that in which it waits."""
+        return self._thread != 0 and (self.abandoned or not (self._asked or self.answered))
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Take status and header fields, unless the answer was given in the app's place; see :class:`WsgiExchange`.
+
+        Raises:
+            ClientDisconnected: it was.
+        """
+        with _answering:  # the loop's thread may be about to do that
+            if self.abandoned:
+                raise ClientDisconnected("the request took too long")
+            return WsgiExchange.start_response(self, status, headers, exc_info)
+
+    def stack(self) -> str:
+        """Say where the thread is."""
+        return thread_stack(self._thread)
+
+    def time_out(self) -> None:
+        """Answer in the place of the app, and give its thread up: nothing can end what it does."""
+        with _answering:
+            super().time_out()
+        engine, request, thread = self.engine, self.request, self._thread
+        engine.done(self)
+        if not thread:
+            return  # it has just returned
+        limit = engine.options.limits.request_timeout
+        what = f"{request.method} {printable(request.target.decode('latin-1'))}"
+        place = (
+            "another one has its place"
+            if engine.threads.give_up(thread)
+            else "as many are already, and none has its place"
+        )
+        engine.options.on_stuck(f"a thread is lost to {what}, which takes longer than {limit:g} s; {place}")
+
+    def _call(self) -> bool:
+        self._thread = get_ident()
+        super()._call()
+        self._thread = 0
+        return self.engine.threads.was_given_up()

@@ -1,0 +1,1 @@
+"""The access log: entries, their formats, and how both become lines."""

@@ -1,0 +1,376 @@
+"""The reading half of a connection: bytes become requests, and bodies reach the exchange they belong to.
+
+Framing (RFC 9112) is llhttp's work, as strict as it comes; what it leaves to a server is judged in ``request``.
+Nothing is written here, and no app is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from arun.http.request import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from arun.http.exchange import Exchange
+    from arun.http.pace import Pace
+    from arun.http.server import H1Engine
+
+__all__ = ("Intake",)
+
+#: Bytes given to the parser at once, but for the rest of a body of known length: what one client can make us parse
+#: ahead of its own answers.
+_SLICE = 16_384
+#: Bytes of a request body that wait for the app before the client has to.
+_BODY_WAITING = 65_536
+#: Bytes of a body that nobody read which are read and dropped, so that the connection can be used again.
+_DISCARDED = 262_144
+#: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
+_FRAMING_SHARE = 16
+_LF, _SPACED = 10, b"  "
+
+
+class _ReadingOver(Exception):  # noqa: N818 - no error: it stops the parser, which knows no other way
+    """Nothing more is read from this connection."""
+
+
+class Intake(asyncio.Protocol):
+    """What a connection has received: the head or body that is incomplete, and bytes that must wait their turn."""
+
+    __slots__ = (
+        "_body_size",
+        "_discarded",
+        "_fed",
+        "_headers",
+        "_known_host",
+        "_limits",
+        "_line",
+        "_overhead",
+        "_pace",
+        "_parser",
+        "_reframe",
+        "_refusal",
+        "_target",
+        "begun",
+        "engine",
+        "held",
+        "over",
+        "paused",
+        "receiving",
+        "since",
+        "upgrading",
+    )
+
+    def __init__(self, engine: H1Engine) -> None:
+        self.engine = engine
+        #: No further request is taken from this connection.
+        self.over = False
+        #: The client is ahead of us and has to wait; what came already is held.
+        self.paused = False
+        #: A head has begun and is not complete.
+        self.begun = False
+        #: The exchange whose request body is incomplete.
+        self.receiving: Exchange | None = None
+        #: When what we wait for began or last moved, in the engine's coarse time.
+        self.since = 0.0
+        self.held: memoryview | None = None
+        self._limits = engine.options.limits
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        #: What has come of a request line that is not complete.
+        self._line = b""
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._refusal = 0
+        #: Bytes that were given to the parser last, without those of a body; and the ones before, since there was
+        #: progress.
+        self._fed = self._overhead = 0
+        self._body_size = self._discarded = 0
+        #: How fast the body comes that is waited for; None as long as nobody has looked.
+        self._pace: Pace | None = None
+        self._known_host: bytes | None = None
+        #: The framing field of an upgrade request whose body the parser leaves unread.
+        self._reframe = b""
+        #: An upgrade is being taken: what comes now is for the protocol that follows, and never a request.
+        self.upgrading = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a request is here that is not complete, or not parsed."""
+        return self.begun or self.receiving is not None or self.held is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much of a body waits for the app as may."""
+        receiving = self.receiving
+        if self.upgrading:
+            return True
+        return receiving is not None and not receiving.answered and receiving.buffered >= _BODY_WAITING
+
+    # ---- what a connection does with it
+
+    def accept(self, request: Request) -> Exchange:
+        """Begin to answer a request, or let it wait for the answers before its own."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """Let the client wait, which is ahead of us."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """Note that the rest of a request has come whose answer was complete before."""
+        raise NotImplementedError
+
+    def refuse(self, status: int, broken: Exchange | None) -> None:
+        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
+        raise NotImplementedError
+
+    def close(self, *, linger: bool = False) -> None:
+        """Close when all is sent; lingering, what the client still sends is dropped."""
+        raise NotImplementedError
+
+    # ---- bytes come in
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; what comes while the client should wait is held."""
+        if self.paused or (len(data) > _SLICE and not self.upgrading):
+            if not self.over:
+                self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
+                self.go_on()
+            return
+        if self._line or data[-1] != _LF or data.find(_SPACED) >= 0:  # twice as fast as "in"
+            self._walk(data)
+        else:  # nearly always: every line is complete, and none has two spaces in a row
+            self._parse(data)
+
+    def go_on(self) -> None:
+        """Parse what was held, as far as it goes."""
+        while self.held is not None and not (self.paused or self.over or self.upgrading):
+            size = _SLICE
+            if self.receiving is not None:
+                size = max(size, (self.receiving.request.length or 0) - self._body_size)
+            piece, rest = self.held[:size], self.held[size:]
+            self.held = rest if len(rest) else None
+            self._walk(piece)
+
+    def end(self) -> None:
+        """Take nothing more from this connection."""
+        self.over = True
+        self.begun = False
+        self.held = None
+
+    def let_go(self) -> None:
+        """Let go of the parser, which refers to us."""
+        self.end()
+        self._parser = self.receiving = None
+
+    def break_off(self, status: int) -> None:
+        """Take nothing more from a client that breaks the rules or exceeds the limits."""
+        self.end()
+        broken, self.receiving = self.receiving, None
+        self.refuse(status, broken if broken is not None and not broken.answered else None)
+
+    def head_so_far(self) -> Request | None:
+        """Return what was read of a head that is not complete, or was refused; None if its first line is not whole."""
+        parser = self._parser
+        if parser is None or not self._headers:
+            return None
+        method, version = parser.get_method().decode(), parser.get_http_version()
+        request = Request(method, version, self._target, self._headers, keep_alive=False)
+        request.judge(None)  # for whom it was forwarded
+        return request
+
+    # ---- what the parser says
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request target."""
+        if self.receiving is not None:
+            return  # the stand-in for an upgrade's head
+        if not self.begun:
+            self.begun = True
+            self.since = self.engine.now
+            self._target = url
+        else:
+            self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; a trailer is dropped, as merging it is dangerous (RFC 9110 section 6.5.1)."""
+        if self.receiving is None:
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head, and hand the request on."""
+        parser = self._parser
+        if parser is None:
+            return
+        if self._reframe:
+            self._reframe = b""
+            return
+        request = Request(
+            parser.get_method().decode(),
+            parser.get_http_version(),
+            self._target,
+            self._headers,
+            keep_alive=parser.should_keep_alive(),
+        )
+        self._refusal = request.judge(self._known_host) or self._exceeds(request)
+        if self._refusal:
+            raise _ReadingOver
+        self._headers = []
+        self._known_host = request.host
+        if parser.should_upgrade():
+            self._reframe = request.framing
+            self.upgrading = self.engine.takes_over(request)
+        self.begun, self._overhead = False, 0
+        self.receiving = self.accept(request)
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body for its exchange, or drop it when that is answered."""
+        exchange = self.receiving
+        if exchange is None:
+            return
+        size = len(data)
+        self._fed -= size
+        self._overhead = max(0, self._overhead - size * _FRAMING_SHARE)
+        self._body_size += size
+        if 0 < self._limits.request_body < self._body_size:
+            self._refusal = 413
+            raise _ReadingOver
+        if not exchange.answered:
+            exchange.feed(data)
+            if exchange.buffered >= _BODY_WAITING and self._body_size != exchange.request.length:
+                self.pause()
+            return
+        self._discarded += size
+        if self._discarded > _DISCARDED:
+            self.close(linger=True)
+            raise _ReadingOver
+
+    def on_message_complete(self) -> None:
+        """Complete a request; after one that asks for it, the client's side of the connection is over."""
+        exchange = self.receiving
+        if exchange is None or self._reframe:
+            return
+        self.receiving = self._pace = None
+        if self._body_size:
+            self._overhead = self._body_size = self._discarded = 0
+        exchange.received = True
+        if not exchange.request.keep_alive:
+            self.over = True
+        if exchange.answered:
+            self.drained()
+        else:
+            exchange.changed()
+
+    # ---- inner life
+
+    def _walk(self, data: bytes | memoryview) -> None:
+        """Parse what came message by message, as each begins with a line that is looked at (RFC 9112 section 3).
+
+        The parser takes two spaces for one, and does not tell. A line that comes with the end of chunks is not looked at.
+        """
+        if self._parser is None or (
+            self.receiving is not None and (self.receiving.request.length or 0) - self._body_size >= len(data)
+        ):
+            self._parse(data)
+            return
+        data = bytes(data)
+        start = 0
+        while start < len(data) and not self.over and self._parser is not None:
+            if self.receiving is not None and self.receiving.request.length is not None:
+                end = start + self.receiving.request.length - self._body_size
+            elif self._line or not (self.begun or self.receiving is not None):
+                end = self._behind_line(data, start)
+            elif self.receiving is not None:
+                end = len(
+                    data
+                )  # of chunks: an empty line in them would be a piece each, and their client chooses how many
+            else:
+                end = _behind_empty_line(data, start)
+            if end == start:
+                self.break_off(400)
+                return
+            self._parse(data[start:end])
+            start = end
+        if self.upgrading and start < len(data):
+            later, self.held = self.held, None
+            self._hold(data[start:] + bytes(later or b""))
+
+    def _behind_line(self, data: bytes, start: int) -> int:
+        """Look at a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
+        end = data.find(b"\n", start) + 1
+        self._line += data[start : end or len(data)]
+        if _SPACED in self._line:
+            return start
+        if not end:
+            return len(data)
+        line, self._line = self._line, b""
+        return _behind_empty_line(data, end) if line.strip(b"\r\n") else end  # empty lines may precede (section 2.2)
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        parser = self._parser
+        if self.over or parser is None:
+            if self.upgrading:
+                self._hold(data)
+            return
+        self._fed = len(data)
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._go_on_after_upgrade(data[upgrade.args[0] :])
+        except HttpParserError:
+            if not self.over:
+                self.break_off(self._refusal or 400)
+        else:
+            if self.begun or self.receiving is not None:
+                self._weigh()
+
+    def _exceeds(self, request: Request) -> int:
+        """Return 0, or the status for a head that is larger than it may be."""
+        engine, size = self.engine, self._overhead + self._fed
+        if request.length is None and size <= engine.small_head and len(request.headers) <= engine.few_fields:
+            return 0  # that is nearly always so, and much cheaper to know
+        return request.exceeds(self._limits, size)
+
+    def _weigh(self) -> None:
+        """Count what came towards the limit of what brings no progress, and note that a body moves."""
+        if self.receiving is not None:
+            self.since = self.engine.now
+        self._overhead += self._fed
+        if self._overhead > self._limits.request_head and not self.over:
+            status = 400
+            if self.begun:
+                status = 431 if self._headers or len(self._target) < self._limits.request_line else 414
+            self.break_off(status)
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep what is for the protocol that follows; a client that runs far ahead of the answer has to wait."""
+        if len(data):
+            self.held = memoryview(bytes(self.held or b"") + bytes(data))
+            if len(self.held) > _BODY_WAITING:
+                self.pause()
+
+    def _go_on_after_upgrade(self, rest: bytes | memoryview) -> None:
+        """Treat an upgrade that is not taken as the plain request it also is (RFC 9110 section 7.8).
+
+        The parser stops after such a head, and leaves the body unread; a new one is told its framing.
+        """
+        if self.upgrading:
+            self._parser = None
+            later, self.held = self.held, None
+            self._hold(bytes(rest) + bytes(later or b""))
+            return
+        self._parser = HttpRequestParser(self)
+        if self._reframe:
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")
+        if len(rest) and not self.over:
+            self.data_received(bytes(rest))
+
+
+def _behind_empty_line(data: bytes, start: int) -> int:
+    """Return where the next empty line ends, also one whose beginning came before; the end of the data without one."""
+    if data.startswith((b"\n", b"\r\n"), start):
+        return data.index(b"\n", start) + 1
+    found = data.find(b"\r\n\r\n", start)
+    return found + 4 if found >= 0 else len(data)

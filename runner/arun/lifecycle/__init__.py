@@ -1,0 +1,1 @@
+"""The life of an instance: start, end, fallback, reload, upgrade."""

@@ -1,0 +1,417 @@
+"""From settings to an app that is served: which app, which engine, and the run of the worker."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+
+from arun.apps import provisions
+from arun.core import exits, genuine
+from arun.core.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
+from arun.core.values import Value
+from arun.lifecycle import listening
+from arun.lifecycle.deadline import DeadlineReached
+from arun.supervisor.contract import PARTING
+from arun.system import descriptors, environment, logs, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from typing import Any
+
+    from arun.apps.load import App
+    from arun.core.transport import Transport
+    from arun.http.access.line import AccessLog
+    from arun.http.contract import Engine
+    from arun.lifecycle.deadline import Watch
+    from arun.lifecycle.fallback import Attempt
+    from arun.lifecycle.listening import Listening
+    from arun.lifecycle.transports import Contexts
+    from arun.listen.sockets import Listener
+    from arun.server.gate import Rules
+    from arun.server.server import Entrance, Leaving, Orders
+    from arun.settings import Settings
+    from arun.system.line_file import LineFile
+
+__all__ = (
+    "Loaded",
+    "Setup",
+    "Told",
+    "access_file",
+    "choose_app",
+    "engine_for",
+    "entrances",
+    "load",
+    "new_loop",
+    "serve",
+    "surround",
+)
+
+
+def surround(chosen: Settings) -> None:
+    """Enter directory, umask, environment and import path as the settings name them.
+
+    Raises:
+        DirectoryUnusable, FileUnusable: the directory or the env file is not to be had.
+    """
+    if chosen.chdir:
+        environment.enter(chosen.chdir, origin=chosen.origin("chdir"))
+    if chosen.umask is not None:
+        os.umask(chosen.umask)
+    if chosen.env_file:
+        from arun.system import env_file
+
+        environment.change_environment(env_file.read(chosen.env_file, origin=chosen.origin("env_file")))
+    environment.change_environment(chosen.env)
+    environment.extend_import_path(chosen.pythonpath)
+
+
+def choose_app(
+    chosen: Settings, failures: tuple[FailureRecord, ...], loop: Callable[[], asyncio.AbstractEventLoop]
+) -> App:
+    """Load the app that the settings name, find one in the folder, or take the built-in one.
+
+    A fallback that names no app gets the welcome app, whatever lies in the folder: it may be what failed.
+
+    Raises:
+        StartupFailure: one of the failures of the stage "load".
+    """
+    from arun.apps import load
+    from arun.apps import target as targets
+
+    places = targets.Places.of(environment.working_directory(), chosen.app_dir)
+    name, text = _named(chosen)
+    origin = chosen.origin(name)
+    if text is None and not failures:
+        text, origin = targets.find(places.app_dir), f"the folder {places.app_dir}"
+    try:
+        if text is None:
+            return _unnamed(chosen, failures, places.app_dir)
+        is_path = name == "wsgi_file"
+        target = targets.parse(text, places, origin=origin, attribute=chosen.callable or "", is_path=is_path)
+        if chosen.factory:
+            target = target._replace(factory=True)
+        return load.load(target, chosen.interface, lambda made: loop().run_until_complete(made))
+    except StartupFailure as failure:
+        if chosen.need_app is not False:
+            raise
+        logs.frame(FailureRecord.of(failure, config="", when=0))
+        logs.warning("started without an app, as --no-need-app says: every request is answered with status 500")
+        return _built_in("no app", _no_app())
+
+
+def _named(chosen: Settings) -> tuple[str, str | None]:
+    """Return which option names the app, and how."""
+    return ("app", chosen.app) if chosen.app is not None else ("wsgi_file", chosen.wsgi_file)
+
+
+def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
+    if chosen.need_app:
+        raise AppNotNamed(f"no app is named, and {directory} holds none", origin=chosen.origin("need_app"))
+    from arun.server import loops
+
+    if chosen.loop == "auto":
+        loops.import_asyncio_without_tls()
+    import arun_welcome
+
+    page = arun_welcome.make_app(status=chosen.welcome_status, failures=failures, debug=chosen.debug)
+    return _built_in("the welcome page", page)
+
+
+def _no_app() -> Callable[..., object]:
+    from arun.apps.no_app import no_app
+
+    return no_app
+
+
+def _built_in(name: str, app: Callable[..., object]) -> App:
+    from arun.apps import load, target
+
+    return load.App(app, "asgi", target.Target(name, "", name, ""))
+
+
+def access_file(chosen: Settings, directory: str) -> LineFile | None:
+    """Open the file of the access log, a relative path from ``directory``; None while the log is off.
+
+    Raises:
+        FileUnusable: it cannot be opened for writing.
+    """
+    path = chosen.access_logfile
+    if not chosen.logs_requests:
+        return None
+    from arun.system.line_file import LineFile
+
+    if path is None or path == "-":
+        return LineFile("-", "the access log on standard output")
+    path = os.path.join(directory, path)
+    try:
+        return LineFile(path, f"the access log {path}")
+    except OSError as error:
+        origin = chosen.origin("access_logfile")
+        raise FileUnusable(f"cannot write the access log {path}: {error.strerror or error}", origin=origin) from error
+
+
+def engine_for(
+    app: App, chosen: Settings, access_file: LineFile | None, on_stuck: Callable[[str], None] | None
+) -> Engine:
+    """Return the engine that serves this kind of app; no other one is imported."""
+    from arun.http.limits import Limits
+    from arun.http.options import Options, silent
+    from arun.http.websocket_options import Websockets
+
+    limits = Limits(
+        request_line=chosen.limit_request_line,
+        request_fields=chosen.limit_request_fields,
+        request_field_size=chosen.limit_request_field_size,
+        request_head=chosen.limit_request_head,
+        request_body=chosen.limit_request_body,
+        header_timeout=chosen.timeout_header,
+        body_timeout=chosen.timeout_body,
+        write_timeout=chosen.timeout_write,
+        body_rate=chosen.min_body_rate,
+        response_rate=chosen.min_response_rate,
+        rate_grace=chosen.rate_grace,
+        request_timeout=chosen.timeout_wsgi_request if app.kind == "wsgi" else chosen.timeout_request,
+        connections=descriptors.connections_possible()
+        if chosen.limit_connections is None
+        else chosen.limit_connections,
+        concurrency=chosen.limit_concurrency,
+        keep_alive_requests=chosen.keep_alive_requests,
+        queue=chosen.limit_queue,
+        response_buffer=chosen.limit_response_buffer,
+    )
+    names_requests = bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id
+    options = Options(
+        root_path=chosen.root_path,
+        keep_alive=chosen.timeout_keep_alive,
+        trusted=chosen.forwarded_allow_ips if chosen.proxy_headers else (),
+        threads=chosen.threads,
+        processes=chosen.workers,
+        debug=chosen.debug,
+        on_error=logs.write,
+        limits=limits,
+        websockets=Websockets(
+            max_size=chosen.ws_max_size,
+            max_queue=chosen.ws_max_queue,
+            ping_interval=chosen.ws_ping_interval,
+            ping_timeout=chosen.ws_ping_timeout,
+            per_message_deflate=chosen.ws_per_message_deflate,
+        ),
+        server_header=chosen.server_header,
+        date_header=chosen.date_header,
+        access=None if access_file is None else _access_log(chosen, access_file),
+        on_stuck=on_stuck or silent,
+        request_id_header=chosen.request_id_header if names_requests else None,
+        forwarded_header=chosen.forwarded_header,
+    )
+    if app.kind == "aiohttp":
+        from arun.apps.aiohttp.engine import AiohttpEngine
+
+        if options.root_path:
+            logs.warning("root-path does nothing for an aiohttp app: its add_subapp mounts one app in another")
+        return AiohttpEngine(app.object, options)
+    if app.kind == "asgi":
+        from arun.apps.asgi.application import AsgiEngine
+
+        return AsgiEngine(app.object, options)
+    from arun.apps.wsgi.application import WsgiEngine
+
+    if limits.request_timeout and not options.threads:
+        logs.warning(
+            "timeout-request does nothing with --threads 0: a WSGI app in the event loop cannot be interrupted"
+        )
+    return WsgiEngine(app.object, options)
+
+
+def _access_log(chosen: Settings, access_file: LineFile) -> AccessLog:
+    from arun.http.access.log import access_log
+
+    return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)
+
+
+def entrances(listeners: Iterable[Listener], contexts: Contexts, chosen: Settings) -> list[Entrance]:
+    """Return the listeners as a worker needs them: each with the rules of its gate, if it has one."""
+    from arun.server.server import Entrance
+
+    served = []
+    for listener in listeners:
+        rules = None if listener.transport.is_plain else _rules(listener.transport, contexts, chosen)
+        served.append(Entrance(listener.socket, rules))
+    return served
+
+
+def _leaving(setup: Setup) -> Leaving | None:
+    """Return what is given up by a worker that begins; one that replaces another finds it closed."""
+    left = [listener for listener in setup.listening.leaving if listener.socket.fileno() >= 0]
+    if not left:
+        return None
+    from arun.server.server import Leaving
+
+    return Leaving(
+        entrances(left, setup.listening.contexts, setup.chosen),
+        lambda: listening.deafen(left),
+        lambda: listening.let_go(setup.attempt, left),
+    )
+
+
+def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
+    from arun.http.forwarded import TrustedPeers
+    from arun.server.gate import Rules
+
+    return Rules(
+        proxies=TrustedPeers(transport.proxies) if transport.proxies else None,
+        context=None if transport.tls is None else contexts[transport.tls],
+        timeout=chosen.timeout_header,
+        most=descriptors.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
+    )
+
+
+def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
+    """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends.
+
+    Raises:
+        LoopUnavailable: it is uvloop, which cannot be used.
+    """
+    from arun.server import loops
+
+    loop = loops.new_loop(chosen.loop, origin=chosen.origin("loop"))
+    exits.on_leaving(functools.partial(loops.close, loop))
+    return loop
+
+
+class Setup(Value):
+    """What is served, and in what: the attempt, its settings, its listeners, its surroundings."""
+
+    attempt: Attempt
+    chosen: Settings
+    listening: Listening
+    surroundings: environment.Surroundings
+
+
+class Loaded(Value):
+    """An app, and the loop on which it was made, if it was."""
+
+    app: App
+    loop: Callable[[], asyncio.AbstractEventLoop]
+
+    def afresh(self, chosen: Settings) -> Loaded:
+        """Return it for a forked process: a loop cannot be shared."""
+        return self._replace(loop=_one_loop(chosen))
+
+
+def load(setup: Setup, watch: Watch) -> Loaded:
+    """Load the app.
+
+    Raises:
+        StartupFailure: one of the failures of the stage "load".
+        StopRequested, DeadlineReached: what the import was interrupted with, also where the app has caught it.
+    """
+    attempt, chosen = setup.attempt, setup.chosen
+    watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
+    loop = _one_loop(chosen)
+    app = choose_app(chosen, attempt.past.failures, loop)
+    genuine.settle_threads()
+    attempt.signals.take_back()  # a loop that the app ran while it was imported may have taken them
+    if attempt.signals.count:
+        raise process.StopRequested  # and its code may have caught what it was interrupted with
+    if watch.expired:
+        raise DeadlineReached
+    return Loaded(app, loop)
+
+
+def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the loop when it is asked for the first time."""
+    return functools.cache(functools.partial(new_loop, chosen))
+
+
+class Told(Value):
+    """Whom the one who serves tells: that it is ready, that a stop begins, and that a thread is lost to the app.
+
+    See runner/arun/server/server.py for the orders, and runner/arun/http/options.py for the threads. ``on_late`` hears of
+    listeners that could be bound only now; without it somebody else looks after those.
+    """
+
+    on_ready: Callable[[Orders], None]
+    on_stop: Callable[[], None] | None = None
+    on_stuck: Callable[[str], None] | None = None
+    on_late: Callable[[Sequence[Listener]], None] | None = None
+
+
+def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
+    """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
+
+    Raises:
+        AppStartupFailed: from the engine.
+        FileUnusable: the access log cannot be written.
+    """
+    from arun.server import server
+
+    attempt, chosen, claimed = setup.attempt, setup.chosen, setup.listening
+    watch.step("the app's own start-up")
+    log = access_file(chosen, attempt.program.cwd)
+    loop = loaded.loop()
+
+    def reopen() -> None:
+        attempt.reopen_log_file()
+        if log is not None:
+            log.reopen()
+
+    def ready(orders: Orders) -> None:
+        watch.finish()
+        gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
+        gc.set_threshold(*attempt.collector)
+        exits.release_descriptors()
+        told.on_ready(orders)
+        provisions.load_in_idle_time(loop, loaded.app.kind)
+        if attempt.manager is not None:
+            attempt.manager.stay_alive(loop.call_later)
+
+    def open_late() -> list[Entrance] | None:
+        if not attempt.busy:
+            return None
+        late = listening.bind_late(attempt, claimed)
+        if late and told.on_late is not None:
+            told.on_late(late)
+        return entrances(late, claimed.contexts, chosen)
+
+    work = server.Work(
+        engine_for(loaded.app, chosen, log, told.on_stuck),
+        entrances(claimed.listeners, claimed.contexts, chosen),
+        chosen.backlog,
+        chosen.drain_delay,
+        chosen.timeout_graceful_shutdown,
+        ready,
+        tuple(claimed.contexts.values()),
+        chosen.timeout_keep_alive,
+        PARTING,
+        told.on_stop,
+        _leaving(setup),
+        open_late if told.on_late is not None and attempt.busy else None,
+    )
+    watch.leave_signals_to_loop()
+    logs.adopt_logging()
+    attempt.signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
+    try:
+        _run(loop, server.serve(work, attempt.signals), attempt.signals)
+    finally:
+        attempt.signals.tell_reopen(attempt.reopen_log_file)
+        if log is not None:
+            log.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None], signals: process.StopSignals) -> None:
+    """Run the loop until ``serving`` has ended; a handler of the app's for a stop signal does not end it before.
+
+    Such handlers, which the loop itself calls, often stop the loop or raise SystemExit: then the stop goes on in order.
+    """
+    task = loop.create_task(serving)
+    while True:
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError):
+            if task.done() or loop.is_closed() or not (signals.count or signals.going_back):
+                raise
+        else:
+            return

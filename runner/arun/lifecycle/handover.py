@@ -1,0 +1,201 @@
+"""The handover: the one value that crosses the exec from one start to the next: a fallback, the way back, an upgrade.
+
+It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
+shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
+failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
+first start, where the failed start wanted to listen, what the end of its chain is to be, and the workers that go on
+serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
+wanted to listen.
+Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from arun.core.failures import FailureRecord
+from arun.core.transport import Transport
+from arun.core.values import Value
+from arun.supervisor.contract import InheritedWorker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+__all__ = (
+    "VARIABLE",
+    "Handover",
+    "InheritedListener",
+    "WantedAddress",
+    "take",
+    "write",
+)
+
+VARIABLE = "ARUN_HANDOVER"
+_VERSION = 2
+_UNDERSTOOD = frozenset((1, 2))
+#: Records kept of a long chain: the first tells the cause, the last ones how the fallbacks fared.
+_RECORDS_KEPT = 16
+
+
+class InheritedListener(Value):
+    """A listening socket that is passed on: its descriptor, the address that was asked for as text, its transport."""
+
+    fd: int
+    requested: str
+    transport: Transport = Transport()
+
+
+class WantedAddress(Value):
+    """An address where the failed start wanted to listen, bound or not: as text, where it was asked for, its transport."""
+
+    address: str
+    origin: str
+    transport: Transport = Transport()
+
+
+class Handover(Value):
+    """What a start knows of those before it; the first start of a process has an empty one."""
+
+    argv: tuple[str, ...] = ()
+    cwd: str = ""
+    listeners: tuple[InheritedListener, ...] = ()
+    failures: tuple[FailureRecord, ...] = ()
+    tried: tuple[str, ...] = ()
+    #: The reading end of a pipe with the signals that were caught too late, -1 for none.
+    signals: int = -1
+    #: Listeners that spoke TLS and are closed by now: no successor may listen there without it. They have no descriptor.
+    closed: tuple[InheritedListener, ...] = ()
+    #: Where a successor listens that names no address.
+    wanted: tuple[WantedAddress, ...] = ()
+    #: Who serves until an upgraded supervisor has workers of its own.
+    workers: tuple[InheritedWorker, ...] = ()
+    #: Whether the process has gone to the background: no successor does so again, for its pid would be another one.
+    detached: bool = False
+    #: The absolute path of the file that standard output and standard error go to, empty for what they were at first.
+    log_file: str = ""
+    #: What the chain comes to when none of its links works: ``page`` or ``exit``.
+    last_resort: str = "page"
+    #: Whether the built-in page tells causes to visitors from this machine.
+    debug: bool = False
+
+    def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
+        """Return the handover with one more failed start on it."""
+        records = self.failures + failures
+        if len(records) > _RECORDS_KEPT:
+            records = (records[0], *records[1 - _RECORDS_KEPT :])
+        return self._replace(failures=records, tried=(*self.tried, tried))
+
+
+def write(handover: Handover) -> int:
+    """Return a descriptor, inheritable and sealed where the system can, that holds the handover.
+
+    Raises:
+        OSError: no descriptor or no memory is left.
+    """
+    import json
+
+    content = json.dumps(
+        {
+            "version": _VERSION,
+            "argv": handover.argv,
+            "cwd": handover.cwd,
+            "listeners": _encode(handover.listeners),
+            "closed": _encode(handover.closed),
+            "wanted": [[one.address, one.origin, *one.transport.as_json()] for one in handover.wanted],
+            "failures": [record.as_dict() for record in handover.failures],
+            "tried": handover.tried,
+            "signals": handover.signals,
+            "workers": handover.workers,
+            "detached": handover.detached,
+            "log_file": handover.log_file,
+            "last_resort": handover.last_resort,
+            "debug": handover.debug,
+        }
+    ).encode()
+    fd = _anonymous_file()
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    _seal(fd)
+    os.set_inheritable(fd, True)
+    return fd
+
+
+def take(environ: MutableMapping[str, str]) -> Handover | None:
+    """Remove the variable from the environment and return what it points to, or None at a first start.
+
+    Raises:
+        ValueError: the variable is there, but what it names is no handover of this version.
+    """
+    number = environ.pop(VARIABLE, None)
+    if number is None:
+        return None
+    import json
+    import stat
+
+    try:
+        fd = int(number)
+        status = os.fstat(fd)
+        content = os.pread(fd, status.st_size, 0) if stat.S_ISREG(status.st_mode) else b""
+        past = _decode(json.loads(content))
+    except (OSError, OverflowError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{VARIABLE}={number} names no handover of version {_VERSION}: {error}") from error
+    os.close(fd)  # only now: a number that means something else is somebody else's descriptor
+    return past
+
+
+def _decode(fields: dict[str, Any]) -> Handover:
+    if fields["version"] not in _UNDERSTOOD:
+        raise ValueError(f"it is of version {fields['version']}")
+    listeners = _decode_listeners(fields["listeners"])
+    wanted = tuple(WantedAddress(one.requested, "inherited", one.transport) for one in listeners)
+    if "wanted" in fields:
+        wanted = tuple(
+            WantedAddress(address, origin, Transport.of_json(*transport))
+            for address, origin, *transport in fields["wanted"]
+        )
+    return Handover(
+        argv=tuple(fields["argv"]),
+        cwd=fields["cwd"],
+        listeners=listeners,
+        wanted=wanted,
+        closed=_decode_listeners(fields.get("closed", ())),
+        failures=tuple(FailureRecord(**record) for record in fields["failures"]),
+        tried=tuple(fields["tried"]),
+        signals=fields["signals"],
+        workers=tuple(InheritedWorker(*one) for one in fields.get("workers", ())),
+        detached=fields.get("detached", False),
+        log_file=fields.get("log_file", ""),
+        last_resort=fields.get("last_resort", "page"),
+        debug=fields.get("debug", False),
+    )
+
+
+def _encode(listeners: tuple[InheritedListener, ...]) -> list[list[Any]]:
+    return [[listener.fd, listener.requested, *listener.transport.as_json()] for listener in listeners]
+
+
+def _decode_listeners(encoded: list[list[Any]]) -> tuple[InheritedListener, ...]:
+    return tuple(
+        InheritedListener(fd, requested, Transport.of_json(*transport) if transport else Transport())
+        for fd, requested, *transport in encoded
+    )
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("arun-handover", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    import tempfile  # macOS has no memfd: an unlinked file is as private, if not as sealed
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _seal(fd: int) -> None:
+    import fcntl
+
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

@@ -1,0 +1,200 @@
+"""Which listeners an instance has: those it was started with, those it claims, those it gives up."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+from arun.core.addresses import Address, Inherited, Tcp
+from arun.core.failures import AddressInUse, AddressUnavailable, StartupFailure
+from arun.core.transport import Transport
+from arun.core.values import Value
+from arun.listen import places, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from arun.listen.sockets import Listener
+
+__all__ = (
+    "Busy",
+    "Wanted",
+    "claim",
+    "close",
+    "fits",
+    "give_up",
+    "overlapping",
+    "try_again",
+)
+
+
+class Wanted(Value):
+    """An address to listen on, where it was asked for, and what is to stand before HTTP there.
+
+    ``inherits`` says that a listener which is held already keeps what ``transport`` does not say: a TLS port never
+    turns plain.
+    """
+
+    address: Address
+    origin: str
+    transport: Transport = Transport()
+    inherits: bool = False
+
+
+class Busy(Value):
+    """A place where somebody else listens, the wanted address that leads there, and what was found in the way."""
+
+    place: Address
+    wanted: Wanted
+    failure: StartupFailure
+
+
+def claim(
+    wanted: Sequence[Wanted],
+    held: list[Listener],
+    options: sockets.Options,
+    *,
+    spare: Callable[[], Collection[Listener]] = tuple,
+) -> tuple[list[Listener], list[Busy]]:
+    """Return the listeners for the wanted addresses, and where somebody else listens.
+
+    A listener that is held already is taken where it fits, the others are bound. What is bound is put into ``held`` at
+    once, so that the successor knows it if the next one fails. Own listeners that overlap a new one share the
+    port with it; where the system refuses that, those that are ``spare`` are closed for it.
+
+    Raises:
+        StartupFailure: one of the failures of the stage "listen".
+    """
+    claimed: dict[socket.socket, Listener] = {}
+    busy: list[Busy] = []
+    for one in wanted:
+        fitting = [listener for listener in held if listener.requested == one.address and _is_usable(listener)]
+        for listener in fitting or _at_its_places(one, held, options, spare, busy):
+            if options.listen and (listener.listens or not options.yields):
+                listener.socket.listen(options.backlog)
+            transport = one.transport.over(listener.transport) if one.inherits else one.transport
+            held[held.index(listener)] = claimed[listener.socket] = listener._replace(transport=transport)
+    return list(claimed.values()), busy
+
+
+def _at_its_places(
+    one: Wanted,
+    held: list[Listener],
+    options: sockets.Options,
+    spare: Callable[[], Collection[Listener]],
+    busy: list[Busy],
+) -> list[Listener]:
+    """Return the listeners at the places of an address, held or new."""
+    found: list[Listener] = []
+    missing: AddressUnavailable | None = None
+    is_busy = False
+    for place in places.resolve(one.address, one.origin):
+        if isinstance(place, Tcp) and not place.port and found:
+            place = place._replace(port=found[0].socket.getsockname()[1])  # noqa: PLW2901 - one port for a name
+        there = [listener for listener in held if listener.place == place and _is_usable(listener)]
+        try:
+            found += there or [_bind(place, one, held, options, spare)]
+        except (
+            AddressUnavailable
+        ) as failure:  # a name like localhost may have an address of a family that is switched off
+            missing = failure
+        except AddressInUse as failure:
+            if not sockets.is_busy(failure):
+                raise
+            is_busy = True
+            busy.append(Busy(place, one, failure))
+    if missing is not None and not (found or is_busy):
+        raise missing
+    return found
+
+
+def _bind(
+    place: Address,
+    one: Wanted,
+    held: list[Listener],
+    options: sockets.Options,
+    spare: Callable[[], Collection[Listener]],
+) -> Listener:
+    beside = overlapping(place, held)
+    try:
+        bound = sockets.bind(place, one.address, options, origin=one.origin, beside=beside)
+    except AddressInUse as failure:
+        in_the_way = [listener for listener in beside if listener in spare()]
+        if not in_the_way or not sockets.is_busy(failure):
+            raise
+        for listener in in_the_way:
+            _end(listener)
+        bound = sockets.bind(place, one.address, options, origin=one.origin, beside=overlapping(place, held))
+    held.append(bound)
+    return bound
+
+
+def try_again(one: Busy, held: list[Listener], options: sockets.Options) -> Listener | None:
+    """Bind what was busy, as ``claim`` does; None while it is.
+
+    Raises:
+        StartupFailure: it cannot be bound any more, for another reason.
+    """
+    beside = overlapping(one.place, held)
+    bound = sockets.bind_again(one.place, one.wanted.address, options, origin=one.wanted.origin, beside=beside)
+    if bound is not None:
+        bound = bound._replace(transport=one.wanted.transport)
+        held.append(bound)
+    return bound
+
+
+def fits(listener: Listener, address: Address) -> bool:
+    """Tell whether a listener is what an address means: it was asked for so, or that is where it really is."""
+    if not _is_usable(listener):
+        return False
+    return listener.requested == address or listener.place in places.known(address)
+
+
+def overlapping(place: Address, held: Sequence[Listener]) -> list[Listener]:
+    """Return the listeners that overlap a place."""
+    return [listener for listener in held if listener.socket.fileno() >= 0 and places.overlap(listener.place, place)]
+
+
+def _is_usable(listener: Listener) -> bool:
+    """Tell whether clients reach a listener, or will when it listens."""
+    return listener.socket.fileno() >= 0 and not sockets.is_deaf(listener.socket) and not listener.has_lost_its_file
+
+
+def _end(listener: Listener) -> None:
+    """Close a listener for all processes that have it, as a service manager has until it has read our word."""
+    with contextlib.suppress(OSError):  # macOS refuses it
+        listener.socket.shutdown(socket.SHUT_RDWR)
+    listener.socket.close()
+
+
+def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]:
+    """End what is held and of no use, before others are bound. Return them.
+
+    Of no use is what nobody wants, nor anything that overlaps it, and a unix socket without its file, as nobody can
+    connect there; a service manager removes such files with the folder of a service. What a manager passed to be served
+    is left alone.
+    """
+    given_up = []
+    wanted_places = [place for address in wanted for place in places.known(address)]
+    for listener in tuple(held):
+        if isinstance(listener.requested, Inherited):
+            continue
+        is_wanted = listener.requested in wanted or any(
+            places.overlap(listener.place, place) for place in wanted_places
+        )
+        if not is_wanted or listener.has_lost_its_file:
+            held.remove(listener)
+            _end(listener)
+            given_up.append(listener)
+    return given_up
+
+
+def close(listener: Listener, *, keeps_file: bool = False) -> None:
+    """Close a listener that nobody wants any more; the file of a unix socket that arun made goes with it.
+
+    With ``keeps_file`` the path belongs to another listener by now.
+    """
+    if not keeps_file:
+        listener.remove_file()
+    listener.socket.close()

@@ -1,0 +1,130 @@
+"""The files of unix sockets: made with their owner and mode, known again, and removed by their maker only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+
+from arun.core.failures import AddressInUse
+from arun.system import links, logs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from arun.core.addresses import Unix
+    from arun.system.links import Place
+
+__all__ = ("FileId", "bind", "give", "identify", "remove", "remove_stale")
+
+#: Device and inode.
+FileId = tuple[int, int]
+#: The umask under which a socket is bound that gets a mode of its own: nobody else connects before it has it.
+_PRIVATE = 0o177
+
+
+def bind(opened: socket.socket, path: str, *, private: bool) -> None:
+    """Bind a socket; with ``private`` its file is the owner's alone until it is given away.
+
+    Raises:
+        OSError: from bind(2).
+    """
+    umask = os.umask(_PRIVATE) if private else None
+    try:
+        opened.bind(path)
+    finally:
+        if umask is not None:
+            os.umask(umask)
+
+
+def identify(path: str) -> FileId | None:
+    """Return what tells the file of a socket from another one of its name; None where there is none."""
+    with contextlib.suppress(OSError, ValueError), links.place_of(path) as place:
+        return _file_of(place)
+    return None
+
+
+def _file_of(place: Place) -> FileId | None:
+    status = place.lstat()
+    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
+
+
+def remove(path: str, file: FileId) -> None:
+    """Remove a socket's file if it is still this one; where that is refused, it is told."""
+    try:
+        with links.place_of(path) as place:
+            if _file_of(place) == file:
+                place.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        reason = f"uid {os.geteuid()} cannot remove it: {error.strerror or error}"
+        logs.warning(f"the socket file {path} stays: {reason}")
+
+
+def give(path: str, owner: tuple[int, int] | None, mode: int | None) -> FileId | None:
+    """Give a file that was just bound its owner, then its mode: this very file, whatever may have come in its place.
+
+    Raises:
+        OSError: this user may not, or it is not there any more.
+    """
+    with links.place_of(path) as place:
+        if not hasattr(os, "O_PATH"):  # macOS
+            if owner is not None:
+                os.chown(place.name, *owner, follow_symlinks=False)
+            if mode is not None:
+                os.chmod(place.name, mode, follow_symlinks=False)
+            return _file_of(place)
+        held = os.open(place.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=place.folder)
+        try:
+            status = os.fstat(held)
+            if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+                raise OSError(errno.EEXIST, "something else has come in its place")
+            if owner is not None:
+                os.chown(f"/proc/self/fd/{held}", *owner)
+            if mode is not None:
+                os.chmod(f"/proc/self/fd/{held}", mode)
+        finally:
+            os.close(held)
+        return status.st_dev, status.st_ino
+
+
+def remove_stale(address: Unix, origin: str) -> None:
+    """Remove the socket file of a process that is gone; links are not followed, and other files not touched.
+
+    Raises:
+        AddressInUse: something else is there.
+        OSError: somebody listens there, or a link of another user's leads there (ELOOP).
+    """
+    try:
+        with links.place_of(address.path) as place:
+            found = _file_of(place)
+            if found is None:
+                raise AddressInUse(
+                    f"cannot listen on {address}: a file that is no socket is there",
+                    origin=origin,
+                    hint="remove the file or choose another path",
+                )
+            if _is_refused(address.path):
+                if _file_of(place) == found:
+                    place.unlink()
+                return
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
+        return  # there is none, or what is wrong is told by bind()
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _is_refused(path: str) -> bool:
+    """Tell whether nobody listens on a unix socket any more; a full backlog or no permission means that somebody is there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False

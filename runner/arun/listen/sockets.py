@@ -1,0 +1,348 @@
+"""Listening sockets: bound, adopted from a predecessor or a service manager, given up.
+
+A listener listens as soon as it is bound unless it is told to wait. Why one cannot be had is said as precisely as the
+system allows.
+
+Two listeners whose addresses overlap (a wildcard and one of its addresses, say) share the port by SO_REUSEPORT, which
+Linux lets be set on a socket that listens already. Connections go to the more specific one. One that is given up for
+the other is deafened first: bound to a network interface that does not exist (SO_BINDTOIFINDEX, Linux 5.7 for ordinary
+users) it gets no new handshake, while those that have begun still end in its backlog, from where they are served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+
+from arun.core.addresses import ALL_IPV6, Address, Inherited, Tcp, Unix, of_unix
+from arun.core.failures import AddressDenied, AddressInUse, AddressUnavailable, StartupFailure
+from arun.core.transport import Transport
+from arun.core.values import Value
+from arun.listen import socket_files
+from arun.listen.places import numeric, real
+from arun.system import logs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from arun.listen.socket_files import FileId
+
+__all__ = (
+    "Listener",
+    "Options",
+    "adopt",
+    "bind",
+    "bind_again",
+    "deafen",
+    "is_busy",
+    "is_deaf",
+)
+
+_PLAIN = Transport()
+#: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that nobody has.
+_BIND_TO_INTERFACE, _NO_INTERFACE = 62, 0x7FFF_FFFF
+
+
+class Options(Value):
+    """How sockets are bound: backlog in connections, mode and owner for unix sockets.
+
+    ``yields`` is for a start beside workers that serve: a listener that overlaps one of theirs listens when its own
+    workers are ready, and not before.
+    """
+
+    backlog: int = 2048
+    reuse_port: bool = False
+    listen: bool = True
+    yields: bool = False
+    mode: int | None = None
+    owner: tuple[int, int] | None = None
+
+
+class Listener(Value):
+    """A bound socket together with the address that was asked for; ``address`` is where it really is.
+
+    ``transport`` says what stands before HTTP there. ``file`` is device and inode of the file of a unix socket.
+    """
+
+    socket: socket.socket
+    requested: Address
+    transport: Transport = Transport()
+    file: FileId | None = None
+
+    @property
+    def address(self) -> Address:
+        """The address as the kernel knows it: port 0 and host names are resolved."""
+        name = self.socket.getsockname()
+        if self.socket.family == socket.AF_UNIX:
+            return of_unix(name)
+        return Tcp(name[0], name[1])
+
+    @property
+    def place(self) -> Address:
+        """Where it is, comparable with ``places`` of an address; what was asked for, where the descriptor was closed by an app."""
+        try:
+            name = self.socket.getsockname()
+        except OSError:
+            return self.requested
+        return numeric(name, name[1]) if isinstance(name, tuple) else real(of_unix(name))
+
+    @property
+    def has_lost_its_file(self) -> bool:
+        """Whether nobody can connect to a unix socket any more: its file is gone, or another one has its name."""
+        if self.socket.family != socket.AF_UNIX:
+            return False
+        try:
+            path = self.socket.getsockname()
+            if not path or isinstance(path, bytes) or path[:1] == "\0":  # in the abstract namespace of unix(7)
+                return False
+            status = os.lstat(path)
+        except OSError as error:  # in a folder that is closed to this user it may well be there
+            return isinstance(error, FileNotFoundError | NotADirectoryError)
+        return self.file is not None and self.file != (status.st_dev, status.st_ino)
+
+    def remove_file(self) -> None:
+        """Remove the file of a unix socket if it is this one's; where that is refused, it is told."""
+        if isinstance(self.requested, Unix) and self.file is not None:
+            socket_files.remove(self.requested.path, self.file)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the descriptor is this socket still: an app may have closed it, and the number be something else."""
+        if self.socket.fileno() < 0:
+            return False
+        try:
+            name = self.socket.getsockname()
+            kind = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        except OSError:
+            return False
+        if kind != socket.SOCK_STREAM or _has_peer(self.socket):
+            return False
+        if isinstance(self.requested, Tcp):
+            return isinstance(name, tuple) and self.requested.port in {0, name[1]}
+        return not isinstance(self.requested, Unix) or self.place == real(self.requested)
+
+    @property
+    def listens(self) -> bool:
+        """Whether clients can connect, or could before it was deafened."""
+        try:
+            return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        except OSError:
+            return False
+
+
+def bind(
+    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
+) -> Listener:
+    """Bind a place, for the address that was asked for; ``beside`` are own listeners that overlap it.
+
+    Raises:
+        AddressInUse: somebody else listens there.
+        AddressDenied: this user may not.
+        AddressUnavailable: it is no address of this machine, or cannot carry a listening socket.
+    """
+    if isinstance(requested, Inherited):
+        return _inherited(requested, options, origin)
+    shown = place if isinstance(place, Tcp) and isinstance(requested, Tcp) and requested.port else requested
+    try:
+        return _open(place, requested, options, origin, beside)
+    except OSError as error:
+        raise _explained(error, shown, origin, beside) from error
+
+
+def bind_again(
+    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
+) -> Listener | None:
+    """Bind a place that was busy; None while it is. Nothing is looked up, so that it may be tried again and again.
+
+    Raises:
+        AddressDenied, AddressUnavailable: as in ``bind``.
+    """
+    try:
+        return _open(place, requested, options, origin, beside)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise _explained(error, requested, origin, beside) from error
+
+
+def is_busy(failure: StartupFailure) -> bool:
+    """Tell whether a failure may pass by itself: somebody listens there (EADDRINUSE)."""
+    return isinstance(failure.__cause__, OSError) and failure.__cause__.errno == errno.EADDRINUSE
+
+
+def is_deaf(listener: socket.socket) -> bool:
+    """Tell whether a listening socket gets no new connections any more, see ``deafen``."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return listener.getsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE) == _NO_INTERFACE
+    except OSError:
+        return False
+
+
+def deafen(listener: Listener) -> None:
+    """Let a listener get no new connections; handshakes that have begun still end in its backlog.
+
+    Without effect where the system cannot, and on a descriptor that was passed to this process.
+    """
+    if sys.platform == "linux" and not isinstance(listener.requested, Inherited):  # which somebody else has as well
+        with contextlib.suppress(OSError):
+            listener.socket.setsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE, _NO_INTERFACE)
+
+
+def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listener:
+    """Take over a listening socket that a predecessor bound.
+
+    Raises:
+        OSError: the descriptor is no socket.
+    """
+    taken = socket.socket(fileno=fd)
+    taken.set_inheritable(False)
+    taken.setblocking(False)
+    name = taken.getsockname() if taken.family == socket.AF_UNIX else ""
+    file = socket_files.identify(name) if isinstance(name, str) and name else None
+    return Listener(taken, requested, transport, file)
+
+
+def _has_peer(of: socket.socket) -> bool:
+    try:
+        of.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _open(place: Address, requested: Address, options: Options, origin: str, beside: Sequence[Listener]) -> Listener:
+    """Bind a place; whatever the kernel says against it is raised as it is."""
+    if isinstance(place, Unix):
+        return _open_unix(place, requested, options, origin)
+    assert isinstance(place, Tcp)  # noqa: S101 - descriptors are adopted, not bound
+    host, _, scope = place.host.partition("%")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if options.reuse_port:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if beside and sys.platform == "linux":
+            _share_port([opened, *(one.socket for one in beside)])
+        if family == socket.AF_INET6:  # only the wildcard of IPv6 serves IPv4 too, as in other runners
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL_IPV6)
+        opened.bind((host, place.port, 0, int(scope or 0)) if family == socket.AF_INET6 else (host, place.port))
+        return _listening(Listener(opened, requested), options, beside)
+    except OSError:
+        opened.close()
+        raise
+
+
+def _share_port(sockets: Iterable[socket.socket]) -> None:
+    for one in sockets:
+        with contextlib.suppress(OSError):  # closed by an app: it is in nobody's way
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _listening(listener: Listener, options: Options, beside: Sequence[Listener] = ()) -> Listener:
+    listener.socket.setblocking(False)
+    if options.listen and not (options.yields and beside):
+        listener.socket.listen(options.backlog)
+    return listener
+
+
+def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -> Listener:
+    path = requested.path if isinstance(requested, Unix) else place.path
+    if place.is_abstract:
+        return _open_abstract(path, requested, options)
+    socket_files.remove_stale(Unix(path), origin)
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        socket_files.bind(opened, path, private=options.mode is not None)
+    except OSError:
+        opened.close()
+        raise
+    try:
+        file = socket_files.give(path, options.owner, options.mode)
+        return _listening(Listener(opened, requested, file=file), options)
+    except OSError as error:
+        opened.close()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise AddressDenied(
+            f"cannot set mode and owner of {requested}: {error.strerror}",
+            origin=origin,
+            hint="only root may give a socket to another user",
+        ) from error
+
+
+def _open_abstract(path: str, requested: Address, options: Options) -> Listener:
+    if options.mode is not None or options.owner is not None:
+        logs.warning(f"{requested} has neither mode nor owner: who may connect to it cannot be restricted")
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.bind("\0" + path[1:])
+        return _listening(Listener(opened, requested), options)
+    except OSError:
+        opened.close()
+        raise
+
+
+def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
+    hint = "pass a bound stream socket on that descriptor"
+    try:
+        os.fstat(address.fd)
+        listener = adopt(address.fd, address)
+    except OSError as error:
+        raise AddressUnavailable(
+            f"cannot listen on {address}: {error.strerror or error}", origin=origin, hint=hint
+        ) from error
+    if listener.socket.type != socket.SOCK_STREAM:
+        listener.socket.detach()
+        raise AddressUnavailable(f"cannot listen on {address}: it is no stream socket", origin=origin, hint=hint)
+    try:
+        return _listening(listener, options)
+    except OSError as error:
+        raise AddressUnavailable(f"cannot listen on {address}: {error.strerror}", origin=origin, hint=hint) from error
+
+
+def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> AddressInUse:
+    from arun.listen.holders import holder_of
+
+    if holder := holder_of(address):
+        return AddressInUse(f"cannot listen on {address}: held by {holder}", origin=origin)
+    if beside:  # it was opened by another user, so that the port cannot be shared
+        return AddressInUse(
+            f"cannot listen on {address}: it overlaps {beside[0].requested}, which this process serves as well",
+            origin=origin,
+            hint="name one address that stands for both",
+        )
+    return AddressInUse(f"cannot listen on {address}: already in use", origin=origin)
+
+
+def _explained(error: OSError, address: Address, origin: str, beside: Sequence[Listener] = ()) -> StartupFailure:
+    """Turn what the kernel said about a bind into the failure that a user can act on."""
+    reason = (error.strerror or str(error)).lower()
+    sentence = f"cannot listen on {address}: {reason}"
+    if error.errno == errno.EADDRINUSE:
+        return _in_use(address, origin, beside)
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        if isinstance(address, Unix):
+            hint = f"let this user write to {os.path.dirname(address.path)}"
+        else:
+            hint = (
+                f"allow it with sysctl net.ipv4.ip_unprivileged_port_start={address.port if isinstance(address, Tcp) else 0}, "
+                "give the interpreter CAP_NET_BIND_SERVICE, or start as root with "
+                f"--shared-socket {address} and --uid"
+            )
+        return AddressDenied(sentence, origin=origin, hint=hint)
+    if isinstance(address, Unix):
+        if error.errno == errno.ELOOP:
+            hint = "let root make the link, or name the folder that it leads to"
+        elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            hint = f"create the folder {os.path.dirname(address.path)}"
+        else:
+            hint = "a unix socket's path holds at most 107 bytes"
+        return AddressUnavailable(sentence, origin=origin, hint=hint)
+    return AddressUnavailable(sentence, origin=origin)

@@ -1,0 +1,37 @@
+"""Settings: one declaration; command line, environment and files become one frozen value that knows its origins."""
+
+from __future__ import annotations
+
+from .command_line import scan_fallback, scan_last_resort
+from .layers import Layers, read
+from .options import DEFAULT
+from .settings import Settings
+from .validation import SettingsRejected, judge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pages import help_text, reference, schema, show_config
+
+__all__ = (
+    "DEFAULT",
+    "Layers",
+    "Settings",
+    "SettingsRejected",
+    "help_text",
+    "judge",
+    "read",
+    "reference",
+    "scan_fallback",
+    "scan_last_resort",
+    "schema",
+    "show_config",
+)
+
+
+def __getattr__(name: str) -> object:
+    """Import the pages when they are asked for (PEP 562): an ordinary start shows none of them."""
+    if name in __all__:
+        from . import pages
+
+        return getattr(pages, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,109 @@
+"""What somebody said, before it is judged: one entry per key, and how references to config files are written."""
+
+from __future__ import annotations
+
+import os
+
+from arun.core.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = (
+    "EARLY",
+    "FALLBACK",
+    "FORMATS",
+    "LAST_RESORT",
+    "PLACEHOLDER_KEYS",
+    "Entry",
+    "Source",
+    "absolute_reference",
+    "format_of",
+    "names_config",
+    "normal",
+    "placeholders",
+    "split_reference",
+)
+
+#: The formats of config files by the end of their names; a name that ends otherwise is read as ini.
+FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
+
+#: Keys that name placeholders instead of being one.
+PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
+#: What has to be known though the rest of a config cannot be read: what follows if the start fails.
+EARLY = FALLBACK, LAST_RESORT = ("fallback-config", "last-resort")
+
+
+class Entry(Value):
+    """One thing that was said: the key as it was written (with dashes), its value, and where.
+
+    ``value`` is text, None for a bare key, or the native value of a toml, json or yaml file. ``path`` is the absolute
+    path of the file that holds it, empty on the command line and in the environment. ``lenient`` entries come from a
+    section of uWSGI, whose own keys are no mistakes.
+    """
+
+    key: str
+    value: Any
+    origin: str
+    path: str = ""
+    lenient: bool = False
+
+
+class Source(Value):
+    """A section of a config file: its absolute path, the name it was called by, the section that is asked for.
+
+    ``lenient`` says that it was included by a section of uWSGI.
+    """
+
+    path: str
+    name: str
+    section: str = ""
+    lenient: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.section}" if self.section else self.name
+
+
+def normal(key: str) -> str:
+    """Return the key with dashes; files may write underscores."""
+    return key.replace("_", "-")
+
+
+def placeholders(entry: Entry) -> list[tuple[str, Entry]]:
+    """Return what placeholders may call the entry: its key, or the names that set-placeholder sets."""
+    if entry.key not in PLACEHOLDER_KEYS:
+        return [(entry.key, entry)]
+    said = entry.value if isinstance(entry.value, list) else [entry.value]
+    if isinstance(entry.value, dict):
+        said = [f"{key}={value}" for key, value in entry.value.items()]
+    pairs = [str(one).partition("=") for one in said]
+    return [(name.strip().replace("_", "-"), entry._replace(value=value.strip())) for name, _, value in pairs]
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split ``FILE:SECTION``; a colon only counts behind the suffix of a config file or at the very start."""
+    head, colon, section = reference.rpartition(":")
+    if colon and "/" not in section and (not head or os.path.splitext(head)[1].lower() in FORMATS):
+        return head, section
+    return reference, ""
+
+
+def names_config(text: str) -> bool:
+    """Whether a bare argument is a config file and no app."""
+    path = split_reference(text)[0]
+    return os.path.splitext(path)[1].lower() in FORMATS
+
+
+def format_of(path: str, key: str = "config") -> str:
+    """Return the format of a config file; ``--toml FILE`` and the like settle it, else the name does."""
+    if key in {"ini", "toml", "json", "yaml"}:
+        return key.upper()
+    return FORMATS.get(os.path.splitext(path)[1].lower(), "INI")
+
+
+def absolute_reference(text: str, folder: str) -> str | None:
+    """Return where a fallback config is: absolute, or ``welcome``; None for nowhere (empty or ``none``)."""
+    if text in {"", "none"}:
+        return None
+    return text if text == "welcome" else os.path.abspath(os.path.join(folder, text))

@@ -1,0 +1,159 @@
+"""Everything that was said, by whom, before it is judged; the fallback is known even when the rest is wrong."""
+
+from __future__ import annotations
+
+import os
+
+from arun.core.values import Value
+
+from .command_line import known_last_resort, read_arguments, split_extra
+from .declaration import named
+from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference
+from .environment import read_environment, read_shared
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from arun.core.failures import StartupFailure
+
+    from .files import Config
+    from .translation import Translator
+
+__all__ = ("Layers", "read")
+
+#: gunicorn reads it without being told.
+_GUNICORN = "gunicorn.conf.py"
+
+
+class Layers(Value):
+    """What was said, the highest layer first; nothing has been judged but what could not be read at all.
+
+    The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.
+    ``fallback`` is absolute (``/a/b.ini``, ``/a/b.ini:section``), ``welcome``, or None; ``last_resort`` is ``page``,
+    ``exit``, or None where nobody said it.
+    """
+
+    said: tuple[tuple[Entry, ...], ...]
+    problems: tuple[StartupFailure, ...]
+    warnings: tuple[str, ...]
+    fallback: str | None
+    configs: tuple[Config, ...]
+    directory: str
+    last_resort: str | None = None
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The questions about arun itself on the command line, by their canonical names: help, version, schema ..."""
+        options = ((named(Settings)[entry.key], entry.value) for entry in self.said[0])
+        return frozenset(option.name for option, value in options if option.command_line_only and value is not False)
+
+
+def read(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    directory: str,
+    factory_reset: bool,
+    inherited: tuple[Entry, ...] = (),
+) -> Layers:
+    """Read the command line, the environment and every file they name; never raise for bad input.
+
+    With ``factory_reset`` argv is the one reference of a fallback config, or nothing: neither ``ARUN_*`` nor the shared
+    names count, save PORT as the default address. ``directory`` is the absolute starting directory. What is ``inherited``
+    from a start that failed belongs to the lowest layer.
+    """
+    warnings: list[str] = []
+    if factory_reset:
+        upper: list[list[Entry]] = [[Entry("config", one, "fallback config") for one in argv[:1]]]
+        rest, problems = read_arguments(argv[1:])
+        upper[0] += rest
+    else:
+        words, problems = split_extra(environ)
+        line, wrong = read_arguments(argv)
+        extra, wrong_extra = read_arguments(words, " in ARUN_CMD_ARGS")
+        variables, warnings = read_environment(environ)
+        upper = [line, extra, variables]
+        problems += wrong + wrong_extra
+    upper = [[_absolute_fallback(entry, directory) for entry in layer] for layer in upper]
+    translator = _translator(upper, directory)
+    if translator is not None:
+        upper = [translator.layer(layer) for layer in upper]
+    named_files = next((found for layer in upper if (found := _configs(layer))), [])
+    files = _read_files(named_files, environ, directory, waits=not factory_reset) if named_files else _NO_FILES
+    shared = [*read_shared(environ, factory_reset=factory_reset), *inherited]
+    translator = translator or _translator([files.said], directory)
+    said: tuple[tuple[Entry, ...], ...] = (*map(tuple, upper), files.said, tuple(shared))
+    refused: list[StartupFailure] = []
+    notes: list[str] = []
+    if translator is not None:
+        said, refused, notes = translator.finished([*upper, translator.layer(files.said, files.used), shared])
+    if not (named_files or factory_reset) and os.path.exists(os.path.join(directory, _GUNICORN)):
+        notes.append(f"{_GUNICORN} is here, and arun does not read it: say to arun what it says to gunicorn")
+    return Layers(
+        said=said,
+        problems=(*problems, *files.problems, *refused),
+        warnings=(*warnings, *notes),
+        fallback=_last_said(said, FALLBACK) or None,
+        configs=files.configs,
+        directory=directory,
+        last_resort=known_last_resort(_last_said(said, LAST_RESORT)),
+    )
+
+
+def _translator(layers: Sequence[Sequence[Entry]], directory: str) -> Translator | None:
+    """Return what translates the names of other runners, if there are any: a start without imports nothing for them."""
+    if not any(_is_foreign(entry) for layer in layers for entry in layer):
+        return None
+    from .translation import Translator
+
+    return Translator(directory)
+
+
+def _is_foreign(entry: Entry) -> bool:
+    """Whether the entry means nothing to arun as it stands, or may mean something else to uWSGI."""
+    option = named(Settings).get(entry.key)
+    if option is None or entry.lenient or (option.command_line_only and entry.path):
+        return True
+    return isinstance(entry.value, str) and entry.value[:1] == "="
+
+
+class _Files(Value):
+    """What was said in files, and what was noticed while they were read."""
+
+    said: tuple[Entry, ...] = ()
+    problems: tuple[StartupFailure, ...] = ()
+    configs: tuple[Config, ...] = ()
+    used: frozenset[str] = frozenset()
+
+
+_NO_FILES = _Files()
+
+
+def _read_files(references: list[Entry], environ: Mapping[str, str], directory: str, *, waits: bool) -> _Files:
+    from .files import ConfigFiles  # only a start with a config pays for its readers
+
+    files = ConfigFiles(environ, directory, waits=waits)
+    for entry in references:
+        files.read(entry, entry.value)
+    said = files.finish()
+    return _Files(said, tuple(files.problems), tuple(files.configs), frozenset(files.around.used))
+
+
+def _configs(layer: list[Entry]) -> list[Entry]:
+    return [entry for entry in layer if named(Settings)[entry.key].name == "config" and entry.value]
+
+
+def _absolute_fallback(entry: Entry, directory: str) -> Entry:
+    if entry.key != FALLBACK or not isinstance(entry.value, str):
+        return entry
+    return entry._replace(value=absolute_reference(entry.value, directory) or "")
+
+
+def _last_said(said: tuple[tuple[Entry, ...], ...], key: str) -> str | None:
+    for layer in said:
+        values = [str(entry.value) for entry in layer if entry.key == key and isinstance(entry.value, str)]
+        if values:
+            return values[-1]
+    return None

@@ -1,0 +1,146 @@
+"""From what was said to settings: which layer counts for which option, and whether each value can be taken."""
+
+from __future__ import annotations
+
+from arun.core.failures import OptionInvalid
+
+from .declaration import declared, named
+from .kinds import Octal
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from arun.core.failures import StartupFailure
+
+    from .declaration import Option
+    from .entries import Entry
+    from .layers import Layers
+
+__all__ = ("SettingsRejected", "judge")
+
+#: Options that answer one question together, with those that complete the others from a lower layer: a layer that
+#: answers replaces every answer of the layers below it.
+_ANSWERS = (
+    (("bind", "host", "port", "uds", "fd"), ("host", "port")),
+    (("app", "wsgi-file", "callable"), ("callable",)),
+)
+
+#: Options that others may contradict, or without which they do nothing.
+_DEPENDENT = (
+    *("supervise", "wsgi-file", "access-logformat", "access-log-quiet", "proxy-allow-from", "max-requests-jitter"),
+    *("ssl-keyfile", "ssl-keyfile-password", "ssl-version", "ssl-cert-reqs", "ssl-ca-certs", "ssl-ciphers"),
+)
+
+
+class SettingsRejected(Exception):  # noqa: N818 - the design's word, beside StartupFailure
+    """Settings that cannot be taken: all problems, and the settings as far as they could be read."""
+
+    def __init__(self, problems: tuple[StartupFailure, ...], partial: Settings) -> None:
+        super().__init__("; ".join(one.sentence for one in problems))
+        self.problems = problems
+        self.partial = partial
+
+
+def judge(layers: Layers) -> Settings:
+    """Return the settings.
+
+    Raises:
+        SettingsRejected: with every problem of reading, of values in the order of the options, and of values that
+            contradict each other.
+    """
+    problems, wrong = list(layers.problems), set[str]()
+    said: dict[str, tuple[Any, tuple[str, ...]]] = {}
+    for name, entries in _in_force(layers).items():
+        option = declared(Settings)[name]
+        values, origins = [], []
+        for entry in entries if option.repeatable else entries[-1:]:
+            try:
+                found = _decode(option, entry.value)
+            except ValueError as error:
+                problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=option.hint))
+                wrong.add(name)
+            else:
+                values += found
+                origins += [entry.origin] * len(found)
+        if option.repeatable and (values or name not in wrong):
+            said[name] = (tuple(values), tuple(origins))
+        elif values:
+            said[name] = (values[-1], (origins[-1],))
+    if "timeout" in said:
+        said.setdefault("worker-timeout", said["timeout"])
+    settings = Settings(said, layers.directory)
+    if not said.keys().isdisjoint(_DEPENDENT):
+        from .agreement import contradictions, idle
+
+        problems += contradictions(settings, wrong)
+        settings.idle = idle(settings)
+    if problems:
+        raise SettingsRejected(_worth_telling(problems), settings)
+    return settings
+
+
+def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
+    """Return the problems, of very many the first ones and their number."""
+    from .hints import MOST_TOLD
+
+    told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
+    if rest:
+        told.append(type(rest[0])(f"there are {len(rest)} more mistakes like these"))
+    return tuple(told)
+
+
+def _in_force(layers: Layers) -> dict[str, list[Entry]]:
+    """Return for each option the entries of the highest layer that names it, less those that are superseded."""
+    by_option: dict[str, tuple[int, list[Entry]]] = {}
+    for level, layer in enumerate(layers.said):
+        for entry in layer:
+            name = named(Settings)[entry.key].name
+            found, entries = by_option.setdefault(name, (level, []))
+            if found == level:
+                entries.append(entry)
+    if (
+        by_option.keys() & {"shared-socket", "https-socket"}
+        and by_option.get("bind", (0, []))[0] == len(layers.said) - 1
+    ):
+        by_option.pop("bind", None)  # PORT is an address only where nothing else is one
+    for together, completing in _ANSWERS:
+        top = min((by_option[name][0] for name in together if name in by_option), default=None)
+        complete = any(name in by_option and by_option[name][0] == top for name in completing)
+        for name in together:
+            if name in by_option and by_option[name][0] != top and not (complete and name in completing):
+                del by_option[name]
+    order = [name for name in declared(Settings) if name in by_option]
+    return {name: by_option[name][1] for name in order}
+
+
+def _decode(option: Option, raw: Any) -> list[Any]:
+    """Return the values of one entry; a list or a separated text may hold several.
+
+    Raises:
+        ValueError: a sentence that says what the option cannot take.
+    """
+    if raw is None or isinstance(raw, bool):
+        if option.is_flag:
+            return [raw is not False]
+        if raw is None and option.bare is not None:
+            return [option.kind(option.bare)]
+        raise ValueError(f"it takes a value ({option.metavar})" + ("" if raw is None else f", not {str(raw).lower()}"))
+    if isinstance(raw, list):
+        if not option.repeatable or any(isinstance(one, list) for one in raw):
+            raise ValueError(f"it takes one value ({option.metavar}), not a list")
+        return [value for one in raw for value in _decode(option, one)]
+    if isinstance(raw, dict):
+        if option.name != "env":
+            raise ValueError(f"it takes a value ({option.metavar}), not a table")
+        return [option.kind(f"{key}={str(one).lower() if isinstance(one, bool) else one}") for key, one in raw.items()]
+    if isinstance(raw, int) and isinstance(option.kind, Octal):
+        raise ValueError(  # noqa: TRY004 - what is wrong is the value in the file
+            f'{raw} is a number, and a mode is octal: write it in quotes, such as "660"'
+        )
+    text = str(raw)
+    for separator in option.separator[1:]:
+        text = text.replace(separator, option.separator[0])
+    parts = [part.strip() for part in text.split(option.separator[0])] if option.separator else [text]
+    return [option.kind(part) for part in parts]

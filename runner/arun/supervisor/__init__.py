@@ -1,0 +1,1 @@
+"""The supervisor: its loop, its workers, and what they say to each other."""

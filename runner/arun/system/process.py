@@ -1,0 +1,418 @@
+"""The process itself: its standard streams, its stop signals, its children, and what it must not carry through an exec."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from arun.core.exits import Interruption, hurry, in_forked_child
+from arun.system import logs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import FrameType
+    from typing import Any
+
+    Handler = Callable[[int, FrameType | None], Any]
+
+__all__ = (
+    "STOP_SIGNALS",
+    "StopRequested",
+    "StopSignals",
+    "bind_to_cores",
+    "block_stop_signals",
+    "children",
+    "close_on_exec_except",
+    "dump_when_dying",
+    "end_children",
+    "ignored_signals",
+    "open_standard_streams",
+    "reap",
+    "reset_for_exec",
+    "silence",
+    "unblock_signals",
+)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+#: Signals that ask for something else; without a handler they would end or stop the process.
+_ASKING = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+#: Stop signals that force a stop.
+_FORCES = 2
+
+
+class StopRequested(Interruption):
+    """A stop signal came before there was a loop to tell."""
+
+
+class StopSignals:
+    """Receives SIGTERM, SIGINT and SIGQUIT from the first moment to the last and tells whoever is in charge.
+
+    SIGQUIT counts twice: it stops at once. A worker leaves SIGINT to its supervisor, for a terminal sends it to both.
+
+    SIGHUP makes a fallback stop serving as well, but only to go back to the first start; elsewhere it is handed to
+    whoever has asked for it with ``tell_hangup``, or just noted, for other runners reload on it, and nobody who sends it
+    means to end the instance.
+
+    Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
+    one does so in any case, as the first has had no effect. After ``hold`` a second one cuts the end short.
+
+    ``of_app`` are the handlers that an app has installed for these signals in this process: they are called as well.
+    """
+
+    def __init__(self, *, is_workers: bool = False, of_app: Mapping[int, Handler] | None = None) -> None:
+        self.count = 0
+        self.going_back = False
+        self.of_app: dict[int, Handler] = dict(of_app or {})
+        self._is_workers = is_workers
+        self._can_go_back = False
+        self._teller: Callable[[int], None] | None = None
+        self._on_hangup: Callable[[], None] | None = None
+        self._on_reopen: Callable[[], object] | None = None
+        self._hung_up = self._held = False
+        #: The handlers of the signals that this process acts on.
+        self._own: dict[int, Handler] = {}
+        #: Where the process was when it got the signal that a handler of the app's is being told.
+        self._telling: FrameType | None = None
+
+    def install(self, *, can_go_back: bool = False) -> None:
+        """Take over the stop signals, SIGHUP and SIGUSR1, then let through what a predecessor held back."""
+        self._can_go_back = can_go_back
+        self._own = dict.fromkeys(STOP_SIGNALS, self._receive)
+        if self._is_workers:  # not ignored: what the app executes would inherit that
+            self._own[signal.SIGINT] = self._own[signal.SIGHUP] = self._leave_to_supervisor
+        elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
+            self._own[signal.SIGHUP] = self._hang_up
+        before = signal.getsignal(signal.SIGUSR1)
+        if before == signal.SIG_DFL or isinstance(getattr(before, "__self__", None), StopSignals):  # and not ignored
+            self._own[signal.SIGUSR1] = self._reopen
+        for number, handler in self._own.items():
+            signal.signal(number, handler)
+        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            if signal.getsignal(number) == signal.SIG_DFL:  # it would end or stop the process
+                signal.signal(number, _is_for_supervisors)
+        unblock_signals()
+
+    def take_back(self) -> None:
+        """Take the signals back that the app has taken, or blocked, and say so; a handler of its own is called as well.
+
+        What an app registers with its loop, the loop calls by itself as long as Python handles the signal at all.
+        """
+        taken = []
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        for number, own in self._own.items():
+            found = signal.getsignal(number)
+            if found == own:
+                if number in blocked:
+                    taken.append(number)
+                continue
+            signal.signal(number, own)
+            if callable(found) and found != signal.default_int_handler:
+                if not _is_of_a_loop(found):
+                    self.of_app[number] = found
+                taken.append(number)
+            elif found is None or found == signal.SIG_IGN:  # None: C code's own
+                taken.append(number)
+        # Only now, for what is pending would meet what the app has put there.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._own)
+        if taken:
+            names = ", ".join(signal.Signals(number).name for number in taken)
+            logs.info(
+                f"arun: the app has taken {names}: arun still acts on signals, and calls the app's handlers as well"
+            )
+
+    def collect(self, fd: int) -> None:
+        """Receive the stop signals that a predecessor caught too late to act on; ``fd`` is a pipe of their numbers."""
+        with open(fd, "rb") as late:
+            for number in late.read() or b"":
+                if number in STOP_SIGNALS and self._note(number):
+                    raise StopRequested
+
+    def tell(self, teller: Callable[[int], None] | None) -> None:
+        """Call ``teller`` with the count so far at each signal, instead of interrupting."""
+        self._teller = teller
+        if teller is not None and (self.count or self.going_back):
+            teller(max(self.count, 1))
+
+    def tell_hangup(self, on_hangup: Callable[[], None] | None) -> None:
+        """Call ``on_hangup`` at each SIGHUP that does not make a fallback go back."""
+        self._on_hangup = on_hangup
+        if self._hung_up and on_hangup is not None:
+            self._hung_up = False
+            on_hangup()
+
+    def tell_reopen(self, on_reopen: Callable[[], object]) -> None:
+        """Call ``on_reopen`` at each SIGUSR1: the log files have been moved."""
+        self._on_reopen = on_reopen
+
+    def hold(self) -> None:
+        """Only count from now on: the process is on its way out. No handler of the app's is called any more."""
+        self._held = True
+        with contextlib.suppress(ValueError):  # not the main thread: that one is stuck
+            for number, own in self._own.items():
+                if number in STOP_SIGNALS:
+                    signal.signal(number, own)
+
+    def hang_up(self) -> None:
+        """Do what SIGHUP does."""
+        if not self._can_go_back:
+            if self._on_hangup is not None:
+                self._on_hangup()
+                return
+            if self._teller is None:  # nobody is in charge yet; whoever will be is told
+                self._hung_up = True
+                return
+            if signal.SIGHUP not in self.of_app:
+                logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
+            return
+        self.going_back = True
+        if self._teller is not None and not self.count:
+            self._teller(1)
+
+    def _reopen(self, number: int, frame: FrameType | None) -> None:
+        if self._on_reopen is not None:
+            self._on_reopen()
+        self._tell_app(number, frame)
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        self.hang_up()
+        self._tell_app(number, frame)
+
+    def _leave_to_supervisor(self, number: int, frame: FrameType | None) -> None:
+        """Do nothing on a signal that went to the whole group."""
+        self._tell_app(number, frame)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if in_forked_child():  # the signal of somebody else's child: it ends by it, as any process does
+            signal.signal(number, self.of_app.get(number, signal.SIG_DFL))
+            os.kill(os.getpid(), number)
+            return
+        if self.count and (frame is None or frame is self._telling):
+            return  # an app's handler that passes on what it was told: the interpreter gives each signal its own frame
+        interrupts = self._note(number)
+        self._tell_app(number, frame)
+        if interrupts:
+            raise StopRequested
+
+    def _note(self, number: int) -> bool:
+        """Count a stop signal and tell who is in charge; return whether the start, or the stop, is to be interrupted."""
+        told = self.count
+        if number == signal.SIGQUIT:
+            self.count += _FORCES
+        elif not (self._is_workers and told):  # a worker is forced by SIGQUIT: a whole group may be told twice to stop
+            self.count += 1
+        if self._held:
+            if self.count >= _FORCES:
+                hurry()
+            return False
+        if self._teller is not None:
+            self._teller(self.count)
+            if told < _FORCES:  # the first asks, the second forces, the third does not ask the loop
+                return False
+        return True
+
+    def _tell_app(self, number: int, frame: FrameType | None) -> None:
+        """Call the app's own handler; what it raises to end the process is not needed, as a stop is under way."""
+        handler = self.of_app.get(number)
+        if handler is None or self._held:
+            return
+        before, self._telling = self._telling, frame
+        try:
+            handler(number, frame)
+        except Interruption:
+            raise
+        except (SystemExit, KeyboardInterrupt):
+            pass
+        except BaseException as error:  # noqa: BLE001 - the app's
+            logs.warning(f"the app's handler of {signal.Signals(number).name} raised {type(error).__name__}")
+        finally:
+            self._telling = before
+
+
+def _is_of_a_loop(handler: object) -> bool:
+    """Tell whether a handler does nothing but let a loop hear of the signal by the wakeup descriptor (asyncio, uvloop)."""
+    return getattr(handler, "__name__", "").lstrip("_") in {"sighandler_noop", "sighandler"}
+
+
+def _is_for_supervisors(number: int, _frame: FrameType | None) -> None:
+    """Say that a signal changes nothing, as whoever sent it expects something of it."""
+    logs.warning(f"{signal.Signals(number).name} changes nothing here: it is for a supervisor (--supervise)")
+    if number != signal.SIGUSR2:
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends it again and again to who reads in the background
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null on whichever of the descriptors 0 to 2 is closed, before a socket gets its number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is fd
+            os.set_inheritable(opened, True)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(fd, "r" if fd == 0 else "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it lives as long as the process
+            setattr(sys, name, stream)
+
+
+def ignored_signals() -> frozenset[int]:
+    """Return the signals that are ignored now: whoever started us with SIGHUP ignored (nohup) meant it."""
+    return frozenset(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
+
+
+def block_stop_signals() -> int:
+    """Hold back the stop signals, and those that ask for something, until somebody can act; it survives an exec.
+
+    Another thread, one that the app left behind, may still take such a signal. Returns the reading end of a pipe into
+    which the numbers of all signals go that are caught from now on, up to the exec itself.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    with contextlib.suppress(ValueError):  # not the main thread: that one is stuck, and its signals are lost on it
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, *_ASKING})
+    return reading
+
+
+def unblock_signals() -> None:
+    """Let every signal through: a mask inherited from a predecessor or a careless parent would deafen us."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def silence() -> None:
+    """Stop the timers of the app and what it does on signals, for nothing of it may interrupt the way out.
+
+    Without effect on handlers in another thread than the main one; there they do not run.
+    """
+    while True:
+        try:
+            _silence()
+        except Exception:  # noqa: BLE001, S112 - a handler of the app's, which has just struck once more
+            continue
+        return
+
+
+def _silence() -> None:
+    _stop_timers()
+    for number in signal.valid_signals().difference((*STOP_SIGNALS, signal.SIGHUP)):
+        if callable(signal.getsignal(number)):
+            with contextlib.suppress(ValueError):
+                signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
+
+
+def _stop_timers() -> None:
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+
+
+def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
+    """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers, affinity."""
+    if _cores:
+        os.sched_setaffinity(0, _cores)
+    for number in signal.valid_signals():
+        if number in {signal.SIGKILL, signal.SIGSTOP}:
+            continue
+        ignored = signal.getsignal(number) == signal.SIG_IGN
+        if ignored != (number in keep_ignored.difference(STOP_SIGNALS)):
+            try:
+                signal.signal(number, signal.SIG_DFL if ignored else signal.SIG_IGN)
+            except ValueError:  # in another thread than the main one, which then is stuck: handlers end at the exec
+                break
+    _stop_timers()
+
+
+def close_on_exec_except(kept: Iterable[int]) -> None:
+    """Let exactly the standard streams and ``kept`` through the next exec; nothing is closed before it."""
+    kept = {0, 1, 2, *kept}
+    for fd in _open_descriptors():
+        try:
+            os.set_inheritable(fd, fd in kept)
+        except OSError:
+            continue  # closed since it was listed
+
+
+def dump_when_dying() -> None:
+    """Write the traceback of every thread when a fatal signal comes, also SIGABRT from a supervisor that gives up."""
+    import faulthandler
+
+    try:
+        faulthandler.enable()
+    except (OSError, RuntimeError, ValueError):
+        return  # no standard error to write to
+
+
+#: The cores that this process could use before it was bound to some of them; empty while it is not.
+_cores: set[int] = set()
+
+
+def bind_to_cores(number: int, cores: int) -> None:
+    """Let this process, the ``number``-th of several, run on so many of the cores that it may use, in turn; 0 for all."""
+    if not cores:
+        return
+    try:
+        _cores.update(os.sched_getaffinity(0))
+        usable = sorted(_cores)
+        first = number * cores % len(usable)
+        os.sched_setaffinity(0, {(usable * 2)[first + offset] for offset in range(min(cores, len(usable)))})
+    except (AttributeError, OSError):  # macOS
+        logs.warning("cpu-affinity: this system does not bind processes to cores")
+
+
+def children() -> set[int]:
+    """Return the pids of this process's children, zombies included; empty where the system does not tell."""
+    found: set[int] = set()
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as listed:
+                found.update(int(pid) for pid in listed.read().split())
+    except OSError:  # macOS, or a kernel without CONFIG_PROC_CHILDREN
+        return found
+    return found
+
+
+def end_children(*, spared: frozenset[int] = frozenset(), patience: float = 1.0) -> None:
+    """End and reap all children but the spared: SIGTERM, then SIGKILL after ``patience`` seconds."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
+        remaining = children() - spared
+        if not remaining:
+            return
+        for pid in remaining:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                continue
+        _reap_until_gone(remaining, seconds)
+
+
+def reap(pids: Iterable[int]) -> set[int]:
+    """Collect those of the children that have ended and return the others."""
+    living = set()
+    for pid in pids:
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            continue
+        if not ended:
+            living.add(pid)
+    return living
+
+
+def _reap_until_gone(pids: Iterable[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    remaining = reap(pids)
+    while remaining and time.monotonic() < deadline:
+        time.sleep(0.002)
+        remaining = reap(remaining)
+
+
+def _open_descriptors() -> list[int]:
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return [int(name) for name in os.listdir(directory)]
+        except OSError:
+            continue
+    return list(range(3, min(os.sysconf("SC_OPEN_MAX"), 65_536)))

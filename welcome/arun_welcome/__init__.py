@@ -1,0 +1,133 @@
+"""The built-in app: it answers where no app was named, and in the place of an app that could not be started.
+
+Plain ASGI, and of the runner it knows the failure record and the rule of who is told one. The page is read when it is first asked for, so that
+making the app costs a start next to nothing; and if it cannot be read (no descriptor left, files that the dropped
+user may not open), the plain text answers, which needs no file.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from arun.core.loopback import asked_from_this_machine
+from arun_welcome.negotiation import choose_format, choose_language
+from arun_welcome.rendering import render
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from typing import Any
+
+    from arun.core.failures import FailureRecord
+    from arun_welcome.negotiation import Format, Language
+    from arun_welcome.texts import Voice
+
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+    Headers = list[tuple[bytes, bytes]]
+
+__all__ = ("RETRY_AFTER", "STYLE_HASH", "make_app")
+
+#: Seconds after which a client may ask again (RFC 9110, section 10.2.3).
+RETRY_AFTER = 30
+
+#: The style element of page.html as the policy names it; a test tells the new value when the style was changed.
+STYLE_HASH = "sha256-+cLMse1DdrFQGBAoRcXgMW5ZBI5U7urxoAMjNxbWsuU="
+
+_FIXED: Headers = [
+    (b"cache-control", b"no-store"),
+    (b"vary", b"Accept, Accept-Language"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src '" + STYLE_HASH.encode() + b"'; img-src data:; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+]
+_WITHOUT_BODY = frozenset({204, 205, 304})
+
+
+def make_app(*, status: int | None = None, failures: tuple[FailureRecord, ...] = (), debug: bool = False) -> App:
+    """Make the ASGI 3 app that welcomes.
+
+    Without failures it is shown because nothing was configured: ``/`` answers 200, any other path 404, any method but
+    GET and HEAD 405. With failures it is shown because a start failed: every path and method answers 503, with
+    ``Retry-After``. A status that is given stands in for the 200 or the 503. A visitor is told nothing internal; with
+    ``debug``, a peer on this machine that no proxy stands before is told the failures, traceback and all.
+
+    Raises:
+        ValueError: the status is none that a page can have (200 to 599, with a body).
+    """
+    if status is not None and (status in _WITHOUT_BODY or not 200 <= status <= 599):  # noqa: PLR2004 - final statuses
+        raise ValueError(
+            f"{status} is not a status for a page: it takes a number from 200 to 599 other than 204, 205, 304"
+        )
+
+    @cache
+    def body_of(voice: Voice, language: Language, format_: Format, code: int, told: bool) -> bytes:  # noqa: FBT001 - key
+        return render(voice, language, format_, status=code, failures=failures if told else ())
+
+    async def welcome(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = "http.response" if scope["type"] == "http" else "websocket.http.response"
+        if scope["type"] != "http" and answer not in (scope.get("extensions") or ()):
+            await _other_than_http(scope, receive, send)
+            return
+        voice, code = _voice(scope, status, failing=bool(failures))
+        language = choose_language(_header(scope, b"accept-language"))
+        format_ = choose_format(_header(scope, b"accept"))
+        peer = (scope.get("client") or ("",))[0]
+        try:
+            body = body_of(voice, language, format_, code, debug and asked_from_this_machine(peer, scope["headers"]))
+        except (OSError, ImportError):
+            format_, body = "text/plain", render(voice, language, "text/plain", status=code)
+        headers = _headers(voice, code, format_, language, len(body))
+        await send({"type": f"{answer}.start", "status": code, "headers": headers})
+        await send({"type": f"{answer}.body", "body": b"" if _method(scope) == "HEAD" else body})
+
+    return welcome
+
+
+def _voice(scope: Scope, status: int | None, *, failing: bool) -> tuple[Voice, int]:
+    if failing:
+        return "pause", status or 503
+    if scope["path"].removeprefix(scope.get("root_path", "")) not in {"", "/"}:
+        return "absent", 404
+    return ("welcome", status or 200) if _method(scope) in {"GET", "HEAD"} else ("refused", 405)
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope.get("method", "GET")  # which every handshake of a websocket is
+    return method
+
+
+def _headers(voice: Voice, code: int, format_: Format, language: Language, length: int) -> Headers:
+    charset = "; charset=utf-8" if format_.startswith("text/") else ""
+    headers = [
+        (b"content-type", f"{format_}{charset}".encode()),
+        (b"content-length", str(length).encode()),
+        (b"content-language", language.encode()),
+        *_FIXED,
+    ]
+    if voice == "refused":
+        headers.append((b"allow", b"GET, HEAD"))
+    if code == 503:  # noqa: PLR2004 - Service Unavailable, the status that the header belongs to
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
+    return headers
+
+
+async def _other_than_http(scope: Scope, receive: Receive, send: Send) -> None:
+    """Go along with the lifespan; close a websocket before its handshake, where the server can answer no better."""
+    while (event := (await receive())["type"]).startswith("lifespan."):
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            return
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    # Repeated list headers are one list (RFC 9110, section 5.3).
+    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
