@@ -128,8 +128,8 @@ def copy_command(folder: str, bin_: str) -> list[str]:
     site = subprocess.run([python, "-I", "-c", where], check=True, capture_output=True, text=True).stdout.strip()
     for package in _PACKAGES:
         shutil.copytree(os.path.join(site, package), os.path.join(folder, package))
-    put(folder, "arun", _SCRIPT)
-    return [python, os.path.join(folder, "arun"), "site.ini"]
+    put(folder, "start.py", _SCRIPT)
+    return [python, os.path.join(folder, "start.py"), "site.ini"]
 
 
 class Chaos:

@@ -89,7 +89,7 @@ def test_what_the_build_copies_exists_and_nothing_else_is_let_in(
     rules = [r for r in (docker / "Dockerfile.dockerignore").read_text().splitlines() if r and not r.startswith("#")]
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
-    assert any(fnmatch.fnmatch("runner/__pycache__", rule) for rule in rules[1:])
+    assert any(fnmatch.fnmatch("runner/arun/__pycache__", rule) for rule in rules[1:])
 
 
 def test_both_names_of_the_ignore_file_are_one_file(docker: Path) -> None:

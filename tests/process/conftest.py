@@ -52,16 +52,20 @@ def readable_interpreter() -> str:
     pytest.skip(f"needs a {name} that every user can run")
 
 
-def install_copy(folder: Path, interpreter: str) -> None:
-    """Put the command ``arun`` and the packages that it needs into the folder; a script's own folder is importable."""
+def install_copy(folder: Path, interpreter: str) -> Path:
+    """Put the packages that arun needs into the folder, and its command into ``bin`` in there; return the command."""
     for package in ("arun", "arun_welcome", "httptools", "uvloop"):
         spec = importlib.util.find_spec(package)
         assert spec is not None
         assert spec.origin is not None
         shutil.copytree(Path(spec.origin).parent, folder / package)
-    script = folder / "arun"
-    script.write_text(f"#!{interpreter}\nfrom arun.__main__ import main\nmain()\n")
+    script = folder / "bin" / "arun"
+    script.parent.mkdir()
+    script.write_text(
+        f"#!{interpreter}\nimport sys\nsys.path[0] = {str(folder)!r}\nfrom arun.__main__ import main\nmain()\n"
+    )
     script.chmod(0o755)
+    return script
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def public_arun(public_folder: Path, address: str) -> Iterator[Starter]:
     """Start arun in a folder and with an interpreter that every user can read."""
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=public_folder))
     folder.chmod(0o755)
-    with contextlib.closing(Starter(folder, address, public_folder / "arun")) as starter:
+    with contextlib.closing(Starter(folder, address, public_folder / "bin" / "arun")) as starter:
         yield starter
 
 

@@ -187,7 +187,7 @@ def test_file_in_a_package_is_loaded_once_however_it_is_imported(arun: Any) -> N
     assert answer(arun, "shop/main.py", files=files) == "['routes']"
 
 
-@pytest.mark.parametrize("folder", ["my-shop", "shop-1.2", "json", "runner"])
+@pytest.mark.parametrize("folder", ["my-shop", "shop-1.2", "json", "arun"])
 @pytest.mark.parametrize("imports", ["from . import db", "import db"])
 def test_package_of_an_unusual_name(arun: Any, folder: str, imports: str) -> None:
     files = {f"{folder}/__init__.py": "", f"{folder}/main.py": app("'served'", imports), f"{folder}/db.py": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import pytest
@@ -201,30 +202,45 @@ def test_file_named_like_another_module_that_the_app_does_not_import_is_harmless
     assert served(arun, Row(["shop.py"], files, "wsgi")) == "wsgi"
 
 
-@pytest.mark.parametrize("name", ["runner", "welcome"])
+@pytest.mark.parametrize("name", ["runner", "welcome", "settings", "server", "http_app"])
 @pytest.mark.parametrize("form", ["{}.py", "{}/__init__.py"], ids=["module", "package"])
-def test_apps_own_module_with_a_name_of_arun_is_a_named_failure(
-    arun: Any, assert_welcomes: Any, name: str, form: str
-) -> None:
-    """Imported, it could only be mistaken: the failure says so, and the fallback still has its own."""
-    arun.write(form.format(name), "mine = True\n")
-    arun.write("shop.py", f"import {name}\n" + wsgi())
-    arun.write("safe.ini", "[arun]\nbind = {address}\n")
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini")
-    assert_welcomes(instance)
-    assert instance.failures() == ["app-name-collision"]
+@pytest.mark.parametrize("found_by", ["folder", "PYTHONPATH"])
+def test_a_module_of_the_apps_own_may_have_any_name_but_aruns(arun: Any, name: str, form: str, found_by: str) -> None:
+    """The names of arun's own source folders, and of its parts, are free: a Django app may be called welcome."""
+    arun.write(form.format(name), "mine = 'its own'\n")
+    arun.write("shop.py", f"from {name} import mine\n" + wsgi().replace('b"wsgi"', "mine.encode()"))
+    environ = {**os.environ, "PYTHONPATH": "."} if found_by == "PYTHONPATH" else None
+    instance = arun("shop:app", "--bind", "{address}", env=environ).ready()
+    assert instance.get().text == "its own"
 
 
-@pytest.mark.parametrize("name", ["runner", "welcome"])
-def test_apps_own_module_with_a_name_of_arun_is_harmless_while_it_is_not_imported(arun: Any, name: str) -> None:
-    files = {"shop.py": wsgi(), f"{name}.py": "raise SystemError('the wrong module')\n"}
+@pytest.mark.parametrize("name", ["runner", "welcome", "arun", "arun_welcome"])
+def test_a_file_with_a_name_of_arun_can_be_the_app(arun: Any, name: str) -> None:
+    """Named as a file it is not mistaken: it is that file."""
+    assert served(arun, Row([f"{name}.py"], {f"{name}.py": wsgi()}, "wsgi")) == "wsgi"
+
+
+@pytest.mark.parametrize("name", ["arun", "arun_welcome"])
+@pytest.mark.parametrize("form", ["{}.py", "{}/__init__.py"], ids=["module", "package"])
+def test_a_module_with_a_name_of_arun_is_harmless_while_it_is_not_imported(arun: Any, name: str, form: str) -> None:
+    files = {"shop.py": wsgi(), form.format(name): "raise SystemError('the wrong module')\n"}
     assert served(arun, Row(["shop.py"], files, "wsgi")) == "wsgi"
 
 
-@pytest.mark.parametrize("name", ["runner", "welcome"])
-def test_file_with_a_name_of_arun_can_be_the_app(arun: Any, name: str) -> None:
-    """Named as a file it is not mistaken: it is that file."""
-    assert served(arun, Row([f"{name}.py"], {f"{name}.py": wsgi()}, "wsgi")) == "wsgi"
+@pytest.mark.parametrize("name", ["arun", "arun_welcome"])
+@pytest.mark.parametrize("imported", ["import", "target"])
+def test_a_module_with_a_name_of_arun_that_is_imported_is_a_failure_that_names_the_file(
+    arun: Any, assert_welcomes: Any, name: str, imported: str
+) -> None:
+    """Imported, it is arun's: the failure says so, and the fallback has its own."""
+    arun.write(f"{name}.py", f"mine = True\n{wsgi()}")
+    arun.write("shop.py", f"from {name} import mine\n" + wsgi())
+    arun.write("safe.ini", "[arun]\nbind = {address}\n")
+    target = "shop.py" if imported == "import" else f"{name}:app"
+    instance = arun(target, "--bind", "{address}", "--fallback-config", "safe.ini")
+    assert_welcomes(instance)
+    assert instance.failures() == ["app-import-failed" if imported == "import" else "app-name-collision"]
+    assert f"{name}.py" in instance.said.partition("hint:")[2]
 
 
 @pytest.mark.parametrize("name", ["logging", "ssl"])

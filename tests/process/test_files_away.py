@@ -73,20 +73,22 @@ WAYS = {
 @pytest.fixture
 def own_arun(tmp_path: Path, address: str) -> Iterator[Starter]:
     """Start arun from package files of the test's own."""
-    install_copy(tmp_path, sys.executable)
+    command = install_copy(tmp_path, sys.executable)
     (tmp_path / "site").mkdir()
-    with contextlib.closing(Starter(tmp_path / "site", address, tmp_path / "arun")) as starter:
+    with contextlib.closing(Starter(tmp_path / "site", address, command)) as starter:
         yield starter
 
 
 def move_away(starter: Starter) -> None:
+    installed = starter.command.parents[1]
     for name in PACKAGES:
-        os.rename(starter.command.with_name(name), starter.command.with_name(f"{name}~"))
+        os.rename(installed / name, installed / f"{name}~")
 
 
 def move_back(starter: Starter) -> None:
+    installed = starter.command.parents[1]
     for name in PACKAGES:
-        os.rename(starter.command.with_name(f"{name}~"), starter.command.with_name(name))
+        os.rename(installed / f"{name}~", installed / name)
 
 
 def modules(instance: Instance) -> list[Any]:

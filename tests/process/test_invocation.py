@@ -22,7 +22,7 @@ FORMS = {
     "python -X dev -m arun": ([PYTHON, "-X", "dev", "-m", "arun"],) * 2,
     "python -I arun": ([PYTHON, "-I", "ARUN"],) * 2,
     "python with flags, arun": ([PYTHON, "-O", "-W", "error::UserWarning", "ARUN"],) * 2,
-    "python -Wflag -mrunner": ([PYTHON, "-Werror::UserWarning", "-Xutf8", "-mrunner"],) * 2,
+    "python -Wflag -marun": ([PYTHON, "-Werror::UserWarning", "-Xutf8", "-marun"],) * 2,
     "python -um arun": ([PYTHON, "-um", "arun"],) * 2,
     "python -c": ([PYTHON, "-c", "from arun.__main__ import main; main()"],) * 2,
 }

@@ -219,8 +219,8 @@ def own_arun(tmp_path: Path, address: str) -> Iterator[Starter]:
     installed, folder = tmp_path / "installed", tmp_path / "shop"
     for path in (installed, folder):
         path.mkdir()
-    install_copy(installed, sys.executable)
-    with contextlib.closing(Starter(folder, address, installed / "arun")) as starter:
+    command = install_copy(installed, sys.executable)
+    with contextlib.closing(Starter(folder, address, command)) as starter:
         yield starter
 
 

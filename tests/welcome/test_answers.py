@@ -164,7 +164,7 @@ import arun.core.failures, arun.core.loopback  # as every server has them
 before = set(sys.modules)
 from arun_welcome import make_app
 app = make_app()
-new = {name for name in set(sys.modules) - before if not name.startswith("welcome")}
+new = {name for name in set(sys.modules) - before if not name.startswith("arun_welcome")}
 
 def ask(accept):
     sent = []
