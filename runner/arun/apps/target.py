@@ -14,7 +14,7 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
-from arun.core.failures import AppNotFound
+from arun.core.failures import APP_NOT_FOUND, StartupFailure
 from arun.core.values import Value
 
 __all__ = ("FILES", "Places", "Target", "find", "parse")
@@ -69,7 +69,7 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
     What names an existing file is that file, whatever its ending. With ``is_path`` it is no module in any case.
 
     Raises:
-        AppNotFound: the text names a file or a folder without an app.
+        StartupFailure(APP_NOT_FOUND): the text names a file or a folder without an app.
     """
     file, name, named = _file_in(text, places, is_path=is_path)
     named = named or attribute
@@ -79,13 +79,13 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
         file = find(folder) or ""
         if not file:
             looked = f"arun looks for {', '.join(FILES)}"
-            raise AppNotFound(f"the directory {name} holds no app", origin=origin, hint=looked)
+            raise StartupFailure(APP_NOT_FOUND, f"the directory {name} holds no app", origin=origin, hint=looked)
     if file:
         return _located(Target("", named, text, origin, file=file, factory=factory), places)
     if is_path or name.endswith(".py") or "/" in name:
         path = os.path.join(places.directory, name)
         hint = f"did you mean {name}.py?" if os.path.isfile(f"{path}.py") else ""
-        raise AppNotFound(f"there is no file {path}", origin=origin, hint=hint)
+        raise StartupFailure(APP_NOT_FOUND, f"there is no file {path}", origin=origin, hint=hint)
     return Target(name, named, text, origin, first=(places.app_dir,), factory=factory)
 
 

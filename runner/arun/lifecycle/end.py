@@ -7,7 +7,7 @@ import os
 import time
 
 from arun.core import exits, genuine
-from arun.core.failures import ExecFailed, FailureRecord, StartTimedOut, StartupFailure, printable
+from arun.core.failures import EXEC_FAILED, INTERNAL_ERROR, START_TIMEOUT, FailureRecord, StartupFailure, printable
 from arun.lifecycle import fallback, last_resort, status
 from arun.listen import claims
 from arun.settings import SettingsRejected
@@ -89,7 +89,9 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
     except process.StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
-        refused = error if isinstance(error, ExecFailed) else ExecFailed(f"it failed: {tracebacks.described(error)}")
+        refused = error
+        if not isinstance(refused, StartupFailure):
+            refused = StartupFailure(EXEC_FAILED, f"it failed: {tracebacks.described(error)}")
         if attempt.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
             return _last_resort(attempt, refused, serve, plan.config)
         _tell_chain(attempt, refused)
@@ -106,7 +108,7 @@ def _become(attempt: Attempt, config: str | None) -> None:
     """Become the fallback, or without one what the process first was.
 
     Raises:
-        StopRequested, ExecFailed: as in ``fallback``.
+        StopRequested, StartupFailure(EXEC_FAILED): as in ``fallback``.
     """
     if config is None:
         fallback.go_back(attempt)
@@ -118,10 +120,12 @@ def overdue(attempt: Attempt, origin: str, watch: Watch) -> None:
     leave(attempt, () if attempt.signals.count or watch.stop_caught else (timed_out(watch, origin),))
 
 
-def timed_out(watch: Watch, origin: str) -> StartTimedOut:
+def timed_out(watch: Watch, origin: str) -> StartupFailure:
     """The failure of a start that used up its time; ``origin`` is where its limit came from."""
-    return StartTimedOut(
-        f"the start took longer than {watch.timeout or 0:g} s; it was waiting for {watch.waiting_for}", origin=origin
+    return StartupFailure(
+        START_TIMEOUT,
+        f"the start took longer than {watch.timeout or 0:g} s; it was waiting for {watch.waiting_for}",
+        origin=origin,
     )
 
 
@@ -134,7 +138,7 @@ def failures_of(error: BaseException) -> tuple[StartupFailure, ...]:
 
 def _unexpected(error: BaseException) -> StartupFailure:
     exits.release_descriptors()
-    return StartupFailure(tracebacks.described(error), detail=tracebacks.whole_traceback(error))
+    return StartupFailure(INTERNAL_ERROR, tracebacks.described(error), detail=tracebacks.whole_traceback(error))
 
 
 def recorded(attempt: Attempt, failure: StartupFailure) -> FailureRecord:
@@ -165,7 +169,9 @@ def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
     logs.write("".join(f"{line}\n" for line in lines))
 
 
-def _last_resort(attempt: Attempt, failure: ExecFailed, serve: Callable[[Attempt], None], config: str | None) -> int:
+def _last_resort(
+    attempt: Attempt, failure: StartupFailure, serve: Callable[[Attempt], None], config: str | None
+) -> int:
     """Serve the welcome page in this very process, or a few plain lines; returns the status when it was told to stop.
 
     ``config`` is what it was to become, None for what it first was.

@@ -12,7 +12,7 @@ import sys
 from os import execve  # bound now: an app may put something else in its place
 
 from arun import settings
-from arun.core.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure, printable
+from arun.core.failures import EXEC_FAILED, FALLBACK_LIMIT, FALLBACK_LOOP, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
 from arun.lifecycle import handover
 from arun.settings.entries import Entry, split_reference
@@ -180,7 +180,7 @@ class Plan(Value):
 
     config: str | None = None
     is_last: bool = False
-    end: FallbackLoop | FallbackLimit | None = None
+    end: StartupFailure | None = None
     is_narrowed: bool = False
 
 
@@ -190,7 +190,7 @@ def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> Plan:
     Nothing follows where nobody asked for a fallback, or not for such a failure (``fallback-on``).
     """
     is_chain = attempt.is_fallback or attempt.fallback is not None
-    if not any({"all", failure.identifier, failure.stage} & attempt.falls_back_on for failure in failures):
+    if not any({"all", failure.cause.identifier, failure.cause.stage} & attempt.falls_back_on for failure in failures):
         return Plan(is_last=attempt.is_fallback, is_narrowed=is_chain)
     end = None
     if attempt.fallback is not None:
@@ -201,12 +201,13 @@ def plan(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> Plan:
     return Plan(welcome_config() if serves_page else None, is_chain, end)
 
 
-def _end_of_chain(attempt: Attempt, config: str) -> FallbackLoop | FallbackLimit | None:
+def _end_of_chain(attempt: Attempt, config: str) -> StartupFailure | None:
     if _was_tried(attempt, config):
-        return FallbackLoop(f"{shown(config, attempt.program.cwd)} was tried before in this chain")
+        return StartupFailure(FALLBACK_LOOP, f"{shown(config, attempt.program.cwd)} was tried before in this chain")
     if len(attempt.past.tried) >= attempt.limit:
-        return FallbackLimit(
-            f"the chain of fallbacks has {len(attempt.past.tried)} links, and fallback-limit is {attempt.limit}"
+        return StartupFailure(
+            FALLBACK_LIMIT,
+            f"the chain of fallbacks has {len(attempt.past.tried)} links, and fallback-limit is {attempt.limit}",
         )
     return None
 
@@ -220,7 +221,7 @@ def become(attempt: Attempt, config: str, records: tuple[FailureRecord, ...]) ->
 
     Raises:
         StopRequested: a stop signal came in time; there is no need for a successor.
-        ExecFailed: the system refuses; the process is as it was, but its children are gone and stop signals blocked.
+        StartupFailure(EXEC_FAILED): the system refuses; the process is as it was, but its children are gone and stop signals blocked.
     """
     if attempt.signals.count:
         raise process.StopRequested
@@ -234,7 +235,7 @@ def go_back(attempt: Attempt) -> NoReturn:
 
     Raises:
         StopRequested: a stop signal came in time.
-        ExecFailed: as in ``become``.
+        StartupFailure(EXEC_FAILED): as in ``become``.
     """
     command = " ".join([attempt.program.name, *attempt.past.argv[1:]])
     logs.info(f"arun: going back to the first start: {command}")
@@ -248,7 +249,7 @@ def upgrade(attempt: Attempt, workers: tuple[InheritedWorker, ...]) -> NoReturn:
 
     Raises:
         StopRequested: a stop signal came in time.
-        ExecFailed: as in ``become``, but that no child was ended.
+        StartupFailure(EXEC_FAILED): as in ``become``, but that no child was ended.
     """
     past = attempt.past._replace(workers=workers)
     _replace_process(attempt, attempt.arguments, past, spared=frozenset(process.children()))
@@ -262,18 +263,18 @@ def _replace_process(
         process.end_children(spared=attempt.program.children | spared)
         _check(attempt, arguments[0] if past.tried else None)
         _execute(attempt, arguments, past, late_signals)
-    except ExecFailed:
+    except StartupFailure:
         raise
     except Exception as error:  # whatever an app has done to this process, it can still answer by itself
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise ExecFailed(f"cannot execute {attempt.program.arguments[0]}: {reason}") from error
+        raise StartupFailure(EXEC_FAILED, f"cannot execute {attempt.program.arguments[0]}: {reason}") from error
 
 
 def _check(attempt: Attempt, config: str | None) -> None:
     if attempt.signals.count:
         raise process.StopRequested
     if path := _obstacle(attempt, config):
-        raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
+        raise StartupFailure(EXEC_FAILED, f"the successor could not read {path}, as uid {os.geteuid()}")
 
 
 def _execute(attempt: Attempt, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:

@@ -8,7 +8,7 @@ import time
 
 from arun import settings
 from arun.core import addresses
-from arun.core.failures import StartupFailure
+from arun.core.failures import CERTIFICATE_UNUSABLE, StartupFailure
 from arun.core.values import Value
 from arun.lifecycle import fallback, transports
 from arun.listen import activation, claims, places, sockets
@@ -321,10 +321,10 @@ def _remember_tls(attempt: Attempt, closed: Sequence[Listener]) -> None:
 
 
 def _nowhere(attempt: Attempt) -> StartupFailure:
-    from arun.core.failures import CertificateUnusable
-
     where = ", ".join(str(address) for address in attempt.secured)
-    return CertificateUnusable(f"nothing is left to listen on: TLS was spoken on {where}, and cannot be any more")
+    return StartupFailure(
+        CERTIFICATE_UNUSABLE, f"nothing is left to listen on: TLS was spoken on {where}, and cannot be any more"
+    )
 
 
 def _wanted(

@@ -21,8 +21,8 @@ def take(attempt: Attempt, chosen: Settings) -> None:
     A successor stays where it is: its pid would be another one. Relative paths count from the starting directory.
 
     Raises:
-        FileUnusable: the log file cannot be opened.
-        DetachFailed: the system allows no further process.
+        StartupFailure(FILE_UNUSABLE): the log file cannot be opened.
+        StartupFailure(DETACH_FAILED): the system allows no further process.
     """
     detaches = bool(chosen.daemonize) and not attempt.is_detached
     if detaches and (attempt.is_fallback or os.getpid() == 1):

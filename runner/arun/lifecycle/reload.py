@@ -13,7 +13,7 @@ from functools import partial
 from arun import settings
 from arun.apps import provisions
 from arun.core import exits
-from arun.core.failures import ExecFailed, OptionInvalid, StartupFailure
+from arun.core.failures import OPTION_INVALID, StartupFailure
 from arun.lifecycle import build, end, fallback, listening, probe, status
 from arun.lifecycle.build import Setup
 from arun.lifecycle.worker import work
@@ -190,7 +190,7 @@ class _Instance:
             failures = end.failures_of(error)
             for failure in failures:
                 self.tell(failure)
-            text = f"reload failed ({failures[0].identifier}): those who served before go on"
+            text = f"reload failed ({failures[0].cause.identifier}): those who served before go on"
             logs.warning(text)
             self.unchanged(text)
             self._let_go(trial)
@@ -213,7 +213,9 @@ class _Instance:
         now = self._attempt.chosen
         if now is not None and (now.uid, now.gid) != (chosen.uid, chosen.gid):
             origin = ", ".join(dict.fromkeys(chosen.origins("uid") + chosen.origins("gid"))) or "default"
-            raise OptionInvalid("uid and gid change with a restart only", origin=origin, hint="restart the instance")
+            raise StartupFailure(
+                OPTION_INVALID, "uid and gid change with a restart only", origin=origin, hint="restart the instance"
+            )
 
     def adopt(self) -> None:
         setup, self._next = self._next, None
@@ -338,8 +340,8 @@ class _Instance:
         status.reloading(attempt, "upgrading")
         try:
             fallback.upgrade(attempt, passed)
-        except (ExecFailed, process.StopRequested) as error:
-            if isinstance(error, ExecFailed):
+        except (StartupFailure, process.StopRequested) as error:
+            if isinstance(error, StartupFailure):
                 self.tell(error)
             self.unchanged("upgrade refused: those who served before go on")
             attempt.signals.install(can_go_back=attempt.can_go_back)

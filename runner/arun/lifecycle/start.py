@@ -116,7 +116,8 @@ def _salvage(attempt: Attempt, partial: Settings) -> None:
 
 
 def _is_early(failure: StartupFailure) -> bool:
-    return failure.stage in {"settings", "identity", "privileges"} or failure.identifier.startswith("certificate-")
+    cause = failure.cause
+    return cause.stage in {"settings", "identity", "privileges"} or cause.identifier.startswith("certificate-")
 
 
 def _take_output(attempt: Attempt, chosen: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arun.core.failures import OptionInvalid
+from arun.core.failures import OPTION_INVALID, StartupFailure
 
 from .declaration import declared, named
 from .kinds import Octal
@@ -11,8 +11,6 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from arun.core.failures import StartupFailure
 
     from .declaration import Option
     from .entries import Entry
@@ -59,7 +57,9 @@ def judge(layers: Layers) -> Settings:
             try:
                 found = _decode(option, entry.value)
             except ValueError as error:
-                problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=option.hint))
+                problems.append(
+                    StartupFailure(OPTION_INVALID, f"{entry.key}: {error}", origin=entry.origin, hint=option.hint)
+                )
                 wrong.add(name)
             else:
                 values += found
@@ -87,7 +87,7 @@ def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]
 
     told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
     if rest:
-        told.append(type(rest[0])(f"there are {len(rest)} more mistakes like these"))
+        told.append(StartupFailure(rest[0].cause, f"there are {len(rest)} more mistakes like these"))
     return tuple(told)
 
 
