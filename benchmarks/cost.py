@@ -89,7 +89,7 @@ class Counter(asyncio.Transport):
 async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asyncio.Protocol]:
     """Start the engine of a kind on its app that says hello, and return what makes its connections."""
     sys.path.insert(0, environment.APPS)
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
 
     engine: Any
     access = None
@@ -103,13 +103,13 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
 
         from arun.apps.asgi.application import AsgiEngine
 
-        engine = AsgiEngine(asgi_app, Options(access=access))
+        engine = AsgiEngine(asgi_app, HttpOptions(access=access))
     elif kind == "wsgi":
         from wsgi_hello import app as wsgi_app
 
         from arun.apps.wsgi.application import WsgiEngine
 
-        engine = WsgiEngine(wsgi_app, Options(threads=threads, access=access))
+        engine = WsgiEngine(wsgi_app, HttpOptions(threads=threads, access=access))
     else:
         from aiohttp_hello import app as aiohttp_app
 
@@ -122,7 +122,7 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
             return runner.server
         from arun.apps.aiohttp.engine import AiohttpEngine
 
-        engine = AiohttpEngine(aiohttp_app, Options(access=access))
+        engine = AiohttpEngine(aiohttp_app, HttpOptions(access=access))
     made: Callable[[], asyncio.Protocol] = await engine.start()
     return made
 

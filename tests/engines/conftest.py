@@ -12,7 +12,7 @@ import uvloop
 
 from arun.apps.asgi.application import AsgiEngine
 from arun.apps.wsgi.application import WsgiEngine
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -70,7 +70,7 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
 
     async def start(app: Any, engine: Callable[..., Engine] = AsgiEngine, **options: Any) -> Served:
         errors: list[str] = []
-        served = Served(engine(app, Options(on_error=errors.append, **options)), errors)
+        served = Served(engine(app, HttpOptions(on_error=errors.append, **options)), errors)
         await served.listen()
         running.append(served)
         return served

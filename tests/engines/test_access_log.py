@@ -19,7 +19,6 @@ from arun.core.access_format import parse
 from arun.http.access.escapes import json_escapes, text_escapes
 from arun.http.access.log import access_log
 from arun.http.error_log import ErrorLog
-from arun.http.limits import Limits
 from arun.system.line_file import LineFile
 
 if TYPE_CHECKING:
@@ -368,8 +367,8 @@ async def test_refused_request_has_one_line_with_what_was_read_of_it(
     served_with_log: Callable[..., Any], sent: bytes, status: int
 ) -> None:
     lines: list[dict[str, Any]] = []
-    limits = Limits(request_body=1000, request_field_size=2000)
-    served = await served_with_log(lines, limits=limits, request_id_header="X-Request-ID")
+    limits = {"limit_request_body": 1000, "limit_request_field_size": 2000}
+    served = await served_with_log(lines, **limits, request_id_header="X-Request-ID")
     answer = await served.talk(sent)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     await served.talk(request(b"/next"))
@@ -400,7 +399,7 @@ async def test_bytes_of_a_streamed_answer_are_those_of_its_body(served_with_log:
 
 async def test_client_and_scheme_are_those_that_a_trusted_proxy_tells(served_with_log: Callable[..., Any]) -> None:
     lines: list[dict[str, Any]] = []
-    served = await served_with_log(lines, trusted=("127.0.0.1",))
+    served = await served_with_log(lines, forwarded_allow_ips=("127.0.0.1",))
     await served.talk(request(b"/", b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-Proto: https"))
     await eventually(lambda: len(lines) == 1)
     assert (lines[0]["client"], lines[0]["scheme"]) == ("192.0.2.7", "https")
@@ -435,7 +434,7 @@ async def test_only_a_sound_id_of_a_trusted_peer_is_kept(
     served_with_log: Callable[..., Any], trusted: tuple[str, ...], sent: tuple[bytes, ...], *, kept: bool
 ) -> None:
     lines: list[dict[str, Any]] = []
-    served = await served_with_log(lines, request_id_header="X-Request-ID", trusted=trusted)
+    served = await served_with_log(lines, request_id_header="X-Request-ID", forwarded_allow_ips=trusted)
     _, _, body = (await served.talk(request(b"/", *sent))).partition(b"\r\n\r\n")
     await eventually(lambda: len(lines) == 1)
     said = sent[0].partition(b":")[2].strip()

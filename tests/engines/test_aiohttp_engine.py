@@ -11,7 +11,7 @@ from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def test_start_fails_with_the_apps_own_traceback_when_on_startup_raises(ki
     app.cleanup_ctx.append(context)
     app.on_startup.append(startup)
     with pytest.raises(StartupFailure, check=lambda error: error.cause is APP_STARTUP_FAILED) as caught:
-        await AiohttpEngine(app, Options()).start()
+        await AiohttpEngine(app, HttpOptions()).start()
     assert caught.value.sentence == f"the app's start-up raised {kind.__name__}: boom"
     assert __file__ in caught.value.detail
     assert "/arun/apps/" not in caught.value.detail
@@ -66,7 +66,7 @@ async def test_start_that_is_cancelled_ends() -> None:
 
     app = app_of(hello)
     app.on_startup.append(startup)
-    task = asyncio.create_task(AiohttpEngine(app, Options()).start())
+    task = asyncio.create_task(AiohttpEngine(app, HttpOptions()).start())
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -89,7 +89,7 @@ async def test_request_that_raises_is_answered_500_and_the_next_one_lives(serve:
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)])
 async def test_malformed_request_is_refused_and_not_told(serve: Serve, trusted: tuple[str, ...]) -> None:
-    served = await serve(app_of(hello), AiohttpEngine, trusted=trusted)
+    served = await serve(app_of(hello), AiohttpEngine, forwarded_allow_ips=trusted)
     assert (await served.talk(b"\0\0\0\r\n\r\n")).startswith(b"HTTP/1.")
     assert served.errors == []
 
@@ -102,7 +102,7 @@ async def test_proxy_is_believed_only_when_it_is_trusted(serve: Serve) -> None:
         (("127.0.0.0/8",), b"https 10.0.0.1"),
         (("127.0.0.1", "10.0.0.0/8"), b"https 9.9.9.9"),
     ):
-        served = await serve(app_of(hello), AiohttpEngine, trusted=trusted)
+        served = await serve(app_of(hello), AiohttpEngine, forwarded_allow_ips=trusted)
         assert (await served.talk(request)).endswith(b"\r\n\r\n" + seen)
 
 
@@ -116,7 +116,7 @@ async def test_prepare_signal_and_body_of_a_forwarded_request_work(serve: Serve)
     app = web.Application()
     app.router.add_post("/", handler)
     app.on_response_prepare.append(mark)
-    served = await serve(app, AiohttpEngine, trusted="*")
+    served = await serve(app, AiohttpEngine, forwarded_allow_ips="*")
     raw = await served.talk(
         b"POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
     )

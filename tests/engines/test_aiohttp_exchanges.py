@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ async def serve_app(serve: Serve) -> Callable[..., Any]:
     async def start(handler: Any, *, limits: dict[str, Any] | None = None, **options: Any) -> Any:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{rest:.*}", handler)
-        return await serve(app, AiohttpEngine, limits=Limits(**(limits or {})), **options)
+        return await serve(app, AiohttpEngine, **(limits or {}), **options)
 
     return start
 
@@ -103,7 +102,7 @@ async def test_length_in_a_value_is_no_length(serve_app: Serve) -> None:
 
 
 async def test_body_in_one_piece_is_held_to_the_limit(serve_app: Serve) -> None:
-    served = await serve_app(echo, limits={"request_body": 4})
+    served = await serve_app(echo, limits={"limit_request_body": 4})
     raw = await served.talk(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
     assert raw.startswith(b"HTTP/1.1 413 ")
 
@@ -186,7 +185,7 @@ async def test_requests_behind_a_chunked_body_are_answered_whatever_their_number
 
 
 async def test_body_that_unpacks_to_more_than_the_limit_is_refused_in_one_piece_too(serve_app: Serve) -> None:
-    served = await serve_app(echo, limits={"request_body": 100_000})
+    served = await serve_app(echo, limits={"limit_request_body": 100_000})
     packed = gzip.compress(bytes(400_000))
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     assert (await served.talk(head + packed)).startswith(b"HTTP/1.1 413 ")
@@ -227,7 +226,7 @@ async def test_upgrade_whose_body_comes_after_its_answer_leaves_the_connection_u
 
 
 async def test_first_packet_of_three_bytes_begins_a_head(serve_app: Serve) -> None:
-    served = await serve_app(echo, limits={"header_timeout": 0.3})
+    served = await serve_app(echo, limits={"timeout_header": 0.3})
     assert (await served.talk(b"GET")).startswith(b"HTTP/1.1 408 ")
     assert (await served.talk(b"GET", b"\r\n / HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
     assert bodies(await served.talk(b"GET", LAST[3:])) == [b"<>"]

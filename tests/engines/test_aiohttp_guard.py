@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +35,7 @@ async def serve_app(serve: Serve) -> Callable[..., Any]:
     async def start(handler: Any = echo, *, limits: dict[str, Any] | None = None, **options: Any) -> Any:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{rest:.*}", handler)
-        return await serve(app, AiohttpEngine, limits=Limits(**(limits or {})), **options)
+        return await serve(app, AiohttpEngine, **(limits or {}), **options)
 
     return start
 
@@ -246,7 +245,7 @@ async def test_small_chunks_are_no_attack(serve_app: Serve) -> None:
 
 
 async def test_chunked_body_is_refused_when_it_exceeds_the_limit(serve_app: Serve) -> None:
-    served = await serve_app(limits={"request_body": 10})
+    served = await serve_app(limits={"limit_request_body": 10})
     assert answers(await served.talk(CHUNKED + b"a\r\n0123456789\r\n0\r\n\r\n" + LAST))[0][0] == 200
     for rest in (b"", b"0\r\n\r\n"):
         raw = await served.talk(CHUNKED, b"a\r\n0123456789\r\n", b"1\r\nx\r\n" + rest)
@@ -256,7 +255,7 @@ async def test_chunked_body_is_refused_when_it_exceeds_the_limit(serve_app: Serv
 async def test_body_that_unpacks_to_more_than_the_limit_is_refused(serve_app: Serve) -> None:
     import gzip
 
-    served = await serve_app(limits={"request_body": 100_000})
+    served = await serve_app(limits={"limit_request_body": 100_000})
     packed = gzip.compress(bytes(1_000_000))
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     assert [one[0] for one in answers(await served.talk(head + packed))] == [413]

@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,7 @@ LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 #: A time-out that a test waits for, and one that it never sees.
 SOON, LATE = 0.05, 1000.0
-NO_LIMITS = {"header_timeout": LATE, "body_timeout": LATE, "write_timeout": LATE}
+NO_LIMITS = {"timeout_header": LATE, "timeout_body": LATE, "timeout_write": LATE}
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -40,7 +39,7 @@ async def serve_app(serve: Serve) -> Callable[..., Any]:
     async def start(handler: Any = echo, *, limits: dict[str, Any] | None = None, **options: Any) -> Any:
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", handler)
-        return await serve(app, AiohttpEngine, limits=Limits(**{**NO_LIMITS, **(limits or {})}), **options)
+        return await serve(app, AiohttpEngine, **{**NO_LIMITS, **(limits or {})}, **options)
 
     return start
 
@@ -62,14 +61,14 @@ async def connections(served: Any, number: int) -> None:
 @pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r"])
 @pytest.mark.parametrize("before", [b"", HELLO])
 async def test_head_that_does_not_come_is_answered_408(serve_app: Serve, before: bytes, begun: bytes) -> None:
-    served = await serve_app(limits={"header_timeout": SOON}, keep_alive=LATE)
+    served = await serve_app(limits={"timeout_header": SOON}, timeout_keep_alive=LATE)
     raw = await served.talk(before + begun)
     assert statuses(raw) == [200] * bool(before) + [408]
     assert raw.endswith(b"\r\n\r\nRequest Timeout\n")
 
 
 async def test_head_that_comes_byte_by_byte_has_no_more_time(serve_app: Serve) -> None:
-    served = await serve_app(limits={"header_timeout": 0.2}, keep_alive=LATE)
+    served = await serve_app(limits={"timeout_header": 0.2}, timeout_keep_alive=LATE)
     reader, writer = await served.connect()
 
     async def drip() -> None:
@@ -86,17 +85,17 @@ async def test_head_that_comes_byte_by_byte_has_no_more_time(serve_app: Serve) -
 
 
 async def test_silent_client_is_left_after_the_time_for_a_head(serve_app: Serve) -> None:
-    served = await serve_app(limits={"header_timeout": SOON}, keep_alive=LATE)
+    served = await serve_app(limits={"timeout_header": SOON}, timeout_keep_alive=LATE)
     assert await served.talk() == b""
 
 
 async def test_idle_client_is_left_after_the_time_between_requests(serve_app: Serve) -> None:
-    served = await serve_app(keep_alive=SOON)
+    served = await serve_app(timeout_keep_alive=SOON)
     assert statuses(await served.talk(HELLO)) == [200]
 
 
 async def test_head_is_not_cut_by_the_time_between_requests(serve_app: Serve) -> None:
-    served = await serve_app(keep_alive=SOON)
+    served = await serve_app(timeout_keep_alive=SOON)
     reader, writer = await served.connect()
     writer.write(HELLO + LAST[:10])
     await reader.readuntil(b"\r\n\r\n")
@@ -107,14 +106,14 @@ async def test_head_is_not_cut_by_the_time_between_requests(serve_app: Serve) ->
 
 
 async def test_connection_is_closed_after_each_answer_when_none_is_kept(serve_app: Serve) -> None:
-    served = await serve_app(keep_alive=0)
+    served = await serve_app(timeout_keep_alive=0)
     raw = await served.talk(HELLO + HELLO)
     assert statuses(raw) == [200, 200]
     assert raw.count(b"Connection: close") == 1
 
 
 async def test_body_that_stalls_is_answered_408(serve_app: Serve) -> None:
-    served = await serve_app(limits={"body_timeout": SOON})
+    served = await serve_app(limits={"timeout_body": SOON})
     for head in (POST, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"):
         assert statuses(await served.talk(head, b"abc")) == [408]
     assert served.errors == []
@@ -128,7 +127,7 @@ async def test_answer_that_waits_for_a_stalled_body_is_cut(serve_app: Serve) -> 
             await response.write(piece)
         return response
 
-    served = await serve_app(mirror, limits={"body_timeout": SOON})
+    served = await serve_app(mirror, limits={"timeout_body": SOON})
     assert (await served.talk(POST, b"abc")).endswith(b"3\r\nabc\r\n")
 
 
@@ -139,7 +138,7 @@ async def test_body_may_stall_while_the_app_does_not_wait_for_it(serve_app: Serv
         await gate.wait()
         return web.Response(body=await request.read())
 
-    served = await serve_app(late, limits={"body_timeout": SOON})
+    served = await serve_app(late, limits={"timeout_body": SOON})
     reader, writer = await served.connect()
     writer.write(POST + b"abc")
     await asyncio.sleep(SOON * 4)
@@ -162,7 +161,7 @@ async def big(_request: web.Request) -> web.Response:
 
 @pytest.mark.parametrize("handler", [flood, big])
 async def test_client_that_takes_nothing_is_cut(serve_app: Serve, handler: Any) -> None:
-    served = await serve_app(handler, limits={"write_timeout": SOON}, keep_alive=LATE)
+    served = await serve_app(handler, limits={"timeout_write": SOON}, timeout_keep_alive=LATE)
     client = socket.create_connection(("127.0.0.1", served.port))
     client.sendall(LAST)
     await connections(served, 1)
@@ -172,7 +171,7 @@ async def test_client_that_takes_nothing_is_cut(serve_app: Serve, handler: Any) 
 
 
 async def test_client_that_takes_little_by_little_gets_everything(serve_app: Serve) -> None:
-    served = await serve_app(big, limits={"write_timeout": 2})
+    served = await serve_app(big, limits={"timeout_write": 2})
     loop = asyncio.get_running_loop()
     with socket.create_connection(("127.0.0.1", served.port)) as client:
         client.setblocking(False)
@@ -188,7 +187,7 @@ async def test_client_that_takes_little_by_little_gets_everything(serve_app: Ser
 
 
 async def test_connections_beyond_the_limit_are_answered_503(serve_app: Serve) -> None:
-    served = await serve_app(limits={"connections": 2}, keep_alive=LATE)
+    served = await serve_app(limits={"limit_connections": 2}, timeout_keep_alive=LATE)
     kept = [await served.connect() for _ in range(2)]
     for reader, writer in kept:
         writer.write(HELLO)
@@ -211,7 +210,7 @@ async def test_requests_beyond_the_limit_are_answered_503_and_may_come_again(ser
         await gate.wait()
         return web.Response()
 
-    served = await serve_app(slow, limits={"concurrency": 1})
+    served = await serve_app(slow, limits={"limit_concurrency": 1})
     busy_reader, busy = await served.connect()
     busy.write(LAST)
     await started.wait()
@@ -236,7 +235,12 @@ async def test_connection_is_closed_after_as_many_requests_as_it_may_have(serve_
 
 
 async def test_sizes_of_a_request_are_limited_as_the_options_say(serve_app: Serve) -> None:
-    limits = {"request_line": 30, "request_fields": 3, "request_field_size": 20, "request_head": 1024}
+    limits = {
+        "limit_request_line": 30,
+        "limit_request_fields": 3,
+        "limit_request_field_size": 20,
+        "limit_request_head": 1024,
+    }
     served = await serve_app(limits=limits)
     for line, fields, status in (
         (b"GET /123456789012345 HTTP/1.1", b"", 200),
@@ -247,14 +251,16 @@ async def test_sizes_of_a_request_are_limited_as_the_options_say(serve_app: Serv
     ):
         raw = await served.talk(line + b"\r\nHost: a\r\n" + fields + b"\r\n", half_close=True)
         assert statuses(raw) == [status], (line, fields)
-    unlimited = await serve_app(limits=dict.fromkeys(limits, 0) | {"request_head": 30_000, "request_body": 0})
+    unlimited = await serve_app(
+        limits=dict.fromkeys(limits, 0) | {"limit_request_head": 30_000, "limit_request_body": 0}
+    )
     wide = b"".join(b"X%d: %b\r\n" % (number, b"x" * 50) for number in range(300))
     raw = await unlimited.talk(b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n" + wide + b"\r\n", half_close=True)
     assert statuses(raw) == [200]
 
 
 async def test_garbage_and_slow_clients_leave_it_serving(serve_app: Serve) -> None:
-    served = await serve_app(limits={"header_timeout": 0.5}, keep_alive=LATE)
+    served = await serve_app(limits={"timeout_header": 0.5}, timeout_keep_alive=LATE)
     slow = [await served.connect() for _ in range(100)]
     for number, (_, writer) in enumerate(slow):
         writer.write((b"GET / HT", POST + b"a", HELLO[:-1], b"")[number % 4])
@@ -286,8 +292,8 @@ async def test_websocket_talks_past_every_time_out(serve_app: Serve) -> None:
             await websocket.send_str(f"{message.data}!")
         return websocket
 
-    times = dict.fromkeys(("header_timeout", "body_timeout", "write_timeout"), SOON)
-    served = await serve_app(talk, limits=times, keep_alive=SOON)
+    times = dict.fromkeys(("timeout_header", "timeout_body", "timeout_write"), SOON)
+    served = await serve_app(talk, limits=times, timeout_keep_alive=SOON)
     async with aiohttp.ClientSession() as session, session.ws_connect(url(served)) as websocket:
         for _ in range(2):
             await websocket.send_str("hello")
@@ -324,7 +330,7 @@ async def test_upload_download_and_form_go_through(serve_app: Serve) -> None:
             await response.write(piece)
         return response
 
-    served = await serve_app(receive, limits={"body_timeout": 5, "write_timeout": 5})
+    served = await serve_app(receive, limits={"timeout_body": 5, "timeout_write": 5})
 
     async def pieces() -> Any:
         for _ in range(50):
@@ -349,7 +355,7 @@ async def test_file_is_sent_whole_with_ranges_and_without_a_body_for_head(serve_
     async def send(_request: web.Request) -> web.FileResponse:
         return web.FileResponse(path)
 
-    served = await serve_app(send, limits={"write_timeout": 5})
+    served = await serve_app(send, limits={"timeout_write": 5})
     async with aiohttp.ClientSession() as session:
         async with session.get(url(served)) as response:
             assert await response.read() == content
@@ -371,7 +377,7 @@ async def test_client_that_takes_nothing_of_a_file_is_cut(serve_app: Serve, tmp_
     async def send(_request: web.Request) -> web.FileResponse:
         return web.FileResponse(path)
 
-    served = await serve_app(send, limits={"write_timeout": SOON}, keep_alive=LATE)
+    served = await serve_app(send, limits={"timeout_write": SOON}, timeout_keep_alive=LATE)
     client = socket.create_connection(("127.0.0.1", served.port))
     client.sendall(LAST)
     await connections(served, 1)

@@ -158,12 +158,12 @@ async def test_app_that_closes_is_obeyed(serve: Serve) -> None:
 
 
 async def test_idle_connection_is_closed_after_keep_alive(serve: Serve) -> None:
-    served = await serve(app_that_sends(b"x"), keep_alive=0.05)
+    served = await serve(app_that_sends(b"x"), timeout_keep_alive=0.05)
     assert (await served.talk(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).endswith(b"content-length: 1\r\n\r\nx")
 
 
 async def test_keep_alive_of_nought_closes_after_each_answer(serve: Serve) -> None:
-    served = await serve(app_that_sends(b"x"), keep_alive=0)
+    served = await serve(app_that_sends(b"x"), timeout_keep_alive=0)
     assert b"connection: close" in await served.talk(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
@@ -176,7 +176,7 @@ async def test_slow_request_is_not_cut_by_keep_alive(serve: Serve) -> None:
             await gate.wait()
         await app_that_sends(b"x")(scope, receive, send)
 
-    served = await serve(app, keep_alive=0.02)
+    served = await serve(app, timeout_keep_alive=0.02)
     reader, writer = await served.connect()
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
     await reader.readuntil(b"\r\n\r\nx")

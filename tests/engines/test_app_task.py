@@ -15,7 +15,7 @@ from aiohttp import web
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.asgi.application import AsgiEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -126,7 +126,7 @@ async def test_clean_up_after_a_failed_start_ends_what_was_begun(context: Any) -
     ended: list[str] = []
     errors: list[str] = []
     with pytest.raises(StartupFailure, match="boom", check=lambda error: error.cause is APP_STARTUP_FAILED):
-        await AiohttpEngine(aiohttp_app(context, ended, startup=startup), Options(on_error=errors.append)).start()
+        await AiohttpEngine(aiohttp_app(context, ended, startup=startup), HttpOptions(on_error=errors.append)).start()
     assert (ended, errors) == (["well"], [])
 
 
@@ -142,7 +142,7 @@ async def test_start_up_that_is_stopped_leaves_no_task(app_of: Callable[..., Any
 
     before = asyncio.all_tasks()
     app = app_of(context, [], startup=startup)
-    start = asyncio.ensure_future(engine(app, Options(on_error=errors.append)).start())
+    start = asyncio.ensure_future(engine(app, HttpOptions(on_error=errors.append)).start())
     await waiting.wait()
     start.cancel()
     with pytest.raises(asyncio.CancelledError):

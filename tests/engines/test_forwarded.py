@@ -65,10 +65,10 @@ REQUEST = (
     b"Forwarded: for=9.9.9.9;proto=https;host=evil.test\r\n\r\n"
 )
 CHOICES = [
-    ({"trusted": ("127.0.0.1",)}, b"http 8.8.8.8 shop.test"),
-    ({"trusted": ("127.0.0.1",), "forwarded_header": "forwarded"}, b"https 9.9.9.9 shop.test"),
-    ({"trusted": (), "forwarded_header": "forwarded"}, b"http 127.0.0.1 shop.test"),
-    ({"trusted": ("10.0.0.1",), "forwarded_header": "forwarded"}, b"http 127.0.0.1 shop.test"),
+    ({"forwarded_allow_ips": ("127.0.0.1",)}, b"http 8.8.8.8 shop.test"),
+    ({"forwarded_allow_ips": ("127.0.0.1",), "forwarded_header": "forwarded"}, b"https 9.9.9.9 shop.test"),
+    ({"forwarded_allow_ips": (), "forwarded_header": "forwarded"}, b"http 127.0.0.1 shop.test"),
+    ({"forwarded_allow_ips": ("10.0.0.1",), "forwarded_header": "forwarded"}, b"http 127.0.0.1 shop.test"),
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.engines.test_waiting import until
 
 from arun.apps.asgi.application import AsgiEngine
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -199,7 +199,7 @@ async def on_unix(tmp_path: Path) -> AsyncIterator[Callable[[Any], Any]]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(app: Any) -> tuple[AsgiEngine, asyncio.StreamReader, asyncio.StreamWriter]:
-            engine = AsgiEngine(app, Options())
+            engine = AsgiEngine(app, HttpOptions())
             path = str(tmp_path / "socket")
             server = await asyncio.get_running_loop().create_unix_server(await engine.start(), path)
             stack.push_async_callback(engine.stop, 0.1)

@@ -13,7 +13,6 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,23 +61,23 @@ async def test_limits_of_the_app_hold_where_they_are_stricter(
     served = await serve_args({name: size})
     assert (await served.talk(request_)).startswith(b"HTTP/1.1 %d " % status)
     assert (await served.talk(GET)).startswith(b"HTTP/1.1 200 ")
-    served = await serve_args({name: size}, limits=Limits(request_line=0, request_field_size=0, request_fields=0))
+    served = await serve_args({name: size}, limit_request_line=0, limit_request_field_size=0, limit_request_fields=0)
     assert (await served.talk(request_)).startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize(
     ("name", "limit", "request_", "status", "option"),
     [
-        ("max_line_size", "request_line", LONG_LINE, 414, "limit-request-line"),
-        ("max_field_size", "request_field_size", LONG_FIELD, 431, "limit-request-field-size"),
-        ("max_headers", "request_fields", MANY_FIELDS, 431, "limit-request-fields"),
+        ("max_line_size", "limit_request_line", LONG_LINE, 414, "limit-request-line"),
+        ("max_field_size", "limit_request_field_size", LONG_FIELD, 431, "limit-request-field-size"),
+        ("max_headers", "limit_request_fields", MANY_FIELDS, 431, "limit-request-fields"),
     ],
 )
 async def test_limits_of_the_instance_hold_where_they_are_stricter_and_that_is_told(  # noqa: PLR0913, PLR0917
     serve_args: Any, capfd: Any, name: str, limit: str, request_: bytes, status: int, option: str
 ) -> None:
-    own = 10 if limit == "request_fields" else 100
-    served = await serve_args({name: 100_000}, limits=Limits(**{limit: own}))
+    own = 10 if limit == "limit_request_fields" else 100
+    served = await serve_args({name: 100_000}, **{limit: own})
     assert (await served.talk(request_)).startswith(b"HTTP/1.1 %d " % status)
     assert (
         f"handler_args of the app: {name}=100000 does not count, as {option} is stricter ({own})"
@@ -90,7 +89,7 @@ async def test_limits_of_the_instance_hold_where_they_are_stricter_and_that_is_t
 async def test_an_idle_connection_is_closed_after_the_shorter_of_both_times(
     serve_args: Any, capfd: Any, app: float, instance: float
 ) -> None:
-    served = await serve_args({"keepalive_timeout": app}, keep_alive=instance)
+    served = await serve_args({"keepalive_timeout": app}, timeout_keep_alive=instance)
     reader, writer = await served.connect()
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert b"\r\n\r\n" in await asyncio.wait_for(reader.read(), PATIENCE)

@@ -9,7 +9,7 @@ import pytest
 
 from arun.apps.asgi.application import AsgiEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 Serve = Any
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -43,7 +43,7 @@ async def test_state_of_the_lifespan_reaches_each_request_as_a_copy(serve: Serve
 
 async def failed(app: Any) -> StartupFailure:
     with pytest.raises(StartupFailure, check=lambda error: error.cause is APP_STARTUP_FAILED) as caught:
-        await AsgiEngine(app, Options()).start()
+        await AsgiEngine(app, HttpOptions()).start()
     return caught.value
 
 
@@ -142,7 +142,7 @@ async def test_start_that_is_cancelled_ends_the_lifespan() -> None:
         finally:
             ended.set()
 
-    task = asyncio.create_task(AsgiEngine(app, Options()).start())
+    task = asyncio.create_task(AsgiEngine(app, HttpOptions()).start())
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -80,6 +80,6 @@ async def test_asgi_app_sees_the_client_that_a_trusted_proxy_tells(serve: Serve,
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": f"{scope['scheme']} {scope['client'][0]}".encode()})
 
-    served = await serve(app, trusted=trusted)
+    served = await serve(app, forwarded_allow_ips=trusted)
     raw = await served.talk(b"GET / HTTP/1.0\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n")
     assert raw.endswith(b"\r\n\r\n" + seen.encode())

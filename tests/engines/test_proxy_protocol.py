@@ -14,7 +14,7 @@ from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.asgi.application import AsgiEngine
 from arun.apps.wsgi.application import WsgiEngine
 from arun.http.forwarded import TrustedPeers
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 from arun.server.gate import Gate, Rules
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def gated() -> AsyncIterator[Any]:
     running: list[Gated] = []
 
     async def start(engine: Engine | None = None, **rules: Any) -> Gated:
-        one = Gated(engine or AsgiEngine(asgi, Options()), **rules)
+        one = Gated(engine or AsgiEngine(asgi, HttpOptions()), **rules)
         await one.listen()
         running.append(one)
         return one
@@ -214,8 +214,8 @@ async def test_a_peer_that_is_not_trusted_is_closed_whatever_it_says(
 async def test_wsgi_and_aiohttp_apps_see_them_too(gated: Any) -> None:
     header = version2(1, 0x11, IPV4 + tlv(0x20, b"\x01\0\0\0\0"))
     for engine, seen in (
-        (WsgiEngine(wsgi, Options()), b"https 9.8.7.6 5555 1.2.3.4 443"),
-        (AiohttpEngine(aiohttp_app(), Options()), b"https 9.8.7.6"),
+        (WsgiEngine(wsgi, HttpOptions()), b"https 9.8.7.6 5555 1.2.3.4 443"),
+        (AiohttpEngine(aiohttp_app(), HttpOptions()), b"https 9.8.7.6"),
     ):
         served = await gated(engine)
         assert (await served.talk(header + REQUEST)).endswith(seen)
@@ -224,7 +224,7 @@ async def test_wsgi_and_aiohttp_apps_see_them_too(gated: Any) -> None:
 async def test_forwarding_headers_are_believed_of_the_client_that_the_proxy_tells(gated: Any) -> None:
     request = REQUEST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 5.5.5.5\r\n\r\n")
     for peer, seen in (("9.8.7.6", b"('9.8.7.6', 5555)"), ("10.0.0.1", b"('5.5.5.5', 0)")):
-        served = await gated(AsgiEngine(asgi, Options(trusted=("127.0.0.1", "10.0.0.1"))))
+        served = await gated(AsgiEngine(asgi, HttpOptions(forwarded_allow_ips=("127.0.0.1", "10.0.0.1"))))
         assert seen in await served.talk(f"PROXY TCP4 {peer} 1.2.3.4 5555 443\r\n".encode() + request)
 
 

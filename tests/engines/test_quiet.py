@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.asgi.application import AsgiEngine
 from arun.apps.wsgi.application import WsgiEngine
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,7 +86,7 @@ async def test_requests_are_counted_and_refusals_are_not(serve_kind: Serve) -> N
 
 
 async def test_kept_connection_ends_behind_its_next_answer_and_none_is_cut(serve_kind: Serve) -> None:
-    served = await serve_kind(keep_alive=30.0)
+    served = await serve_kind(timeout_keep_alive=30.0)
     reader, writer = await served.connect()
     assert b"close" not in await ask(reader, writer)
     served.engine.drain()
@@ -121,7 +121,7 @@ async def test_request_that_has_begun_is_answered_in_its_own_time(serve_kind: Se
 
 
 async def test_idle_connection_ends_at_its_keep_alive_timeout(serve_kind: Serve) -> None:
-    served = await serve_kind(keep_alive=0.3)
+    served = await serve_kind(timeout_keep_alive=0.3)
     reader, writer = await served.connect()
     await ask(reader, writer)
     served.engine.drain()
@@ -135,7 +135,7 @@ async def test_idle_connection_ends_at_its_keep_alive_timeout(serve_kind: Serve)
 
 
 async def test_quiet_ends_after_its_seconds_and_leaves_the_connection_alone(serve_kind: Serve) -> None:
-    served = await serve_kind(keep_alive=30.0)
+    served = await serve_kind(timeout_keep_alive=30.0)
     reader, writer = await served.connect()
     await ask(reader, writer)
     served.engine.drain()
@@ -154,7 +154,7 @@ async def test_quiet_of_an_engine_without_connections_takes_no_time(serve_kind: 
 
 
 async def test_abort_ends_the_waiting(serve_kind: Serve) -> None:
-    served = await serve_kind(keep_alive=30.0)
+    served = await serve_kind(timeout_keep_alive=30.0)
     reader, writer = await served.connect()
     await ask(reader, writer)
     served.engine.drain()
@@ -273,4 +273,4 @@ async def test_websocket_that_is_opened_meanwhile_does_not_stay(serve_echo: Serv
 @pytest.mark.parametrize("engine", [AsgiEngine, AiohttpEngine])
 async def test_engine_that_was_never_started_has_no_requests(engine: Any) -> None:
     app = aiohttp_app() if engine is AiohttpEngine else asgi
-    assert engine(app, Options()).requests == 0
+    assert engine(app, HttpOptions()).requests == 0

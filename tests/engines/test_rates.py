@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -85,14 +84,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def serve_kind(kind: str, serve: Serve, serve_threads: Serve, serve_inline: Serve) -> Callable[..., Any]:
     async def start(**limits: Any) -> Any:
-        chosen = Limits(**{"body_rate": RATE, "response_rate": RATE, "rate_grace": GRACE, **limits})
+        chosen = {"min_body_rate": RATE, "min_response_rate": RATE, "rate_grace": GRACE, **limits}
         if kind == "aiohttp":
             app = web.Application(client_max_size=BIG)
             app.router.add_route("*", "/{tail:.*}", aiohttp_handler)
-            return await serve(app, AiohttpEngine, limits=chosen)
+            return await serve(app, AiohttpEngine, **chosen)
         if kind == "asgi":
-            return await serve(asgi_app, limits=chosen)
-        return await {"threads": serve_threads, "inline": serve_inline}[kind](wsgi_app, limits=chosen)
+            return await serve(asgi_app, **chosen)
+        return await {"threads": serve_threads, "inline": serve_inline}[kind](wsgi_app, **chosen)
 
     return start
 
@@ -119,7 +118,7 @@ async def test_body_that_comes_too_slowly_is_refused(serve_kind: Serve) -> None:
 
 
 async def test_body_that_comes_fast_enough_is_taken_however_long_it_takes(serve_kind: Serve) -> None:
-    served = await serve_kind(body_rate=2000)
+    served = await serve_kind(min_body_rate=2000)
     reader, writer = await served.connect()
     writer.write(POST % (b"", 20_000))
     for _ in range(40):
@@ -130,7 +129,7 @@ async def test_body_that_comes_fast_enough_is_taken_however_long_it_takes(serve_
 
 
 async def test_body_is_as_slow_as_its_client_wants_where_no_rate_is_asked(serve_kind: Serve) -> None:
-    served = await serve_kind(body_rate=0)
+    served = await serve_kind(min_body_rate=0)
     reader, writer = await served.connect()
     writer.write(POST % (b"", 20))
     await drip(writer, 1, 4 * GRACE, 0.1)
@@ -183,7 +182,7 @@ async def read_slowly(client: socket.socket) -> None:
 
 @pytest.mark.parametrize("path", ["big", "file"])
 async def test_client_that_takes_too_little_of_its_answer_is_cut(serve_kind: Serve, path: str, tmp_path: Path) -> None:
-    served = await serve_kind(response_rate=50_000_000)
+    served = await serve_kind(min_response_rate=50_000_000)
     if path == "file":
         (tmp_path / "big").write_bytes(b"x" * BIG)
         path += f"?{tmp_path / 'big'}"
@@ -219,7 +218,7 @@ async def test_client_that_takes_enough_gets_all(serve_kind: Serve, path: str, t
 
 @pytest.mark.parametrize("kind", ["asgi", "aiohttp"])
 async def test_app_that_produces_slowly_is_none_of_the_clients_faults(serve_kind: Serve) -> None:
-    served = await serve_kind(response_rate=50_000_000)
+    served = await serve_kind(min_response_rate=50_000_000)
     reader, writer = await served.connect()
     writer.write(GET % b"trickle")
     assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"0\r\n\r\n")

@@ -16,7 +16,6 @@ from websockets.exceptions import InvalidStatus
 
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.wsgi.application import WsgiEngine
-from arun.http.limits import Limits
 from arun.http.request_time import RequestTimes
 
 if TYPE_CHECKING:
@@ -212,12 +211,12 @@ def serve_limited(kind: str, serve: Serve, gate: Gate) -> Callable[..., Any]:
     """Serve the app of a kind, with a limit of 0.1 s."""
 
     async def start(limit: float = LIMIT, *, threads: int = 8, **options: Any) -> Any:
-        limits = options.pop("limits", None) or Limits(request_timeout=limit)
+        options.setdefault("timeout_request", limit)
         if kind == "asgi":
-            return await serve(asgi_app(gate), limits=limits, **options)
+            return await serve(asgi_app(gate), **options)
         if kind == "aiohttp":
-            return await serve(aiohttp_app(gate), AiohttpEngine, limits=limits, **options)
-        return await serve(wsgi_app(gate), WsgiEngine, threads=threads, limits=limits, **options)
+            return await serve(aiohttp_app(gate), AiohttpEngine, **options)
+        return await serve(wsgi_app(gate), WsgiEngine, threads=threads, **options)
 
     return start
 
@@ -288,7 +287,7 @@ async def test_error_log_tells_the_request_and_where_the_app_was(serve_limited: 
 
 
 async def test_request_in_time_is_answered_as_ever(serve_limited: Serve, gate: Gate) -> None:
-    served = await serve_limited(limits=Limits(request_timeout=5.0, body_timeout=0.04))  # a look every 0.01 s
+    served = await serve_limited(timeout_request=5.0, timeout_body=0.04)  # a look every 0.01 s
     talk = asyncio.ensure_future(served.talk(get("/hang", "Connection: close")))
     await asyncio.wait({talk}, timeout=0.3)
     gate.open()
@@ -311,7 +310,7 @@ async def test_each_request_of_a_connection_has_its_own_time(serve_limited: Serv
 
 
 async def test_no_limit_is_the_default(serve_limited: Serve, gate: Gate) -> None:
-    served = await serve_limited(limits=Limits(body_timeout=0.04))
+    served = await serve_limited(timeout_request=0.0, timeout_body=0.04)
     talk = asyncio.ensure_future(served.talk(get("/hang", "Connection: close")))
     await asyncio.wait({talk}, timeout=LONG)
     assert not talk.done()
@@ -490,7 +489,7 @@ async def test_client_that_reads_slowly_gets_all_of_a_long_answer(
 
 @pytest.mark.parametrize("kind", ["threads"])
 async def test_time_in_the_queue_does_not_count(serve_limited: Serve, gate: Gate) -> None:
-    served = await serve_limited(threads=1, limits=Limits(request_timeout=LIMIT, response_buffer=0))
+    served = await serve_limited(threads=1, timeout_request=LIMIT, limit_response_buffer=0)
     reader, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(get("/stream", "Connection: close"))  # it holds the only thread, and waits for its client
@@ -517,7 +516,7 @@ def stuck() -> list[str]:
 async def test_lost_thread_is_told_and_another_one_has_its_place_until_it_returns(
     serve_limited: Serve, gate: Gate, stuck: list[str]
 ) -> None:
-    served = await serve_limited(threads=1, on_stuck=stuck.append)
+    served = await serve_limited(threads=1, thread_lost=stuck.append)
     await served.talk(get("/hang?a=b", "Connection: close"))
     assert stuck == ["a thread is lost to GET /hang?a=b, which takes longer than 0.1 s; another one has its place"]
     assert (await served.talk(get("/", "Connection: close"))).endswith(b"fine")
@@ -533,7 +532,7 @@ async def test_lost_thread_is_told_and_another_one_has_its_place_until_it_return
 
 @pytest.mark.parametrize("kind", ["threads"])
 async def test_no_more_threads_are_replaced_than_there_are(serve_limited: Serve, gate: Gate, stuck: list[str]) -> None:
-    served = await serve_limited(threads=2, on_stuck=stuck.append)
+    served = await serve_limited(threads=2, thread_lost=stuck.append)
     for _ in range(4):
         assert b" 503 " in await served.talk(get("/hang", "Connection: close"))
     assert [sentence.partition("; ")[2] for sentence in stuck] == [
@@ -572,7 +571,7 @@ async def test_wsgi_app_in_the_loop_is_left_alone(
     serve_inline: Serve, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing could end it: that is the work of whoever watches the process."""
-    served = await serve_inline(wsgi_app(gate), limits=Limits(request_timeout=0.01))
+    served = await serve_inline(wsgi_app(gate), timeout_request=0.01)
     answer = asyncio.ensure_future(served.talk(get("/endless", "Connection: close")))
     await asyncio.sleep(LONG)
     gate.open()
@@ -604,13 +603,12 @@ async def test_websocket_may_last_and_its_handshake_may_not(serve: Serve, engine
         await websocket.send_str("late")
         return websocket
 
-    limits = Limits(request_timeout=LIMIT)
     if engine == "asgi":
-        served = await serve(asgi, limits=limits)
+        served = await serve(asgi, timeout_request=LIMIT)
     else:
         app = web.Application()
         app.router.add_get("/{rest:.*}", handler)
-        served = await serve(app, AiohttpEngine, limits=limits)
+        served = await serve(app, AiohttpEngine, timeout_request=LIMIT)
     async with connect(f"ws://127.0.0.1:{served.port}/", proxy=None) as websocket:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(websocket.recv(), LONG)

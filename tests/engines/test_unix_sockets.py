@@ -13,7 +13,7 @@ from aiohttp import web
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.asgi.application import AsgiEngine
 from arun.apps.wsgi.application import WsgiEngine
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,7 +52,7 @@ async def ask(own_name: str, clients_name: str) -> AsyncIterator[Callable[..., A
     running: list[Any] = []
 
     async def ask(engine: Any, app: Any, *fields: bytes, version: bytes = b"1.1", **options: Any) -> str:
-        made = engine(app, Options(**options))
+        made = engine(app, HttpOptions(**options))
         server = await asyncio.get_running_loop().create_unix_server(await made.start(), sock=listener)
         running.append((made, server))
         client = socket.socket(socket.AF_UNIX)
@@ -97,7 +97,7 @@ async def test_server_name_and_port_come_from_host_and_are_never_empty(
     ask: Any, version: bytes, fields: tuple[bytes, ...], seen: str, threads: int
 ) -> None:
     """PEP 3333: they "can never be empty strings, and so are always required"."""
-    told = await ask(WsgiEngine, wsgi, *fields, version=version, threads=threads, trusted=("127.0.0.1",))
+    told = await ask(WsgiEngine, wsgi, *fields, version=version, threads=threads, forwarded_allow_ips=("127.0.0.1",))
     assert told.strip() == seen
 
 
@@ -121,6 +121,8 @@ async def test_aiohttp_app_has_no_client_whatever_its_socket_is_called(ask: Any)
     app = web.Application()
     app.router.add_get("/", hello)
     access = Access()
-    told = await ask(AiohttpEngine, app, b"Host: a", b"X-Forwarded-Proto: https", access=access, trusted=("127.0.0.1",))
+    told = await ask(
+        AiohttpEngine, app, b"Host: a", b"X-Forwarded-Proto: https", access=access, forwarded_allow_ips=("127.0.0.1",)
+    )
     assert told == "None https"
     assert access.clients == [None]

@@ -91,9 +91,7 @@ async def test_large_last_piece_leaves_no_call_behind(serve: Serve, end: str) ->
 
 
 async def test_slots_of_large_answers_are_free_again(serve: Serve) -> None:
-    from arun.http.limits import Limits
-
-    served = await serve(Large(), limits=Limits(concurrency=2))
+    served = await serve(Large(), limit_concurrency=2)
     for _ in range(4):
         reader, writer = await slow_client(served.port)
         writer.write(LAST)

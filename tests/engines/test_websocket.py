@@ -11,8 +11,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from arun.apps.wsgi.application import WsgiEngine
-from arun.http.limits import Limits
-from arun.http.websocket_options import Websockets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -119,7 +117,7 @@ async def test_scope_is_complete(serve: Serve) -> None:
 
 async def test_scheme_is_wss_behind_a_trusted_proxy_that_says_https(serve: Serve) -> None:
     app = Echo()
-    served = await serve(app, trusted=("127.0.0.1",))
+    served = await serve(app, forwarded_allow_ips=("127.0.0.1",))
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
     async with client(served, additional_headers=headers):
         pass
@@ -342,7 +340,7 @@ async def test_event_that_cannot_be_sent_is_the_apps_failure(serve: Serve, event
 
 async def test_too_big_a_message_closes_with_1009(serve: Serve) -> None:
     app = Echo()
-    served = await serve(app, websockets=Websockets(max_size=1000))
+    served = await serve(app, ws_max_size=1000)
     for message, compression in ((b"x" * 1001, None), (b"x" * 1001, "deflate"), (["x" * 600, "x" * 401], None)):
         async with client(served, compression=compression) as websocket:
             await websocket.send("x" * 1000)
@@ -362,7 +360,7 @@ async def test_client_that_sends_faster_than_the_app_takes_has_to_wait(serve: Se
         while (await receive())["type"] == "websocket.receive":
             taken += 1
 
-    served = await serve(app_that(does), websockets=Websockets(max_queue=4))
+    served = await serve(app_that(does), ws_max_queue=4)
     async with client(served, compression=None) as websocket:
         sent = 0
 
@@ -401,7 +399,7 @@ async def test_slow_reader_holds_the_app_back_and_is_cut_when_it_takes_nothing(s
             raised.set()
             raise
 
-    served = await serve(app_that(does), limits=Limits(write_timeout=0.2))
+    served = await serve(app_that(does), timeout_write=0.2)
     websocket = await client(served, compression=None, max_queue=1)
     await asyncio.wait_for(raised.wait(), 10)
     assert sent < 1000
@@ -411,7 +409,7 @@ async def test_slow_reader_holds_the_app_back_and_is_cut_when_it_takes_nothing(s
 
 async def test_client_that_answers_no_ping_is_closed_with_1011(serve: Serve) -> None:
     app = Echo()
-    served = await serve(app, websockets=Websockets(ping_interval=0.05, ping_timeout=0.05))
+    served = await serve(app, ws_ping_interval=0.05, ws_ping_timeout=0.05)
     silent = await client(served, compression=None)
     silent.transport.pause_reading()
     await asyncio.wait_for(app.ended.wait(), 10)
@@ -421,7 +419,7 @@ async def test_client_that_answers_no_ping_is_closed_with_1011(serve: Serve) -> 
 
 
 async def test_client_that_answers_pings_stays(serve: Serve) -> None:
-    served = await serve(Echo(), websockets=Websockets(ping_interval=0.01, ping_timeout=5), keep_alive=0.04)
+    served = await serve(Echo(), ws_ping_interval=0.01, ws_ping_timeout=5, timeout_keep_alive=0.04)
     async with client(served) as websocket:
         pings, pinged, original = 0, asyncio.Event(), websocket.protocol.recv_frame
 

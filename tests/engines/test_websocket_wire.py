@@ -11,9 +11,6 @@ from typing import Any
 
 import pytest
 
-from arun.http.limits import Limits
-from arun.http.websocket_options import Websockets
-
 Serve = Any
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = b"Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -142,7 +139,7 @@ async def test_handshake_is_answered_as_the_rfc_shows_it(serve: Serve) -> None:
 )
 async def test_compression_is_what_the_client_can_do(serve: Serve, offer: bytes, answer: bytes) -> None:
     for enabled in (True, False):
-        served = await serve(Record(), websockets=Websockets(per_message_deflate=enabled))
+        served = await serve(Record(), ws_per_message_deflate=enabled)
         reader, writer = await served.connect()
         writer.write(HEAD + b"Sec-WebSocket-Extensions: " + offer + b"\r\n\r\n")
         raw = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
@@ -331,7 +328,7 @@ async def test_non_ascii_subprotocols_are_no_choice_and_no_harm(serve: Serve) ->
 )
 async def test_fault_closes_with_its_code(serve: Serve, sent: bytes, code: int) -> None:
     app = Record()
-    served = await serve(app, websockets=Websockets(max_size=1000))
+    served = await serve(app, ws_max_size=1000)
     found = await spoken(served, masked(TEXT, b"before"), sent + masked(TEXT, b"after"), first=1)
     assert found[0] == (0x81, b"before")
     assert close_code(found) == code
@@ -464,7 +461,7 @@ async def test_message_compressed_with_a_final_block_is_read(serve: Serve) -> No
     ],
 )
 async def test_bombs_and_faults_in_compressed_messages(serve: Serve, sent: bytes, code: int) -> None:
-    served = await serve(Record(), websockets=Websockets(max_size=1000))
+    served = await serve(Record(), ws_max_size=1000)
     good = masked(BINARY, deflated(b"\0" * 1000), rsv=0x40)
     found = await spoken(served, good, sent, head=HEAD + DEFLATE, first=1)
     assert found[0][0] == 0xC2
@@ -485,7 +482,7 @@ async def test_endless_empty_fragments_take_no_memory(serve: Serve) -> None:
 async def test_client_that_pings_and_never_reads_is_not_read_from(serve: Serve) -> None:
     """Answers to pings would otherwise fill the memory."""
     app = Record()
-    served = await serve(app, limits=Limits(write_timeout=0.3))
+    served = await serve(app, timeout_write=0.3)
     reader, writer = await served.connect()
     writer.write(HEAD + b"\r\n")
     await reader.readuntil(b"\r\n\r\n")

@@ -14,7 +14,6 @@ from wsgiref.validate import validator
 import pytest
 
 from arun.apps.wsgi.threads import Threads
-from arun.http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +62,7 @@ async def test_request_that_finds_the_queue_full_is_told_to_come_later(serve_thr
         gate.wait(10)
         return echo(environ, start_response)
 
-    served = await serve_threads(app, threads=1, limits=Limits(queue=2))
+    served = await serve_threads(app, threads=1, limit_queue=2)
     running = asyncio.ensure_future(served.talk(GET))
     assert await asyncio.to_thread(entered.wait, 5)
     talks = [asyncio.ensure_future(served.talk(GET)) for _ in range(5)]
@@ -94,7 +93,7 @@ async def test_slow_reader_holds_back_the_app_and_nobody_else(serve_wsgi: Serve)
             made += 1
             yield b"x" * 1000
 
-    served = await serve_wsgi(app, limits=Limits(response_buffer=500_000))
+    served = await serve_wsgi(app, limit_response_buffer=500_000)
     reader, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(GET)
@@ -194,7 +193,7 @@ async def test_client_that_waits_for_it_is_asked_at_once_for_the_body_that_the_a
 
 
 async def test_client_that_waits_to_send_too_much_is_refused_before_it_does(serve_wsgi: Serve) -> None:
-    served = await serve_wsgi(echo, limits=Limits(request_body=10))
+    served = await serve_wsgi(echo, limit_request_body=10)
     raw = await served.talk(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 413 ")
 
@@ -276,7 +275,7 @@ async def test_clients_that_read_slowly_hold_no_thread_and_get_all(serve_threads
 
 async def test_what_is_kept_for_a_slow_client_is_bounded_and_room_is_used_again(serve_threads: Serve) -> None:
     app = Pieces(2000)
-    served = await serve_threads(app, threads=1, limits=Limits(response_buffer=300_000))
+    served = await serve_threads(app, threads=1, limit_response_buffer=300_000)
     reader, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(GET)
@@ -294,7 +293,7 @@ async def test_what_is_kept_for_a_slow_client_is_bounded_and_room_is_used_again(
 @pytest.mark.parametrize("length", [b"?length", b""])
 async def test_client_that_leaves_what_is_kept_for_it_ends_the_answer(serve_threads: Serve, length: bytes) -> None:
     app = Pieces(2000)
-    served = await serve_threads(app, threads=1, limits=Limits(response_buffer=300_000))
+    served = await serve_threads(app, threads=1, limit_response_buffer=300_000)
     _, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(GET.replace(b"/ ", b"/" + length + b" ", 1))
@@ -322,7 +321,7 @@ def unnamed_files() -> set[int]:
 async def test_nothing_follows_what_is_lost_of_an_answer_that_is_kept(serve_threads: Serve) -> None:
     """The client may not take a later piece for the one that cannot be read: it gets less, and is cut."""
     app, before = Pieces(2000), unnamed_files()
-    served = await serve_threads(app, threads=1, limits=Limits(response_buffer=300_000))
+    served = await serve_threads(app, threads=1, limit_response_buffer=300_000)
     reader, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(GET)

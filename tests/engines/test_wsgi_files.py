@@ -14,8 +14,6 @@ from wsgiref.validate import validator
 
 import pytest
 
-from arun.http.limits import Limits
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -242,7 +240,7 @@ async def test_client_that_goes_lets_the_file_be_closed(serve_wsgi: Serve, large
 
 async def test_client_that_takes_nothing_is_cut_off(serve_wsgi: Serve, large: Path) -> None:
     kept = Kept(large)
-    served = await serve_wsgi(app_of(kept.open, kept=kept), limits=Limits(write_timeout=0.2))
+    served = await serve_wsgi(app_of(kept.open, kept=kept), timeout_write=0.2)
     reader, writer = await served.connect()
     writer.transport.pause_reading()
     writer.write(GET)

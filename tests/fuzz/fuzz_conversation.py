@@ -15,7 +15,7 @@ import atheris
 with atheris.instrument_imports(include=["arun"]):
     from arun.apps.asgi.application import AsgiEngine
     from arun.apps.wsgi.application import WsgiEngine
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
 
 from tests.hostile.memory import converse
 from tests.hostile.wire import read_answers
@@ -54,8 +54,8 @@ def _started(engine: Any) -> Any:
 
 
 _FACTORIES = (
-    _started(AsgiEngine(_asgi, Options())),
-    _started(WsgiEngine(_wsgi, Options(threads=0))),
+    _started(AsgiEngine(_asgi, HttpOptions())),
+    _started(WsgiEngine(_wsgi, HttpOptions(threads=0))),
 )
 
 

@@ -14,7 +14,7 @@ from tests.hostile.memory import converse
 from tests.hostile.wire import Answer, read_answers
 
 from arun.apps.asgi.application import AsgiEngine
-from arun.http.options import Options
+from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Mirror:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self.given: list[tuple[Any, ...]] = []
-        self._factory = self.runner.run(AsgiEngine(self._app, Options()).start())
+        self._factory = self.runner.run(AsgiEngine(self._app, HttpOptions()).start())
 
     async def _app(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":

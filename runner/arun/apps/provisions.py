@@ -25,7 +25,6 @@ _FAILING = ("fcntl", "json", "traceback")
 _SERVING = (
     "ipaddress",
     "termios",
-    "arun.http.sendfile",
     "arun.apps.asgi.tls",
 )
 #: What only requests to one kind of app need: a request body that is not kept in memory.

@@ -5,7 +5,8 @@ What calls the app is a subclass; nothing here knows of ASGI or WSGI.
 
 from __future__ import annotations
 
-from arun.http.fields import CLOSE, DATED, SERVED, SERVER, AnswerInvalid, read_fields, status_line
+from arun.http.errors import ClientDisconnected, ResponseInvalid
+from arun.http.fields import CLOSE, DATED, SERVED, SERVER, read_fields, status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from arun.http.request import Request
     from arun.http.request_log import Record, Records
 
-__all__ = ("ClientDisconnected", "Exchange", "missing_fields")
+__all__ = ("Exchange", "missing_fields")
 
 _JOINED = 65_536
 _NO_BODY = frozenset((204, 304))
@@ -23,10 +24,6 @@ _FAILED = b"Internal Server Error\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _BUSY = b"Service Unavailable\n"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
-
-
-class ClientDisconnected(ConnectionError):  # noqa: N818 - the event's name; ASGI asks for a subclass of OSError
-    """The client went away before the answer was complete."""
 
 
 class Exchange:
@@ -170,10 +167,10 @@ class Exchange:
         """Take status and header fields; they are sent with the first piece of the body.
 
         Raises:
-            AnswerInvalid: they break HTTP, or the answer has begun before.
+            ResponseInvalid: they break HTTP, or the answer has begun before.
         """
         if self._fields is not None:
-            raise AnswerInvalid("the answer has begun already")
+            raise ResponseInvalid("the answer has begun already")
         line = status_line(status, reason)
         self._fields = read_fields(headers)
         self._line = line
@@ -183,10 +180,10 @@ class Exchange:
         """Send a piece of the body, the last one unless there is ``more``.
 
         Raises:
-            AnswerInvalid: the answer has not begun or is complete, or its length is not the one it announced.
+            ResponseInvalid: the answer has not begun or is complete, or its length is not the one it announced.
         """
         if self.answered:
-            raise AnswerInvalid("the answer is complete already")
+            raise ResponseInvalid("the answer is complete already")
         head = b"" if self.begun else self._head(data, more=more)
         problem = ""
         if self._bodiless:
@@ -208,29 +205,26 @@ class Exchange:
         if not more or problem:
             self._complete()
         if problem:
-            raise AnswerInvalid(problem)
+            raise ResponseInvalid(problem)
 
     async def write_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
 
         Raises:
-            AnswerInvalid: as in ``write``; also when the file is shorter than what was announced.
+            ResponseInvalid: as in ``write``; also when the file is shorter than what was announced.
             ClientDisconnected: the client has gone, or took nothing, or too little, for the times of the limits.
             OSError: the file cannot be read.
         """
-        from arun.http.pace import Rate
-        from arun.http.sendfile import Patience, send_file
+        from arun.http.transport import send_file
 
         if self._fields is not None and not self.begun and self._fields[1] is None:
             self._fields = (self._fields[0], size, self._fields[2])
         self.write(b"", more=True)
         if self._left and not self._bodiless:
             connection, part = self.connection, min(size, self._left)
-            limits = connection.engine.options.limits
-            patience = Patience(limits.write_timeout, Rate(limits.response_rate, limits.rate_grace))
             connection.sending_file = True
             try:
-                sent = await send_file(connection.transport, descriptor, offset, part, patience)
+                sent = await send_file(connection.transport, descriptor, offset, part, connection.engine.options)
             except TimeoutError:
                 connection.abort()
                 raise ClientDisconnected("the client takes too little") from None
@@ -247,7 +241,7 @@ class Exchange:
             self.write(b"", more=False)
             return
         if self.answered:
-            raise AnswerInvalid("the answer is complete already")
+            raise ResponseInvalid("the answer is complete already")
         self.connection.write(b"0\r\n%b\r\n" % trailers)
         self._complete()
 
@@ -322,7 +316,7 @@ class Exchange:
         """Render the head; the first piece of the body decides how the body is framed (RFC 9112 section 6)."""
         fields, request = self._fields, self.request
         if fields is None:
-            raise AnswerInvalid("an answer begins with its status and headers")
+            raise ResponseInvalid("an answer begins with its status and headers")
         block, length, says = fields
         keep = self.connection.may_go_on(self) and request.keep_alive and not says & CLOSE
         framing, is_head = b"", request.method == "HEAD"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from arun.http.memo import Memo
+from arun.http.bounded_cache import BoundedCache
+from arun.http.errors import ResponseInvalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ __all__ = (
     "SERVED",
     "SERVER",
     "TOKEN_BYTES",
-    "AnswerInvalid",
     "own_fields",
     "read_fields",
     "refusal",
@@ -99,10 +99,6 @@ _REASONS: dict[object, bytes] = {
 _status_lines: dict[object, bytes] = {}
 
 
-class AnswerInvalid(RuntimeError):  # noqa: N818 - said of an answer, to the app that gave it
-    """The app's answer breaks HTTP or the protocol between server and app."""
-
-
 def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | None, int]:
     """Judge the header fields an app gives; the framing of the message and the connection stay the server's.
 
@@ -110,7 +106,7 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
     a sum of CLOSE, DATED and SERVED.
 
     Raises:
-        AnswerInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
+        ResponseInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
     """
     block, length, says = b"", None, 0
     for name, value in headers:
@@ -121,12 +117,12 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
         kind = _kinds[name]
         if kind == _LENGTH:
             if not value.isdigit() or (length is not None and length != int(value)):
-                raise AnswerInvalid(f"{value!r} is not a Content-Length, or not the only one")
+                raise ResponseInvalid(f"{value!r} is not a Content-Length, or not the only one")
             length = int(value)
         elif kind == _PLAIN:
             line = _line(name, value)
             if len(value) <= _SHORT:
-                _lines.remember((bytes(name), bytes(value)), line)
+                _lines.keep((bytes(name), bytes(value)), line)
             block += line
         elif kind == _CONNECTION:
             says |= CLOSE * (b"close" in value.lower())
@@ -141,19 +137,19 @@ def status_line(status: object, reason: bytes = b"") -> bytes:
     """Return the first line of an answer; without a reason the registered one is taken.
 
     Raises:
-        AnswerInvalid: the status is no final status, or the reason holds control characters.
+        ResponseInvalid: the status is no final status, or the reason holds control characters.
     """
     if not reason:
         known = _status_lines.get(status)
         if known is not None:
             return known
     if not isinstance(status, int) or not 200 <= status <= 999:  # noqa: PLR2004 - RFC 9110 section 15
-        raise AnswerInvalid(f"{status!r} is not the status of an answer")
+        raise ResponseInvalid(f"{status!r} is not the status of an answer")
     if not reason:
         line = _status_lines[status] = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))
         return line
     if any(byte in reason for byte in (b"\r", b"\n", b"\0")):
-        raise AnswerInvalid("the reason phrase holds CR, LF or NUL")
+        raise ResponseInvalid("the reason phrase holds CR, LF or NUL")
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
@@ -185,14 +181,14 @@ def date_field(seconds: int) -> bytes:
 def _line(name: bytes, value: bytes) -> bytes:
     """Judge a field that was not seen before, and return it as it is sent."""
     if b"\n" in value or b"\r" in value or b"\0" in value:  # RFC 9110 section 5.5
-        raise AnswerInvalid("a header value holds CR, LF or NUL")
+        raise ResponseInvalid("a header value holds CR, LF or NUL")
     return b"%b: %b\r\n" % (name, value)
 
 
 def _kind_of(name: bytes) -> int:
     """Classify the name of a field."""
     if not name or name.translate(None, TOKEN_BYTES):
-        raise AnswerInvalid(f"{name!r} is not a header name")
+        raise ResponseInvalid(f"{name!r} is not a header name")
     return {
         b"content-length": _LENGTH,
         b"transfer-encoding": _HOP,
@@ -204,6 +200,6 @@ def _kind_of(name: bytes) -> int:
     }.get(name.lower(), _PLAIN)
 
 
-_kinds: Memo[bytes, int] = Memo(_kind_of)
+_kinds: BoundedCache[bytes, int] = BoundedCache(_kind_of)
 #: Plain fields that were judged before, as they are sent.
-_lines: Memo[tuple[bytes, bytes], bytes] = Memo(lambda field: _line(*field))
+_lines: BoundedCache[tuple[bytes, bytes], bytes] = BoundedCache(lambda field: _line(*field))

@@ -7,7 +7,7 @@ one hands on the other as its client wrote it. A host that is told by either nev
 
 from __future__ import annotations
 
-from arun.http.memo import Memo
+from arun.http.bounded_cache import BoundedCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TrustedPeers:
         self._everybody = trusted == "*" or "*" in trusted
         self._texts = () if self._everybody else tuple(trusted)
         self._networks: tuple[IPv4Network | IPv6Network, ...] | None = None
-        self._known = Memo(self._contains, entries=_REMEMBERED)
+        self._known = BoundedCache(self._contains, entries=_REMEMBERED)
 
     def __bool__(self) -> bool:
         return self._everybody or bool(self._texts)

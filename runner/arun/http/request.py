@@ -1,19 +1,25 @@
-"""One request as its head tells it, judged by the rules of RFC 9112 and by the limits of the instance."""
+"""One request as its head describes it, checked against RFC 9112 and the limits of the instance."""
 
 from __future__ import annotations
 
-from arun.http.targets import FRAGMENT, split_target, valid_host
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from arun.http.limits import Limits
+    from arun.http.options import HttpOptions
 
-__all__ = ("Request",)
+__all__ = ("ESCAPE", "Request", "RootPath", "split_target", "unquoted", "valid_host")
 
-#: The fields that a server itself must look at.
+#: The fields that the server itself reads.
 _NOTED = frozenset(
     (b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"forwarded")
 )
+#: What a percent escape and a fragment begin with. "in" takes a number at once; of bytes it first tries to make one, and
+#: builds the error of that: ten times the cost, for each request.
+ESCAPE, FRAGMENT = ord("%"), ord("#")
+
+_HOST_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;="
+_HEX = b"0123456789abcdefABCDEF"
+_LITERAL_BYTES = _HEX + b":."
+_DIGITS = 2
 
 
 class Request:
@@ -102,18 +108,20 @@ class Request:
             return self._judge_target()
         return self._judge_oddity() or self._judge_target()
 
-    def exceeds(self, limits: Limits, size: int) -> int:
+    def exceeds(self, limits: HttpOptions, size: int) -> int:
         """Return 0, or the status for a head of ``size`` bytes that is longer than it may be, or a body that will be."""
-        if 0 < limits.request_line < len(self.method) + len(self.target) + 10:  # two spaces and the version
+        if 0 < limits.limit_request_line < len(self.method) + len(self.target) + 10:  # two spaces and the version
             return 414
-        if 0 < limits.request_fields < len(self.headers):
+        if 0 < limits.limit_request_fields < len(self.headers):
             return 431
-        if size > limits.request_head and self._head_size() > limits.request_head:  # a body may have come with it
+        if (
+            size > limits.limit_request_head and self._head_size() > limits.limit_request_head
+        ):  # a body may have come with it
             return 431
-        largest = limits.request_field_size
+        largest = limits.limit_request_field_size
         if 0 < largest < size and any(len(name) + len(value) > largest for name, value in self.headers):
             return 431
-        if self.length is not None and 0 < limits.request_body < self.length:
+        if self.length is not None and 0 < limits.limit_request_body < self.length:
             return 413
         return 0
 
@@ -173,3 +181,82 @@ class Request:
             kept = [field for field in self.headers if field[0] != b"host"]
             self.headers[:] = [(b"host", authority), *kept]
         return 0
+
+
+class RootPath:
+    """The path under which a proxy shows the app (``root_path``)."""
+
+    def __init__(self, path: str) -> None:
+        #: As bytes, and in the escapes in which a client would send it.
+        self._plain = self._quoted = path.encode()
+        if path:
+            from urllib.parse import quote
+
+            self._quoted = quote(path, safe="/!$&'()*+,:;=@~").encode()
+
+    def mounted(self, path: bytes) -> bytes:
+        """Return the path of a request below the root, whether or not the proxy in front takes that prefix away."""
+        root = self._plain
+        if not root or not path.startswith(b"/"):
+            return path
+        plain = unquoted(path)
+        return path if plain == root or plain.startswith(root + b"/") else self._quoted + path
+
+
+def split_target(target: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """Split a request target into its path as it was sent, its query, and its authority (absolute-form only).
+
+    Raises:
+        ValueError: a fragment, or an absolute form that is not of http or names no valid host.
+    """
+    if FRAGMENT in target:
+        raise ValueError("a request target has no fragment")
+    authority = None
+    if not target.startswith((b"/", b"*")):
+        scheme, colon, rest = target.partition(b"://")
+        if not colon or scheme.lower() not in {b"http", b"https"}:
+            raise ValueError("neither a path nor a URL of http")
+        end = min(place for place in (rest.find(b"/"), rest.find(b"?"), len(rest)) if place >= 0)
+        authority, target = rest[:end], rest[end:]
+        if not authority or not valid_host(authority):
+            raise ValueError("the URL names no valid host")
+    path, _, query = target.partition(b"?")
+    return path or b"/", query, authority
+
+
+def valid_host(value: bytes) -> bool:
+    """Say whether a Host field holds ``host [":" port]`` or nothing (RFC 3986 section 3.2)."""
+    if value.startswith(b"["):
+        literal, bracket, port = value[1:].partition(b"]")
+        if not bracket or not literal or literal.translate(None, _LITERAL_BYTES):
+            return False
+        return not port or (port.startswith(b":") and _is_port(port[1:]))
+    host, colon, port = value.partition(b":")
+    if host.translate(None, _HOST_BYTES) or (ESCAPE in host and not _escapes_are_whole(host)):
+        return False
+    return not colon or (bool(host) and _is_port(port))
+
+
+def unquoted(path: bytes) -> bytes:
+    """Return a path with its percent escapes decoded; what is no escape stays as it is."""
+    if ESCAPE not in path:
+        return path
+    first, *rest = path.split(b"%")
+    decoded = [first]
+    for part in rest:
+        digits = part[:_DIGITS]
+        try:
+            if len(digits) != _DIGITS or not digits.isalnum():
+                raise ValueError  # noqa: TRY301 - int() takes more than two hexadecimal digits: signs, spaces, _
+            decoded += (bytes((int(digits, 16),)), part[_DIGITS:])
+        except ValueError:
+            decoded += (b"%", part)
+    return b"".join(decoded)
+
+
+def _escapes_are_whole(text: bytes) -> bool:
+    return all(len(part) >= _DIGITS and not part[:_DIGITS].translate(None, _HEX) for part in text.split(b"%")[1:])
+
+
+def _is_port(text: bytes) -> bool:
+    return not text or (text.isdigit() and len(text) <= 5 and int(text) <= 65_535)  # noqa: PLR2004 - a TCP port

@@ -9,11 +9,11 @@ from contextvars import copy_context
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
 from arun.http.error_log import ErrorLog
-from arun.http.exchange import ClientDisconnected
+from arun.http.errors import ClientDisconnected
 from arun.http.fields import own_fields
 from arun.http.forwarded import TrustedPeers, scheme
 from arun.http.http1.connection import Connection
-from arun.http.targets import unquoted
+from arun.http.request import unquoted
 from arun.system.tracebacks import app_traceback
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
     from arun.http.request import Request
     from arun.http.request_log import Records
     from arun.http.request_time import RequestTimes
@@ -42,7 +42,7 @@ class H1Engine:
     With more than 30 attributes, those of a subclass included, CPython looks up each of them more slowly, for every request.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: HttpOptions) -> None:
         self.options = options
         self.connections: set[Connection | WebsocketConnection] = set()
         #: Requests whose call of the app has begun and not ended.
@@ -55,22 +55,24 @@ class H1Engine:
         #: Requests that have begun, those that were declined among them.
         self.requests = 0
         #: No connection is kept for a further request.
-        self.closes_idle = not options.keep_alive > 0
+        self.closes_idle = not options.timeout_keep_alive > 0
         #: The time of the last look at the connections, in the loop's seconds; it moves while there are any.
         self.now = 0.0
         #: The fields of every answer that are the server's own.
         self.own_fields = b""
-        limits = options.limits
+        limits = options
         #: A head with no more bytes and fields than these exceeds no limit; the first answer that is the last one.
-        self.small_head = min(limits.request_head, limits.request_line or _MANY, limits.request_field_size or _MANY)
-        self.few_fields = limits.request_fields or _MANY
+        self.small_head = min(
+            limits.limit_request_head, limits.limit_request_line or _MANY, limits.limit_request_field_size or _MANY
+        )
+        self.few_fields = limits.limit_request_fields or _MANY
         self.last_answer = limits.keep_alive_requests or _MANY
-        self._concurrency = limits.concurrency
+        self._concurrency = limits.limit_concurrency
         self._interval = _interval(options)
         self._watching: asyncio.TimerHandle | None = None
         self._aborted = False
         self._quiet = asyncio.Event()
-        self._trusted = TrustedPeers(options.trusted)
+        self._trusted = TrustedPeers(options.forwarded_allow_ips)
         #: What is kept of requests beside their answers; None where nothing is.
         self.records: Records | None = None
         if options.access is not None or options.request_id_header is not None:
@@ -79,10 +81,10 @@ class H1Engine:
             self.records = Records(self)
         #: The time limit of requests; None where there is none, or nothing that could be done when it is over.
         self._times: RequestTimes[Exchange] | None = None
-        if limits.request_timeout > 0 and self.interruptible:
+        if limits.timeout_request > 0 and self.interruptible:
             from arun.http.request_time import RequestTimes
 
-            self._times = RequestTimes(limits.request_timeout)
+            self._times = RequestTimes(limits.timeout_request)
         self._errors = ErrorLog(options.on_error)
         #: The root path as bytes, and in the escapes in which a client would have sent it.
         self._root = self._quoted_root = options.root_path.encode()
@@ -273,7 +275,7 @@ class H1Engine:
         """End the requests whose time is over; an app that will not hear of it is told again at each look."""
         for exchange, told in times.look(self.now, self.running, lambda one: one.works()):
             if not told:
-                how = f"took longer than {self.options.limits.request_timeout:g} s"
+                how = f"took longer than {self.options.timeout_request:g} s"
                 self._tell(exchange, exchange.stack, how)
                 exchange.time_out()
             exchange.cancel()
@@ -327,15 +329,15 @@ def _comes_of_departure(error: BaseException | None, seen: set[int]) -> bool:
     return False
 
 
-def _interval(options: Options) -> float:
+def _interval(options: HttpOptions) -> float:
     """Seconds between two looks at the connections: a fraction of the shortest time-out, half a second at most."""
-    limits = options.limits
+    limits = options
     times = (
-        options.keep_alive,
-        limits.header_timeout,
-        limits.body_timeout,
-        limits.write_timeout,
-        limits.request_timeout,
+        options.timeout_keep_alive,
+        limits.timeout_header,
+        limits.timeout_body,
+        limits.timeout_write,
+        limits.timeout_request,
         limits.rate_grace,
     )
     return max(0.01, min(0.5, *(seconds / 4 for seconds in times if seconds > 0)))

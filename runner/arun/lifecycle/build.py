@@ -12,6 +12,7 @@ from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, Star
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
+from arun.settings import Settings
 from arun.supervisor.contract import PARTING
 from arun.system import descriptors, environment, logs, process
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from arun.core.transport import Transport
     from arun.http.access.line import AccessLog
     from arun.http.contract import Engine
+    from arun.http.options import HttpOptions
     from arun.lifecycle.deadline import Watch
     from arun.lifecycle.fallback import Attempt
     from arun.lifecycle.listening import Listening
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from arun.listen.sockets import Listener
     from arun.server.gate import Rules
     from arun.server.server import Entrance, Leaving, Orders
-    from arun.settings import Settings
     from arun.system.line_file import LineFile
 
 __all__ = (
@@ -43,6 +44,7 @@ __all__ = (
     "choose_app",
     "engine_for",
     "entrances",
+    "http_options",
     "load",
     "new_loop",
     "serve",
@@ -161,55 +163,7 @@ def engine_for(
     app: App, chosen: Settings, access_file: LineFile | None, on_stuck: Callable[[str], None] | None
 ) -> Engine:
     """Return the engine that serves this kind of app; no other one is imported."""
-    from arun.http.limits import Limits
-    from arun.http.options import Options, silent
-    from arun.http.websocket_options import Websockets
-
-    limits = Limits(
-        request_line=chosen.limit_request_line,
-        request_fields=chosen.limit_request_fields,
-        request_field_size=chosen.limit_request_field_size,
-        request_head=chosen.limit_request_head,
-        request_body=chosen.limit_request_body,
-        header_timeout=chosen.timeout_header,
-        body_timeout=chosen.timeout_body,
-        write_timeout=chosen.timeout_write,
-        body_rate=chosen.min_body_rate,
-        response_rate=chosen.min_response_rate,
-        rate_grace=chosen.rate_grace,
-        request_timeout=chosen.timeout_wsgi_request if app.kind == "wsgi" else chosen.timeout_request,
-        connections=descriptors.connections_possible()
-        if chosen.limit_connections is None
-        else chosen.limit_connections,
-        concurrency=chosen.limit_concurrency,
-        keep_alive_requests=chosen.keep_alive_requests,
-        queue=chosen.limit_queue,
-        response_buffer=chosen.limit_response_buffer,
-    )
-    names_requests = bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id
-    options = Options(
-        root_path=chosen.root_path,
-        keep_alive=chosen.timeout_keep_alive,
-        trusted=chosen.forwarded_allow_ips if chosen.proxy_headers else (),
-        threads=chosen.threads,
-        processes=chosen.workers,
-        debug=chosen.debug,
-        on_error=logs.write,
-        limits=limits,
-        websockets=Websockets(
-            max_size=chosen.ws_max_size,
-            max_queue=chosen.ws_max_queue,
-            ping_interval=chosen.ws_ping_interval,
-            ping_timeout=chosen.ws_ping_timeout,
-            per_message_deflate=chosen.ws_per_message_deflate,
-        ),
-        server_header=chosen.server_header,
-        date_header=chosen.date_header,
-        access=None if access_file is None else _access_log(chosen, access_file),
-        on_stuck=on_stuck or silent,
-        request_id_header=chosen.request_id_header if names_requests else None,
-        forwarded_header=chosen.forwarded_header,
-    )
+    options = http_options(app.kind, chosen, access_file, on_stuck)
     if app.kind == "aiohttp":
         from arun.apps.aiohttp.engine import AiohttpEngine
 
@@ -222,11 +176,34 @@ def engine_for(
         return AsgiEngine(app.object, options)
     from arun.apps.wsgi.application import WsgiEngine
 
-    if limits.request_timeout and not options.threads:
+    if options.timeout_request and not options.threads:
         logs.warning(
             "timeout-request does nothing with --threads 0: a WSGI app in the event loop cannot be interrupted"
         )
     return WsgiEngine(app.object, options)
+
+
+def http_options(
+    kind: str, chosen: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None] | None
+) -> HttpOptions:
+    """Return the options of the HTTP server for an app of this kind: the settings of the same names, and what derives of them."""
+    from arun.http.options import HttpOptions, silent
+
+    values = {name: getattr(chosen, name) for name in HttpOptions._fields if hasattr(Settings, name)}
+    if not chosen.proxy_headers:
+        values["forwarded_allow_ips"] = ()
+    if chosen.limit_connections is None:
+        values["limit_connections"] = descriptors.connections_possible()
+    if kind == "wsgi":
+        values["timeout_request"] = chosen.timeout_wsgi_request
+    if not (bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id):
+        values["request_id_header"] = None
+    return HttpOptions(
+        **values,
+        access=None if access_file is None else _access_log(chosen, access_file),
+        on_error=logs.write,
+        thread_lost=thread_lost or silent,
+    )
 
 
 def _access_log(chosen: Settings, access_file: LineFile) -> AccessLog:

@@ -11,8 +11,8 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, StreamWriter
 from aiohttp.http_writer import _serialize_headers
 
+from arun.http.bounded_cache import BoundedCache
 from arun.http.fields import TOKEN_BYTES
-from arun.http.memo import Memo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -263,4 +263,4 @@ def _is_token(name: str) -> bool:
 
 
 #: Names of fields that were found to be tokens.
-_names: Memo[str, bool] = Memo(_is_token)
+_names: BoundedCache[str, bool] = BoundedCache(_is_token)

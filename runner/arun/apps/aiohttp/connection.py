@@ -5,7 +5,7 @@ from __future__ import annotations
 from arun.apps.aiohttp.ends import FAREWELL
 from arun.apps.aiohttp.exchanges import Exchanges
 from arun.http.pace import Pace, Rate
-from arun.http.unsent import GONE, client_end, taken, unsent
+from arun.http.transport import GONE, client_end, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,18 +165,18 @@ class GuardedConnection(Exchanges):
             return None, 0
         closing = transport.is_closing()
         if (self._request_in_progress or closing or transport.get_write_buffer_size()) and unsent(transport):
-            return ("take", taken(transport)), limits.write_timeout
+            return ("take", taken(transport)), limits.timeout_write
         if closing:
             return ("end", 0), FAREWELL
         if self._force_close or self._upgraded or self._reading_paused or self._buffer_paused:
             return None, 0
         if intake.head:
-            return ("head", self._request_count), limits.header_timeout
+            return ("head", self._request_count), limits.timeout_header
         if intake.body is not None and intake.body._waiter is not None and self._request_in_progress:  # noqa: SLF001
-            return ("body", intake.received), limits.body_timeout
+            return ("body", intake.received), limits.timeout_body
         if self._is_idle:
             if self._is_encrypted and unsent(transport):  # of the last answer, and a TLS transport tells nothing of it
-                return ("take", taken(transport)), limits.write_timeout
+                return ("take", taken(transport)), limits.timeout_write
             limit = _AT_ONCE if self._eof else self.guard.idle_limit(self._request_count)
             return ("request", self._request_count), limit
         return None, 0
@@ -197,7 +197,7 @@ class GuardedConnection(Exchanges):
         pace = self._pace
         if pace is None or self._pace_of != (what, self._served):
             self._pace_of = (what, self._served)
-            least = limits.response_rate if is_taken else limits.body_rate
+            least = limits.min_response_rate if is_taken else limits.min_body_rate
             pace = self._pace = Pace(Rate(least, limits.rate_grace))
         if not is_taken:
             return pace.look(now, amount)

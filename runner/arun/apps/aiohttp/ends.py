@@ -10,8 +10,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from arun.http.socket_end import let_reset
-from arun.http.unsent import unsent
+from arun.http.transport import let_reset, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

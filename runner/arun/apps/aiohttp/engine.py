@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from arun.apps.aiohttp.request_time import TimedRequests
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -46,10 +46,10 @@ _AT_ONCE = 0.01
 class AiohttpEngine:
     """Serves a ``web.Application``; fulfils :class:`arun.http.contract.Engine`."""
 
-    def __init__(self, app: web.Application, options: Options) -> None:
+    def __init__(self, app: web.Application, options: HttpOptions) -> None:
         self._app = app
         self._options = options
-        self._trusted = TrustedPeers(options.trusted)
+        self._trusted = TrustedPeers(options.forwarded_allow_ips)
         self._server: web.Server | None = None
         self._guard: Guard | None = None
         #: Where the app's own steps run, from its start-up to its clean-up.
@@ -92,13 +92,13 @@ class AiohttpEngine:
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")
         server.request_handler = records.watched(server.request_handler)
-        if self._options.limits.concurrency > 0:
-            server.request_handler = self._bounded(server.request_handler, self._options.limits.concurrency)
+        if self._options.limit_concurrency > 0:
+            server.request_handler = self._bounded(server.request_handler, self._options.limit_concurrency)
         if self._trusted:
             server.request_factory = self._forwarded(server.request_factory)
         server.request_factory = records.named(server.request_factory)
         logger = _ErrorLog(self._options.on_error, records, args.logger)
-        times = self._times(records, logger) if self._options.limits.request_timeout > 0 else None
+        times = self._times(records, logger) if self._options.timeout_request > 0 else None
         kept = {"logger": logger, **records.for_aiohttp(), **args.connection}
         self._guard = Guard(self._options, server, times, **kept)
         return self._guard
@@ -106,7 +106,7 @@ class AiohttpEngine:
     def _times(self, records: Records, log: _ErrorLog) -> TimedRequests:
         from arun.apps.aiohttp.request_time import TimedRequests
 
-        limit = self._options.limits.request_timeout
+        limit = self._options.timeout_request
         how = f"took longer than {limit:g} s"
         return TimedRequests(limit, records, lambda request, stack: log.tell(request, stack, how))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from arun.apps.aiohttp.request_time import TimedRequests
     from arun.http.endpoints import Endpoints
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
 
 __all__ = ("Guard",)
 
@@ -28,8 +28,8 @@ _SELDOM, _OFTEN = 0.5, 0.01
 class Guard:
     """Makes the connections of one server and looks after them."""
 
-    def __init__(self, options: Options, server: web.Server, times: TimedRequests | None, **kept: Any) -> None:
-        self.limits = limits = options.limits
+    def __init__(self, options: HttpOptions, server: web.Server, times: TimedRequests | None, **kept: Any) -> None:
+        self.limits = limits = options
         #: The time limit of requests, None where there is none.
         self.times = times
         #: A client on this machine is shown tracebacks.
@@ -41,10 +41,10 @@ class Guard:
         #: Websockets do not stay.
         self.retiring = False
         #: No connection is kept for a further request.
-        self.closes_idle = not options.keep_alive > 0
+        self.closes_idle = not options.timeout_keep_alive > 0
         #: The handler of a client that has gone is cancelled (``handler_cancellation`` of the app's).
         self.cancels_handlers = server.handler_cancellation
-        self._keep_alive = options.keep_alive
+        self._keep_alive = options.timeout_keep_alive
         self._server = server
         self._loop = asyncio.get_running_loop()
         #: What to wait for where there is nothing to wait for.
@@ -55,17 +55,17 @@ class Guard:
         self._kept = {
             "lingering_time": LINGER,
             **kept,
-            "keepalive_timeout": options.keep_alive,
-            "max_line_size": limits.request_line or UNBOUNDED,
-            "max_field_size": limits.request_field_size or UNBOUNDED,
-            "max_headers": limits.request_fields or UNBOUNDED,
+            "keepalive_timeout": options.timeout_keep_alive,
+            "max_line_size": limits.limit_request_line or UNBOUNDED,
+            "max_field_size": limits.limit_request_field_size or UNBOUNDED,
+            "max_headers": limits.limit_request_fields or UNBOUNDED,
         }
         seconds = (
-            options.keep_alive,
-            limits.header_timeout,
-            limits.body_timeout,
-            limits.write_timeout,
-            limits.request_timeout,
+            options.timeout_keep_alive,
+            limits.timeout_header,
+            limits.timeout_body,
+            limits.timeout_write,
+            limits.timeout_request,
             limits.rate_grace,
         )
         self._interval = max(_OFTEN, min((_SELDOM, *(one / 4 for one in seconds if one > 0))))
@@ -83,7 +83,7 @@ class Guard:
         """Watch over a new connection, and say whether there are no more than may be."""
         if self._watching is None:
             self._watch()
-        limit = self.limits.connections
+        limit = self.limits.limit_connections
         return not 0 < limit < len(self._server._connections)  # noqa: SLF001 - the public one is a copy
 
     def left(self) -> None:
@@ -106,7 +106,7 @@ class Guard:
 
     def idle_limit(self, served: int) -> float:
         """Return how many seconds a client may take to begin a request."""
-        return self._keep_alive if served and self._keep_alive > 0 else self.limits.header_timeout
+        return self._keep_alive if served and self._keep_alive > 0 else self.limits.timeout_header
 
     def _watch(self) -> None:
         """Look at every connection, and again a little later while there are any.

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
 
 __all__ = ("HandlerArgs", "settle")
 
-#: Those that are limits of arun's as well: the field of Limits, and the option.
+#: Those that are limits of arun's as well: the field of HttpOptions, and the option.
 _LIMITS = {
-    "max_line_size": ("request_line", "limit-request-line"),
-    "max_field_size": ("request_field_size", "limit-request-field-size"),
-    "max_headers": ("request_fields", "limit-request-fields"),
+    "max_line_size": ("limit_request_line", "limit-request-line"),
+    "max_field_size": ("limit_request_field_size", "limit-request-field-size"),
+    "max_headers": ("limit_request_fields", "limit-request-fields"),
 }
 #: Those that a connection takes as they are.
 _CONNECTIONS = ("read_bufsize", "auto_decompress", "tcp_keepalive")
@@ -45,31 +45,31 @@ class HandlerArgs(Value):
     ``logger`` takes errors and ``access_log`` requests beside the logs of the instance, None where the app names none.
     """
 
-    options: Options
+    options: HttpOptions
     connection: dict[str, Any]
     logger: logging.Logger | None
     access_log: AbstractAccessLogger | None
     told: tuple[str, ...]
 
 
-def settle(given: Mapping[str, Any] | None, options: Options) -> HandlerArgs:
+def settle(given: Mapping[str, Any] | None, options: HttpOptions) -> HandlerArgs:
     """Judge the arguments of an app against the options of the instance; what cannot be taken is told, and left out."""
     told: list[str] = []
     args = {name: value for name, value in (given or {}).items() if _is_possible(name, value, told)}
-    limits = options.limits
+    limits = options
     for name, (field, option) in _LIMITS.items():
         if name in args:
             limits = limits._replace(
                 **{field: _stricter(name, args[name], getattr(limits, field) or None, option, told)}
             )
-    keep_alive = options.keep_alive
+    keep_alive = options.timeout_keep_alive
     if "keepalive_timeout" in args:
         keep_alive = _stricter("keepalive_timeout", args["keepalive_timeout"], keep_alive, "timeout-keep-alive", told)
     connection: dict[str, Any] = {name: args[name] for name in _CONNECTIONS if name in args}
     if "lingering_time" in args:
         connection["lingering_time"] = _stricter("lingering_time", args["lingering_time"], LINGER, "", told)
     return HandlerArgs(
-        options=options._replace(limits=limits, keep_alive=keep_alive),
+        options=limits._replace(timeout_keep_alive=keep_alive),
         connection=connection,
         logger=args.get("logger"),
         access_log=_access_log(args, told),

@@ -14,7 +14,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from arun.apps.aiohttp.messages import read_so_far
 from arun.apps.aiohttp.refusals import BodyRefused, RequestRefused
-from arun.http.targets import split_target, valid_host
+from arun.http.request import split_target, valid_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from arun.apps.aiohttp.exchanges import Exchanges
-    from arun.http.limits import Limits
+    from arun.http.options import HttpOptions
 
     Messages = list[tuple[Any, StreamReader]]
 
@@ -68,11 +68,13 @@ class Intake:
         "set_upgraded",
     )
 
-    def __init__(self, connection: Exchanges, parser: Any, limits: Limits) -> None:
+    def __init__(self, connection: Exchanges, parser: Any, limits: HttpOptions) -> None:
         self._connection = connection
         self._limits = limits
         #: A head of so many bytes exceeds no limit of sizes.
-        self._small = min(filter(None, (limits.request_line, limits.request_field_size, limits.request_head)))
+        self._small = min(
+            filter(None, (limits.limit_request_line, limits.limit_request_field_size, limits.limit_request_head))
+        )
         #: Bytes of a body that are parsed with its head in one go; they fill no reader's buffer.
         self._short = min(_SHORT, connection._read_bufsize)  # noqa: SLF001 - of aiohttp's own class
         self._feed = parser.feed_data
@@ -236,11 +238,11 @@ class Intake:
         else:
             self._edge = (self._edge + piece[-3:])[-3:]
             self._in_fields = self._in_fields or b"\n" in piece
-        return 431 if self.head > self._limits.request_head else 0
+        return 431 if self.head > self._limits.limit_request_head else 0
 
     def _after_body(self, piece: bytes) -> None:
         """Count a piece of a body, and break it if it, or its framing, is too long."""
-        body, limit, chunked = self.body, self._limits.request_body, self._left is None
+        body, limit, chunked = self.body, self._limits.limit_request_body, self._left is None
         if body is None:
             return
         self._fed += len(piece)
@@ -260,7 +262,7 @@ class Intake:
         elif chunked:
             self._edge = (self._edge + piece[-3:])[-3:]
             brought = body.total_raw_bytes
-            excess = self._fed - brought > self._limits.request_head + _FRAMING_SHARE * brought
+            excess = self._fed - brought > self._limits.limit_request_head + _FRAMING_SHARE * brought
             if excess and not self._connection._reading_paused:  # noqa: SLF001 - what is paused is not parsed
                 self.break_body(400)
 
@@ -285,11 +287,11 @@ class Intake:
     def _sizes(self, message: RawRequestMessage, size: int) -> int:
         """Return 0, or the status for a head of ``size`` bytes that is longer than it may be."""
         limits = self._limits
-        if 0 < limits.request_line < len(message.method) + len(message.path) + 10:  # two spaces and the version
+        if 0 < limits.limit_request_line < len(message.method) + len(message.path) + 10:  # two spaces and the version
             return 414
-        longest = limits.request_field_size
+        longest = limits.limit_request_field_size
         wide = longest > 0 and any(len(name) + len(value) > longest for name, value in message.raw_headers)
-        return 431 if wide or size > limits.request_head else 0
+        return 431 if wide or size > limits.limit_request_head else 0
 
     def _expect_body(self, message: RawRequestMessage, payload: StreamReader) -> int:
         self._fed = self._discarded_at = 0
@@ -297,12 +299,12 @@ class Intake:
         self._expects = EXPECT in message.headers
         if not message.chunked:
             length = int(message.headers[CONTENT_LENGTH])
-            if 0 < self._limits.request_body < length:
+            if 0 < self._limits.limit_request_body < length:
                 return 413
             self._left = length - payload.total_raw_bytes
         if not payload.is_eof():
             self.body = payload
-        elif 0 < self._limits.request_body < payload.total_bytes:
+        elif 0 < self._limits.limit_request_body < payload.total_bytes:
             return 413  # unpacked
         return 0
 
@@ -310,7 +312,7 @@ class Intake:
         """Return the status for what aiohttp's parser refused."""
         if isinstance(exc, LineTooLong):
             line = piece.find(b"\r\n")
-            longest = self._limits.request_line
+            longest = self._limits.limit_request_line
             return 431 if self._in_fields or (line >= 0 and (not longest or line <= longest)) else 414
         return 431 if exc.message.startswith("Too many headers") else 400
 

@@ -8,7 +8,7 @@ from aiohttp.web_protocol import ERROR
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from arun.http.targets import split_target
+from arun.http.request import split_target
 
 __all__ = ("corrected", "read_so_far", "refused_head")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from arun.apps.aiohttp.answers import Answer
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     RequestFactory = Callable[..., web.BaseRequest]
@@ -39,7 +39,7 @@ class Records:
     """
 
     def __init__(
-        self, options: Options, trusts: Callable[[str | None], bool], of_app: AbstractAccessLogger | None = None
+        self, options: HttpOptions, trusts: Callable[[str | None], bool], of_app: AbstractAccessLogger | None = None
     ) -> None:
         header = options.request_id_header
         self._access = options.access

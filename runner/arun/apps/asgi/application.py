@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.http.http1.connection import Connection
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
     from arun.http.request import Request
 
 __all__ = ("AsgiEngine",)
@@ -28,7 +28,7 @@ _EXTENSIONS: dict[str, dict[str, Any]] = {
 class AsgiEngine(H1Engine):
     """Serves an ASGI 3 app; fulfils :class:`arun.http.contract.Engine`."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], options: Options) -> None:
+    def __init__(self, app: Callable[..., Awaitable[None]], options: HttpOptions) -> None:
         super().__init__(options)
         self.app = app
         #: What the app's lifespan left there; each request gets a shallow copy.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 
-from arun.http.exchange import ClientDisconnected, Exchange
-from arun.http.fields import AnswerInvalid, read_fields
-from arun.http.targets import ESCAPE, unquoted
+from arun.http.errors import ClientDisconnected, ResponseInvalid
+from arun.http.exchange import Exchange
+from arun.http.fields import read_fields
+from arun.http.request import ESCAPE, unquoted
 from arun.system.tracebacks import task_stack
 
 TYPE_CHECKING = False
@@ -96,7 +97,7 @@ class AsgiExchange(Exchange):
 
         Raises:
             ClientDisconnected: nobody is there to read the answer (an OSError, as ASGI 2.4 asks).
-            AnswerInvalid: the event breaks HTTP or comes out of turn.
+            ResponseInvalid: the event breaks HTTP or comes out of turn.
         """
         connection = self.connection
         if self.abandoned or (connection.closing and not self.answered):
@@ -130,7 +131,7 @@ class AsgiExchange(Exchange):
         elif kind == "http.response.pathsend" and not self.begun:
             await self._send_path(message["path"])
         else:
-            raise AnswerInvalid(f"an http app cannot send {kind!r}, or not now")
+            raise ResponseInvalid(f"an http app cannot send {kind!r}, or not now")
 
     async def _send_path(self, path: str) -> None:
         """Send a file as the whole body.

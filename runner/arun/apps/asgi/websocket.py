@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from arun.apps.asgi.exchange import AsgiExchange
-from arun.http.exchange import ClientDisconnected, missing_fields
-from arun.http.fields import AnswerInvalid
+from arun.http.errors import ClientDisconnected, ResponseInvalid
+from arun.http.exchange import missing_fields
 from arun.http.websocket import frames
 from arun.http.websocket.connection import WebsocketConnection
 from arun.http.websocket.handshake import Handshake, HandshakeInvalid, accepting_head, read_handshake
@@ -79,7 +79,7 @@ class WebsocketExchange(AsgiExchange):
 
         Raises:
             ClientDisconnected: nobody is there to read it (an OSError, as ASGI 2.4 asks).
-            AnswerInvalid: the event breaks the protocol or comes out of turn.
+            ResponseInvalid: the event breaks the protocol or comes out of turn.
         """
         websocket, kind = self._websocket, message["type"]
         if websocket is None:
@@ -101,7 +101,7 @@ class WebsocketExchange(AsgiExchange):
                 raise ClientDisconnected("the websocket is closed")
             self._close(message.get("code", frames.NORMAL), message.get("reason"))
         else:
-            raise AnswerInvalid(f"a websocket app cannot send {kind!r} after it has accepted")
+            raise ResponseInvalid(f"a websocket app cannot send {kind!r} after it has accepted")
 
     def works(self) -> bool:
         """Say whether the app has the handshake in hand; a websocket takes the time that it takes."""
@@ -125,9 +125,7 @@ class WebsocketExchange(AsgiExchange):
     async def _run(self) -> None:
         engine = self._engine
         try:
-            self._handshake = read_handshake(
-                self.request, per_message_deflate=engine.options.websockets.per_message_deflate
-            )
+            self._handshake = read_handshake(self.request, per_message_deflate=engine.options.ws_per_message_deflate)
             await engine.app(self._scope(), self.receive, self.send)
         except HandshakeInvalid as exc:
             version = ((b"sec-websocket-version", b"13"),) if exc.status == 426 else ()  # noqa: PLR2004 - RFC 6455 section 4.4
@@ -162,13 +160,13 @@ class WebsocketExchange(AsgiExchange):
             self.request.keep_alive = False  # frames may follow, which are no request
             await super().send({**message, "type": kind.removeprefix("websocket.")})
         elif self._fields is not None:
-            raise AnswerInvalid(f"a websocket app cannot send {kind!r} after it has begun an answer")
+            raise ResponseInvalid(f"a websocket app cannot send {kind!r} after it has begun an answer")
         elif kind == "websocket.accept":
             self._accept(message.get("subprotocol"), message.get("headers", ()))
         elif kind == "websocket.close":
             self._refuse(403, "Forbidden")
         else:
-            raise AnswerInvalid(f"a websocket app cannot send {kind!r} before it has accepted")
+            raise ResponseInvalid(f"a websocket app cannot send {kind!r} before it has accepted")
 
     def _accept(self, subprotocol: object, headers: Iterable[tuple[bytes, bytes]]) -> None:
         connection, handshake = self.connection, self._handshake
@@ -190,7 +188,7 @@ class WebsocketExchange(AsgiExchange):
             try:
                 self._websocket.close(code if isinstance(code, int) else frames.NORMAL, str(reason or ""))
             except ValueError as exc:
-                raise AnswerInvalid(str(exc)) from None
+                raise ResponseInvalid(str(exc)) from None
 
     def _returned(self) -> None:
         """End what the app has left open: a websocket is closed, a handshake refused, half an answer has failed."""
@@ -210,4 +208,4 @@ def _payload(message: MutableMapping[str, Any]) -> str | bytes:
     text = message.get("text")
     if isinstance(text, str):
         return text
-    raise AnswerInvalid("websocket.send takes bytes, or text that is a str")
+    raise ResponseInvalid("websocket.send takes bytes, or text that is a str")

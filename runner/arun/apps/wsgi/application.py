@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from arun.apps.wsgi.exchange import WsgiExchange
     from arun.http.backlog import Backlog
     from arun.http.http1.connection import Connection
-    from arun.http.options import Options
+    from arun.http.options import HttpOptions
     from arun.http.request import Request
 
 __all__ = ("WsgiEngine",)
@@ -26,18 +26,18 @@ __all__ = ("WsgiEngine",)
 class WsgiEngine(H1Engine):
     """Serves a WSGI app; fulfils :class:`arun.http.contract.Engine`."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], options: Options) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]], options: HttpOptions) -> None:
         super().__init__(options)
         self.app = app
         self.errors = ErrorLog(self.log)
-        self.threads = Threads(options.threads, options.limits.queue)
+        self.threads = Threads(options.threads, options.limit_queue)
         if options.threads:
             from arun.apps.wsgi.threaded import ThreadExchange, TimedExchange
             from arun.http.backlog import Room
 
-            timed = options.limits.request_timeout > 0
+            timed = options.timeout_request > 0
             self._exchange: type[WsgiExchange] = TimedExchange if timed else ThreadExchange
-            self._room = Room(options.limits.response_buffer)
+            self._room = Room(options.limit_response_buffer)
         else:
             from arun.apps.wsgi.inline import InlineExchange
 

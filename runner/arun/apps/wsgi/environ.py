@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from arun.apps.wsgi.file_wrapper import FileWrapper
-from arun.http.memo import Memo
-from arun.http.targets import ESCAPE, unquoted
+from arun.http.bounded_cache import BoundedCache
+from arun.http.request import ESCAPE, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
         "wsgi.errors": engine.errors,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.multithread": engine.options.threads > 1,
-        "wsgi.multiprocess": engine.options.processes > 1,
+        "wsgi.multiprocess": engine.options.workers > 1,
         "wsgi.run_once": False,
     }
 
@@ -119,4 +119,4 @@ def _variable(name: bytes) -> str:
 
 
 #: Names of variables by those of fields; no name for a field that must not become one.
-_variables: Memo[bytes, str] = Memo(_variable)
+_variables: BoundedCache[bytes, str] = BoundedCache(_variable)

@@ -8,9 +8,10 @@ from time import monotonic
 
 from arun.apps.wsgi.file_wrapper import file_part
 from arun.apps.wsgi.gathered_body import IN_MEMORY, GatheredBody
-from arun.http.exchange import ClientDisconnected, Exchange
-from arun.http.fields import AnswerInvalid, status_line
-from arun.http.memo import Memo
+from arun.http.bounded_cache import BoundedCache
+from arun.http.errors import ClientDisconnected, ResponseInvalid
+from arun.http.exchange import Exchange
+from arun.http.fields import status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,14 +77,14 @@ class WsgiExchange(Exchange):
         """Take status and header fields, and return the ``write`` of old; see PEP 3333.
 
         Raises:
-            AnswerInvalid: they break HTTP, or this is the second call and no error handler's.
+            ResponseInvalid: they break HTTP, or this is the second call and no error handler's.
         """
         if exc_info is not None:
             if self._sent and exc_info[1] is not None:
                 raise exc_info[1].with_traceback(exc_info[2])
             self._fields = None
         elif self._fields is not None:
-            raise AnswerInvalid("start_response was called before; an error handler passes exc_info")
+            raise ResponseInvalid("start_response was called before; an error handler passes exc_info")
         code, reason = _statuses[status]
         self.begin(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
         return self._write_piece
@@ -97,13 +98,13 @@ class WsgiExchange(Exchange):
 
         Raises:
             ClientDisconnected: nobody is there to read it.
-            AnswerInvalid: it breaks HTTP.
+            ResponseInvalid: it breaks HTTP.
         """
         raise NotImplementedError
 
     def _check_begun(self) -> None:
         if self._fields is None:
-            raise AnswerInvalid("the app did not call start_response before its body")
+            raise ResponseInvalid("the app did not call start_response before its body")
 
     # ---- in the loop's thread
 
@@ -149,7 +150,7 @@ class WsgiExchange(Exchange):
             if raised is None and last is not None and not self.abandoned:
                 try:
                     self.write(last, more=False)
-                except AnswerInvalid as exc:
+                except ResponseInvalid as exc:
                     raised = exc
             if raised is not None or not self.answered:
                 self.engine.failed(self, raised)
@@ -226,11 +227,11 @@ def close_body(body: object, raised: BaseException | None) -> BaseException | No
 def _status(status: str) -> tuple[int, bytes]:
     code, _, reason = status.partition(" ")
     if len(code) != 3 or not (code.isascii() and code.isdigit()):  # noqa: PLR2004 - RFC 9112 section 4
-        raise AnswerInvalid(f"{status!r} is not a status such as '200 OK'")
+        raise ResponseInvalid(f"{status!r} is not a status such as '200 OK'")
     known = int(code), reason.encode("latin-1")
     if known[1] and status_line(known[0]) == status_line(*known):
         known = known[0], b""  # the registered one costs nothing to look up
     return known
 
 
-_statuses: Memo[str, tuple[int, bytes]] = Memo(_status)
+_statuses: BoundedCache[str, tuple[int, bytes]] = BoundedCache(_status)

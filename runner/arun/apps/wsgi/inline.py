@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from arun.apps.wsgi.environ import environ_of
 from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
-from arun.http.exchange import ClientDisconnected
+from arun.http.errors import ClientDisconnected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
 from arun.core.exits import end_if_forked
 from arun.core.failures import printable
 from arun.core.genuine import allocate_lock, get_ident
-from arun.http.exchange import ClientDisconnected
+from arun.http.errors import ClientDisconnected
 from arun.system.tracebacks import thread_stack
 
 TYPE_CHECKING = False
@@ -300,14 +300,14 @@ class TimedExchange(ThreadExchange):
         engine.done(self)
         if not thread:
             return  # it has just returned
-        limit = engine.options.limits.request_timeout
+        limit = engine.options.timeout_request
         what = f"{request.method} {printable(request.target.decode('latin-1'))}"
         place = (
             "another one has its place"
             if engine.threads.give_up(thread)
             else "as many are already, and none has its place"
         )
-        engine.options.on_stuck(f"a thread is lost to {what}, which takes longer than {limit:g} s; {place}")
+        engine.options.thread_lost(f"a thread is lost to {what}, which takes longer than {limit:g} s; {place}")
 
     def _call(self) -> bool:
         self._thread = get_ident()

@@ -6,7 +6,7 @@ same targets, agents and addresses come again and again.
 
 from __future__ import annotations
 
-from arun.http.memo import Memo
+from arun.http.bounded_cache import BoundedCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _escapes(nothing: str, escaped: Callable[[bytes], str]) -> Escapes:
             return nothing
         return escaped(value.encode("latin-1", "backslashreplace") if isinstance(value, str) else value)
 
-    return Memo(written, entries=_REMEMBERED, longest=_LONGEST)
+    return BoundedCache(written, entries=_REMEMBERED, longest=_LONGEST)
 
 
 def _text(raw: bytes) -> str:

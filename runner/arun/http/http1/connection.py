@@ -8,8 +8,7 @@ from arun.http.endpoints import server_end
 from arun.http.fields import refusal
 from arun.http.http1.parser import Intake
 from arun.http.pace import Pace, Rate
-from arun.http.socket_end import half_close, keep_asking, let_reset
-from arun.http.unsent import GONE, HALF_CLOSED, client_end, taken, unsent
+from arun.http.transport import GONE, HALF_CLOSED, client_end, half_close, keep_asking, let_reset, taken, unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class Connection(Intake):
         if self.endpoints is not None:
             self.client, self.server, self.scheme, self.encrypted = self.endpoints
         self.engine.joined(self)
-        if 0 < self._limits.connections < len(self.engine.connections):
+        if 0 < self._limits.limit_connections < len(self.engine.connections):
             self.end()
             self.refuse(503, None)
         elif self.engine.stopping:
@@ -305,12 +304,12 @@ class Connection(Intake):
         if self.closing or self.write_paused:
             self._sweep_writing(now)
         elif self.begun:
-            if 0 < limits.header_timeout <= waited:
+            if 0 < limits.timeout_header <= waited:
                 self.break_off(408)
         elif self.receiving is not None:
             self._sweep_body(self.receiving, now)
         elif self._is_idle():
-            limit = self.engine.options.keep_alive if self.served else limits.header_timeout
+            limit = self.engine.options.timeout_keep_alive if self.served else limits.timeout_header
             if waited >= limit and (self.served or limit > 0):
                 self._end_idling(now)
 
@@ -378,9 +377,9 @@ class Connection(Intake):
                 pace.rest()
             return
         if pace is None:
-            pace = self._pace = Pace(Rate(limits.body_rate, limits.rate_grace))
+            pace = self._pace = Pace(Rate(limits.min_body_rate, limits.rate_grace))
         is_slow = pace.look(now, self._body_size)
-        if is_slow or 0 < limits.body_timeout <= now - self.since:
+        if is_slow or 0 < limits.timeout_body <= now - self.since:
             if exchange.answered:
                 self.close()
             else:
@@ -394,7 +393,7 @@ class Connection(Intake):
         limits, pace = self._limits, self._reading
         before, self._taken = self._taken, taken(self.transport)
         if pace is None:
-            pace = self._reading = Pace(Rate(limits.response_rate, limits.rate_grace))
+            pace = self._reading = Pace(Rate(limits.min_response_rate, limits.rate_grace))
             pace.look(now, 0)
         elif (
             pace.look(now, pace.moved + max(0, self._taken - before))
@@ -406,7 +405,7 @@ class Connection(Intake):
         if self._taken != before:
             self.since = now
             return
-        limit = limits.write_timeout if unsent(self.transport) else _FAREWELL
+        limit = limits.timeout_write if unsent(self.transport) else _FAREWELL
         if 0 < limit <= now - self.since:
             self.abort()
 

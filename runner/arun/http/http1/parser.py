@@ -76,7 +76,7 @@ class Intake(asyncio.Protocol):
         #: When what we wait for began or last moved, in the engine's coarse time.
         self.since = 0.0
         self.held: memoryview | None = None
-        self._limits = engine.options.limits
+        self._limits = engine.options
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         #: What has come of a request line that is not complete.
         self._line = b""
@@ -234,7 +234,7 @@ class Intake(asyncio.Protocol):
         self._fed -= size
         self._overhead = max(0, self._overhead - size * _FRAMING_SHARE)
         self._body_size += size
-        if 0 < self._limits.request_body < self._body_size:
+        if 0 < self._limits.limit_request_body < self._body_size:
             self._refusal = 413
             raise _ReadingOver
         if not exchange.answered:
@@ -338,10 +338,10 @@ class Intake(asyncio.Protocol):
         if self.receiving is not None:
             self.since = self.engine.now
         self._overhead += self._fed
-        if self._overhead > self._limits.request_head and not self.over:
+        if self._overhead > self._limits.limit_request_head and not self.over:
             status = 400
             if self.begun:
-                status = 431 if self._headers or len(self._target) < self._limits.request_line else 414
+                status = 431 if self._headers or len(self._target) < self._limits.limit_request_line else 414
             self.break_off(status)
 
     def _hold(self, data: bytes | memoryview) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from arun.http.socket_end import half_close
-from arun.http.unsent import GONE, client_end, taken, unsent
+from arun.http.transport import GONE, client_end, half_close, taken, unsent
 from arun.http.websocket import frames
 from arun.http.websocket.frames import FrameInvalid, FrameReader
 
@@ -53,8 +52,8 @@ class WebsocketConnection(asyncio.Protocol):
         self._transport = transport
         self._exchange = exchange
         self._deflate = deflate
-        self._options = engine.options.websockets
-        self._reader = FrameReader(self._options.max_size, deflate)
+        self._options = engine.options
+        self._reader = FrameReader(self._options.ws_max_size, deflate)
         self._waiting: deque[str | bytes] = deque()
         #: When the last ping was sent, or the websocket began; in the coarse time of the engine.
         self.since = engine.now
@@ -189,7 +188,9 @@ class WebsocketConnection(asyncio.Protocol):
         if self.ended is not None:
             return False
         options = self._options
-        return self.write_paused or len(self._waiting) >= options.max_queue or self._waiting_size >= options.max_size
+        return (
+            self.write_paused or len(self._waiting) >= options.ws_max_queue or self._waiting_size >= options.ws_max_size
+        )
 
     def _throttle(self) -> None:
         """Read from the transport as long as there is room."""
@@ -243,14 +244,14 @@ class WebsocketConnection(asyncio.Protocol):
 
     def _sweep_writing(self, now: float) -> None:
         """Cut a client that takes nothing of what it was sent."""
-        if 0 < self._engine.options.limits.write_timeout <= self._stalled(now):
+        if 0 < self._engine.options.timeout_write <= self._stalled(now):
             self.abort()
 
     def _sweep_end(self, now: float) -> None:
         """Close or cut a websocket whose client has taken all and does not answer the end, or that takes nothing."""
         stalled = self._stalled(now)
         if unsent(self._transport):
-            limit = self._engine.options.limits.write_timeout
+            limit = self._engine.options.timeout_write
         else:
             limit = _LINGER if self._lingering else _CLOSING
         if not 0 < limit <= stalled:
@@ -272,8 +273,8 @@ class WebsocketConnection(asyncio.Protocol):
         options, waited = self._options, now - self.since
         if self._asked and self._heard:
             self._asked = False
-        if self._asked and 0 < options.ping_timeout <= waited:
+        if self._asked and 0 < options.ws_ping_timeout <= waited:
             self._fail(FrameInvalid(frames.INTERNAL, "no answer to a ping"))
-        elif 0 < options.ping_interval <= waited and not (self._asked and options.ping_timeout):
+        elif 0 < options.ws_ping_interval <= waited and not (self._asked and options.ws_ping_timeout):
             self._transport.write(frames.frame(frames.PING, b""))
             self._asked, self._heard, self.since = True, False, now

@@ -6,7 +6,8 @@ from base64 import b64decode
 from hashlib import sha1
 
 from arun.core.values import Value
-from arun.http.fields import AnswerInvalid, read_fields
+from arun.http.errors import ResponseInvalid
+from arun.http.fields import read_fields
 from arun.http.websocket.deflate import negotiated
 
 TYPE_CHECKING = False
@@ -78,16 +79,16 @@ def accepting_head(
     """Return what makes the connection a websocket, without Server, Date and the empty line; and what is said in it.
 
     Raises:
-        AnswerInvalid: the fields would break the head, or the subprotocol was not offered (section 4.2.2).
+        ResponseInvalid: the fields would break the head, or the subprotocol was not offered (section 4.2.2).
     """
     headers = [(bytes(name), bytes(value)) for name, value in headers]
     if any(name.lower() == b"sec-websocket-protocol" for name, _ in headers):
-        raise AnswerInvalid("the subprotocol is not a header: websocket.accept takes it as subprotocol")
+        raise ResponseInvalid("the subprotocol is not a header: websocket.accept takes it as subprotocol")
     block, _, says = read_fields(field for field in headers if field[0].lower() not in _OWN)
     chosen = b""
     if subprotocol is not None:
         if subprotocol not in handshake.subprotocols:
-            raise AnswerInvalid(f"the client did not offer the subprotocol {subprotocol!r}")
+            raise ResponseInvalid(f"the client did not offer the subprotocol {subprotocol!r}")
         chosen = b"sec-websocket-protocol: %b\r\n" % str(subprotocol).encode()
     extensions = handshake.extensions and b"sec-websocket-extensions: %b\r\n" % handshake.extensions.encode()
     from base64 import b64encode

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from arun.http.memo import Memo
+from arun.http.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,19 +54,19 @@ async def test_answers_with_ever_new_names_and_values_are_all_good_under_threads
     assert served.errors == []
 
 
-def test_memory_is_bounded_and_a_value_is_returned_whatever_was_forgotten() -> None:
-    memo: Memo[str, int] = Memo(len, entries=10, longest=4)
+def test_cachery_is_bounded_and_a_value_is_returned_whatever_was_forgotten() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(len, entries=10, longest=4)
     for number in range(1000):
-        assert memo[str(number)] == len(str(number))
-        assert len(memo) <= 10
-    memo.clear()
-    assert memo["12345"] == 5  # too long to be kept
-    assert not memo
+        assert cache[str(number)] == len(str(number))
+        assert len(cache) <= 10
+    cache.clear()
+    assert cache["12345"] == 5  # too long to be kept
+    assert not cache
 
 
 def test_what_cannot_be_worked_out_is_not_remembered() -> None:
-    memo: Memo[str, int] = Memo(int)
+    cache: BoundedCache[str, int] = BoundedCache(int)
     for _ in range(2):
         with pytest.raises(ValueError, match="none"):
-            memo["none"]
-    assert not memo
+            cache["none"]
+    assert not cache
