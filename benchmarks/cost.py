@@ -90,6 +90,7 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
     """Start the engine of a kind on its app that says hello, and return what makes its connections."""
     sys.path.insert(0, environment.APPS)
     from arun.http.options import HttpOptions
+    from arun.lifecycle.build import http_server
 
     engine: Any
     access = None
@@ -101,15 +102,11 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
     if kind == "asgi":
         from asgi_hello import app as asgi_app
 
-        from arun.apps.asgi.application import AsgiEngine
-
-        engine = AsgiEngine(asgi_app, HttpOptions(access=access))
+        engine = http_server("asgi", asgi_app, HttpOptions(access=access))
     elif kind == "wsgi":
         from wsgi_hello import app as wsgi_app
 
-        from arun.apps.wsgi.application import WsgiEngine
-
-        engine = WsgiEngine(wsgi_app, HttpOptions(threads=threads, access=access))
+        engine = http_server("wsgi", wsgi_app, HttpOptions(threads=threads, access=access))
     else:
         from aiohttp_hello import app as aiohttp_app
 
@@ -120,9 +117,7 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
             await runner.setup()
             assert runner.server is not None  # noqa: S101 - it is set up
             return runner.server
-        from arun.apps.aiohttp.engine import AiohttpEngine
-
-        engine = AiohttpEngine(aiohttp_app, HttpOptions(access=access))
+        engine = http_server("aiohttp", aiohttp_app, HttpOptions(access=access))
     made: Callable[[], asyncio.Protocol] = await engine.start()
     return made
 

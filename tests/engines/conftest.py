@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from arun.apps.asgi.application import AsgiEngine
-from arun.apps.wsgi.application import WsgiEngine
 from arun.http.options import HttpOptions
+from arun.lifecycle.build import http_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from arun.http.contract import Engine
+    from arun.http.server import HttpServer
 
 PATIENCE = 10
+
+
+def asgi_server(app: Any, options: HttpOptions) -> HttpServer:
+    """Return the server of an ASGI app."""
+    return http_server("asgi", app, options)
+
+
+def wsgi_server(app: Any, options: HttpOptions) -> HttpServer:
+    """Return the server of a WSGI app, in threads or inline as the options say."""
+    return http_server("wsgi", app, options)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -29,7 +38,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 class Served:
     """An engine that serves on a port of the loopback."""
 
-    def __init__(self, engine: Engine, errors: list[str]) -> None:
+    def __init__(self, engine: HttpServer, errors: list[str]) -> None:
         self.engine = engine
         self.errors = errors
         self.stopped = False
@@ -68,7 +77,7 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
     """Serve an app by an engine class, with options by name."""
     running: list[Served] = []
 
-    async def start(app: Any, engine: Callable[..., Engine] = AsgiEngine, **options: Any) -> Served:
+    async def start(app: Any, engine: Callable[..., HttpServer] = asgi_server, **options: Any) -> Served:
         errors: list[str] = []
         served = Served(engine(app, HttpOptions(on_error=errors.append, **options)), errors)
         await served.listen()
@@ -86,7 +95,7 @@ async def serve_threads(serve: Callable[..., Any]) -> Callable[..., Any]:
     """Serve a WSGI app by a pool of threads."""
 
     async def start(app: Any, **options: Any) -> Served:
-        served: Served = await serve(app, WsgiEngine, **options)
+        served: Served = await serve(app, wsgi_server, **options)
         return served
 
     return start

@@ -11,14 +11,13 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engines.conftest import asgi_server, wsgi_server
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.asgi.application import AsgiEngine
-from arun.apps.wsgi.application import WsgiEngine
 from arun.core.access_format import parse
 from arun.http.access.escapes import json_escapes, text_escapes
 from arun.http.access.log import access_log
-from arun.http.error_log import ErrorLog
+from arun.http.request_log import ErrorLog
 from arun.system.line_file import LineFile
 
 if TYPE_CHECKING:
@@ -269,8 +268,8 @@ def aiohttp_app() -> web.Application:
 
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
-    "asgi": (lambda: asgi, AsgiEngine),
-    "wsgi": (lambda: wsgi, WsgiEngine),
+    "asgi": (lambda: asgi, asgi_server),
+    "wsgi": (lambda: wsgi, wsgi_server),
     "aiohttp": (aiohttp_app, AiohttpEngine),
 }
 

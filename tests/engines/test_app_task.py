@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from aiohttp import web
+from tests.engines.conftest import asgi_server
 
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.asgi.application import AsgiEngine
@@ -86,7 +87,7 @@ def asgi_app(context: Any, ended: list[str], *, startup: Any = None) -> Any:
     return app
 
 
-KINDS = [pytest.param(aiohttp_app, AiohttpEngine, id="aiohttp"), pytest.param(asgi_app, AsgiEngine, id="asgi")]
+KINDS = [pytest.param(aiohttp_app, AiohttpEngine, id="aiohttp"), pytest.param(asgi_app, asgi_server, id="asgi")]
 
 
 @pytest.mark.parametrize("context", HALVES)

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.engines.conftest import asgi_server
 
-from arun.apps.asgi.application import AsgiEngine
 from arun.http.options import HttpOptions
 
 Serve = Any
@@ -101,7 +101,7 @@ async def test_asterisk_is_no_path_below_the_root_path(serve: Serve) -> None:
 
 async def test_unix_socket_has_no_client(tmp_path: Any) -> None:
     app = Recorder()
-    engine = AsgiEngine(app, HttpOptions())
+    engine = asgi_server(app, HttpOptions())
     path = str(tmp_path / "s")
     server = await asyncio.get_running_loop().create_unix_server(await engine.start(), path)
     reader, writer = await asyncio.open_unix_connection(path)

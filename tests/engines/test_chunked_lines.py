@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.engines.conftest import wsgi_server
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.wsgi.application import WsgiEngine
 
 #: Bytes of a chunk, and chunks of an upload: some 2 MB.
 CHUNK, CHUNKS = 65_532, 32
@@ -40,7 +40,7 @@ async def start(serve: Any, kind: str) -> Any:
     if kind == "asgi":
         return await serve(asgi)
     if kind == "wsgi":
-        return await serve(wsgi, WsgiEngine, threads=2)
+        return await serve(wsgi, wsgi_server, threads=2)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/", upload)
     return await serve(app, AiohttpEngine)

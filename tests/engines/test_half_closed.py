@@ -11,14 +11,16 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engines.conftest import asgi_server
 from tests.engines.test_waiting import until
 
-from arun.apps.asgi.application import AsgiEngine
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from arun.http.server import HttpServer
 
 Serve = Any
 LARGE = 6_000_000
@@ -198,8 +200,8 @@ async def on_unix(tmp_path: Path) -> AsyncIterator[Callable[[Any], Any]]:
     """Serve an app on a unix socket, whose clients cannot be reset."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(app: Any) -> tuple[AsgiEngine, asyncio.StreamReader, asyncio.StreamWriter]:
-            engine = AsgiEngine(app, HttpOptions())
+        async def start(app: Any) -> tuple[HttpServer, asyncio.StreamReader, asyncio.StreamWriter]:
+            engine = asgi_server(app, HttpOptions())
             path = str(tmp_path / "socket")
             server = await asyncio.get_running_loop().create_unix_server(await engine.start(), path)
             stack.push_async_callback(engine.stop, 0.1)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from tests.engines.conftest import wsgi_server
 from tests.engines.test_waiting import reset, until
 from tests.engines.test_websocket_wire import DEFLATE, HEAD, masked
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.wsgi.application import WsgiEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -105,7 +105,7 @@ async def start(serve: Serve, kind: str) -> Any:
         return await serve(asgi)
     if kind == "aiohttp":
         return await serve(aiohttp_app(), AiohttpEngine)
-    return await serve(wsgi, WsgiEngine, threads=2 if kind == "threads" else 0)
+    return await serve(wsgi, wsgi_server, threads=2 if kind == "threads" else 0)
 
 
 async def send_and_go(served: Any, sent: bytes, leave: Callable[[asyncio.StreamWriter], None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.engines.conftest import asgi_server
 
 from arun.apps.asgi.application import AsgiEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
@@ -43,7 +44,7 @@ async def test_state_of_the_lifespan_reaches_each_request_as_a_copy(serve: Serve
 
 async def failed(app: Any) -> StartupFailure:
     with pytest.raises(StartupFailure, check=lambda error: error.cause is APP_STARTUP_FAILED) as caught:
-        await AsgiEngine(app, HttpOptions()).start()
+        await asgi_server(app, HttpOptions()).start()
     return caught.value
 
 
@@ -142,7 +143,7 @@ async def test_start_that_is_cancelled_ends_the_lifespan() -> None:
         finally:
             ended.set()
 
-    task = asyncio.create_task(AsgiEngine(app, HttpOptions()).start())
+    task = asyncio.create_task(asgi_server(app, HttpOptions()).start())
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

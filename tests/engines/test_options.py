@@ -6,6 +6,7 @@ import pytest
 
 from arun.http import options as module
 from arun.http.options import HttpOptions
+from arun.server.server import ServerOptions
 from arun.settings import Settings
 from arun.settings.declaration import declared
 
@@ -27,6 +28,11 @@ def test_a_field_has_the_default_and_the_type_of_its_option(name: str) -> None:
     default = declared(Settings)[name.replace("_", "-")].default
     ours = HttpOptions._field_defaults[name]
     assert (ours, type(ours)) == (default, type(default))
+
+
+@pytest.mark.parametrize("name", [name for name in ServerOptions._fields if name != "parting"])
+def test_so_has_a_field_of_the_options_of_a_servers_life(name: str) -> None:
+    assert ServerOptions._field_defaults[name] == declared(Settings)[name.replace("_", "-")].default
 
 
 def test_only_derived_fields_have_defaults_of_their_own() -> None:

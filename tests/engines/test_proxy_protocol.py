@@ -9,18 +9,18 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engines.conftest import asgi_server, wsgi_server
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.asgi.application import AsgiEngine
-from arun.apps.wsgi.application import WsgiEngine
 from arun.http.forwarded import TrustedPeers
 from arun.http.options import HttpOptions
-from arun.server.gate import Gate, Rules
+from arun.server.gate import Gate
+from arun.server.served_socket import ServedSocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from arun.http.contract import Engine
+    from arun.http.server import HttpServer
 
 PATIENCE = 10
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -67,15 +67,16 @@ def aiohttp_app() -> Any:
 class Gated:
     """An engine behind a gate that asks for a PROXY header."""
 
-    def __init__(self, engine: Engine, **rules: Any) -> None:
+    def __init__(self, engine: HttpServer, **rules: Any) -> None:
         self.engine = engine
-        given = {"proxies": TrustedPeers(("127.0.0.1",)), "context": None, "timeout": 5.0, "most": 0}
-        self.rules = Rules(**{**given, **rules})
+        self.proxies = rules.pop("proxies", TrustedPeers(("127.0.0.1",)))
+        self.options = HttpOptions(**{"timeout_header": 5.0, **rules})
 
     async def listen(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
-        self.gate = Gate(self.listener, self.rules, await self.engine.start())
+        served = ServedSocket(self.listener, self.proxies)
+        self.gate = Gate(served, self.options, await self.engine.start())
         self.gate.open()
 
     async def talk(self, *pieces: bytes) -> bytes:
@@ -100,8 +101,8 @@ class Gated:
 async def gated() -> AsyncIterator[Any]:
     running: list[Gated] = []
 
-    async def start(engine: Engine | None = None, **rules: Any) -> Gated:
-        one = Gated(engine or AsgiEngine(asgi, HttpOptions()), **rules)
+    async def start(engine: HttpServer | None = None, **rules: Any) -> Gated:
+        one = Gated(engine or asgi_server(asgi, HttpOptions()), **rules)
         await one.listen()
         running.append(one)
         return one
@@ -198,7 +199,7 @@ async def test_what_is_no_header_is_closed_without_an_answer(gated: Any, sent: b
 
 @pytest.mark.parametrize("begun", [b"", b"PROXY TC", SIGNATURE, version2(1, 0x11, IPV4)[:-1]])
 async def test_a_header_that_does_not_come_is_not_waited_for(gated: Any, begun: bytes) -> None:
-    served = await gated(timeout=0.1)
+    served = await gated(timeout_header=0.1)
     assert await served.talk(begun) == b""
 
 
@@ -214,7 +215,7 @@ async def test_a_peer_that_is_not_trusted_is_closed_whatever_it_says(
 async def test_wsgi_and_aiohttp_apps_see_them_too(gated: Any) -> None:
     header = version2(1, 0x11, IPV4 + tlv(0x20, b"\x01\0\0\0\0"))
     for engine, seen in (
-        (WsgiEngine(wsgi, HttpOptions()), b"https 9.8.7.6 5555 1.2.3.4 443"),
+        (wsgi_server(wsgi, HttpOptions()), b"https 9.8.7.6 5555 1.2.3.4 443"),
         (AiohttpEngine(aiohttp_app(), HttpOptions()), b"https 9.8.7.6"),
     ):
         served = await gated(engine)
@@ -224,12 +225,12 @@ async def test_wsgi_and_aiohttp_apps_see_them_too(gated: Any) -> None:
 async def test_forwarding_headers_are_believed_of_the_client_that_the_proxy_tells(gated: Any) -> None:
     request = REQUEST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 5.5.5.5\r\n\r\n")
     for peer, seen in (("9.8.7.6", b"('9.8.7.6', 5555)"), ("10.0.0.1", b"('5.5.5.5', 0)")):
-        served = await gated(AsgiEngine(asgi, HttpOptions(forwarded_allow_ips=("127.0.0.1", "10.0.0.1"))))
+        served = await gated(asgi_server(asgi, HttpOptions(forwarded_allow_ips=("127.0.0.1", "10.0.0.1"))))
         assert seen in await served.talk(f"PROXY TCP4 {peer} 1.2.3.4 5555 443\r\n".encode() + request)
 
 
 async def test_more_connections_than_may_wait_are_served_one_after_the_other(gated: Any) -> None:
-    served = await gated(most=1, timeout=0.2)
+    served = await gated(limit_connections=1, timeout_header=0.2)
     silent = await asyncio.open_connection(*served.listener.getsockname())
     with contextlib.closing(silent[1]):
         answers = await asyncio.gather(*(served.talk(b"PROXY UNKNOWN\r\n" + REQUEST) for _ in range(5)))

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from tests.engines.conftest import asgi_server, wsgi_server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.asgi.application import AsgiEngine
-from arun.apps.wsgi.application import WsgiEngine
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def serve_kind(request: pytest.FixtureRequest, serve: Serve) -> Callable[..., An
             return await serve(asgi, **options)
         if request.param == "aiohttp":
             return await serve(aiohttp_app(), AiohttpEngine, **options)
-        return await serve(wsgi, WsgiEngine, threads=2 if request.param == "threads" else 0, **options)
+        return await serve(wsgi, wsgi_server, threads=2 if request.param == "threads" else 0, **options)
 
     return start
 
@@ -270,7 +269,7 @@ async def test_websocket_that_is_opened_meanwhile_does_not_stay(serve_echo: Serv
     assert await holder_reader.read() == b""
 
 
-@pytest.mark.parametrize("engine", [AsgiEngine, AiohttpEngine])
+@pytest.mark.parametrize("engine", [asgi_server, AiohttpEngine])
 async def test_engine_that_was_never_started_has_no_requests(engine: Any) -> None:
     app = aiohttp_app() if engine is AiohttpEngine else asgi
     assert engine(app, HttpOptions()).requests == 0

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from tests.engines.conftest import wsgi_server
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.wsgi.application import WsgiEngine
 from arun.http.request_time import RequestTimes
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def serve_limited(kind: str, serve: Serve, gate: Gate) -> Callable[..., Any]:
             return await serve(asgi_app(gate), **options)
         if kind == "aiohttp":
             return await serve(aiohttp_app(gate), AiohttpEngine, **options)
-        return await serve(wsgi_app(gate), WsgiEngine, threads=threads, **options)
+        return await serve(wsgi_app(gate), wsgi_server, threads=threads, **options)
 
     return start
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from tests.engines.conftest import asgi_server, wsgi_server
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.asgi.application import AsgiEngine
-from arun.apps.wsgi.application import WsgiEngine
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ async def test_server_name_and_port_come_from_host_and_are_never_empty(
     ask: Any, version: bytes, fields: tuple[bytes, ...], seen: str, threads: int
 ) -> None:
     """PEP 3333: they "can never be empty strings, and so are always required"."""
-    told = await ask(WsgiEngine, wsgi, *fields, version=version, threads=threads, forwarded_allow_ips=("127.0.0.1",))
+    told = await ask(wsgi_server, wsgi, *fields, version=version, threads=threads, forwarded_allow_ips=("127.0.0.1",))
     assert told.strip() == seen
 
 
@@ -110,7 +109,7 @@ async def test_asgi_app_is_told_the_name_of_the_socket_as_text(ask: Any, own_nam
 
     access = Access()
     shown = own_name.replace("\0", "@")
-    assert (await ask(AsgiEngine, app, b"Host: a", access=access)).strip() == f"({shown!r}, None) None"
+    assert (await ask(asgi_server, app, b"Host: a", access=access)).strip() == f"({shown!r}, None) None"
     assert access.clients == [None]
 
 

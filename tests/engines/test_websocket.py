@@ -7,10 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engines.conftest import wsgi_server
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
-
-from arun.apps.wsgi.application import WsgiEngine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -472,7 +471,7 @@ async def test_wsgi_app_is_asked_as_by_any_request(serve: Serve) -> None:
         start_response("200 OK", [])
         return [environ["HTTP_UPGRADE"].encode()]
 
-    served = await serve(app, WsgiEngine)
+    served = await serve(app, wsgi_server)
     with pytest.raises(InvalidStatus) as caught:
         await client(served)
     assert caught.value.response.body == b"websocket"

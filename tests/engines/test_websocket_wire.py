@@ -226,13 +226,13 @@ async def test_bytes_right_behind_the_handshake_are_frames_however_late_it_is_ac
     await asyncio.wait_for(begun.wait(), 10)
     (connection,) = served.engine.connections
     for piece in (masked(TEXT, b"2")[:3], masked(TEXT, b"2")[3:], masked(BINARY, big) + closing(1001)):
-        size = len(connection.held or b"")
+        size = len(connection.parser.held or b"")
         writer.write(piece)
         async with asyncio.timeout(10):
-            while len(connection.held or b"") == size:  # noqa: ASYNC110 - the intake has no event for it
+            while len(connection.parser.held or b"") == size:  # noqa: ASYNC110 - the intake has no event for it
                 await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        while not connection.paused:  # noqa: ASYNC110 - as above
+        while not connection.parser.paused:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
     gate.set()
     raw = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")[2]

@@ -13,7 +13,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from arun.apps.wsgi.threads import Threads
+from arun.apps.wsgi.pool import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -470,7 +470,7 @@ async def test_app_is_not_called_for_a_client_that_goes_before_its_body_is_compl
 
 
 def test_what_ends_something_runs_before_the_calls_that_wait_however_many_they_are() -> None:
-    threads = Threads(1, 1)
+    threads = ThreadPool(1, 1)
     begun, gate, done = threading.Event(), threading.Event(), threading.Event()
     order: list[str] = []
 

@@ -13,8 +13,8 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["arun"]):
-    from arun.apps.asgi.application import AsgiEngine
-    from arun.apps.wsgi.application import WsgiEngine
+    from tests.engines.conftest import asgi_server, wsgi_server
+
     from arun.http.options import HttpOptions
 
 from tests.hostile.memory import converse
@@ -54,8 +54,8 @@ def _started(engine: Any) -> Any:
 
 
 _FACTORIES = (
-    _started(AsgiEngine(_asgi, HttpOptions())),
-    _started(WsgiEngine(_wsgi, HttpOptions(threads=0))),
+    _started(asgi_server(_asgi, HttpOptions())),
+    _started(wsgi_server(_wsgi, HttpOptions(threads=0))),
 )
 
 

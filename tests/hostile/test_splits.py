@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.engines.conftest import asgi_server
 from tests.hostile.memory import converse
 from tests.hostile.wire import Answer, read_answers
 
-from arun.apps.asgi.application import AsgiEngine
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Mirror:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self.given: list[tuple[Any, ...]] = []
-        self._factory = self.runner.run(AsgiEngine(self._app, HttpOptions()).start())
+        self._factory = self.runner.run(asgi_server(self._app, HttpOptions()).start())
 
     async def _app(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -31,7 +31,9 @@ _SERVING = (
     *provisions.LATER,
     "arun_welcome",
     "arun.apps.asgi.application",
+    "arun.http.http1.connection",
     "arun.http.options",
+    "arun.http.server",
     "arun.apps.importing",
     "arun.apps.kinds",
     "arun.apps.load",
@@ -39,6 +41,7 @@ _SERVING = (
     "arun.system.tracebacks",
     "arun.server.gate",
     "arun.server.loops",
+    "arun.server.served_socket",
     "arun.server.server",
 )
 #: As well, but an instance goes on without: asyncio serves then.

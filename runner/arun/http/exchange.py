@@ -1,108 +1,198 @@
-"""One request and its answer on a connection: the body coming in, and the framing of what goes out.
+"""One request and its response, and the stream that carries both.
 
-What calls the app is a subclass; nothing here knows of ASGI or WSGI.
+An ``Exchange`` keeps what has come of the request's body and how far the response is; how a message is framed on the wire is
+known to its ``Stream`` alone. A subclass calls the app. The state is four flags, which only ever turn true:
+
+======== ===== ======== ========= ==================================================================================
+received begun answered abandoned
+======== ===== ======== ========= ==================================================================================
+no       no    no       no        the body of the request is still coming; the app may have been called
+yes      no    no       no        the whole request is here, nothing of the response is sent
+any      yes   no       no        the response is being sent: it cannot become another one
+any      yes   yes      no        the response is complete
+any      no    yes      yes       the client is gone, or was refused by the server, before the response began
+any      yes   yes      yes       the response was cut, or sent in the place of an app that takes too long
+======== ===== ======== ========= ==================================================================================
 """
 
 from __future__ import annotations
 
-from arun.http.errors import ClientDisconnected, ResponseInvalid
-from arun.http.fields import CLOSE, DATED, SERVED, SERVER, read_fields, status_line
+from arun.http.errors import ResponseInvalid
+from arun.http.fields import read_fields, status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
+    import ssl
     from collections.abc import Iterable, Iterator
+    from typing import Any, Protocol
 
-    from arun.http.http1.connection import Connection
     from arun.http.request import Request
-    from arun.http.request_log import Record, Records
 
-__all__ = ("Exchange", "missing_fields")
+    class Stream(Protocol):
+        """One request and response on a connection; an HTTP/1 connection is its own single stream, one after the other."""
 
-_JOINED = 65_536
-_NO_BODY = frozenset((204, 304))
+        #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
+        client: tuple[str, int] | None
+        server: tuple[str, int | None] | None
+        #: "https" where the client speaks TLS, to us or to a proxy that says so in a PROXY header.
+        scheme: str
+        #: What is the same for every request of the connection, in the form in which the app gets it; None at first.
+        common: dict[str, Any] | None
+        #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
+        eof: bool
+        half_closed: bool
+        #: Nothing more is written.
+        closing: bool
+        #: The client takes more slowly than the app writes: wait for ``Exchange.changed``.
+        write_paused: bool
+        #: A file is on its way, and the app has nothing to do.
+        sending_file: bool
+
+        @property
+        def tls(self) -> ssl.SSLObject | None:
+            """The TLS of the connection; None where the client speaks plain HTTP to us."""
+            ...
+
+        def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - a keyword costs as much as the call
+            """Send a piece of the response's body, the last one unless there is ``more``; the first brings the head.
+
+            Raises:
+                ResponseInvalid: the response has not begun or is complete, or its length is not the announced one.
+            """
+            ...
+
+        def send_informational(self, exchange: Exchange, status: int, fields: bytes) -> None:
+            """Send an interim response to a client that understands it (RFC 9110 section 15.2)."""
+            ...
+
+        def send_trailers(self, exchange: Exchange, fields: bytes) -> None:
+            """End a response whose body was sent with ``more``; the trailer fields go out where the framing has a place.
+
+            Raises:
+                ResponseInvalid: as ``send``.
+            """
+            ...
+
+        async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
+            """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
+
+            Raises:
+                ResponseInvalid: as ``send``; also when the file is shorter than announced.
+                ClientDisconnected: the client has gone, or takes too little for the limits.
+                OSError: the file cannot be read.
+            """
+            ...
+
+        def resume(self) -> None:
+            """Read on, if reading waited for what has happened now."""
+            ...
+
+        def await_body(self) -> None:
+            """Time the client from now on: the app waits for the body."""
+            ...
+
+        def probe(self, exchange: Exchange) -> None:
+            """Find out whether a half-closed client is still there; ``eof`` or a reset shows it later."""
+            ...
+
+        def reset(self, exchange: Exchange) -> None:
+            """End the stream in the middle of a response, in a way that does not look like its end."""
+            ...
+
+        def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+            """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
+            ...
+
+    class Record(Protocol):
+        """What is kept of a request for the logs."""
+
+        request_id: bytes | None
+        #: The header line that tells the client the id; empty where requests have none.
+        id_line: bytes
+
+        def end(self, exchange: Exchange, status: int = 0) -> None:
+            """Write the line of a request that has ended; ``status`` is that of a response which is not the app's."""
+            ...
+
+
+__all__ = ("Exchange", "Record", "Stream")
+
 _FAILED = b"Internal Server Error\n"
-_LAST_CHUNK = b"0\r\n\r\n"
 _BUSY = b"Service Unavailable\n"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class Exchange:
-    """The life of one request, from its complete head to its complete answer."""
+    """The life of one request, from its complete head to its complete response."""
 
     __slots__ = (
-        "_bodiless",
-        "_chunked",
         "_chunks",
-        "_fields",
-        "_left",
-        "_line",
-        "_status",
         "abandoned",
         "answered",
         "began",
         "begun",
         "buffered",
-        "connection",
         "expecting",
-        "keep_alive",
+        "fields",
+        "length",
+        "line",
         "received",
         "record",
         "request",
+        "says",
         "sent",
+        "status",
+        "stream",
     )
-    #: Where there is a record: when the request began, by the performance counter, and the bytes of the answer's body
-    #: that were sent, without their framing.
+    #: Set where there is a record: the start of the request by the performance counter, and how many bytes of the
+    #: response's body were sent, without framing.
     began: float
     sent: int
+    #: Set by ``begin``: the status line as HTTP/1 has it, the status, the announced length, and what else the fields say
+    #: (http/fields.py).
+    line: bytes
+    status: object
+    length: int | None
+    says: int
 
-    def __init__(self, connection: Connection, request: Request) -> None:
-        self.connection = connection
+    def __init__(self, stream: Stream, request: Request) -> None:
+        self.stream = stream
         self.request = request
-        #: The whole request body has arrived.
-        self.received = False
-        #: Bytes of the answer are on their way, so that it cannot become another.
-        self.begun = False
-        #: The answer is complete, or given up; nothing more is written.
-        self.answered = False
-        #: The client, or what it sends, broke off; nothing the app still says reaches it.
-        self.abandoned = False
-        #: The connection may serve another request after this one.
-        self.keep_alive = False
+        # the state, see above
+        self.received = self.begun = self.answered = self.abandoned = False
         #: The app waits for more of the body.
         self.expecting = False
-        #: Bytes of the body that arrived and were not taken.
+        #: Bytes of the body that have come and were not taken.
         self.buffered = 0
         #: What is kept for the access log, and the request's id; None where neither is on.
-        self.record: Record | Records | None = None
+        self.record: Record | None = None
+        #: The header fields of the response as lines; None before ``begin``.
+        self.fields: bytes | None = None
         self._chunks: list[bytes] | None = None
-        self._line = b""
-        self._status: object = 0
-        self._fields: tuple[bytes, int | None, int] | None = None
-        self._bodiless = self._chunked = False
-        self._left: int | None = None
 
     def start(self) -> None:
-        """Begin to call the app; the answer comes later, never inside this call."""
+        """Begin to call the app; the response comes later, never inside this call."""
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """Make the call of the app end soon, if that can be done."""
+        """Make the call of the app end soon, where that is possible."""
 
     def retire(self) -> None:
         """Note that the instance stops: what has begun is answered within the grace."""
 
     def changed(self) -> None:
-        """Look again: body has arrived, the client went away, or writing goes on."""
+        """Look again: body has come, the client has gone, or writing goes on."""
 
     def works(self) -> bool:
-        """Say whether the app has this request in hand, and does not wait for its client."""
+        """Return whether the app works on this request, and does not wait for its client."""
         if self.abandoned:
-            return True  # nobody is there who could be waited for
-        connection = self.connection
-        return not (self.answered or self.expecting or connection.write_paused or connection.sending_file)
+            return True  # there is no client to wait for
+        stream = self.stream
+        return not (self.answered or self.expecting or stream.write_paused or stream.sending_file)
 
     def stack(self) -> str:
-        """Say where the app is."""
+        """Return where the app is, as lines of a traceback."""
         raise NotImplementedError
 
     # ---- the request's body
@@ -117,164 +207,93 @@ class Exchange:
         self.changed()
 
     def take(self) -> bytes:
-        """Return what has arrived of the body, and let the client send more."""
+        """Return what has come of the body, and let the client send more."""
         chunks = self._chunks
         if not chunks:
             return b""
         self._chunks, self.buffered, self.expecting = None, 0, False
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self.connection.resume()
+        self.stream.resume()
         return data
 
     def expect_body(self) -> None:
         """Ask a client that waits for it to send the body (RFC 9110 section 10.1.1)."""
-        if self.request.expects and not (self.begun or self.received or self._chunks):
-            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.request.expects = False
+        request = self.request
+        if request.expects:
+            request.expects = False
+            if not (self.begun or self.received or self._chunks):
+                self.stream.send_informational(self, 100, b"")
         if not self.expecting:
             self.expecting = True
-            self.connection.since = self.connection.engine.now
+            self.stream.await_body()
 
-    # ---- the answer
+    # ---- the response
 
     @property
-    def status(self) -> int:
-        """The status of the answer, 0 as long as none was sent."""
-        return self._status if self.begun and isinstance(self._status, int) else 0
+    def sent_status(self) -> int:
+        """The status of the response, 0 while none is sent."""
+        return self.status if self.begun and isinstance(self.status, int) else 0
 
-    def answer_fields(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the header fields of the answer that are the app's, and its length, with names in lower case."""
-        if self._fields is None:
+    def response_fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the header fields of the response that are the app's, and its length, with names in lower case."""
+        if self.fields is None:
             return
-        block, length, _ = self._fields
-        if length is not None:
-            yield b"content-length", b"%d" % length
-        for line in block.splitlines():
+        if self.length is not None:
+            yield b"content-length", b"%d" % self.length
+        for line in self.fields.splitlines():
             name, _, value = line.partition(b": ")
             yield name.lower(), value
 
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the body of the answer is sent in chunks."""
-        return self._chunked
-
-    @property
-    def ends_with_connection(self) -> bool:
-        """Whether the end of the connection is what tells the client the end of the answer."""
-        return self._left is None and not self._chunked and not self._bodiless
-
     def begin(self, status: object, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
-        """Take status and header fields; they are sent with the first piece of the body.
+        """Store status and header fields, from any thread; the stream sends them with the first piece of the body.
 
         Raises:
-            ResponseInvalid: they break HTTP, or the answer has begun before.
+            ResponseInvalid: they break HTTP, or the response has begun before.
         """
-        if self._fields is not None:
-            raise ResponseInvalid("the answer has begun already")
+        if self.fields is not None:
+            raise ResponseInvalid("the response has begun already")
         line = status_line(status, reason)
-        self._fields = read_fields(headers)
-        self._line = line
-        self._status = status
-
-    def write(self, data: bytes, *, more: bool) -> None:  # noqa: C901 - the hot path: a call for each step is felt
-        """Send a piece of the body, the last one unless there is ``more``.
-
-        Raises:
-            ResponseInvalid: the answer has not begun or is complete, or its length is not the one it announced.
-        """
-        if self.answered:
-            raise ResponseInvalid("the answer is complete already")
-        head = b"" if self.begun else self._head(data, more=more)
-        problem = ""
-        if self._bodiless:
-            data = b""
-        elif self._left is not None:
-            data, problem = self._measured(data, more=more)
-        if self.record is not None:
-            self.sent += len(data)
-        if self._chunked:
-            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
-        if head:
-            self.begun = True
-            if len(data) < _JOINED:
-                data = head + data
-            else:
-                self.connection.write(head)
-        if data:
-            self.connection.write(data)
-        if not more or problem:
-            self._complete()
-        if problem:
-            raise ResponseInvalid(problem)
-
-    async def write_file(self, descriptor: int, offset: int, size: int) -> None:
-        """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
-
-        Raises:
-            ResponseInvalid: as in ``write``; also when the file is shorter than what was announced.
-            ClientDisconnected: the client has gone, or took nothing, or too little, for the times of the limits.
-            OSError: the file cannot be read.
-        """
-        from arun.http.transport import send_file
-
-        if self._fields is not None and not self.begun and self._fields[1] is None:
-            self._fields = (self._fields[0], size, self._fields[2])
-        self.write(b"", more=True)
-        if self._left and not self._bodiless:
-            connection, part = self.connection, min(size, self._left)
-            connection.sending_file = True
-            try:
-                sent = await send_file(connection.transport, descriptor, offset, part, connection.engine.options)
-            except TimeoutError:
-                connection.abort()
-                raise ClientDisconnected("the client takes too little") from None
-            finally:
-                connection.sending_file = False
-            self._left -= sent
-            if self.record is not None:
-                self.sent += sent
-        self.write(b"", more=False)
-
-    def end(self, trailers: bytes) -> None:
-        """End an answer whose body was sent with ``more``; the trailer fields go to a client that can take them."""
-        if not (trailers and self._chunked) or self._bodiless:
-            self.write(b"", more=False)
-            return
-        if self.answered:
-            raise ResponseInvalid("the answer is complete already")
-        self.connection.write(b"0\r\n%b\r\n" % trailers)
-        self._complete()
+        self.fields, self.length, self.says = read_fields(headers)
+        self.line = line
+        self.status = status
 
     def fail(self, explanation: bytes = _FAILED) -> None:
-        """Answer 500, or cut the connection if an answer has begun, so that nobody takes it for complete."""
+        """Respond with 500, or reset the stream if a response has begun, so that it does not pass for complete."""
         if self.answered:
             return
         if self.begun:
-            self.connection.cut(self)
+            self.stream.reset(self)
             return
-        self._fields = None
+        self.fields = None
         self.begin(500, (_TEXT,))
-        self.write(explanation, more=False)
+        self.stream.send(self, explanation, False)
 
     def decline(self) -> None:
-        """Answer 503 without a call of the app: as many run as may."""
+        """Respond with 503 in the app's place: too many requests run, or wait."""
         self.begin(503, (_TEXT, (b"retry-after", b"1")))
-        self.write(_BUSY, more=False)
+        self.stream.send(self, _BUSY, False)
 
     def time_out(self) -> None:
-        """Answer 503 as the app takes too long, or cut what it has begun; what it still says is dropped."""
+        """Respond with 503 as the app takes too long, or cut what it has begun; what it still sends is dropped."""
         if not self.answered:
             if self.begun:
-                self.connection.cut(self)
+                self.stream.reset(self)
             else:
-                self._fields = None
+                self.fields = None
                 self.decline()
         self.abandoned = True
         self.changed()
 
-    def refused(self, status: int, sent: int) -> None:
-        """Give the answer up for a refusal with a body of ``sent`` bytes, which is not the app's."""
-        self._fields = None
+    def complete(self) -> None:
+        """Note that the whole response is sent; called by the stream."""
+        self.answered = True
+        if self.record is not None:
+            self.record.end(self)
+        self._chunks = None
+
+    def refuse(self, status: int, sent: int) -> None:
+        """Give the response up for a refusal by the server, with a body of ``sent`` bytes."""
+        self.fields = None
         if self.record is not None:
             self.sent = sent
             self.record.end(self, status)
@@ -282,73 +301,9 @@ class Exchange:
         self.abandon()
 
     def abandon(self) -> None:
-        """Give the answer up: nobody is there to read it."""
+        """Give the response up: no client is there to read it."""
         if self.record is not None and not self.answered:
             self.record.end(self)
         self.answered = self.abandoned = True
         self._chunks = None
         self.changed()
-
-    def _complete(self) -> None:
-        self.answered = True
-        if self.record is not None:
-            self.record.end(self)
-        self._chunks = None
-        self.connection.finished(self)
-        self.changed()
-
-    def _measured(self, data: bytes, *, more: bool) -> tuple[bytes, str]:
-        """Hold the body to its Content-Length; a client never takes the rest for the next answer."""
-        left = self._left or 0
-        if len(data) == left:
-            self._left = 0
-            return data, ""
-        if len(data) > left:
-            self.keep_alive = False
-            return data[:left], "the body is longer than its Content-Length"
-        self._left = left = left - len(data)
-        if left and not more:
-            self.keep_alive = False
-            return data, f"the body is {left} bytes shorter than its Content-Length"
-        return data, ""
-
-    def _head(self, data: bytes, *, more: bool) -> bytes:  # noqa: C901 - as in write
-        """Render the head; the first piece of the body decides how the body is framed (RFC 9112 section 6)."""
-        fields, request = self._fields, self.request
-        if fields is None:
-            raise ResponseInvalid("an answer begins with its status and headers")
-        block, length, says = fields
-        keep = self.connection.may_go_on(self) and request.keep_alive and not says & CLOSE
-        framing, is_head = b"", request.method == "HEAD"
-        if self._status in _NO_BODY:
-            self._bodiless = True
-        elif length is not None or not (more or (is_head and not data)):
-            if length is None:
-                length = len(data)
-                self._fields = (block, length, says)
-            self._left = length
-            framing = b"content-length: %d\r\n" % length
-        elif request.version == "1.1" and not is_head:
-            self._chunked, framing = True, b"transfer-encoding: chunked\r\n"
-        elif not is_head:
-            keep = False  # the end of the connection is the end of the body
-        if is_head:
-            self._bodiless = True
-        self.keep_alive = keep
-        if not keep:
-            framing += b"connection: close\r\n"
-        elif request.version == "1.0":
-            framing += b"connection: keep-alive\r\n"
-        if self.record is not None:
-            framing += self.record.id_line
-        own = self.connection.engine.own_fields
-        if says & (DATED | SERVED):
-            own = missing_fields(own, says)
-        return self._line + block + own + framing + b"\r\n"
-
-
-def missing_fields(own: bytes, says: int) -> bytes:
-    """Return those of the fields Server and Date that the app has not set itself."""
-    server = SERVER if own.startswith(SERVER) else b""
-    date = own[len(server) :]
-    return (b"" if says & SERVED else server) + (b"" if says & DATED else date)

@@ -1,4 +1,4 @@
-"""The head of an answer (RFC 9112 section 4 and 6): judged first, then rendered in one piece."""
+"""The header fields of a response, checked once and rendered in one piece (RFC 9112 sections 4 and 5)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = (
     "SERVED",
     "SERVER",
     "TOKEN_BYTES",
+    "missing_fields",
     "own_fields",
     "read_fields",
     "refusal",
@@ -27,12 +28,12 @@ __all__ = (
 _RETRY = {503: b"retry-after: 1\r\n"}
 
 _PLAIN, _LENGTH, _CONNECTION, _HOP = range(0, 32, 8)
-#: What fields say beside what they are sent for: the connection ends; the app has set Date, or Server, itself.
+#: What fields mean for the server itself: the connection ends; the app has set Date, or Server.
 CLOSE, DATED, SERVED = 1, 2, 4
 
-#: What a name of a field is made of (RFC 9110 section 5.6.2).
+#: The characters of a field's name (RFC 9110 section 5.6.2).
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#: Bytes of a header value that is worth remembering: short ones come again.
+#: Bytes of a header value that is worth caching: short ones come again.
 _SHORT = 64
 SERVER = b"server: arun\r\n"
 
@@ -100,10 +101,10 @@ _status_lines: dict[object, bytes] = {}
 
 
 def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | None, int]:
-    """Judge the header fields an app gives; the framing of the message and the connection stay the server's.
+    """Check the header fields of an app; those of the framing and the connection stay the server's own.
 
-    Returns the fields as they are sent, the value of Content-Length, which is not among them, and what else they say:
-    a sum of CLOSE, DATED and SERVED.
+    Returns the fields as they are sent, the value of Content-Length, which is not among them, and what they mean for
+    the server: a sum of CLOSE, DATED and SERVED.
 
     Raises:
         ResponseInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
@@ -134,7 +135,7 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
 
 
 def status_line(status: object, reason: bytes = b"") -> bytes:
-    """Return the first line of an answer; without a reason the registered one is taken.
+    """Return the first line of a response; without a reason the registered one is taken.
 
     Raises:
         ResponseInvalid: the status is no final status, or the reason holds control characters.
@@ -144,7 +145,7 @@ def status_line(status: object, reason: bytes = b"") -> bytes:
         if known is not None:
             return known
     if not isinstance(status, int) or not 200 <= status <= 999:  # noqa: PLR2004 - RFC 9110 section 15
-        raise ResponseInvalid(f"{status!r} is not the status of an answer")
+        raise ResponseInvalid(f"{status!r} is not the status of a response")
     if not reason:
         line = _status_lines[status] = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))
         return line
@@ -156,7 +157,7 @@ def status_line(status: object, reason: bytes = b"") -> bytes:
 def refusal(status: int, fields: bytes) -> tuple[bytes, int]:
     """Return a whole response that refuses a request and ends its connection, and the size of its body.
 
-    ``fields`` are whole lines that the head has as well.
+    ``fields`` are further lines of the head.
     """
     line = status_line(status)
     body = line.rstrip().partition(b" ")[2][4:] + b"\n"
@@ -165,8 +166,15 @@ def refusal(status: int, fields: bytes) -> tuple[bytes, int]:
 
 
 def own_fields(server: bool, date: bool) -> bytes:  # noqa: FBT001 - options of the same names
-    """Return the fields Server and Date that every answer has (RFC 9110 sections 6.6.1 and 10.2.4)."""
+    """Return the fields Server and Date that every response has (RFC 9110 sections 6.6.1 and 10.2.4)."""
     return (SERVER if server else b"") + (date_field(int(time.time())) if date else b"")
+
+
+def missing_fields(own: bytes, says: int) -> bytes:
+    """Return those of the fields Server and Date that the app has not set itself."""
+    server = SERVER if own.startswith(SERVER) else b""
+    date = own[len(server) :]
+    return (b"" if says & SERVED else server) + (b"" if says & DATED else date)
 
 
 def date_field(seconds: int) -> bytes:
@@ -179,7 +187,7 @@ def date_field(seconds: int) -> bytes:
 
 
 def _line(name: bytes, value: bytes) -> bytes:
-    """Judge a field that was not seen before, and return it as it is sent."""
+    """Check a field that is not in the cache, and return it as it is sent."""
     if b"\n" in value or b"\r" in value or b"\0" in value:  # RFC 9110 section 5.5
         raise ResponseInvalid("a header value holds CR, LF or NUL")
     return b"%b: %b\r\n" % (name, value)
@@ -201,5 +209,5 @@ def _kind_of(name: bytes) -> int:
 
 
 _kinds: BoundedCache[bytes, int] = BoundedCache(_kind_of)
-#: Plain fields that were judged before, as they are sent.
+#: Plain fields that were checked before, as they are sent.
 _lines: BoundedCache[tuple[bytes, bytes], bytes] = BoundedCache(lambda field: _line(*field))

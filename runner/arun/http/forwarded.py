@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from typing import Literal
 
-__all__ = ("TrustedPeers", "scheme")
+    from arun.http.request import Request
+
+__all__ = ("Forwarding", "TrustedPeers", "scheme")
 
 _REMEMBERED = 1024
 #: Bits of an IPv4-mapped address before the IPv4 address.
@@ -90,6 +92,31 @@ class TrustedPeers:
             return False
         mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, an IPv4 peer of a dual-stack listener
         return any(address in network or (mapped is not None and mapped in network) for network in self._networks)
+
+
+class Forwarding:
+    """Client and scheme of a request as a trusted proxy in front reports them; ``header`` is the kind that it sets."""
+
+    def __init__(self, trusted: tuple[str, ...] | Literal["*"], header: str) -> None:
+        self._trusted = TrustedPeers(trusted)
+        self._is_standard = header == "forwarded"
+
+    def trusts(self, client: tuple[str, int] | None) -> bool:
+        """Return whether this peer may report something about its requests."""
+        return self._trusted.trusts(client[0] if client else None)
+
+    def ends_of(
+        self, client: tuple[str, int] | None, own_scheme: str, request: Request
+    ) -> tuple[tuple[str, int] | None, str]:
+        """Return client and scheme of a request: those that a trusted proxy reports, else those of the connection."""
+        if not self.trusts(client):
+            return client, own_scheme
+        if self._is_standard:
+            host, proto = self._trusted.forwarded((request.forwarded or b"").decode("latin-1"))
+        else:
+            host = self._trusted.client((request.forwarded_for or b"").decode("latin-1"))
+            proto = scheme((request.forwarded_proto or b"").decode("latin-1"))
+        return (host, 0) if host else client, proto or own_scheme
 
 
 def _host(entry: str) -> str | None:

@@ -23,7 +23,7 @@ _DIGITS = 2
 
 
 class Request:
-    """The head of one request, as it was sent; ``judge`` fills in what it means.
+    """The head of one request, as it was sent; ``validate`` fills in what it means.
 
     Slots with values from the start: a read of one costs a tenth of a look at a default on the class.
     """
@@ -43,12 +43,18 @@ class Request:
         "path",
         "query",
         "target",
+        "upgrades",
         "version",
         "was_forwarded",
     )
 
     def __init__(
-        self, method: str, version: str, target: bytes, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+        self,
+        method: str,
+        version: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        keep_alive: bool,  # noqa: FBT001 - see above
     ) -> None:
         self.method = method
         self.version = version
@@ -58,19 +64,21 @@ class Request:
         self.keep_alive = keep_alive
         #: The client waits for ``100 Continue`` before it sends the body (RFC 9110 section 10.1.1).
         self.expects = False
+        #: The app takes the connection over after this request (RFC 9110 section 7.8).
+        self.upgrades = False
         self.length: int | None = None
-        #: Whether a proxy, or somebody who wants to pass for one, has said whose request it is, and in which words.
+        #: Whether there are forwarding headers, of a proxy or of a client that poses as one, and their values.
         self.was_forwarded = False
         self.forwarded: bytes | None = None
         self.forwarded_for: bytes | None = None
         self.forwarded_proto: bytes | None = None
-        #: The Host field, valid once :meth:`judge` has returned 0.
+        #: The Host field, valid once :meth:`validate` has returned 0.
         self.host: bytes | None = None
         self._hosts = 0
         self._coding: bytes | None = None
 
     def asks_for(self, protocol: bytes) -> bool:
-        """Say whether this is an upgrade to a protocol that begins with a GET, as that of WebSocket does."""
+        """Return whether this is an upgrade to a protocol that begins with a GET, as that of WebSocket does."""
         if self.method != "GET" or self.version != "1.1":
             return False
         asked = b",".join(value for name, value in self.headers if name == b"upgrade")
@@ -83,10 +91,10 @@ class Request:
             return b"transfer-encoding: chunked"
         return b"content-length: %d" % self.length if self.length else b""
 
-    def judge(self, known_host: bytes | None) -> int:
-        """Read the fields that matter to a server, and return 0 or the status with which the request is refused.
+    def validate(self, known_host: bytes | None) -> int:
+        """Read the fields that matter to a server; return 0, or the status with which the request is refused.
 
-        ``known_host`` is a Host that this connection has sent before and that need not be looked at again.
+        ``known_host`` is a Host that this connection has sent before, so that it needs no check.
         """
         for name, value in self.headers:
             if name == b"host":
@@ -105,8 +113,8 @@ class Request:
             if target[:1] == b"/" and FRAGMENT not in target:
                 self.path, _, self.query = target.partition(b"?")
                 return 0
-            return self._judge_target()
-        return self._judge_oddity() or self._judge_target()
+            return self._validate_target()
+        return self._validate_oddity() or self._validate_target()
 
     def exceeds(self, limits: HttpOptions, size: int) -> int:
         """Return 0, or the status for a head of ``size`` bytes that is longer than it may be, or a body that will be."""
@@ -129,7 +137,7 @@ class Request:
         return len(self.target) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _note(self, name: bytes, value: bytes) -> None:
-        """Remember a field that the server itself acts on."""
+        """Keep a field that the server itself acts on."""
         if name == b"content-length":
             self.length = int(value)  # the parser took digits only
         elif name == b"transfer-encoding":
@@ -146,8 +154,8 @@ class Request:
             self.forwarded = value if self.forwarded is None else self.forwarded + b"," + value
             self.was_forwarded = True
 
-    def _judge_oddity(self) -> int:
-        """Judge what is not plain: another version, a coding, no Host or several."""
+    def _validate_oddity(self) -> int:
+        """Check what is not plain: another version, a coding, no Host or several."""
         version = self.version
         if version != "1.1":
             if version != "1.0":
@@ -170,7 +178,7 @@ class Request:
         said = b",".join(value for name, value in self.headers if name == b"connection")
         return b"close" in (word.strip(b" \t").lower() for word in said.split(b","))
 
-    def _judge_target(self) -> int:
+    def _validate_target(self) -> int:
         try:
             self.path, self.query, authority = split_target(self.target)
         except ValueError:
@@ -225,7 +233,7 @@ def split_target(target: bytes) -> tuple[bytes, bytes, bytes | None]:
 
 
 def valid_host(value: bytes) -> bool:
-    """Say whether a Host field holds ``host [":" port]`` or nothing (RFC 3986 section 3.2)."""
+    """Return whether a Host field holds ``host [":" port]`` or nothing (RFC 3986 section 3.2)."""
     if value.startswith(b"["):
         literal, bracket, port = value[1:].partition(b"]")
         if not bracket or not literal or literal.translate(None, _LITERAL_BYTES):
@@ -238,7 +246,7 @@ def valid_host(value: bytes) -> bool:
 
 
 def unquoted(path: bytes) -> bytes:
-    """Return a path with its percent escapes decoded; what is no escape stays as it is."""
+    """Return a path with its percent escapes decoded; other percent signs stay."""
     if ESCAPE not in path:
         return path
     first, *rest = path.split(b"%")

@@ -1,86 +1,173 @@
-"""What is kept of a request beside its answer: its id, and its line in the access log. Made only where one is on."""
+"""What is written about requests: their ids and lines in the access log, and frames in the error log for those that fail."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+from itertools import count
 from time import perf_counter
 
-from arun.http.request_id import RequestIds
+from arun.core.failures import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from arun.http.exchange import Exchange
-    from arun.http.http1.connection import Connection
-    from arun.http.server import H1Engine
+    from collections.abc import Callable, Iterable
 
-__all__ = ("Record", "Records")
+    from arun.http.exchange import Exchange, Stream
+    from arun.http.forwarded import Forwarding
+    from arun.http.options import HttpOptions
+
+__all__ = ("ErrorLog", "RequestIds", "RequestLog")
+
+_LONGEST_ID = 128
+_ID_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+#: Frames that are written in one second; more of them would say the same, and take the time of requests that work.
+_FRAMES = 20
 
 
-class Records:
-    """Keeps what is the same for all requests: it is the record of each, unless they have ids."""
+class RequestLog:
+    """Ids and access log of all requests. It is the record of each request itself, unless requests have ids.
+
+    The server has one only where one of both is on.
+    """
 
     request_id: bytes | None = None
-    #: The field that tells the client the id.
+    #: The header line that tells the client the id.
     id_line = b""
 
-    def __init__(self, engine: H1Engine) -> None:
-        header = engine.options.request_id_header
-        self._engine = engine
-        self._access = engine.options.access
+    def __init__(self, options: HttpOptions, forwarding: Forwarding) -> None:
+        header = options.request_id_header
+        self._forwarding = forwarding
+        self._access = options.access
         self._ids = None if header is None else RequestIds(header)
 
     def begin(self, exchange: Exchange) -> None:
-        """Note when a request begins, and give it its id; the app finds that among the header fields."""
+        """Note when a request begins, and give it its id, which the app finds among the header fields."""
         exchange.began = perf_counter()
         exchange.sent = 0
         ids, request = self._ids, exchange.request
         if ids is None:
             exchange.record = self
             return
-        own = ids.take(request.headers, trusted=self._engine.trusts(exchange.connection.client))
+        own = ids.take(request.headers, trusted=self._forwarding.trusts(exchange.stream.client))
         request.headers = ids.placed(request.headers, own)
-        exchange.record = Record(self, own, ids.line(own))
+        exchange.record = _NamedRecord(self, own, ids.line(own))
 
     def end(self, exchange: Exchange, status: int = 0) -> None:
-        """Write the line of an exchange; ``status`` is that of an answer which is not the app's, as 101 is."""
+        """Write the line of a request; ``status`` is that of a response which is not the app's, as 101 is."""
         access = self._access
         if access is None:
             return
-        request, connection = exchange.request, exchange.connection
-        client, scheme = connection.client, connection.scheme
+        request, stream = exchange.request, exchange.stream
+        client, scheme = stream.client, stream.scheme
         if request.was_forwarded:
-            client, scheme = self._engine.forwarded(connection, request)
+            client, scheme = self._forwarding.ends_of(client, scheme, request)
         own = exchange.record.request_id if exchange.record else None
         access(
             client[0] if client else None,
             request.method,
             request.target,
             request.version,
-            status or exchange.status,
+            status or exchange.sent_status,
             exchange.sent,
             perf_counter() - exchange.began,
             request.headers,
-            exchange.answer_fields(),
+            exchange.response_fields(),
             scheme,
             None if own is None else own.decode(),
         )
 
-    def refused(self, connection: Connection, status: int, sent: int) -> None:
-        """Write the line of what was answered without ever becoming a request."""
+    def refused(self, stream: Stream, status: int, sent: int) -> None:
+        """Write the line of what was refused before it became a request."""
         if self._access is not None:
-            client = connection.client
+            client = stream.client
             self._access(client[0] if client else None, "", b"", "", status, sent, 0.0)
 
 
-class Record:
-    """What is kept of a request that has an id."""
+class _NamedRecord:
+    """The record of a request that has an id."""
 
-    __slots__ = ("_records", "id_line", "request_id")
+    __slots__ = ("_log", "id_line", "request_id")
 
-    def __init__(self, records: Records, request_id: bytes, id_line: bytes) -> None:
-        self._records = records
+    def __init__(self, log: RequestLog, request_id: bytes, id_line: bytes) -> None:
+        self._log = log
         self.request_id: bytes | None = request_id
         self.id_line = id_line
 
     def end(self, exchange: Exchange, status: int = 0) -> None:
-        """Write the line of an exchange, as :meth:`Records.end`."""
-        self._records.end(exchange, status)
+        """Write the line of a request, as :meth:`RequestLog.end`."""
+        self._log.end(exchange, status)
+
+
+class RequestIds:
+    """Gives every request an id, which app, response and logs share; ``header`` is the field that carries it.
+
+    An id is 16 random hexadecimal digits, the same for all requests of a process, and a counter: unique among processes,
+    cheap, easy to search for, and no secret.
+    """
+
+    def __init__(self, header: str) -> None:
+        self.header = header
+        self.name = header.lower().encode()
+        self._prefix = os.urandom(8).hex()
+        self._numbers = count(1)
+
+    def take(self, fields: Iterable[tuple[bytes, bytes]], *, trusted: bool) -> bytes:
+        """Return the id of a request with these header fields: that of a ``trusted`` client, else a new one.
+
+        A trusted id of other than 1 to 128 letters, digits, ``.``, ``_`` and ``-`` is replaced as well, and so are several.
+        """
+        if trusted:
+            given = [value for name, value in fields if name == self.name]
+            if len(given) == 1 and 0 < len(given[0]) <= _LONGEST_ID and not given[0].translate(None, _ID_BYTES):
+                return given[0]
+        return b"%b%08x" % (self._prefix.encode(), next(self._numbers))
+
+    def placed(self, fields: Iterable[tuple[bytes, bytes]], own: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the header fields with the id ``own`` as the only one."""
+        return [*(field for field in fields if field[0] != self.name), (self.name, own)]
+
+    def line(self, own: bytes) -> bytes:
+        """Return the header line of a response that carries the id."""
+        return b"%b: %b\r\n" % (self.header.encode(), own)
+
+
+class ErrorLog:
+    """The error log of requests: one frame for each that failed, few when all do. It belongs to the loop's thread.
+
+    ``write`` takes one text for each frame.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        #: Failures within this second.
+        self._count = 0
+
+    def failed(  # noqa: PLR0913 - all by name, but for the request line
+        self,
+        method: str,
+        target: bytes,
+        *,
+        client: str | None,
+        request_id: bytes | None,
+        traceback: Callable[[], str],
+        how: str = "failed",
+    ) -> None:
+        """Write the frame of a request whose app failed: request line, client, id, and the result of ``traceback``.
+
+        Beyond 20 in a second only their number is written, when it is over.
+        """
+        if not self._count:
+            asyncio.get_running_loop().call_later(1.0, self._next_second)
+        self._count += 1
+        if self._count > _FRAMES:
+            return
+        known = [f"client {client}" if client else "", f"request id {request_id.decode()}" if request_id else ""]
+        where = ", ".join(filter(None, known))
+        line = f"{method} {printable(target.decode('latin-1'))} {how}"
+        self._write(f"{line} ({where})\n{traceback()}" if where else f"{line}\n{traceback()}")
+
+    def _next_second(self) -> None:
+        more, self._count = self._count - _FRAMES, 0
+        if more > 0:
+            self._write(f"... and {more} more requests failed in that second\n")

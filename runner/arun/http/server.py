@@ -1,4 +1,4 @@
-"""What all connections of an app share, from its start-up to its shut-down, whatever kind the app is."""
+"""The HTTP server: the connections and requests of one app, whatever kind the app is, from its start-up to its shut-down."""
 
 from __future__ import annotations
 
@@ -8,27 +8,87 @@ from contextvars import copy_context
 
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
-from arun.http.error_log import ErrorLog
 from arun.http.errors import ClientDisconnected
 from arun.http.fields import own_fields
-from arun.http.forwarded import TrustedPeers, scheme
-from arun.http.http1.connection import Connection
-from arun.http.request import unquoted
+from arun.http.forwarded import Forwarding
+from arun.http.request import RootPath
+from arun.http.request_log import ErrorLog
 from arun.system.tracebacks import app_traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from arun.http.endpoints import Endpoints
-    from arun.http.exchange import Exchange
+    from arun.http.exchange import Exchange, Stream
     from arun.http.options import HttpOptions
     from arun.http.request import Request
-    from arun.http.request_log import Records
+    from arun.http.request_log import RequestLog
     from arun.http.request_time import RequestTimes
-    from arun.http.websocket.connection import WebsocketConnection
 
-__all__ = ("H1Engine",)
+    class Application(Protocol):
+        """One app of some kind: how it is started, called and stopped on the running loop."""
+
+        @property
+        def cancellable(self) -> bool:
+            """Whether a call of the app can be cancelled, so that waiting for its end makes sense."""
+            ...
+
+        @property
+        def interruptible(self) -> bool:
+            """Whether the loop can do something else while the app works on a request."""
+            ...
+
+        async def start(self, http: HttpServer) -> None:
+            """Run the app's own start-up; ``http`` is the server of all its requests.
+
+            Raises:
+                StartupFailure: app-startup-failed, the start-up raised, reported a failure, or broke its protocol.
+            """
+            ...
+
+        async def stop(self, grace: float) -> None:
+            """Run the app's own shut-down within ``grace`` seconds; no request is left."""
+            ...
+
+        def abort(self) -> None:
+            """Cut the shut-down now, or what is left of the start-up."""
+            ...
+
+        def exchange(self, stream: Stream, request: Request) -> Exchange:
+            """Return the exchange that calls the app for a request."""
+            ...
+
+        def takes_upgrade(self, request: Request) -> bool:
+            """Return whether the exchange of an upgrade request may take its connection over."""
+            ...
+
+    class Connection(Protocol):
+        """One connection of a client, as the server sees it: the times of its client are its own affair."""
+
+        #: When what the connection waits for began or last moved, in the coarse time of the server.
+        since: float
+
+        @property
+        def is_endless(self) -> bool:
+            """Whether the connection outlives its requests, as a websocket does: it has to be closed at a stop."""
+            ...
+
+        def retire(self) -> None:
+            """Close, unless a request has begun; the last response closes it then."""
+            ...
+
+        def abort(self) -> None:
+            """Cut the connection now."""
+            ...
+
+        def sweep(self, now: float) -> None:
+            """Close or cut the connection if its client has kept it waiting for too long."""
+            ...
+
+
+__all__ = ("Application", "Connection", "HttpServer")
 
 #: Seconds that cancelled requests get to end before they are left behind.
 _CANCELLED = 0.5
@@ -36,109 +96,103 @@ _CANCELLED = 0.5
 _MANY = 1 << 62
 
 
-class H1Engine:
-    """Connections of one app and the requests that run on them; subclasses know how the app is called.
+class HttpServer:
+    """The connections and requests of one app; ``protocol`` makes the connections.
 
-    With more than 30 attributes, those of a subclass included, CPython looks up each of them more slowly, for every request.
+    With more than 30 attributes, CPython looks up each of them more slowly, for every request.
     """
 
-    def __init__(self, options: HttpOptions) -> None:
+    def __init__(
+        self,
+        application: Application,
+        options: HttpOptions,
+        protocol: Callable[[HttpServer, Endpoints | None], asyncio.BaseProtocol],
+    ) -> None:
+        self.application = application
         self.options = options
-        self.connections: set[Connection | WebsocketConnection] = set()
+        self._protocol = protocol
+        self.connections: set[Connection] = set()
         #: Requests whose call of the app has begun and not ended.
         self.running: set[Exchange] = set()
         self.stopping = False
-        #: A stop is near: connections are asked to go, and none is refused.
+        #: A stop is near: clients are asked to reconnect elsewhere, and none is refused.
         self.draining = False
-        #: Whoever goes now may be the last one, and websockets do not stay.
+        #: No new connections come: the last one that ends is waited for, and websockets do not stay.
         self.retiring = False
-        #: Requests that have begun, those that were declined among them.
+        #: Requests that have begun, those that were declined among them; a websocket handshake is one, a refusal is none.
         self.requests = 0
         #: No connection is kept for a further request.
         self.closes_idle = not options.timeout_keep_alive > 0
         #: The time of the last look at the connections, in the loop's seconds; it moves while there are any.
         self.now = 0.0
-        #: The fields of every answer that are the server's own.
+        #: The fields of every response that are the server's own.
         self.own_fields = b""
-        limits = options
-        #: A head with no more bytes and fields than these exceeds no limit; the first answer that is the last one.
+        #: A head of no more bytes and fields exceeds no limit; the first response that is the last one of its connection.
         self.small_head = min(
-            limits.limit_request_head, limits.limit_request_line or _MANY, limits.limit_request_field_size or _MANY
+            options.limit_request_head, options.limit_request_line or _MANY, options.limit_request_field_size or _MANY
         )
-        self.few_fields = limits.limit_request_fields or _MANY
-        self.last_answer = limits.keep_alive_requests or _MANY
-        self._concurrency = limits.limit_concurrency
+        self.few_fields = options.limit_request_fields or _MANY
+        self.last_response = options.keep_alive_requests or _MANY
+        self.forwarding = Forwarding(options.forwarded_allow_ips, options.forwarded_header)
+        self.root_path = RootPath(options.root_path)
+        self._concurrency = options.limit_concurrency
         self._interval = _interval(options)
         self._watching: asyncio.TimerHandle | None = None
         self._aborted = False
         self._quiet = asyncio.Event()
-        self._trusted = TrustedPeers(options.forwarded_allow_ips)
-        #: What is kept of requests beside their answers; None where nothing is.
-        self.records: Records | None = None
+        #: Access log and ids of requests; None where both are off.
+        self.request_log: RequestLog | None = None
         if options.access is not None or options.request_id_header is not None:
-            from arun.http.request_log import Records
+            from arun.http.request_log import RequestLog
 
-            self.records = Records(self)
-        #: The time limit of requests; None where there is none, or nothing that could be done when it is over.
+            self.request_log = RequestLog(options, self.forwarding)
+        #: The time limit of requests; None where there is none, or the loop could do nothing when it is over.
         self._times: RequestTimes[Exchange] | None = None
-        if limits.timeout_request > 0 and self.interruptible:
+        if options.timeout_request > 0 and application.interruptible:
             from arun.http.request_time import RequestTimes
 
-            self._times = RequestTimes(limits.timeout_request)
+            self._times = RequestTimes(options.timeout_request)
         self._errors = ErrorLog(options.on_error)
-        #: The root path as bytes, and in the escapes in which a client would have sent it.
-        self._root = self._quoted_root = options.root_path.encode()
-        if self._root:
-            from urllib.parse import quote
-
-            self._quoted_root = quote(options.root_path, safe="/!$&'()*+,:;=@~").encode()
-
-    @property
-    def cancellable(self) -> bool:
-        """Whether a request's call can be cancelled, so that it makes sense to wait for its end."""
-        return True
-
-    @property
-    def interruptible(self) -> bool:
-        """Whether the loop can do something else while the app has a request in hand."""
-        return True
-
-    def takes_over(self, request: Request) -> bool:  # noqa: ARG002 - a subclass looks at it
-        """Say whether the exchange of an upgrade request may take its connection over."""
-        return False
-
-    def exchange(self, connection: Connection, request: Request) -> Exchange:
-        """Make the exchange that calls the app for a request."""
-        raise NotImplementedError
 
     async def start(self) -> Callable[..., asyncio.BaseProtocol]:
-        """Run the app's start-up; see :class:`arun.http.contract.Engine`."""
+        """Run the app's start-up; return the protocol factory that serves it.
+
+        The factory takes nothing, or ``endpoints=`` with what a gate knows of a connection that came through it.
+
+        Raises:
+            StartupFailure: from the app.
+        """
         self.loop = asyncio.get_running_loop()
         #: The context variables that every request begins with, in a copy of its own.
         self.context = copy_context()
-        await self._start_app()
-        return self._connection
+        await self.application.start(self)
+        return self.connection
 
-    def _connection(self, endpoints: Endpoints | None = None) -> Connection:
-        connection = Connection(self)
-        if endpoints is not None:
-            connection.endpoints = endpoints
-        return connection
+    def connection(self, endpoints: Endpoints | None = None) -> asyncio.BaseProtocol:
+        """Return the protocol of a new connection."""
+        return self._protocol(self, endpoints)
 
     def drain(self) -> None:
-        """Ask every client to come back on another connection: a stop is near. New ones are still served."""
+        """Ask every client to reconnect elsewhere: a stop is near. New connections are still served."""
         self.draining = self.closes_idle = True
 
     async def quiet(self, seconds: float) -> None:
-        """Wait ``seconds`` at most until every connection, and every call of the app, has ended by itself."""
+        """Wait ``seconds`` at most until every connection, and every call of the app, has ended by itself.
+
+        The listeners are closed, and ``drain`` was called. No request is cut: a kept connection ends with its next response,
+        or when it was idle for as long as it may be. Websockets are closed with 1012 at once, and their clients reconnect.
+        """
         self.retiring = True
         for connection in tuple(self.connections):
-            if not isinstance(connection, Connection):
+            if connection.is_endless:
                 connection.retire()
         await self._until_quiet(seconds)
 
     async def stop(self, grace: float) -> None:
-        """Answer what has begun within ``grace`` seconds, cut the rest, then shut the app down within as many."""
+        """Answer what has begun within ``grace`` seconds, cut the rest, then shut the app down within as many.
+
+        The listeners are closed already.
+        """
         self.stopping = self.retiring = self.closes_idle = True
         self.draining = False
         # What lies in the sockets' buffers has begun: let the loop read it before idle connections are closed.
@@ -151,41 +205,45 @@ class H1Engine:
             connection.abort()
         for exchange in tuple(self.running):
             exchange.cancel()
-        if self.cancellable:
+        if self.application.cancellable:
             await self._until_quiet(_CANCELLED)
-        await self._stop_app(0 if self._aborted else grace)
+        await self.application.stop(0 if self._aborted else grace)
 
     def abort(self) -> None:
-        """Cut every connection and cancel every request now."""
+        """Cut every connection and cancel every request now, so that a running ``stop`` has nothing to wait for."""
         self._aborted = self.stopping = self.retiring = True
         for connection in tuple(self.connections):
             connection.abort()
         for exchange in tuple(self.running):
             exchange.cancel()
         self._quiet.set()
+        self.application.abort()
 
-    # ---- what connections and exchanges say
+    # ---- called by connections
 
-    def joined(self, connection: Connection | WebsocketConnection) -> None:
-        """Know a new connection, and watch over it."""
+    def joined(self, connection: Connection) -> None:
+        """Register a new connection, and watch it."""
         if self._watching is None:
             self._look_at_clock()
             self._watching = self.loop.call_later(self._interval, self._watch)
         connection.since = self.now
         self.connections.add(connection)
 
+    def left(self, connection: Connection) -> None:
+        """Forget a connection that is gone."""
+        self.connections.discard(connection)
+        self._look()
+
     def begin(self, exchange: Exchange) -> None:
-        """Let an exchange call the app, or decline it where as many run as may (RFC 9110 section 15.6.4)."""
+        """Let an exchange call the app, or decline it beyond the limit of requests (RFC 9110 section 15.6.4)."""
         self.requests += 1
         if 0 < self._concurrency <= len(self.running):
             exchange.decline()
         else:
+            self.running.add(exchange)
             exchange.start()
 
-    def left(self, connection: Connection | WebsocketConnection) -> None:
-        """Forget a connection that is gone."""
-        self.connections.discard(connection)
-        self._look()
+    # ---- called by exchanges
 
     def done(self, exchange: Exchange) -> None:
         """Forget a request whose call of the app has ended."""
@@ -194,65 +252,44 @@ class H1Engine:
             self._look()
 
     def failed(self, exchange: Exchange, exc: BaseException | None) -> None:
-        """End an exchange whose app raised, or (None) returned without a complete answer."""
+        """End an exchange whose app raised, or (None) returned without a complete response."""
         if exc is not None:
             end_if_forked(exc)
-        if self._is_quiet(exchange, exc):
-            if exchange.connection.half_closed and not exchange.answered:
-                exchange.connection.cut(exchange)  # it was told that the client is going, and gave up
+        stream = exchange.stream
+        if self._is_departure(exchange, exc):
+            if stream.half_closed and not exchange.answered:
+                stream.reset(exchange)  # the app knew that the client is going, and gave up
             else:
                 exchange.fail()
             return
 
-        def told() -> str:
+        def traceback() -> str:
             return app_traceback(exc) if exc else "the app returned without a complete answer\n"
 
-        peer = exchange.connection.client
+        peer = stream.client
         if self.options.debug and asked_from_this_machine(peer[0] if peer else None, exchange.request.headers):
-            exchange.fail(told().encode("utf-8", "backslashreplace"))
+            exchange.fail(traceback().encode("utf-8", "backslashreplace"))
         else:
             exchange.fail()
-        self._tell(exchange, told)  # last: whatever becomes of it, the client has its answer
+        self.report(exchange, traceback)  # last: whatever becomes of it, the client has its response
 
-    def forwarded(self, connection: Connection, request: Request) -> tuple[tuple[str, int] | None, str]:
-        """Return client and scheme of a request as a trusted proxy tells them, else as they are."""
-        client, said = connection.client, connection.scheme
-        if not self._trusted.trusts(client[0] if client else None):
-            return client, said
-        if self.options.forwarded_header == "forwarded":
-            host, proto = self._trusted.forwarded((request.forwarded or b"").decode("latin-1"))
-        else:
-            host = self._trusted.client((request.forwarded_for or b"").decode("latin-1"))
-            proto = scheme((request.forwarded_proto or b"").decode("latin-1"))
-        return (host, 0) if host else client, proto or said
-
-    def trusts(self, client: tuple[str, int] | None) -> bool:
-        """Say whether what this peer says of a request is believed."""
-        return self._trusted.trusts(client[0] if client else None)
-
-    def mounted(self, path: bytes) -> bytes:
-        """Return the path below ``root_path``, whether the proxy in front takes that prefix away or not."""
-        root = self._root
-        if not root or not path.startswith(b"/"):
-            return path
-        plain = unquoted(path)
-        return path if plain == root or plain.startswith(root + b"/") else self._quoted_root + path
-
-    # ---- inner life
-
-    def _tell(self, exchange: Exchange, told: Callable[[], str], how: str = "failed") -> None:
-        request, client = exchange.request, exchange.connection.client
+    def report(self, exchange: Exchange, traceback: Callable[[], str], how: str = "failed") -> None:
+        """Write the frame of a request that failed to the error log."""
+        request, stream = exchange.request, exchange.stream
+        client = stream.client
         if request.was_forwarded:
-            with contextlib.suppress(ImportError, OSError):  # a module is needed for that, and may not be there
-                client = self.forwarded(exchange.connection, request)[0]
+            with contextlib.suppress(ImportError, OSError):  # it imports a module, whose file may be away
+                client = self.forwarding.ends_of(client, stream.scheme, request)[0]
         self._errors.failed(
             request.method,
             request.target,
             client=client[0] if client else None,
             request_id=exchange.record.request_id if exchange.record else None,
-            traceback=told,
+            traceback=traceback,
             how=how,
         )
+
+    # ---- inner life
 
     def _watch(self) -> None:
         """Look at every connection, and again a little later while there are any.
@@ -272,23 +309,17 @@ class H1Engine:
             self._watching = None
 
     def _keep_times(self, times: RequestTimes[Exchange]) -> None:
-        """End the requests whose time is over; an app that will not hear of it is told again at each look."""
-        for exchange, told in times.look(self.now, self.running, lambda one: one.works()):
-            if not told:
+        """End the requests whose time is over; an app that suppresses its cancellation is cancelled at each look."""
+        for exchange, again in times.look(self.now, self.running, lambda one: one.works()):
+            if not again:
                 how = f"took longer than {self.options.timeout_request:g} s"
-                self._tell(exchange, exchange.stack, how)
+                self.report(exchange, exchange.stack, how)
                 exchange.time_out()
             exchange.cancel()
 
     def _look_at_clock(self) -> None:
         self.now = self.loop.time()
         self.own_fields = own_fields(self.options.server_header, self.options.date_header)
-
-    async def _start_app(self) -> None:
-        """Run what the app does before its first request."""
-
-    async def _stop_app(self, grace: float) -> None:
-        """Run what the app does after its last request."""
 
     def _look(self) -> None:
         if self.retiring and not (self.connections or self.running):
@@ -303,8 +334,8 @@ class H1Engine:
         except TimeoutError:
             pass
 
-    def _is_quiet(self, exchange: Exchange, exc: BaseException | None) -> bool:
-        """Say whether an end is none of the app's faults: nobody was there any more, or we cancelled it."""
+    def _is_departure(self, exchange: Exchange, exc: BaseException | None) -> bool:
+        """Return whether an end is no fault of the app: its client has gone, or we cancelled it."""
         if exc is None:
             return exchange.abandoned
         if isinstance(exc, asyncio.CancelledError):
@@ -313,7 +344,7 @@ class H1Engine:
 
 
 def _comes_of_departure(error: BaseException | None, seen: set[int]) -> bool:
-    """Tell whether the client's departure is behind an exception, or behind each one of a task group's.
+    """Return whether the client's departure is behind an exception, or behind each one of a task group's.
 
     ``seen`` are the exceptions on the way to it: causes that an app sets may form a circle.
     """
@@ -330,14 +361,13 @@ def _comes_of_departure(error: BaseException | None, seen: set[int]) -> bool:
 
 
 def _interval(options: HttpOptions) -> float:
-    """Seconds between two looks at the connections: a fraction of the shortest time-out, half a second at most."""
-    limits = options
+    """Return the seconds between two looks at the connections: a fraction of the shortest time, half a second at most."""
     times = (
         options.timeout_keep_alive,
-        limits.timeout_header,
-        limits.timeout_body,
-        limits.timeout_write,
-        limits.timeout_request,
-        limits.rate_grace,
+        options.timeout_header,
+        options.timeout_body,
+        options.timeout_write,
+        options.timeout_request,
+        options.rate_grace,
     )
     return max(0.01, min(0.5, *(seconds / 4 for seconds in times if seconds > 0)))

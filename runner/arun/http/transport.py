@@ -14,7 +14,7 @@ import sys
 
 from arun.core.genuine import POLLERR, POLLHUP, poll
 from arun.http.errors import ClientDisconnected
-from arun.http.pace import Rate
+from arun.http.pace import Pace, Rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ __all__ = (
     "GONE",
     "HALF_CLOSED",
     "STAYS",
+    "Uptake",
     "client_end",
     "half_close",
     "keep_asking",
     "let_reset",
-    "send_file",
+    "send_part",
     "taken",
     "unsent",
 )
@@ -86,6 +87,30 @@ def taken(transport: asyncio.Transport) -> int:
             if len(info) == _ACKED + _ACKED_SIZE:
                 return int.from_bytes(info[_ACKED:], sys.byteorder)
     return -unsent(transport)
+
+
+class Uptake:
+    """How a client takes what it was sent, as long as it is waited for."""
+
+    __slots__ = ("_pace", "_taken", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, rate: Rate) -> None:
+        self._transport = transport
+        self._pace = Pace(rate)
+        self._taken: int | None = None
+
+    def look(self, now: float) -> tuple[bool, bool]:
+        """Return whether the client has taken something since the last look, and whether that is too little.
+
+        The rate counts when something was taken: a client that reads by the megabyte takes nothing in between.
+        """
+        before, self._taken = self._taken, taken(self._transport)
+        if before is None:
+            self._pace.look(now, 0)
+            return True, False
+        moved = max(0, self._taken - before)
+        is_slow = self._pace.look(now, self._pace.moved + moved)
+        return self._taken != before, is_slow and moved > 0
 
 
 def client_end(transport: asyncio.Transport) -> int:
@@ -152,7 +177,7 @@ def let_reset(transport: asyncio.Transport) -> None:
 # ---- files
 
 
-async def send_file(transport: asyncio.Transport, file: int, offset: int, count: int, options: HttpOptions) -> int:
+async def send_part(transport: asyncio.Transport, file: int, offset: int, count: int, options: HttpOptions) -> int:
     """Send ``count`` bytes of the open file ``file`` from ``offset`` on, by sendfile(2) where the transport allows it.
 
     Nothing else may write meanwhile. Returns how many bytes were sent: fewer than ``count`` only where the file ends before.

@@ -23,17 +23,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
-    from arun.core.transport import Transport
     from arun.http.access.line import AccessLog
-    from arun.http.contract import Engine
     from arun.http.options import HttpOptions
+    from arun.http.server import Application, HttpServer
     from arun.lifecycle.deadline import Watch
     from arun.lifecycle.fallback import Attempt
     from arun.lifecycle.listening import Listening
     from arun.lifecycle.transports import Contexts
     from arun.listen.sockets import Listener
-    from arun.server.gate import Rules
-    from arun.server.server import Entrance, Leaving, Orders
+    from arun.server.served_socket import ServedSocket
+    from arun.server.server import Server, ServerEvents
     from arun.system.line_file import LineFile
 
 __all__ = (
@@ -43,11 +42,12 @@ __all__ = (
     "access_file",
     "choose_app",
     "engine_for",
-    "entrances",
     "http_options",
+    "http_server",
     "load",
     "new_loop",
     "serve",
+    "served_sockets",
     "surround",
 )
 
@@ -160,34 +160,49 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
 
 
 def engine_for(
-    app: App, chosen: Settings, access_file: LineFile | None, on_stuck: Callable[[str], None] | None
-) -> Engine:
-    """Return the engine that serves this kind of app; no other one is imported."""
-    options = http_options(app.kind, chosen, access_file, on_stuck)
-    if app.kind == "aiohttp":
-        from arun.apps.aiohttp.engine import AiohttpEngine
-
-        if options.root_path:
-            logs.warning("root-path does nothing for an aiohttp app: its add_subapp mounts one app in another")
-        return AiohttpEngine(app.object, options)
-    if app.kind == "asgi":
-        from arun.apps.asgi.application import AsgiEngine
-
-        return AsgiEngine(app.object, options)
-    from arun.apps.wsgi.application import WsgiEngine
-
-    if options.timeout_request and not options.threads:
+    app: App, chosen: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
+) -> HttpServer:
+    """Return the HTTP server of an app, with the options that the settings make for its kind."""
+    options = http_options(app.kind, chosen, access_file, thread_lost)
+    if app.kind == "aiohttp" and options.root_path:
+        logs.warning("root-path does nothing for an aiohttp app: its add_subapp mounts one app in another")
+    if app.kind == "wsgi" and options.timeout_request and not options.threads:
         logs.warning(
             "timeout-request does nothing with --threads 0: a WSGI app in the event loop cannot be interrupted"
         )
-    return WsgiEngine(app.object, options)
+    return http_server(app.kind, app.object, options)
+
+
+def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
+    """Return the HTTP server of an app of this kind; what serves another kind is not imported."""
+    if kind == "aiohttp":
+        from arun.apps.aiohttp.engine import AiohttpEngine
+
+        return AiohttpEngine(app, options)  # type: ignore[return-value] # it has the same methods
+    from arun.http.http1.connection import Connection
+    from arun.http.server import HttpServer
+
+    application: Application
+    if kind == "asgi":
+        from arun.apps.asgi.application import AsgiApplication
+
+        application = AsgiApplication(app)
+    elif options.threads:
+        from arun.apps.wsgi.threaded import ThreadedApplication
+
+        application = ThreadedApplication(app)
+    else:
+        from arun.apps.wsgi.inline import InlineApplication
+
+        application = InlineApplication(app)
+    return HttpServer(application, options, Connection)
 
 
 def http_options(
-    kind: str, chosen: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None] | None
+    kind: str, chosen: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
 ) -> HttpOptions:
     """Return the options of the HTTP server for an app of this kind: the settings of the same names, and what derives of them."""
-    from arun.http.options import HttpOptions, silent
+    from arun.http.options import HttpOptions
 
     values = {name: getattr(chosen, name) for name in HttpOptions._fields if hasattr(Settings, name)}
     if not chosen.proxy_headers:
@@ -202,7 +217,7 @@ def http_options(
         **values,
         access=None if access_file is None else _access_log(chosen, access_file),
         on_error=logs.write,
-        thread_lost=thread_lost or silent,
+        thread_lost=thread_lost,
     )
 
 
@@ -212,41 +227,20 @@ def _access_log(chosen: Settings, access_file: LineFile) -> AccessLog:
     return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)
 
 
-def entrances(listeners: Iterable[Listener], contexts: Contexts, chosen: Settings) -> list[Entrance]:
-    """Return the listeners as a worker needs them: each with the rules of its gate, if it has one."""
-    from arun.server.server import Entrance
+def served_sockets(listeners: Iterable[Listener], contexts: Contexts) -> list[ServedSocket]:
+    """Return the listeners as a server takes them: each with the PROXY header and the TLS on its connections."""
+    from arun.server.served_socket import ServedSocket
 
     served = []
     for listener in listeners:
-        rules = None if listener.transport.is_plain else _rules(listener.transport, contexts, chosen)
-        served.append(Entrance(listener.socket, rules))
+        transport, proxies = listener.transport, None
+        if transport.proxies:
+            from arun.http.forwarded import TrustedPeers
+
+            proxies = TrustedPeers(transport.proxies)
+        context = None if transport.tls is None else contexts[transport.tls]
+        served.append(ServedSocket(listener.socket, proxies, context))
     return served
-
-
-def _leaving(setup: Setup) -> Leaving | None:
-    """Return what is given up by a worker that begins; one that replaces another finds it closed."""
-    left = [listener for listener in setup.listening.leaving if listener.socket.fileno() >= 0]
-    if not left:
-        return None
-    from arun.server.server import Leaving
-
-    return Leaving(
-        entrances(left, setup.listening.contexts, setup.chosen),
-        lambda: listening.deafen(left),
-        lambda: listening.let_go(setup.attempt, left),
-    )
-
-
-def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
-    from arun.http.forwarded import TrustedPeers
-    from arun.server.gate import Rules
-
-    return Rules(
-        proxies=TrustedPeers(transport.proxies) if transport.proxies else None,
-        context=None if transport.tls is None else contexts[transport.tls],
-        timeout=chosen.timeout_header,
-        most=descriptors.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
-    )
 
 
 def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
@@ -310,14 +304,59 @@ def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
 class Told(Value):
     """Whom the one who serves tells: that it is ready, that a stop begins, and that a thread is lost to the app.
 
-    See runner/arun/server/server.py for the orders, and runner/arun/http/options.py for the threads. ``on_late`` hears of
+    The server is ready, and can be asked to retire; see runner/arun/server/server.py. ``on_late`` hears of
     listeners that could be bound only now; without it somebody else looks after those.
     """
 
-    on_ready: Callable[[Orders], None]
+    on_ready: Callable[[Server], None]
     on_stop: Callable[[], None] | None = None
     on_stuck: Callable[[str], None] | None = None
     on_late: Callable[[Sequence[Listener]], None] | None = None
+
+
+def _events(  # noqa: C901 - one method for each event
+    setup: Setup, loaded: Loaded, watch: Watch, told: Told, given_up: Sequence[Listener]
+) -> ServerEvents:
+    """Return what follows from the events of a server; ``given_up`` are the listeners that it serves for a last time."""
+    from arun.server.server import ServerEvents
+
+    attempt, claimed = setup.attempt, setup.listening
+
+    class Events(ServerEvents):
+        def ready(self, server: Server) -> None:
+            watch.finish()
+            gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
+            gc.set_threshold(*attempt.collector)
+            exits.release_descriptors()
+            told.on_ready(server)
+            loop = loaded.loop()
+            provisions.load_in_idle_time(loop, loaded.app.kind)
+            if attempt.manager is not None:
+                attempt.manager.stay_alive(loop.call_later)
+
+        def stopping(self) -> None:
+            if told.on_stop is not None:
+                told.on_stop()
+
+        def thread_lost(self, text: str) -> None:
+            if told.on_stuck is not None:
+                told.on_stuck(text)
+
+        def leaving(self) -> None:
+            listening.deafen(given_up)
+
+        def left(self) -> None:
+            listening.let_go(attempt, given_up)
+
+        def open_late(self) -> list[ServedSocket] | None:
+            if told.on_late is None or not attempt.busy:
+                return None
+            late = listening.bind_late(attempt, claimed)
+            if late:
+                told.on_late(late)
+            return served_sockets(late, claimed.contexts)
+
+    return Events()
 
 
 def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
@@ -339,43 +378,23 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
         if log is not None:
             log.reopen()
 
-    def ready(orders: Orders) -> None:
-        watch.finish()
-        gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
-        gc.set_threshold(*attempt.collector)
-        exits.release_descriptors()
-        told.on_ready(orders)
-        provisions.load_in_idle_time(loop, loaded.app.kind)
-        if attempt.manager is not None:
-            attempt.manager.stay_alive(loop.call_later)
+    # what is given up by a worker that begins; one that replaces another finds it closed
+    leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
 
-    def open_late() -> list[Entrance] | None:
-        if not attempt.busy:
-            return None
-        late = listening.bind_late(attempt, claimed)
-        if late and told.on_late is not None:
-            told.on_late(late)
-        return entrances(late, claimed.contexts, chosen)
-
-    work = server.Work(
-        engine_for(loaded.app, chosen, log, told.on_stuck),
-        entrances(claimed.listeners, claimed.contexts, chosen),
-        chosen.backlog,
-        chosen.drain_delay,
-        chosen.timeout_graceful_shutdown,
-        ready,
-        tuple(claimed.contexts.values()),
-        chosen.timeout_keep_alive,
-        PARTING,
-        told.on_stop,
-        _leaving(setup),
-        open_late if told.on_late is not None and attempt.busy else None,
+    events = _events(setup, loaded, watch, told, leaving)
+    serving = server.Server(
+        engine_for(loaded.app, chosen, log, events.thread_lost),
+        served_sockets(claimed.listeners, claimed.contexts),
+        server.ServerOptions(chosen.backlog, chosen.drain_delay, chosen.timeout_graceful_shutdown, PARTING),
+        events,
+        leaving=served_sockets(leaving, claimed.contexts),
+        contexts=tuple(claimed.contexts.values()),
     )
     watch.leave_signals_to_loop()
     logs.adopt_logging()
     attempt.signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
-        _run(loop, server.serve(work, attempt.signals), attempt.signals)
+        _run(loop, serving.serve(attempt.signals), attempt.signals)
     finally:
         attempt.signals.tell_reopen(attempt.reopen_log_file)
         if log is not None:

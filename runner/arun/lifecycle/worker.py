@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from arun.lifecycle.build import Loaded, Setup
-    from arun.server.server import Orders
+    from arun.server.server import Server
     from arun.settings import Settings
 
 __all__ = ("work",)
@@ -104,8 +104,8 @@ def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: C
 
 
 def _serve(setup: Setup, loaded: Loaded, watch: Watch, channel: Channel) -> None:
-    def ready(orders: Orders) -> None:
-        channel.serve(loaded.app.target.text, orders.requests, orders.retire, orders.stop)
+    def ready(server: Server) -> None:
+        channel.serve(loaded.app.target.text, lambda: server.requests, server.retire, server.stop)
 
     build.serve(setup, loaded, watch, build.Told(ready, partial(channel.report, DRAINING), channel.spent))
 

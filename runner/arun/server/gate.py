@@ -1,7 +1,7 @@
-"""The gate: a listener on which something stands before HTTP, a PROXY header or TLS or both.
+"""The gate: a listener on which something comes before HTTP, a PROXY header or TLS or both.
 
-It accepts by itself, as the first bytes must be looked at before a transport reads them: a header is taken exactly, and
-a handshake is told from a plain request by its first byte, which is left in the socket. Plain listeners have no gate.
+It accepts by itself, as the first bytes must be seen before a transport reads them: a header is read exactly, and
+a handshake differs from a plain request in its first byte, which stays in the socket. Plain listeners have no gate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import time
 from functools import partial
 
-from arun.core.values import Value
 from arun.http.endpoints import Endpoints, server_end
 from arun.http.fields import date_field
 from arun.server.proxy_protocol import HeaderInvalid, Proxied, read_header
@@ -23,23 +22,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arun.http.forwarded import TrustedPeers
-    from arun.listen.certificates import LiveContext
+    from arun.http.options import HttpOptions
+    from arun.server.served_socket import ServedSocket
 
-__all__ = ("Gate", "Rules")
+__all__ = ("Gate",)
 
 #: Connections taken in one turn of the loop, so that others get theirs.
 _AT_ONCE = 64
 #: Seconds until a listener is looked at again when the system has no descriptor left.
 _EXHAUSTED = 1.0
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-#: What a TLS record of a handshake begins with (RFC 8446 section 5.1).
+#: The first byte of a TLS record of a handshake (RFC 8446 section 5.1).
 _HANDSHAKE = b"\x16"
 #: Seconds that a handshake gets in any case, and where a header may take for ever.
 _SHORTEST = 0.1
 _UNBOUNDED_HANDSHAKE = 60.0
 #: Seconds for the end of TLS, which the loops count from our close, whatever the client has still to take: a year. The
-#: engines look after their connections until they are gone, and cut the one that takes nothing.
+#: connections time their clients until they are gone, and cut one that takes nothing.
 _UNBOUNDED_SHUTDOWN = 31_536_000.0
 #: Seconds and bytes in which a client that speaks plain HTTP may still send, so that it is not reset before it reads.
 _LINGER = 1.0
@@ -47,31 +46,27 @@ _DISCARDED = 65_536
 _SPEAK_TLS = b"This port speaks HTTPS: use https:// in the address.\n"
 
 
-class Rules(Value):
-    """What a gate asks of a connection.
+class Gate:
+    """One listener and the connections that wait at it; those that pass are handed to the protocol factory.
 
-    ``proxies`` are the peers that begin with a PROXY header, None if nobody does; ``context`` is how TLS is spoken, None
-    for not at all. ``timeout`` is how many seconds header and handshake may take together, 0 for no bound. ``most``
-    connections wait at a time, 0 for no bound; others wait in the backlog.
+    Header and handshake may take ``timeout_header`` together; as many connections as ``limit_connections`` wait at a time, and
+    others in the backlog.
     """
 
-    proxies: TrustedPeers | None
-    context: LiveContext | None
-    timeout: float
-    most: int
-
-
-class Gate:
-    """One listener and the connections that wait at it; what passes is handed to the engine's protocol factory."""
-
-    def __init__(self, listener: socket.socket, rules: Rules, factory: Callable[..., asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self, served: ServedSocket, options: HttpOptions, factory: Callable[..., asyncio.BaseProtocol]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self.listener = listener
-        self._rules = rules
+        self.listener = served.socket
+        self._proxies = served.proxies
+        self._context = served.context
+        self._timeout = options.timeout_header
+        self._limit = options.limit_connections
         self._factory = factory
         self._waiting: set[asyncio.Task[None]] = set()
         self._reading = self._closed = False
-        self._told: set[str] = set()
+        #: Warnings that were written.
+        self._warned: set[str] = set()
 
     def open(self) -> None:
         """Accept connections from now on."""
@@ -85,7 +80,7 @@ class Gate:
         self._pause()
 
     def take_in(self) -> None:
-        """Accept what waits in the backlog of a closed gate: closing its listener would reset it."""
+        """Accept the connections in the backlog of a closed gate: closing its listener would reset them."""
         while self._accept(_AT_ONCE):
             pass
 
@@ -104,7 +99,7 @@ class Gate:
 
     @property
     def _is_full(self) -> bool:
-        return bool(self._rules.most) and len(self._waiting) >= self._rules.most
+        return bool(self._limit) and len(self._waiting) >= self._limit
 
     def _pause(self) -> None:
         if self._reading:
@@ -112,7 +107,7 @@ class Gate:
             self._loop.remove_reader(self.listener.fileno())
 
     def _accept(self, most: int) -> bool:
-        """Take in connections, and say whether there may be more."""
+        """Accept connections; return whether there may be more."""
         for _ in range(most):
             try:
                 connection, _ = self.listener.accept()
@@ -120,7 +115,7 @@ class Gate:
                 return False
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:  # the listener stays readable: looking at it again would spin
-                    self._tell(f"cannot accept a connection: {error.strerror}")
+                    self._warn(f"cannot accept a connection: {error.strerror}")
                     self._pause()
                     self._loop.call_later(_EXHAUSTED, self.open)
                 return False
@@ -137,40 +132,40 @@ class Gate:
         self._waiting.discard(task)
         self.open()
         if not task.cancelled() and (error := task.exception()) is not None:
-            raise error  # told by the loop
+            raise error  # reported by the loop
 
     async def _admit(self, connection: socket.socket) -> None:
         """Take one connection as far as HTTP, or close it."""
-        rules, passed = self._rules, False
-        deadline = self._loop.time() + (rules.timeout or _UNBOUNDED_HANDSHAKE)
+        passed = False
+        deadline = self._loop.time() + (self._timeout or _UNBOUNDED_HANDSHAKE)
         try:
-            async with asyncio.timeout(rules.timeout or None):
+            async with asyncio.timeout(self._timeout or None):
                 proxied = await self._proxied(connection)
-                has_begun = rules.context is None or await self._begins_with_handshake(connection)
+                has_begun = self._context is None or await self._begins_with_handshake(connection)
             if has_begun:
                 factory = partial(self._factory, endpoints=self._endpoints(connection, proxied))
                 passed = True  # the transport owns the socket from here on
                 await self._hand_over(connection, factory, deadline)
         except HeaderInvalid as invalid:
-            self._tell(f"a connection without a valid PROXY header was closed ({invalid})")
+            self._warn(f"a connection without a valid PROXY header was closed ({invalid})")
         except (OSError, TimeoutError):
-            pass  # the client's affair: it broke off, was too slow, or no handshake came about
+            pass  # of the client: it broke off, was too slow, or failed the handshake
         finally:
             if not passed:
                 connection.close()
 
     async def _proxied(self, connection: socket.socket) -> Proxied | None:
-        if self._rules.proxies is None:
+        if self._proxies is None:
             return None
         peer = connection.getpeername()
         host = peer[0] if isinstance(peer, tuple) else None
-        if not self._rules.proxies.trusts(host):
+        if not self._proxies.trusts(host):
             raise HeaderInvalid(f"{host} may not send one, see proxy-allow-from")
         proxied = await read_header(connection, self._readable)
         return None if proxied.is_local else proxied
 
     async def _begins_with_handshake(self, connection: socket.socket) -> bool:
-        """Look at the first byte; a plain request is told where it is."""
+        """Look at the first byte; a plain request is refused."""
         await self._readable(connection)
         first = connection.recv(1, socket.MSG_PEEK)
         if first.isalpha():
@@ -178,7 +173,7 @@ class Gate:
         return first == _HANDSHAKE
 
     async def _refuse(self, connection: socket.socket) -> None:
-        """Answer a plain request on a TLS port with 400, as a client understands nothing else."""
+        """Respond to a plain request on a TLS port with a plain 400."""
         head = (
             f"HTTP/1.1 400 Bad Request\r\n{date_field(int(time.time())).decode()}connection: close\r\n"
             f"content-type: text/plain; charset=utf-8\r\ncontent-length: {len(_SPEAK_TLS)}\r\n\r\n"
@@ -195,7 +190,7 @@ class Gate:
         peer, own = connection.getpeername(), connection.getsockname()
         client: tuple[str, int] | None = peer[:2] if isinstance(peer, tuple) else None
         server = server_end(own)
-        encrypted = self._rules.context is not None
+        encrypted = self._context is not None
         scheme = "https" if encrypted or (proxied is not None and proxied.tls) else "http"
         if proxied is not None:
             client, server = proxied.client, proxied.server
@@ -204,7 +199,7 @@ class Gate:
     async def _hand_over(
         self, connection: socket.socket, factory: Callable[[], asyncio.BaseProtocol], deadline: float
     ) -> None:
-        context = self._rules.context
+        context = self._context
         if context is None:
             await self._loop.connect_accepted_socket(factory, connection)
             return
@@ -231,8 +226,8 @@ class Gate:
         finally:
             self._loop.remove_reader(fd)
 
-    def _tell(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         """Warn once: a proxy that is set up wrongly connects often."""
-        if what not in self._told and len(self._told) < _AT_ONCE:
-            self._told.add(what)
+        if what not in self._warned and len(self._warned) < _AT_ONCE:
+            self._warned.add(what)
             logs.warning(f"{what}; this is told once")

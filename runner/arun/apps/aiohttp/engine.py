@@ -16,8 +16,8 @@ from arun.apps.aiohttp.handler_args import settle
 from arun.apps.aiohttp.records import Records, failing
 from arun.apps.aiohttp.refusals import answer
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure, printable
-from arun.http.error_log import ErrorLog
 from arun.http.forwarded import TrustedPeers, scheme
+from arun.http.request_log import ErrorLog
 from arun.system import logs
 from arun.system.tracebacks import app_traceback, described
 
@@ -44,7 +44,7 @@ _AT_ONCE = 0.01
 
 
 class AiohttpEngine:
-    """Serves a ``web.Application``; fulfils :class:`arun.http.contract.Engine`."""
+    """Serves a ``web.Application``; has the methods of :class:`arun.http.server.HttpServer`."""
 
     def __init__(self, app: web.Application, options: HttpOptions) -> None:
         self._app = app

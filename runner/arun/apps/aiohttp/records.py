@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_protocol import ERROR
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from arun.http.request_id import RequestIds
+from arun.http.request_log import RequestIds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

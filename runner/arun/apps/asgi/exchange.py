@@ -16,15 +16,23 @@ from arun.system.tracebacks import task_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
     from typing import Any
 
-    from arun.apps.asgi.application import AsgiEngine
-    from arun.http.http1.connection import Connection
+    from arun.http.exchange import Stream
     from arun.http.request import Request
+    from arun.http.server import HttpServer
+
+    App = Callable[..., Awaitable[None]]
 
 __all__ = ("AsgiExchange",)
 
+#: What an app may send beside start and body.
+_EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+}
 _VERSION = {"version": "3.0", "spec_version": "2.5"}
 #: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
 _STREAK = 262_144
@@ -37,11 +45,13 @@ _FILE_PIECE = 65_536
 class AsgiExchange(Exchange):
     """A request that is answered by one task, which runs an ASGI app."""
 
-    __slots__ = ("_delivered", "_engine", "_streak", "_task", "_trailers", "_waiters")
+    __slots__ = ("_app", "_delivered", "_http", "_state", "_streak", "_task", "_trailers", "_waiters")
 
-    def __init__(self, connection: Connection, request: Request, engine: AsgiEngine) -> None:
-        Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
-        self._engine = engine
+    def __init__(self, stream: Stream, request: Request, http: HttpServer, app: App, state: dict[str, Any]) -> None:
+        Exchange.__init__(self, stream, request)  # twice as fast as super(), for every request
+        self._http = http
+        self._app = app
+        self._state = state
         self._task: asyncio.Task[None] | None = None
         self._delivered = False
         #: What was sent since this task let others run.
@@ -53,9 +63,8 @@ class AsgiExchange(Exchange):
 
     def start(self) -> None:
         """Run the app in a task and with context variables of its own: another request may be what calls."""
-        engine = self._engine
-        engine.running.add(self)
-        self._task = engine.loop.create_task(self._run(), context=engine.context.copy())
+        http = self._http
+        self._task = http.loop.create_task(self._run(), context=http.context.copy())
 
     def cancel(self) -> None:
         """Cancel the app's task."""
@@ -63,7 +72,7 @@ class AsgiExchange(Exchange):
             self._task.cancel()
 
     def stack(self) -> str:
-        """Say where the task waits."""
+        """Return where the task waits."""
         return "" if self._task is None else task_stack(self._task)
 
     def changed(self) -> None:
@@ -74,39 +83,39 @@ class AsgiExchange(Exchange):
                     waiter.set_result(None)
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next event of this request: a piece of its body, at last the client's going."""
+        """Return the next event of this request: a piece of its body, at last the disconnect."""
         while not (self._delivered or self.answered):
             if self._chunks or self.received:
                 body = self.take()
                 self._delivered = self.received and not self._chunks  # taking lets more in
                 return {"type": "http.request", "body": body, "more_body": not self._delivered}
-            if self.connection.eof:
+            if self.stream.eof:
                 break
             self.expect_body()
             await self._wait()
         while not self.answered:
-            if self.connection.half_closed:
-                self.connection.probe(self)  # no disconnect: it may wait for its answer
+            if self.stream.half_closed:
+                self.stream.probe(self)  # no disconnect: it may wait for its answer
             await self._wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Take an event of the answer; returns when the client has taken enough that more may be sent.
+        """Take an event of the response; return when the client has taken enough that more may be sent.
 
-        After the last piece nothing more will be: then it returns at once, and the transport keeps what is left.
+        After the last piece nothing more comes: then it returns at once, and the transport keeps what is left.
 
         Raises:
-            ClientDisconnected: nobody is there to read the answer (an OSError, as ASGI 2.4 asks).
+            ClientDisconnected: the client has gone (an OSError, as ASGI 2.4 asks).
             ResponseInvalid: the event breaks HTTP or comes out of turn.
         """
-        connection = self.connection
-        if self.abandoned or (connection.closing and not self.answered):
+        stream = self.stream
+        if self.abandoned or (stream.closing and not self.answered):
             raise ClientDisconnected("the client has gone")
         kind = message["type"]
         if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
-            self.write(body, more=more or self._trailers is not None)
-            while connection.write_paused and not self.answered:
+            stream.send(self, body, more or self._trailers is not None)
+            while stream.write_paused and not self.answered:
                 await self._wait()
             if more:
                 await self._take_turns(len(body))
@@ -123,11 +132,10 @@ class AsgiExchange(Exchange):
             self._trailers += read_fields(message.get("headers", ()))[0]
             if not message.get("more_trailers", False):
                 takes = any(name == b"te" and b"trailers" in value.lower() for name, value in self.request.headers)
-                self.end(self._trailers if takes else b"")  # RFC 9110 section 6.5.1
-        elif kind == "http.response.early_hint" and self._fields is None:
+                self.stream.send_trailers(self, self._trailers if takes else b"")  # RFC 9110 section 6.5.1
+        elif kind == "http.response.early_hint" and self.fields is None:
             links = read_fields([(b"link", link) for link in message["links"]])[0]
-            if self.request.version == "1.1":  # RFC 9110 section 15.2
-                self.connection.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % links)
+            self.stream.send_informational(self, 103, links)
         elif kind == "http.response.pathsend" and not self.begun:
             await self._send_path(message["path"])
         else:
@@ -145,12 +153,12 @@ class AsgiExchange(Exchange):
         try:
             state = os.fstat(descriptor)
             if tells_size(state):
-                await self.write_file(descriptor, 0, state.st_size)
+                await self.stream.send_file(self, descriptor, 0, state.st_size)
                 return
-            left = -1 if self._fields is None or self._fields[1] is None else self._fields[1]
+            left = -1 if self.fields is None or self.length is None else self.length
             data = os.read(descriptor, _FILE_PIECE)
             if not data:
-                await self.write_file(descriptor, 0, 0)
+                await self.stream.send_file(self, descriptor, 0, 0)
             while data:
                 data = data[:left] if left >= 0 else data
                 left -= len(data) if left >= 0 else 0
@@ -169,7 +177,7 @@ class AsgiExchange(Exchange):
 
     async def _wait(self) -> None:
         """Wait for the next change; what is waited for may have come then, or not."""
-        waiter = self._engine.loop.create_future()
+        waiter = self._http.loop.create_future()
         if self._waiters is None:
             self._waiters = set()
         self._waiters.add(waiter)
@@ -179,29 +187,28 @@ class AsgiExchange(Exchange):
             self._waiters.discard(waiter)
 
     async def _run(self) -> None:
-        engine = self._engine
-        app = engine.app  # not called as a method, which CPython would look for on the class
+        http, app = self._http, self._app
         try:
             await app(self._scope(), self.receive, self.send)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the process
-            engine.failed(self, exc)
+            http.failed(self, exc)
         else:
             if not self.answered:
-                engine.failed(self, None)
+                http.failed(self, None)
         finally:
-            engine.done(self)
+            http.done(self)
 
     def _scope(self) -> dict[str, Any]:
-        connection, request = self.connection, self.request
-        common = connection.common
+        stream, request = self.stream, self.request
+        common = stream.common
         if common is None:
-            common = connection.common = self._engine.common_scope(connection)
+            common = stream.common = _common_scope(stream, self._http.options.root_path)
         scope = common.copy()
         if request.was_forwarded:
-            scope["client"], scope["scheme"] = self._engine.forwarded(connection, request)
+            scope["client"], scope["scheme"] = self._http.forwarding.ends_of(stream.client, stream.scheme, request)
         raw_path = request.path
         if scope["root_path"]:
-            raw_path = self._engine.mounted(raw_path)
+            raw_path = self._http.root_path.mounted(raw_path)
         scope["asgi"] = _VERSION.copy()
         scope["http_version"] = request.version
         scope["method"] = request.method
@@ -209,6 +216,24 @@ class AsgiExchange(Exchange):
         scope["raw_path"] = raw_path
         scope["query_string"] = request.query
         scope["headers"] = request.headers
-        scope["state"] = self._engine.state.copy()
+        scope["state"] = self._state.copy()
         scope["extensions"] = common["extensions"].copy()
         return scope
+
+
+def _common_scope(stream: Stream, root_path: str) -> dict[str, Any]:
+    """Return what the scope of every request on a connection holds."""
+    extensions = _EXTENSIONS
+    tls = stream.tls
+    if tls is not None:
+        from arun.apps.asgi.tls import tls_extension
+
+        extensions = {**extensions, "tls": tls_extension(tls)}
+    return {
+        "type": "http",
+        "scheme": stream.scheme,
+        "root_path": root_path,
+        "client": stream.client,
+        "server": stream.server,
+        "extensions": extensions,
+    }

@@ -6,7 +6,6 @@ import asyncio
 
 from arun.apps.asgi.exchange import AsgiExchange
 from arun.http.errors import ClientDisconnected, ResponseInvalid
-from arun.http.exchange import missing_fields
 from arun.http.websocket import frames
 from arun.http.websocket.connection import WebsocketConnection
 from arun.http.websocket.handshake import Handshake, HandshakeInvalid, accepting_head, read_handshake
@@ -16,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
     from typing import Any
 
-    from arun.apps.asgi.application import AsgiEngine
-    from arun.http.http1.connection import Connection
+    from arun.apps.asgi.exchange import App
+    from arun.http.exchange import Stream
     from arun.http.request import Request
+    from arun.http.server import HttpServer
 
 __all__ = ("WebsocketExchange",)
 
@@ -32,31 +32,32 @@ _TEXT_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 class WebsocketExchange(AsgiExchange):
     """A handshake and the websocket that follows: one task runs the app for both.
 
-    Until the app accepts, this is a request like others, and can be answered like others.
+    Until the app accepts, this is a request like others, with a response like others.
     """
 
     _handshake: Handshake
     _websocket: WebsocketConnection | None = None
     _greeted = False
 
-    def __init__(self, connection: Connection, request: Request, engine: AsgiEngine) -> None:
-        super().__init__(connection, request, engine)
-        request.keep_alive = True  # until the handshake is answered otherwise, more is to come
+    def __init__(self, stream: Stream, request: Request, http: HttpServer, app: App, state: dict[str, Any]) -> None:
+        super().__init__(stream, request, http, app, state)
+        request.keep_alive = True  # until the handshake is refused, more is to come
 
     def start(self) -> None:
         """Run the app, unless the instance stops."""
-        if self._engine.stopping:
+        if self._http.stopping:
             self.decline()
+            self._http.done(self)
         else:
             super().start()
 
     def retire(self) -> None:
         """Decline a handshake that the app has not answered: no websocket would stay (RFC 6455 section 4.2.2)."""
-        if self._fields is None and self._websocket is None and not self.answered:
+        if self.fields is None and self._websocket is None and not self.answered:
             self.decline()
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next event: that the client asks, its messages, at last its going."""
+        """Return the next event: the connect, messages, at last the disconnect."""
         if not self._greeted:
             self._greeted = True
             return {"type": "websocket.connect"}
@@ -70,20 +71,20 @@ class WebsocketExchange(AsgiExchange):
                 if websocket.ended is not None:
                     code, reason = websocket.ended
                     return {"type": "websocket.disconnect", "code": code, "reason": reason}
-            elif self.answered or self.connection.half_closed:
+            elif self.answered or self.stream.half_closed:
                 return {"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""}
             await self._wait()
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Take an event of the app; returns when the client has taken enough of what was sent before.
+        """Take an event of the app; return when the client has taken enough of what was sent before.
 
         Raises:
-            ClientDisconnected: nobody is there to read it (an OSError, as ASGI 2.4 asks).
+            ClientDisconnected: the client has gone (an OSError, as ASGI 2.4 asks).
             ResponseInvalid: the event breaks the protocol or comes out of turn.
         """
         websocket, kind = self._websocket, message["type"]
         if websocket is None:
-            await self._answer(kind, message)
+            await self._respond(kind, message)
             return
         if kind == "websocket.send":
             while websocket.write_paused and websocket.ended is None:
@@ -104,16 +105,16 @@ class WebsocketExchange(AsgiExchange):
             raise ResponseInvalid(f"a websocket app cannot send {kind!r} after it has accepted")
 
     def works(self) -> bool:
-        """Say whether the app has the handshake in hand; a websocket takes the time that it takes."""
+        """Return whether the app works on the handshake; an open websocket has no time limit."""
         return self._websocket is None and super().works()
 
     def decline(self) -> None:
-        """Answer 503 in the app's place: as many requests run as may, or the instance stops."""
+        """Respond with 503 in the app's place: too many requests run, or the instance stops."""
         self.request.keep_alive = False
         super().decline()
 
     def fail(self, explanation: bytes = b"Internal Server Error\n") -> None:
-        """Answer 500, or close with 1011 when the websocket was accepted."""
+        """Respond with 500, or close with 1011 when the websocket was accepted."""
         if self._websocket is None:
             self.request.keep_alive = False
             super().fail(explanation)
@@ -123,22 +124,23 @@ class WebsocketExchange(AsgiExchange):
     # ---- inner life
 
     async def _run(self) -> None:
-        engine = self._engine
+        http, app = self._http, self._app
         try:
-            self._handshake = read_handshake(self.request, per_message_deflate=engine.options.ws_per_message_deflate)
-            await engine.app(self._scope(), self.receive, self.send)
+            deflate = http.options.ws_per_message_deflate
+            self._handshake = read_handshake(self.request, per_message_deflate=deflate)
+            await app(self._scope(), self.receive, self.send)
         except HandshakeInvalid as exc:
             version = ((b"sec-websocket-version", b"13"),) if exc.status == 426 else ()  # noqa: PLR2004 - RFC 6455 section 4.4
             self._refuse(exc.status, exc.reason, version)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one websocket is no reason to end the process
-            engine.failed(self, exc)
+            http.failed(self, exc)
         else:
             self._returned()
         finally:
             if self.record is not None and self._websocket is not None:
                 self.record.end(self, 101)
-            self._websocket = None  # which knows this exchange: what waits there is freed now
-            engine.done(self)
+            self._websocket = None  # which refers to this exchange: what waits there is freed now
+            http.done(self)
 
     def _scope(self) -> dict[str, Any]:
         scope = super()._scope()
@@ -152,15 +154,15 @@ class WebsocketExchange(AsgiExchange):
         )
         return scope
 
-    async def _answer(self, kind: str, message: MutableMapping[str, Any]) -> None:
-        """Answer the handshake."""
-        if self.abandoned or self.connection.closing or (self.connection.half_closed and not self.answered):
+    async def _respond(self, kind: str, message: MutableMapping[str, Any]) -> None:
+        """Respond to the handshake."""
+        if self.abandoned or self.stream.closing or (self.stream.half_closed and not self.answered):
             raise ClientDisconnected("the client has gone")
         if kind.startswith("websocket.http.response."):
             self.request.keep_alive = False  # frames may follow, which are no request
             await super().send({**message, "type": kind.removeprefix("websocket.")})
-        elif self._fields is not None:
-            raise ResponseInvalid(f"a websocket app cannot send {kind!r} after it has begun an answer")
+        elif self.fields is not None:
+            raise ResponseInvalid(f"a websocket app cannot send {kind!r} after it has begun a response")
         elif kind == "websocket.accept":
             self._accept(message.get("subprotocol"), message.get("headers", ()))
         elif kind == "websocket.close":
@@ -169,19 +171,19 @@ class WebsocketExchange(AsgiExchange):
             raise ResponseInvalid(f"a websocket app cannot send {kind!r} before it has accepted")
 
     def _accept(self, subprotocol: object, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        connection, handshake = self.connection, self._handshake
-        head, says = accepting_head(handshake, subprotocol, headers)
+        stream, handshake = self.stream, self._handshake
         own_id = b"" if self.record is None else self.record.id_line
-        head += missing_fields(self._engine.own_fields, says) + own_id + b"\r\n"
-        self._websocket = WebsocketConnection(self._engine, connection.transport, self, handshake.deflate)
-        write_paused, received = connection.write_paused, connection.hand_over()
+        head = accepting_head(handshake, subprotocol, headers, self._http.own_fields) + own_id + b"\r\n"
+        write_paused = stream.write_paused
+        transport, received = stream.hand_over()
+        self._websocket = WebsocketConnection(self._http, transport, self, handshake.deflate)
         self._websocket.begin(head, received, write_paused=write_paused)
 
     def _refuse(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.request.keep_alive = False
-        if not (self.answered or self.connection.closing):
+        if not (self.answered or self.stream.closing):
             self.begin(status, (_TEXT_PLAIN, *headers))
-            self.write(text.encode() + b"\n", more=False)
+            self.stream.send(self, text.encode() + b"\n", False)
 
     def _close(self, code: object, reason: object) -> None:
         if self._websocket is not None:
@@ -191,13 +193,13 @@ class WebsocketExchange(AsgiExchange):
                 raise ResponseInvalid(str(exc)) from None
 
     def _returned(self) -> None:
-        """End what the app has left open: a websocket is closed, a handshake refused, half an answer has failed."""
+        """End what the app has left open: a websocket is closed, a handshake refused, half a response has failed."""
         if self._websocket is not None:
             self._websocket.close(frames.NORMAL, "")
-        elif self._fields is None:
+        elif self.fields is None:
             self._refuse(403, "Forbidden")
         elif not self.answered:
-            self._engine.failed(self, None)
+            self._http.failed(self, None)
 
 
 def _payload(message: MutableMapping[str, Any]) -> str | bytes:

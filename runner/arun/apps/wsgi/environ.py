@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from arun.apps.wsgi.application import WsgiEngine
-    from arun.apps.wsgi.exchange import WsgiExchange
-    from arun.http.http1.connection import Connection
+    from arun.http.exchange import Stream
+    from arun.http.options import HttpOptions
+    from arun.http.request import Request
 
-__all__ = ("ErrorLog", "environ_of")
+__all__ = ("ErrorStream", "common_environ", "environ_of")
 
 #: Fields that are variables under another name, or must not become one: Proxy would be HTTP_PROXY (CVE-2016-5385).
 _APART = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
 
 
-class ErrorLog:
+class ErrorStream:
     """``wsgi.errors``: text for the error log of the instance, from any thread."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
@@ -38,19 +38,23 @@ class ErrorLog:
             self.write(line)
 
     def flush(self) -> None:
-        """Do nothing: nothing is kept back."""
+        """Do nothing: nothing is buffered."""
 
 
-def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
-    """Return what a WSGI app is told of its request; ``body`` is the file of the request body."""
-    request, connection, engine = exchange.request, exchange.connection, exchange.engine
-    common = connection.common
-    if common is None:
-        common = connection.common = _common(connection, engine)
+def environ_of(
+    request: Request,
+    common: dict[str, Any],
+    path: bytes,
+    body: object,
+    forwarded: tuple[tuple[str, int] | None, str] | None,
+) -> dict[str, Any]:
+    """Return the environ of a request.
+
+    ``common`` is that of its connection, ``path`` its path below the root of the app, ``body`` the file of its body;
+    ``forwarded`` are client and scheme behind the connection, None for those of the connection itself.
+    """
     environ = common.copy()
-    path, root = request.path, environ["SCRIPT_NAME"]
-    if root:
-        path = engine.mounted(path)
+    root = environ["SCRIPT_NAME"]
     text = (unquoted(path) if ESCAPE in path else path).decode("latin-1")
     environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = text.removeprefix(root) if root else text
@@ -65,8 +69,8 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
             if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
                 text = environ[variable] + ("; " if name == b"cookie" else ",") + text
             environ[variable] = text
-    if request.was_forwarded:
-        client, environ["wsgi.url_scheme"] = engine.forwarded(connection, request)
+    if forwarded is not None:
+        client, environ["wsgi.url_scheme"] = forwarded
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _address(client)
     if not environ["SERVER_PORT"]:  # a unix socket
         host = environ.get("HTTP_HOST", "")
@@ -74,30 +78,30 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
     return environ
 
 
-def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
+def common_environ(stream: Stream, options: HttpOptions, errors: ErrorStream) -> dict[str, Any]:
     """Return what the environ of every request on a connection holds."""
-    host, port = connection.server or ("", None)
-    address = _address(connection.client)
+    host, port = stream.server or ("", None)
+    address = _address(stream.client)
     return {
-        "SCRIPT_NAME": engine.options.root_path.encode().decode("latin-1"),
+        "SCRIPT_NAME": options.root_path.encode().decode("latin-1"),
         "SERVER_NAME": host or "localhost",
         "SERVER_PORT": "" if port is None else str(port),
         "SERVER_SOFTWARE": "arun",
         "REMOTE_ADDR": address[0],
         "REMOTE_PORT": address[1],
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": connection.scheme,
+        "wsgi.url_scheme": stream.scheme,
         "wsgi.input_terminated": True,
-        "wsgi.errors": engine.errors,
+        "wsgi.errors": errors,
         "wsgi.file_wrapper": FileWrapper,
-        "wsgi.multithread": engine.options.threads > 1,
-        "wsgi.multiprocess": engine.options.workers > 1,
+        "wsgi.multithread": options.threads > 1,
+        "wsgi.multiprocess": options.workers > 1,
         "wsgi.run_once": False,
     }
 
 
 def _named(host: str, scheme: str) -> tuple[str, str]:
-    """Return name and port of the server that a client has named, neither of them empty (PEP 3333)."""
+    """Return name and port of the server as the client addressed it, neither of them empty (PEP 3333)."""
     if host.startswith("["):
         name, _, port = host[1:].partition("]")
         port = port[1:]
@@ -111,7 +115,7 @@ def _address(client: tuple[str, int] | None) -> tuple[str, str]:
 
 
 def _variable(name: bytes) -> str:
-    """Name the variable of a field; an underscore could pass for a hyphen (CVE-2015-0219)."""
+    """Return the name of a field's variable; an underscore could pass for a hyphen (CVE-2015-0219)."""
     variable = _APART.get(name)
     if variable is None:
         variable = "" if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")

@@ -1,4 +1,4 @@
-"""WSGI: how a request becomes a call of a WSGI app (PEP 3333); where it is called, subclasses know."""
+"""WSGI: how a request becomes a call of a WSGI app (PEP 3333); a subclass decides where it is called."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 from io import BytesIO
 from time import monotonic
 
+from arun.apps.wsgi.environ import common_environ, environ_of
 from arun.apps.wsgi.file_wrapper import file_part
 from arun.apps.wsgi.gathered_body import IN_MEMORY, GatheredBody
+from arun.core.failures import printable
 from arun.http.bounded_cache import BoundedCache
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.exchange import Exchange
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import BufferedIOBase
     from types import TracebackType
+    from typing import Any
 
-    from arun.apps.wsgi.application import WsgiEngine
+    from arun.apps.wsgi.application import WsgiApplication
+    from arun.http.exchange import Stream
     from arun.http.file_part import FilePart
-    from arun.http.http1.connection import Connection
     from arun.http.request import Request
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -34,13 +37,13 @@ _ABSENT = 1.0
 
 
 class WsgiExchange(Exchange):
-    """A request that is answered by one call of a WSGI app."""
+    """A request and its one call of a WSGI app."""
 
-    __slots__ = ("_body", "_gathered", "_sending", "_sent", "_waits_for", "engine")
+    __slots__ = ("_body", "_gathered", "_sending", "_sent", "_waits_for", "application")
 
-    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
-        Exchange.__init__(self, connection, request)  # twice as fast as super(), for every request
-        self.engine = engine
+    def __init__(self, stream: Stream, request: Request, application: WsgiApplication) -> None:
+        Exchange.__init__(self, stream, request)  # twice as fast as super(), for every request
+        self.application = application
         #: What the app returned, when it has still to be closed after this call.
         self._body: object = None
         #: The request body, if it was not complete at once, or is long.
@@ -52,15 +55,14 @@ class WsgiExchange(Exchange):
 
     def start(self) -> None:
         """Call the app soon: not now, as the parser that may have called cannot be re-entered."""
-        self.engine.running.add(self)
-        self.engine.calls.later(self._go)
+        self.application.calls.later(self._go)
 
     def changed(self) -> None:
         """Look again at what waits for the client; soon, see above."""
         waits_for = self._waits_for
         if waits_for is not None:
             self._waits_for = None
-            self.engine.calls.later(waits_for)
+            self.application.calls.later(waits_for)
         if self._sending is not None and self.abandoned:
             self._sending.cancel()
 
@@ -82,8 +84,8 @@ class WsgiExchange(Exchange):
         if exc_info is not None:
             if self._sent and exc_info[1] is not None:
                 raise exc_info[1].with_traceback(exc_info[2])
-            self._fields = None
-        elif self._fields is not None:
+            self.fields = None
+        elif self.fields is not None:
             raise ResponseInvalid("start_response was called before; an error handler passes exc_info")
         code, reason = _statuses[status]
         self.begin(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
@@ -97,13 +99,13 @@ class WsgiExchange(Exchange):
         """Send a piece of the body that is not empty, and not the last.
 
         Raises:
-            ClientDisconnected: nobody is there to read it.
+            ClientDisconnected: the client has gone.
             ResponseInvalid: it breaks HTTP.
         """
         raise NotImplementedError
 
     def _check_begun(self) -> None:
-        if self._fields is None:
+        if self.fields is None:
             raise ResponseInvalid("the app did not call start_response before its body")
 
     # ---- in the loop's thread
@@ -127,7 +129,8 @@ class WsgiExchange(Exchange):
             request_body = gathered.open() if self.received else None
         except (OSError, ImportError) as exc:
             try:
-                self.engine.body_lost(self, exc)
+                text = f"its body cannot be kept in a temporary file: {printable(str(exc))}\n"
+                self.application.http.report(self, lambda: text, "was refused")
                 self.decline()
             finally:
                 self._finish(None, None)
@@ -137,6 +140,19 @@ class WsgiExchange(Exchange):
         else:
             self.expect_body()
             self._waits_for = self._go
+
+    def _environ(self, request_body: BufferedIOBase) -> dict[str, Any]:
+        """Return the environ of this request; in the thread that calls the app."""
+        request, stream, application = self.request, self.stream, self.application
+        http, path, forwarded = application.http, request.path, None
+        common = stream.common
+        if common is None:
+            common = stream.common = common_environ(stream, http.options, application.errors)
+        if common["SCRIPT_NAME"]:
+            path = http.root_path.mounted(path)
+        if request.was_forwarded:
+            forwarded = http.forwarding.ends_of(stream.client, stream.scheme, request)
+        return environ_of(request, common, path, request_body, forwarded)
 
     def _begin(self, request_body: BufferedIOBase) -> None:
         """Call the app, or have it called."""
@@ -149,24 +165,24 @@ class WsgiExchange(Exchange):
                 self._gathered.close()
             if raised is None and last is not None and not self.abandoned:
                 try:
-                    self.write(last, more=False)
+                    self.stream.send(self, last, False)
                 except ResponseInvalid as exc:
                     raised = exc
             if raised is not None or not self.answered:
-                self.engine.failed(self, raised)
+                self.application.http.failed(self, raised)
         finally:
-            self.engine.done(self)
+            self.application.http.done(self)
 
     def _send_file(self, part: FilePart) -> None:
-        """Answer with a part of a file, while the app has nothing to do with it."""
-        self._sending = self.engine.loop.create_task(self._transfer(part))
+        """Respond with a part of a file, without the app."""
+        self._sending = self.application.http.loop.create_task(self._transfer(part))
 
     async def _transfer(self, part: FilePart) -> None:
         raised: BaseException | None = None
         try:
             if self.abandoned:
                 raise ClientDisconnected("the client has gone")  # noqa: TRY301 - it ends as if it went a moment later
-            await self.write_file(*part)
+            await self.stream.send_file(self, *part)
         except BaseException as exc:  # noqa: BLE001 - it is logged when the app's file is closed
             raised = exc
         finally:
@@ -180,36 +196,36 @@ class WsgiExchange(Exchange):
         raise NotImplementedError
 
     def _part_of(self, body: object) -> FilePart | None:
-        """Return the part of a file that the app's answer is, if it is one that the loop can send alone."""
-        return None if self._sent or self._fields is None else file_part(body)
+        """Return the part of a file that the app responds with, if the loop can send it alone."""
+        return None if self._sent or self.fields is None else file_part(body)
 
 
 class Absence:
     """Whether the client is still there while an app yields nothing, as it waits.
 
-    Nothing is sent, so that nothing tells a client that has left from one that has only closed its own side of the
-    connection, as it may; after a second of that it has left.
+    While nothing is sent, a client that has gone looks like one that has only closed its own side of the connection, as it
+    may; after a second of that it counts as gone.
     """
 
     def __init__(self) -> None:
         self._since = 0.0
 
     def look(self, exchange: WsgiExchange) -> None:
-        """Look whether the client has left.
+        """Check whether the client is still there.
 
         Raises:
-            ClientDisconnected: it has.
+            ClientDisconnected: it is not.
         """
         if exchange.abandoned:
             raise ClientDisconnected("the client has gone")
-        if exchange.connection.eof:
+        if exchange.stream.eof:
             now = monotonic()
             self._since = self._since or now
             if now - self._since > _ABSENT:
                 raise ClientDisconnected("the client has closed its side, and there is nothing to send")
 
     def end(self) -> None:
-        """Note that something was sent, which tells."""
+        """Note that something was sent, which will show whether the client is there."""
         self._since = 0.0
 
 

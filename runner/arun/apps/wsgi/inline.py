@@ -5,7 +5,7 @@ What the app yields is taken as fast as the client takes it.
 
 from __future__ import annotations
 
-from arun.apps.wsgi.environ import environ_of
+from arun.apps.wsgi.application import WsgiApplication
 from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
 from arun.http.errors import ClientDisconnected
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from contextvars import Context
     from io import BufferedIOBase
 
-__all__ = ("InlineExchange",)
+    from arun.http.exchange import Stream
+    from arun.http.request import Request
+
+__all__ = ("InlineApplication", "InlineExchange")
 
 #: A client that takes all at once does not hold the loop: others get their turn after so many bytes ...
 _STREAK = 262_144
@@ -23,8 +26,19 @@ _STREAK = 262_144
 _PIECE = 1024
 
 
+class InlineApplication(WsgiApplication):
+    """A WSGI app in the loop's own thread; fulfils :class:`arun.http.server.Application`."""
+
+    #: No call runs while the server stops; but each one holds up the loop.
+    cancellable, interruptible = True, False
+
+    def exchange(self, stream: Stream, request: Request) -> InlineExchange:
+        """Return the exchange of one request."""
+        return InlineExchange(stream, request, self)
+
+
 class InlineExchange(WsgiExchange):
-    """A request that is answered by one call in the loop's thread."""
+    """A request whose app is called in the loop's thread."""
 
     __slots__ = ("_absence", "_context", "_pieces")
 
@@ -34,13 +48,13 @@ class InlineExchange(WsgiExchange):
     _absence: Absence
 
     def _begin(self, request_body: BufferedIOBase) -> None:
-        self._context = context = self.engine.context.copy()
+        self._context = context = self.application.http.context.copy()
         context.run(self._call, request_body)
 
     def _call(self, request_body: BufferedIOBase) -> None:
-        app = self.engine.app  # not called as a method, which CPython would look for on the class
+        app = self.application.app  # not called as a method, which CPython would look for on the class
         try:
-            body = app(environ_of(self, request_body), self.start_response)
+            body = app(self._environ(request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)
                 self._check_begun()
@@ -75,16 +89,16 @@ class InlineExchange(WsgiExchange):
                     streak += len(piece) + _PIECE
                 else:
                     self._absence.look(self)
-                    streak = _STREAK + 1  # it waits for something: so may others
-                if self.connection.write_paused:
+                    streak = _STREAK + 1  # it waits for something: others may use the time
+                if self.stream.write_paused:
                     self._waits_for = self._go_on
                     return
                 if streak > _STREAK:
-                    self.engine.calls.later(self._go_on)
+                    self.application.calls.later(self._go_on)
                     return
             self._check_begun()
             if not self.abandoned:
-                self.write(b"", more=False)
+                self.stream.send(self, b"", False)
         except BaseException as exc:  # noqa: BLE001 - see above
             self._close(exc)
         else:
@@ -95,7 +109,7 @@ class InlineExchange(WsgiExchange):
             raise ClientDisconnected("the client has gone")
         self._check_begun()
         self._sent = True
-        self.write(b"".join((data,)), more=True)
+        self.stream.send(self, b"".join((data,)), True)
 
     def _file_sent(self, raised: BaseException | None) -> None:
         self._context.run(self._close, raised)

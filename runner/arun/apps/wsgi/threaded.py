@@ -1,19 +1,22 @@
 """A WSGI app that is called in a thread of a pool.
 
-The thread hands over what the app answers and goes on: what a slow client does not take waits in a temporary file. The
-thread waits for its client only where that has no more room.
+The thread hands the response over and goes on: what a slow client does not take waits in a temporary file. The thread waits
+for its client only where that has no more room.
 """
 
 from __future__ import annotations
 
+import asyncio
 from _queue import SimpleQueue  # not from queue: gevent puts its own there
 from contextvars import Context
 
-from arun.apps.wsgi.environ import environ_of
+from arun.apps.wsgi.application import WsgiApplication
 from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
+from arun.apps.wsgi.pool import ThreadPool
 from arun.core.exits import end_if_forked
 from arun.core.failures import printable
 from arun.core.genuine import allocate_lock, get_ident
+from arun.http.backlog import Backlog, Room
 from arun.http.errors import ClientDisconnected
 from arun.system.tracebacks import thread_stack
 
@@ -22,46 +25,81 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from io import BufferedIOBase
 
-    from arun.apps.wsgi.application import WsgiEngine
     from arun.apps.wsgi.exchange import ExcInfo
-    from arun.http.backlog import Backlog
+    from arun.http.exchange import Stream
     from arun.http.file_part import FilePart
-    from arun.http.http1.connection import Connection
     from arun.http.request import Request
+    from arun.http.server import HttpServer
 
-__all__ = ("ThreadExchange", "TimedExchange")
+__all__ = ("ThreadExchange", "ThreadedApplication", "TimedExchange")
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
 _AHEAD = 65_536
-#: How far an answer is: something is missing, all of it is handed over, and the call has ended after that.
+#: How far a response is: something is missing, all of it is handed over, and the call has ended after that.
 _OPEN, _WHOLE, _ENDED = range(3)
-#: Held by who decides on a head: the app, or who answers in its place.
-_answering = allocate_lock()
+#: Held while a head is decided on: by the app, or by the server in its place.
+_deciding = allocate_lock()
+
+
+class ThreadedApplication(WsgiApplication):
+    """A WSGI app in the threads of a pool; fulfils :class:`arun.http.server.Application`."""
+
+    #: Nothing ends a call in a thread; but it leaves the loop free.
+    cancellable, interruptible = False, True
+    pool: ThreadPool
+
+    async def start(self, http: HttpServer) -> None:
+        """Make the pool; its threads start with the requests."""
+        await super().start(http)
+        options = http.options
+        self.pool = ThreadPool(options.threads, options.limit_queue)
+        self._room = Room(options.limit_response_buffer)
+        self._exchange = TimedExchange if options.timeout_request > 0 else ThreadExchange
+
+    async def stop(self, grace: float) -> None:  # noqa: ARG002 - WSGI has no shut-down of its own
+        """Let the threads end."""
+        for _ in range(2):  # what was cancelled has something to close in a thread
+            await asyncio.sleep(0)
+        self.pool.close()
+
+    def exchange(self, stream: Stream, request: Request) -> ThreadExchange:
+        """Return the exchange of one request."""
+        return self._exchange(stream, request, self)
+
+    def backlog(self) -> Backlog | None:
+        """Return what keeps a response for a slow client; None if there is no room for that."""
+        if not self._room.limit:
+            return None
+        try:
+            return Backlog(self._room)
+        except (OSError, ImportError):
+            return None  # then the thread waits for its client
 
 
 class ThreadExchange(WsgiExchange):
-    """A request that is answered by one call in a thread; one side writes each attribute, or waits for the other."""
+    """A request whose app is called in a thread; one side writes each attribute, or waits for the other."""
 
     __slots__ = (
         "_ahead",
-        "_answers",
         "_asked",
         "_backlog",
         "_context",
         "_input",
         "_problem",
         "_raised",
+        "_replies",
         "_stage",
     )
+    application: ThreadedApplication
 
-    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
-        WsgiExchange.__init__(self, connection, request, engine)
+    def __init__(self, stream: Stream, request: Request, application: ThreadedApplication) -> None:
+        WsgiExchange.__init__(self, stream, request, application)
         #: Bytes handed over since the loop was last waited for.
         self._ahead = 0
         #: Why the last piece could not be sent.
         self._problem: BaseException | None = None
-        self._answers: SimpleQueue[None] | None = None
-        #: What the client has not taken yet; None before it is slow, and without room for it.
+        self._replies: SimpleQueue[None] | None = None
+        #: What the client has not taken yet; None until it is slow, and where there is no room for it.
         self._backlog: Backlog | None = None
         #: The thread waits until all that it has handed over is with the transport.
         self._asked = False
@@ -76,7 +114,7 @@ class ThreadExchange(WsgiExchange):
 
     def _begin(self, request_body: BufferedIOBase) -> None:
         self._input = request_body
-        if not self.engine.threads.run(self._call):
+        if not self.application.pool.run(self._call):
             try:
                 self.decline()
             finally:
@@ -86,15 +124,15 @@ class ThreadExchange(WsgiExchange):
         if self.answered or self._problem is not None:
             return  # nothing may follow a piece that is lost
         try:
-            self.write(data, more=more)
+            self.stream.send(self, data, more)
         except BaseException as exc:  # noqa: BLE001 - the thread sees it at its next piece
             self._problem = exc
 
     def _confirm(self) -> None:
         """Let the thread go on, if there is room for what it produces next."""
-        if self.connection.write_paused and not self.answered:
+        if self.stream.write_paused and not self.answered:
             if self._backlog is None:
-                self._backlog = self.engine.backlog()
+                self._backlog = self.application.backlog()
             if self._backlog is None:
                 self._wait_for_client()
                 return
@@ -114,7 +152,7 @@ class ThreadExchange(WsgiExchange):
         backlog = self._backlog
         while not self.answered:
             if backlog is not None and not backlog.is_empty:
-                if self.connection.write_paused:
+                if self.stream.write_paused:
                     self._waits_for = self._pump
                     return
                 try:
@@ -122,7 +160,7 @@ class ThreadExchange(WsgiExchange):
                 except OSError as exc:
                     self._problem = exc
                     break
-            elif self._asked and self.connection.write_paused:
+            elif self._asked and self.stream.write_paused:
                 self._waits_for = self._pump
                 return
             else:
@@ -143,8 +181,8 @@ class ThreadExchange(WsgiExchange):
             self._backlog.close()
 
     def _reply(self) -> None:
-        if self._answers is not None:
-            self._answers.put(None)
+        if self._replies is not None:
+            self._replies.put(None)
 
     def _end(self, last: bytes | None, raised: BaseException | None) -> None:
         problem, self._problem = self._problem, None  # its traceback may refer to us
@@ -153,13 +191,13 @@ class ThreadExchange(WsgiExchange):
         elif self._stage and problem is None and not self.answered:
             # The client has still to take the backlog, and the app has nothing to do with it.
             self._stage, self._raised = _ENDED, raised
-            self.engine.done(self)
+            self.application.http.done(self)
         else:
             self._close_backlog()
             self._finish(last, raised or problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
-        if not self.engine.threads.run(lambda: self._context.run(self._close_file, raised), ahead=True):
+        if not self.application.pool.run(lambda: self._context.run(self._close_file, raised), ahead=True):
             self._end(None, self._context.run(close_body, self._body, raised))
 
     # ---- in a thread of the pool
@@ -167,23 +205,22 @@ class ThreadExchange(WsgiExchange):
     def _call(self) -> bool:
         """Call the app; return whether the thread is one too many now, and ends."""
         self._context = context = Context()
-        part = context.run(self._answer)
+        part = context.run(self._respond)
         if part is not None:
-            self._tell(
-                self._send_file, part
-            )  # which closes it, unless the loop is closed, and the process about to end
+            # which closes it, unless the loop is closed, and the process about to end
+            self._post(self._send_file, part)
         return False
 
-    def _answer(self) -> FilePart | None:
-        """Call the app and hand over what it answers; return what the loop is to send, if that is a file."""
+    def _respond(self) -> FilePart | None:
+        """Call the app and hand its response over; return what the loop is to send, if that is a file."""
         last: bytes | None = None
         raised: BaseException | None = None
         request_body = self._input
-        del self._input  # which knows this exchange, and would keep what it holds
+        del self._input  # its frames would keep what the app holds of it
         try:
             if self.abandoned:
-                raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nobody reads what the app would say
-            body = self.engine.app(environ_of(self, request_body), self.start_response)
+                raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nothing would be read of its response
+            body = self.application.app(self._environ(request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)  # all of it is there: one piece, with its length
                 self._check_begun()
@@ -194,13 +231,13 @@ class ThreadExchange(WsgiExchange):
                 raised = close_body(body, self._send_all(body))
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
-            self.engine.calls.post(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
+            self.application.calls.post(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
         else:
-            self.engine.calls.post(self._end, last, raised)
+            self.application.calls.post(self._end, last, raised)
         return None
 
     def _close_file(self, raised: BaseException | None) -> None:
-        self._tell(self._end, None, close_body(self._body, raised))
+        self._post(self._end, None, close_body(self._body, raised))
 
     def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
         """Send piece by piece, and return what was raised."""
@@ -213,7 +250,7 @@ class ThreadExchange(WsgiExchange):
                 else:
                     left.look(self)
             self._check_begun()
-            self._tell(self._write_last)
+            self._post(self._write_last)
         except BaseException as exc:  # noqa: BLE001 - the body has to be closed first
             return exc
         return None
@@ -229,88 +266,90 @@ class ThreadExchange(WsgiExchange):
         self._sent = True
         if self._backlog is not None and self._keep(self._backlog, data):
             return
-        self._tell(self._write, data, True)
+        self._post(self._write, data, True)
         self._ahead += len(data)
-        if self._ahead > _AHEAD or self.connection.write_paused:
+        if self._ahead > _AHEAD or self.stream.write_paused:
             self._ahead = 0
             self._ask(self._confirm)
 
     def _keep(self, backlog: Backlog, data: bytes) -> bool:
         """Keep a piece for a client that is slow; return False if it can be handed over, as nothing waits before it."""
         was_empty = backlog.is_empty
-        if was_empty and not self.connection.write_paused:
+        if was_empty and not self.stream.write_paused:
             return False
         if backlog.append(data):
             if was_empty:
-                self._tell(self._pump)
+                self._post(self._pump)
             return True
         self._ask(self._wait_for_client)
         return False
 
     def _ask(self, question: Callable[[], None]) -> None:
-        """Have a question answered by the loop, in its time."""
-        answers = self._answers
+        """Have a question answered by the loop, and wait for that."""
+        answers = self._replies
         if answers is None:
-            answers = self._answers = SimpleQueue()
-        if not self._tell(question):
+            answers = self._replies = SimpleQueue()
+        if not self._post(question):
             raise ClientDisconnected("the server has stopped")
         answers.get()
 
-    def _tell(self, what: Callable[..., None], *arguments: object) -> bool:
-        """Have something done in the loop's thread; False if the loop is closed, as this call outlived a stop."""
-        return self.engine.calls.post(what, *arguments)
+    def _post(self, what: Callable[..., None], *arguments: object) -> bool:
+        """Have something done in the loop's thread; return False if the loop is closed, as this call outlived a stop."""
+        return self.application.calls.post(what, *arguments)
 
 
 class TimedExchange(ThreadExchange):
-    """A request whose time is limited: it is known in which thread the app is called, and from when on."""
+    """A request whose time is limited: it keeps in which thread the app is called, and from when on."""
 
     __slots__ = ("_thread",)
 
-    def __init__(self, connection: Connection, request: Request, engine: WsgiEngine) -> None:
-        ThreadExchange.__init__(self, connection, request, engine)
+    def __init__(self, stream: Stream, request: Request, application: ThreadedApplication) -> None:
+        ThreadExchange.__init__(self, stream, request, application)
         #: The thread that calls the app; 0 before and after.
         self._thread = 0
 
     def works(self) -> bool:
-        """Say whether the app is being called: the time in the queue is not its own, nor that in which it waits."""
+        """Return whether the app is being called: the time in the queue is not its own, nor that in which it waits."""
         return self._thread != 0 and (self.abandoned or not (self._asked or self.answered))
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
-        """Take status and header fields, unless the answer was given in the app's place; see :class:`WsgiExchange`.
+        """Take status and header fields; see :class:`WsgiExchange`.
 
         Raises:
-            ClientDisconnected: it was.
+            ClientDisconnected: the server has responded in the app's place.
         """
-        with _answering:  # the loop's thread may be about to do that
+        with _deciding:  # the loop's thread may be about to do that
             if self.abandoned:
                 raise ClientDisconnected("the request took too long")
             return WsgiExchange.start_response(self, status, headers, exc_info)
 
     def stack(self) -> str:
-        """Say where the thread is."""
+        """Return where the thread is."""
         return thread_stack(self._thread)
 
     def time_out(self) -> None:
-        """Answer in the place of the app, and give its thread up: nothing can end what it does."""
-        with _answering:
+        """Respond in the place of the app, and give its thread up: nothing can end what it does."""
+        with _deciding:
             super().time_out()
-        engine, request, thread = self.engine, self.request, self._thread
-        engine.done(self)
+        application, request, thread = self.application, self.request, self._thread
+        options = application.http.options
+        application.http.done(self)
         if not thread:
             return  # it has just returned
-        limit = engine.options.timeout_request
         what = f"{request.method} {printable(request.target.decode('latin-1'))}"
         place = (
             "another one has its place"
-            if engine.threads.give_up(thread)
+            if application.pool.give_up(thread)
             else "as many are already, and none has its place"
         )
-        engine.options.thread_lost(f"a thread is lost to {what}, which takes longer than {limit:g} s; {place}")
+        options.thread_lost(
+            f"a thread is lost to {what}, which takes longer than {options.timeout_request:g} s; {place}"
+        )
 
     def _call(self) -> bool:
         self._thread = get_ident()
         super()._call()
         self._thread = 0
-        return self.engine.threads.was_given_up()
+        return self.application.pool.was_given_up()

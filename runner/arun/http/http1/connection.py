@@ -1,131 +1,151 @@
-"""One connection: its transport, the order of its answers, which is the order of its requests, and its time-outs."""
+"""One HTTP/1 connection: its transport, the order of its responses, which is that of its requests, and its time-outs.
+
+It is the ``Stream`` of all its exchanges, one after the other (http/exchange.py).
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 from arun.http.endpoints import server_end
+from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.fields import refusal
-from arun.http.http1.parser import Intake
-from arun.http.pace import Pace, Rate
-from arun.http.transport import GONE, HALF_CLOSED, client_end, half_close, keep_asking, let_reset, taken, unsent
+from arun.http.http1.framing import STATUS_BEGINNING, Framing, informational, last_chunk
+from arun.http.http1.parser import RequestParser
+from arun.http.pace import Rate
+from arun.http.transport import (
+    GONE,
+    HALF_CLOSED,
+    Uptake,
+    client_end,
+    half_close,
+    keep_asking,
+    let_reset,
+    send_part,
+    unsent,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
+    import ssl
+    from collections.abc import Callable
     from typing import Any
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange
     from arun.http.request import Request
-    from arun.http.server import H1Engine
+    from arun.http.server import HttpServer
 
 __all__ = ("Connection",)
 
-#: Seconds a client has to read the answer and stop sending before its connection is closed (RFC 9112 section 9.6).
+#: Seconds a client has to read the response and stop sending before its connection is closed (RFC 9112 section 9.6).
 _LINGER = 1.0
-#: Seconds that a client which has taken all has for the end of TLS (close_notify, RFC 8446 section 6.1).
+#: Seconds that a client which has taken everything has for the end of TLS (close_notify, RFC 8446 section 6.1).
 _FAREWELL = 5.0
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
 _FIRST_REQUEST = 1.0
-#: What every head begins with, also that of an interim answer.
-_AHEAD = b"HTTP/1.1 "
-#: Seconds of silence after which a half-closed client is asked whether it is still there: half of what its system keeps
-#: of a connection that it has closed.
+#: Seconds of silence until the kernel probes a half-closed client: systems keep a closed connection twice as long.
 _SILENT = 30
+#: Bytes of a body that are joined to their head.
+_JOINED = 65_536
 
 
-class Connection(Intake):
-    """A client's connection, whose requests become exchanges of its engine."""
+class Connection(asyncio.Protocol):
+    """A client's connection, whose requests become exchanges of the app."""
 
     __slots__ = (
         "_ahead",
         "_current",
+        "_http",
+        "_options",
         "_probed",
         "_queue",
-        "_reading",
         "_refused",
         "_refused_with",
-        "_taken",
+        "_served",
         "_timer",
+        "_uptake",
         "client",
         "closing",
         "common",
+        "data_received",
         "encrypted",
         "endpoints",
         "eof",
+        "framing",
         "half_closed",
+        "parser",
         "scheme",
         "sending_file",
-        "served",
         "server",
+        "since",
         "transport",
         "write_paused",
     )
+    #: Every response may be the last one of an HTTP/1 connection.
+    is_endless = False
     transport: asyncio.Transport
-    #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
+    since: float
 
-    def __init__(self, engine: H1Engine) -> None:
-        super().__init__(engine)
-        #: What a gate knows of the connection; None where the socket tells it all.
-        self.endpoints: Endpoints | None = None
-        #: How the client speaks to us, or to the proxy in front that begins with a PROXY header.
+    def __init__(self, http: HttpServer, endpoints: Endpoints | None = None) -> None:
+        self._http = http
+        self._options = http.options
+        self.parser = parser = RequestParser(self, http)
+        #: The transport calls the parser: a call in between is felt in each request.
+        self.data_received: Callable[[bytes], None] = parser.feed  # type: ignore[assignment]
+        self.framing = Framing()
+        #: What a gate knows of the connection; None where the socket shows everything.
+        self.endpoints = endpoints
         self.scheme = "http"
         self.encrypted = False
-        #: The client has closed its side, and all that it sent before was read: it may still take its answers.
-        self.eof = False
-        #: It has, and some of what it sent may not be read yet.
-        self.half_closed = False
+        self.eof = self.half_closed = self.closing = self.write_paused = self.sending_file = False
+        self.common: dict[str, Any] | None = None
         #: The first bytes of the next head were sent already.
         self._ahead = False
         #: The exchange for which a half-closed client was probed.
         self._probed: Exchange | None = None
-        #: No byte is written any more.
-        self.closing = False
-        #: The transport's buffer is full: wait before more is written.
-        self.write_paused = False
-        #: A file is on its way: there is nothing for the app to do.
-        self.sending_file = False
-        #: What is the same for every request of this connection, in the form in which the app is told it.
-        self.common: dict[str, Any] | None = None
         #: Requests that were answered, the last one by its head at least.
-        self.served = 0
+        self._served = 0
         self._current: Exchange | None = None
         self._queue: deque[Exchange] = deque()
-        #: The status of the refusal that is the last answer, and what is known of its request.
+        #: The status of the refusal that is the last response, and what is known of its request.
         self._refused_with = 0
         self._refused: Exchange | None = None
-        #: What the client had taken at the last look; a figure that changes.
-        self._taken = 0
-        #: How fast the client takes it, as long as it is waited for.
-        self._reading: Pace | None = None
+        #: How the client takes what it was sent, while it is waited for.
+        self._uptake: Uptake | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    # ---- what the transport says
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS of the connection; None where the client speaks plain HTTP to us."""
+        own: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object") if self.encrypted else None
+        return own
+
+    # ---- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport and note who is at both of its ends."""
-        # An assertion of its type would be wrong: uvloop's transports inherit nothing.
-        self.transport = transport  # type: ignore[assignment]
+        """Take the transport, and the addresses of both of its ends."""
+        self.transport = transport  # type: ignore[assignment] # uvloop's transports inherit nothing to assert
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.client = peer[:2] if isinstance(peer, tuple) else None
         self.server = server_end(own)
         if self.endpoints is not None:
             self.client, self.server, self.scheme, self.encrypted = self.endpoints
-        self.engine.joined(self)
-        if 0 < self._limits.limit_connections < len(self.engine.connections):
-            self.end()
+        self._http.joined(self)
+        if 0 < self._options.limit_connections < len(self._http.connections):
+            self.parser.end()
             self.refuse(503, None)
-        elif self.engine.stopping:
+        elif self._http.stopping:
             self.retire()
 
     def eof_received(self) -> bool:
         """Keep the writing side open while there is something to answer."""
         self.eof = self.half_closed = True
-        if self.receiving is not None and not self.receiving.answered:
-            self.break_off(400)  # RFC 9112 section 8: a request whose body was cut off is not complete
+        if self.parser.receiving is not None and not self.parser.receiving.answered:
+            self.parser.break_off(400)  # RFC 9112 section 8: a request whose body was cut off is not complete
         if self.closing or not (self._current or self._queue or self._refused_with):
             return False
         for exchange in (self._current, *self._queue):
@@ -134,10 +154,10 @@ class Connection(Intake):
         return not self.encrypted  # asyncio has no half-closed TLS
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
-        """Let go of everything, and tell those who still work for this client."""
+        """Drop everything, and abandon what still runs for this client."""
         self.eof = self.half_closed = self.closing = True
         self.write_paused = False
-        self.let_go()
+        self.parser.let_go()
         if self._timer is not None:
             self._timer.cancel()
         for exchange in (self._current, *self._queue, self._refused):
@@ -145,213 +165,282 @@ class Connection(Intake):
                 exchange.abandon()
         self._current = self._refused = self._probed = None
         self._queue.clear()
-        self.engine.left(self)
+        self._http.left(self)
 
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than the app writes."""
         self.write_paused = True
-        self._reading = None
-        self.since = self.engine.now
+        self._uptake = None
+        self.since = self._http.now
 
     def resume_writing(self) -> None:
         """Let the app write again, or the next request begin."""
         self.write_paused = False
-        self.since = self.engine.now
+        self.since = self._http.now
         if self._current is not None:
             self._current.changed()
         elif not self.closing:
             self._advance()
 
-    # ---- what the intake says
+    # ---- called by the parser
 
     def accept(self, request: Request) -> Exchange:
-        """Begin to answer a request, or let it wait for the answers before its own."""
-        engine = self.engine
-        exchange = engine.exchange(self, request)
-        if engine.records is not None:
-            engine.records.begin(exchange)
+        """Begin to answer a request, or queue it behind those before it."""
+        http = self._http
+        exchange = http.application.exchange(self, request)
+        if http.request_log is not None:
+            http.request_log.begin(exchange)
         if self._current is None and not self.write_paused:
             self._current = exchange
-            engine.begin(exchange)
+            http.begin(exchange)
         else:
             self._queue.append(exchange)
             self.pause()
         return exchange
 
     def pause(self) -> None:
-        """Let the client wait, which is ahead of us."""
-        if not (self.paused or self.closing):
-            self.paused = True
+        """Read no more for now: the client is ahead of the server."""
+        if not (self.parser.paused or self.closing):
+            self.parser.paused = True
             self.transport.pause_reading()
 
     def drained(self) -> None:
-        """Note that the rest of a request has come whose answer was complete before."""
-        self.since = self.engine.now
+        """Note that the rest of a request has come whose response was complete before."""
+        self.since = self._http.now
         if self._is_done():
             self.close()
 
     def refuse(self, status: int, broken: Exchange | None) -> None:
-        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
+        """Refuse what the client sends, after the responses before; ``broken`` is the request that it broke off."""
         self._refused_with = status
         if broken is not None and broken is not self._current:
             self._queue.remove(broken)
         elif broken is not None:
             if broken.begun:
-                self.cut(broken)
+                self.reset(broken)
                 return
             self._current = None
-        records = self.engine.records
-        if records is not None and broken is None and (head := self.head_so_far()) is not None:
-            broken = self.engine.exchange(self, head)  # never begun, and told of
-            records.begin(broken)
+        log = self._http.request_log
+        if log is not None and broken is None and (head := self.parser.head_so_far()) is not None:
+            broken = self._http.application.exchange(self, head)  # never begun, and logged
+            log.begin(broken)
         self._refused = broken
         if self._current is None and not self._queue:
-            self._answer_refusal()
+            self._send_refusal()
 
-    # ---- what an exchange says
+    # ---- the stream of an exchange
 
-    def write(self, data: bytes) -> None:
-        """Send bytes, unless nobody is there any more."""
-        if not self.closing:
-            if self._ahead:
-                self._ahead, data = False, data[len(_AHEAD) :]
-            self.transport.write(data)
+    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - as in Stream
+        """Send a piece of the response's body; see :class:`arun.http.exchange.Stream`, here and below."""
+        if exchange.answered:
+            raise ResponseInvalid("the response is complete already")
+        framing, head = self.framing, b""
+        if not exchange.begun:
+            head = framing.head(exchange, data, more, self._may_go_on(exchange), self._http.own_fields)
+        data, problem = framing.body(exchange, data, more)
+        if head:
+            exchange.begun = True
+            if len(data) < _JOINED:
+                data = head + data
+            else:
+                self._write(head)
+        if data:
+            self._write(data)
+        if not more or problem:
+            exchange.complete()
+            self._finished()
+            exchange.changed()
+        if problem:
+            raise ResponseInvalid(problem)
+
+    def send_informational(self, exchange: Exchange, status: int, fields: bytes) -> None:
+        """Send an interim response, which a client of HTTP/1.0 does not know (RFC 9110 section 15.2)."""
+        if exchange.request.version == "1.1":
+            self._write(informational(status, fields))
+
+    def send_trailers(self, exchange: Exchange, fields: bytes) -> None:
+        """End a response; only a chunked one has a place for the trailer fields."""
+        if not (fields and self.framing.chunked) or self.framing.bodiless:
+            self.send(exchange, b"", False)
+            return
+        if exchange.answered:
+            raise ResponseInvalid("the response is complete already")
+        self._write(last_chunk(fields))
+        exchange.complete()
+        self._finished()
+        exchange.changed()
+
+    async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
+        """Send a part of an open file as the whole body, by sendfile(2) where that works."""
+        if exchange.fields is not None and not exchange.begun and exchange.length is None:
+            exchange.length = size
+        self.send(exchange, b"", True)
+        framing = self.framing
+        if framing.left and not framing.bodiless:
+            self.sending_file = True
+            try:
+                sent = await send_part(self.transport, descriptor, offset, min(size, framing.left), self._options)
+            except TimeoutError:
+                self.abort()
+                raise ClientDisconnected("the client takes too little") from None
+            finally:
+                self.sending_file = False
+            framing.left -= sent
+            if exchange.record is not None:
+                exchange.sent += sent
+        self.send(exchange, b"", False)
+
+    def await_body(self) -> None:
+        """Time the client from now on: the app waits for the body."""
+        self.since = self._http.now
+
+    def resume(self) -> None:
+        """Read on, if reading waited for what has happened now."""
+        parser = self.parser
+        if not parser.paused or self._queue or self.closing or parser.is_full:
+            return
+        parser.paused = False
+        parser.go_on()
+        if not (parser.paused or self.closing):
+            # An app's task may be what calls: its context variables are not those in which the loop reads on.
+            self._http.context.copy().run(self.transport.resume_reading)
 
     def probe(self, exchange: Exchange) -> None:
-        """Find out whether a half-closed client still waits for its answer, or has gone: once for each answer.
+        """Send bytes with which the response goes on in any case: a client that has closed both sides answers with a reset.
 
-        It is sent bytes that its answer goes on with in any case. A client that has closed both sides answers them with a
-        reset, which the next sweep finds; so it does later on, when the kernel asks whether it is still there.
+        The next sweep finds that, or a later one, as the kernel goes on probing.
         """
         if self._probed is exchange or self.closing or self.write_paused or self.encrypted:
             return
         self._probed = exchange
         if not exchange.begun:
-            self.transport.write(_AHEAD)
+            self.transport.write(STATUS_BEGINNING)
             self._ahead = True
-        elif exchange.is_chunked:
+        elif self.framing.chunked:
             self.transport.write(b"0")  # a zero before the size of the next chunk (RFC 9112 section 7.1)
         keep_asking(self.transport, _SILENT)
 
-    def may_go_on(self, exchange: Exchange) -> bool:
-        """Say whether the answer may promise that another request is taken after it."""
-        engine = self.engine
-        self.served += 1
-        if self.served >= engine.last_answer:
-            return False
-        if exchange.request.expects and not exchange.received:
-            return False  # whether the body still comes, nobody knows
-        if engine.closes_idle:
-            return not engine.draining and bool(self._queue or self.held)
-        return True
-
-    def finished(self, exchange: Exchange) -> None:
-        """Go on after a complete answer: to the next request, to waiting for one, or to the end."""
-        if self.closing:
-            return
-        self._current = None
-        if not exchange.keep_alive:
-            self.close(linger=self.has_begun or bool(self._queue))
-            return
-        self.since = self.engine.now
-        if self._queue or self.paused or self.eof or self._refused_with or self.write_paused or self.engine.stopping:
-            self._advance()
-
-    def cut(self, exchange: Exchange) -> None:
-        """End the connection in the middle of an answer, in a way that does not look like the answer's end."""
+    def reset(self, exchange: Exchange) -> None:
+        """End the connection in the middle of a response, in a way that does not look like its end."""
         self._current, self.closing = None, True
-        self.since = self.engine.now
-        self.end()
+        self.since = self._http.now
+        self.parser.end()
         exchange.abandon()
         self._drop_queue()
-        if exchange.begun and (exchange.ends_with_connection or self._probed is exchange):
+        if exchange.begun and (self.framing.ends_with_connection or self._probed is exchange):
             self.abort()
         else:
             self.transport.close()
 
-    def resume(self) -> None:
-        """Read on, if reading waited for what has happened now."""
-        if not self.paused or self._queue or self.closing or self.is_full:
-            return
-        self.paused = False
-        self.go_on()
-        if not (self.paused or self.closing):
-            # An app's task may be what calls: its context variables are not those in which the loop reads on.
-            self.engine.context.copy().run(self.transport.resume_reading)
-
-    def hand_over(self) -> bytes:
-        """Leave the transport to the protocol of an upgrade, and return what was received behind the request."""
-        received = bytes(self.held or b"")
+    def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
+        received = bytes(self.parser.held or b"")
         self.closing = True
         self._current = None
         if self._timer is not None:
             self._timer.cancel()
-        self.let_go()
+        self.parser.let_go()
         self.transport.resume_reading()
-        self.engine.connections.discard(self)
-        return received
+        self._http.connections.discard(self)
+        return self.transport, received
 
-    # ---- what the engine says
+    # ---- called by the server
 
     def sweep(self, now: float) -> None:
-        """Close or cut the connection if its client has kept us waiting for longer than it may.
+        """Close or cut the connection if its client has kept it waiting for too long.
 
-        Nothing but the client is timed here: while the app works, nothing happens to its connection.
+        Only the client is timed here: while the app works, nothing happens to its connection.
         """
-        if (self.paused or self.eof) and self._has_gone():
+        parser, options = self.parser, self._options
+        if (parser.paused or self.eof) and self._has_gone():
             return
-        limits, waited = self._limits, now - self.since
         if self.closing or self.write_paused:
             self._sweep_writing(now)
-        elif self.begun:
-            if 0 < limits.timeout_header <= waited:
-                self.break_off(408)
-        elif self.receiving is not None:
-            self._sweep_body(self.receiving, now)
+        elif parser.begun:
+            if 0 < options.timeout_header <= now - self.since:
+                parser.break_off(408)
+        elif parser.receiving is not None:
+            if parser.body_is_overdue(now):
+                if parser.receiving.answered:
+                    self.close()
+                else:
+                    parser.break_off(408)
         elif self._is_idle():
-            limit = self.engine.options.timeout_keep_alive if self.served else limits.timeout_header
-            if waited >= limit and (self.served or limit > 0):
+            limit = options.timeout_keep_alive if self._served else options.timeout_header
+            if now - self.since >= limit and (self._served or limit > 0):
                 self._end_idling(now)
 
     def retire(self) -> None:
-        """Close the connection unless a request has begun on it; the last answer then closes it."""
-        if self._current is not None and self.engine.stopping:
+        """Close, unless a request has begun; the last response closes it then."""
+        if self._current is not None and self._http.stopping:
             self._current.retire()
         if self.closing or not self._is_idle():
             return
-        if not self.served and self._timer is None:
-            self._timer = self.engine.loop.call_later(_FIRST_REQUEST, self.retire)
+        if not self._served and self._timer is None:
+            self._timer = self._http.loop.call_later(_FIRST_REQUEST, self.retire)
         else:
             self.close()
 
     def abort(self) -> None:
-        """Cut the connection now, with a reset: a plain end could pass for the end of an answer."""
+        """Cut the connection now, with a reset: a plain end could pass for the end of a response."""
         self.closing = True
-        self.end()
+        self.parser.end()
         let_reset(self.transport)
         self.transport.abort()
 
     def close(self, *, linger: bool = False) -> None:
-        """Close when all is sent; lingering, what the client still sends is dropped, lest it loses the answer."""
+        """Close when everything is sent; lingering, what the client still sends is dropped, so that it can read the response."""
         self.closing = True
-        self._reading = None
-        self.since = self.engine.now
-        self.end()
+        self._uptake = None
+        self.since = self._http.now
+        self.parser.end()
         self._drop_queue()
         if not linger or self.eof or not half_close(self.transport):
             self.transport.close()
             return
-        if self.paused:
-            self.paused = False
+        if self.parser.paused:
+            self.parser.paused = False
             self.transport.resume_reading()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.engine.loop.call_later(_LINGER, self._end_linger)
+        self._timer = self._http.loop.call_later(_LINGER, self._end_linger)
 
     # ---- inner life
 
+    def _write(self, data: bytes) -> None:
+        """Send bytes, unless the client is gone."""
+        if not self.closing:
+            if self._ahead:
+                self._ahead, data = False, data[len(STATUS_BEGINNING) :]
+            self.transport.write(data)
+
+    def _may_go_on(self, exchange: Exchange) -> bool:
+        """Return whether the response may promise that another request is taken after it; count it."""
+        http = self._http
+        self._served += 1
+        if self._served >= http.last_response:
+            return False
+        if exchange.request.expects and not exchange.received:
+            return False  # the body may still come, or not
+        if http.closes_idle:
+            return not http.draining and bool(self._queue or self.parser.held)
+        return True
+
+    def _finished(self) -> None:
+        """Go on after a complete response: to the next request, to waiting for one, or to the end."""
+        if self.closing:
+            return
+        self._current = None
+        parser, http = self.parser, self._http
+        if not self.framing.keep_alive:
+            self.close(linger=parser.has_begun or bool(self._queue))
+            return
+        self.since = http.now
+        if self._queue or parser.paused or self.eof or self._refused_with or self.write_paused or http.stopping:
+            self._advance()
+
     def _has_gone(self) -> bool:
-        """Look after a client that is not read from; return whether it has gone, and was let go."""
+        """Check on a client that is not read from; return whether it has gone, and cut it then."""
         end = client_end(self.transport)
         if end == GONE:
             self.transport.abort()
@@ -363,65 +452,38 @@ class Connection(Intake):
         return False
 
     def _end_idling(self, now: float) -> None:
-        """Close, unless the client still takes the last answer, of which a TLS transport tells nothing."""
+        """Close, unless the client still takes the last response: a TLS transport does not show that."""
         if self.encrypted and unsent(self.transport):
             self._sweep_writing(now)
         else:
             self.close()
 
-    def _sweep_body(self, exchange: Exchange, now: float) -> None:
-        """Break off a body that does not come, or too slowly, while it is waited for."""
-        limits, pace = self._limits, self._pace
-        if self.paused or not (exchange.answered or exchange.expecting):
-            if pace is not None:
-                pace.rest()
-            return
-        if pace is None:
-            pace = self._pace = Pace(Rate(limits.min_body_rate, limits.rate_grace))
-        is_slow = pace.look(now, self._body_size)
-        if is_slow or 0 < limits.timeout_body <= now - self.since:
-            if exchange.answered:
-                self.close()
-            else:
-                self.break_off(408)
-
     def _sweep_writing(self, now: float) -> None:
-        """Cut a connection whose client takes nothing of what it was sent, or too little, or does not answer the end of TLS.
-
-        The rate is looked at when something was taken: a client that reads by the megabyte takes nothing in between.
-        """
-        limits, pace = self._limits, self._reading
-        before, self._taken = self._taken, taken(self.transport)
-        if pace is None:
-            pace = self._reading = Pace(Rate(limits.min_response_rate, limits.rate_grace))
-            pace.look(now, 0)
-        elif (
-            pace.look(now, pace.moved + max(0, self._taken - before))
-            and self._taken > before
-            and unsent(self.transport)
-        ):
+        """Cut a connection whose client takes nothing of what it was sent, or too little, or does not answer the end of TLS."""
+        uptake, options = self._uptake, self._options
+        if uptake is None:
+            uptake = self._uptake = Uptake(self.transport, Rate(options.min_response_rate, options.rate_grace))
+        has_moved, is_slow = uptake.look(now)
+        waiting = unsent(self.transport)
+        limit = options.timeout_write if waiting else _FAREWELL
+        if (is_slow and waiting) or (not has_moved and 0 < limit <= now - self.since):
             self.abort()
-            return
-        if self._taken != before:
+        elif has_moved:
             self.since = now
-            return
-        limit = limits.timeout_write if unsent(self.transport) else _FAREWELL
-        if 0 < limit <= now - self.since:
-            self.abort()
 
     def _end_linger(self) -> None:
-        """Close a connection whose client has had its time, once it has taken all that it was sent."""
+        """Close a connection whose client has had its time, once it has taken everything."""
         if unsent(self.transport):
-            self._timer = self.engine.loop.call_later(_LINGER, self._end_linger)
+            self._timer = self._http.loop.call_later(_LINGER, self._end_linger)
         else:
             self.transport.close()
 
     def _is_idle(self) -> bool:
-        return not (self._current or self._queue or self._refused_with or self.has_begun)
+        return not (self._current or self._queue or self._refused_with or self.parser.has_begun)
 
     def _is_done(self) -> bool:
         """Whether nothing is left to answer, and nothing more will come that should be."""
-        return (self.eof or self.engine.stopping) and not self.closing and self._is_idle()
+        return (self.eof or self._http.stopping) and not self.closing and self._is_idle()
 
     def _advance(self) -> None:
         """Begin the next request that waits; without one, read on."""
@@ -429,25 +491,25 @@ class Connection(Intake):
             return
         if self._queue:
             self._current = self._queue.popleft()
-            self.engine.begin(self._current)
+            self._http.begin(self._current)
         self.resume()
         if self._current is not None or self._queue or self.closing:
             return
         if self._refused_with:
-            self._answer_refusal()
+            self._send_refusal()
         elif self.eof or self._is_done():
             self.close()
 
-    def _answer_refusal(self) -> None:
-        status, exchange, records = self._refused_with, self._refused, self.engine.records
+    def _send_refusal(self) -> None:
+        status, exchange, log = self._refused_with, self._refused, self._http.request_log
         more = b"" if exchange is None or exchange.record is None else exchange.record.id_line
-        response, size = refusal(status, self.engine.own_fields + more)
-        self.write(response)
+        response, size = refusal(status, self._http.own_fields + more)
+        self._write(response)
         if exchange is not None:
             self._refused = None
-            exchange.refused(status, size)
-        elif records is not None:
-            records.refused(self, status, size)
+            exchange.refuse(status, size)
+        elif log is not None:
+            log.refused(self, status, size)
         self.close(linger=True)
 
     def _drop_queue(self) -> None:

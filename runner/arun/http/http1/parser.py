@@ -1,42 +1,65 @@
-"""The reading half of a connection: bytes become requests, and bodies reach the exchange they belong to.
-
-Framing (RFC 9112) is llhttp's work, as strict as it comes; what it leaves to a server is judged in ``request``.
-Nothing is written here, and no app is known.
-"""
+"""The requests of one HTTP/1 connection: bytes are parsed (RFC 9112), checked, and handed on request by request."""
 
 from __future__ import annotations
 
-import asyncio
-
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from arun.http.pace import Pace, Rate
 from arun.http.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from arun.http.exchange import Exchange
-    from arun.http.pace import Pace
-    from arun.http.server import H1Engine
+    from arun.http.server import HttpServer
 
-__all__ = ("Intake",)
+    class Owner(Protocol):
+        """The connection whose requests are parsed."""
 
-#: Bytes given to the parser at once, but for the rest of a body of known length: what one client can make us parse
-#: ahead of its own answers.
+        #: When what the connection waits for began or last moved, in the coarse time of the server.
+        since: float
+
+        def accept(self, request: Request) -> Exchange:
+            """Begin to answer a request, or queue it behind those before it."""
+            ...
+
+        def pause(self) -> None:
+            """Read no more for now: the client is ahead of the server."""
+            ...
+
+        def drained(self) -> None:
+            """Note that the rest of a request has come whose response was complete before."""
+            ...
+
+        def refuse(self, status: int, broken: Exchange | None) -> None:
+            """Refuse what the client sends, after the responses before; ``broken`` is the request that it broke off."""
+            ...
+
+        def close(self, *, linger: bool = False) -> None:
+            """Close when everything is sent; lingering, what the client still sends is dropped."""
+            ...
+
+
+__all__ = ("RequestParser",)
+
+#: Bytes given to httptools at once, but for the rest of a body of known length: how far ahead of its own responses one
+#: client can make us parse.
 _SLICE = 16_384
 #: Bytes of a request body that wait for the app before the client has to.
 _BODY_WAITING = 65_536
-#: Bytes of a body that nobody read which are read and dropped, so that the connection can be used again.
+#: Bytes of an unread body that are read and dropped, so that the connection can be used again.
 _DISCARDED = 262_144
 #: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
 _FRAMING_SHARE = 16
 _LF, _SPACED = 10, b"  "
 
 
-class _ReadingOver(Exception):  # noqa: N818 - no error: it stops the parser, which knows no other way
+class _ReadingOver(Exception):  # noqa: N818 - no error: it stops httptools, which has no other way
     """Nothing more is read from this connection."""
 
 
-class Intake(asyncio.Protocol):
+class RequestParser:
     """What a connection has received: the head or body that is incomplete, and bytes that must wait their turn."""
 
     __slots__ = (
@@ -44,56 +67,55 @@ class Intake(asyncio.Protocol):
         "_discarded",
         "_fed",
         "_headers",
+        "_http",
         "_known_host",
-        "_limits",
         "_line",
+        "_options",
         "_overhead",
+        "_owner",
         "_pace",
         "_parser",
         "_reframe",
         "_refusal",
         "_target",
         "begun",
-        "engine",
         "held",
         "over",
         "paused",
         "receiving",
-        "since",
         "upgrading",
     )
 
-    def __init__(self, engine: H1Engine) -> None:
-        self.engine = engine
+    def __init__(self, owner: Owner, http: HttpServer) -> None:
+        self._owner = owner
+        self._http = http
+        self._options = http.options
         #: No further request is taken from this connection.
         self.over = False
-        #: The client is ahead of us and has to wait; what came already is held.
+        #: The client is ahead of the server and has to wait; what came already is held.
         self.paused = False
         #: A head has begun and is not complete.
         self.begun = False
         #: The exchange whose request body is incomplete.
         self.receiving: Exchange | None = None
-        #: When what we wait for began or last moved, in the engine's coarse time.
-        self.since = 0.0
         self.held: memoryview | None = None
-        self._limits = engine.options
+        #: An upgrade is being taken: what comes now is for the protocol that follows, and never a request.
+        self.upgrading = False
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         #: What has come of a request line that is not complete.
         self._line = b""
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal = 0
-        #: Bytes that were given to the parser last, without those of a body; and the ones before, since there was
-        #: progress.
+        #: Bytes given to httptools last, without those of a body; and the ones before, since there was progress.
         self._fed = self._overhead = 0
+        #: Bytes of the body that has not come whole: all, and those that were dropped; and how fast it comes, None until it
+        #: is waited for.
         self._body_size = self._discarded = 0
-        #: How fast the body comes that is waited for; None as long as nobody has looked.
         self._pace: Pace | None = None
         self._known_host: bytes | None = None
-        #: The framing field of an upgrade request whose body the parser leaves unread.
+        #: The framing field of an upgrade request whose body httptools leaves unread.
         self._reframe = b""
-        #: An upgrade is being taken: what comes now is for the protocol that follows, and never a request.
-        self.upgrading = False
 
     @property
     def has_begun(self) -> bool:
@@ -108,31 +130,9 @@ class Intake(asyncio.Protocol):
             return True
         return receiving is not None and not receiving.answered and receiving.buffered >= _BODY_WAITING
 
-    # ---- what a connection does with it
+    # ---- called by the connection
 
-    def accept(self, request: Request) -> Exchange:
-        """Begin to answer a request, or let it wait for the answers before its own."""
-        raise NotImplementedError
-
-    def pause(self) -> None:
-        """Let the client wait, which is ahead of us."""
-        raise NotImplementedError
-
-    def drained(self) -> None:
-        """Note that the rest of a request has come whose answer was complete before."""
-        raise NotImplementedError
-
-    def refuse(self, status: int, broken: Exchange | None) -> None:
-        """Refuse what the client sends, after the answers that it still gets; ``broken`` is what it interrupted."""
-        raise NotImplementedError
-
-    def close(self, *, linger: bool = False) -> None:
-        """Close when all is sent; lingering, what the client still sends is dropped."""
-        raise NotImplementedError
-
-    # ---- bytes come in
-
-    def data_received(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Parse what came; what comes while the client should wait is held."""
         if self.paused or (len(data) > _SLICE and not self.upgrading):
             if not self.over:
@@ -161,27 +161,40 @@ class Intake(asyncio.Protocol):
         self.held = None
 
     def let_go(self) -> None:
-        """Let go of the parser, which refers to us."""
+        """End, and drop the references to httptools and the connection, which refer back."""
         self.end()
         self._parser = self.receiving = None
+        if hasattr(self, "_owner"):
+            del self._owner
 
     def break_off(self, status: int) -> None:
         """Take nothing more from a client that breaks the rules or exceeds the limits."""
         self.end()
         broken, self.receiving = self.receiving, None
-        self.refuse(status, broken if broken is not None and not broken.answered else None)
+        self._owner.refuse(status, broken if broken is not None and not broken.answered else None)
+
+    def body_is_overdue(self, now: float) -> bool:
+        """Return whether a body does not come, or too slowly, while it is waited for; to be asked at each look of the clock."""
+        exchange, pace, options = self.receiving, self._pace, self._options
+        if exchange is None or self.paused or not (exchange.answered or exchange.expecting):
+            if pace is not None:
+                pace.rest()
+            return False
+        if pace is None:
+            pace = self._pace = Pace(Rate(options.min_body_rate, options.rate_grace))
+        return pace.look(now, self._body_size) or 0 < options.timeout_body <= now - self._owner.since
 
     def head_so_far(self) -> Request | None:
-        """Return what was read of a head that is not complete, or was refused; None if its first line is not whole."""
+        """Return what was read of a head that is incomplete, or was refused; None if its first line is not whole."""
         parser = self._parser
         if parser is None or not self._headers:
             return None
         method, version = parser.get_method().decode(), parser.get_http_version()
-        request = Request(method, version, self._target, self._headers, keep_alive=False)
-        request.judge(None)  # for whom it was forwarded
+        request = Request(method, version, self._target, self._headers, False)
+        request.validate(None)  # for the forwarding headers
         return request
 
-    # ---- what the parser says
+    # ---- called by httptools
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request target."""
@@ -189,7 +202,7 @@ class Intake(asyncio.Protocol):
             return  # the stand-in for an upgrade's head
         if not self.begun:
             self.begun = True
-            self.since = self.engine.now
+            self._owner.since = self._http.now
             self._target = url
         else:
             self._target += url
@@ -200,7 +213,7 @@ class Intake(asyncio.Protocol):
             self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Judge the head, and hand the request on."""
+        """Check the head, and hand the request on."""
         parser = self._parser
         if parser is None:
             return
@@ -212,18 +225,18 @@ class Intake(asyncio.Protocol):
             parser.get_http_version(),
             self._target,
             self._headers,
-            keep_alive=parser.should_keep_alive(),
+            parser.should_keep_alive(),
         )
-        self._refusal = request.judge(self._known_host) or self._exceeds(request)
+        self._refusal = request.validate(self._known_host) or self._exceeds(request)
         if self._refusal:
             raise _ReadingOver
         self._headers = []
         self._known_host = request.host
         if parser.should_upgrade():
             self._reframe = request.framing
-            self.upgrading = self.engine.takes_over(request)
+            self.upgrading = request.upgrades = self._http.application.takes_upgrade(request)
         self.begun, self._overhead = False, 0
-        self.receiving = self.accept(request)
+        self.receiving = self._owner.accept(request)
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body for its exchange, or drop it when that is answered."""
@@ -234,17 +247,17 @@ class Intake(asyncio.Protocol):
         self._fed -= size
         self._overhead = max(0, self._overhead - size * _FRAMING_SHARE)
         self._body_size += size
-        if 0 < self._limits.limit_request_body < self._body_size:
+        if 0 < self._options.limit_request_body < self._body_size:
             self._refusal = 413
             raise _ReadingOver
         if not exchange.answered:
             exchange.feed(data)
             if exchange.buffered >= _BODY_WAITING and self._body_size != exchange.request.length:
-                self.pause()
+                self._owner.pause()
             return
         self._discarded += size
         if self._discarded > _DISCARDED:
-            self.close(linger=True)
+            self._owner.close(linger=True)
             raise _ReadingOver
 
     def on_message_complete(self) -> None:
@@ -259,16 +272,16 @@ class Intake(asyncio.Protocol):
         if not exchange.request.keep_alive:
             self.over = True
         if exchange.answered:
-            self.drained()
+            self._owner.drained()
         else:
             exchange.changed()
 
     # ---- inner life
 
     def _walk(self, data: bytes | memoryview) -> None:
-        """Parse what came message by message, as each begins with a line that is looked at (RFC 9112 section 3).
+        """Parse what came message by message: each begins with a line that is checked here (RFC 9112 section 3).
 
-        The parser takes two spaces for one, and does not tell. A line that comes with the end of chunks is not looked at.
+        httptools takes two spaces for one, silently. A line that comes with the end of chunks is not checked.
         """
         if self._parser is None or (
             self.receiving is not None and (self.receiving.request.length or 0) - self._body_size >= len(data)
@@ -283,9 +296,8 @@ class Intake(asyncio.Protocol):
             elif self._line or not (self.begun or self.receiving is not None):
                 end = self._behind_line(data, start)
             elif self.receiving is not None:
-                end = len(
-                    data
-                )  # of chunks: an empty line in them would be a piece each, and their client chooses how many
+                # of chunks: an empty line in them would be a piece each, and their client chooses how many
+                end = len(data)
             else:
                 end = _behind_empty_line(data, start)
             if end == start:
@@ -298,7 +310,7 @@ class Intake(asyncio.Protocol):
             self._hold(data[start:] + bytes(later or b""))
 
     def _behind_line(self, data: bytes, start: int) -> int:
-        """Look at a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
+        """Check a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
         end = data.find(b"\n", start) + 1
         self._line += data[start : end or len(data)]
         if _SPACED in self._line:
@@ -328,33 +340,33 @@ class Intake(asyncio.Protocol):
 
     def _exceeds(self, request: Request) -> int:
         """Return 0, or the status for a head that is larger than it may be."""
-        engine, size = self.engine, self._overhead + self._fed
-        if request.length is None and size <= engine.small_head and len(request.headers) <= engine.few_fields:
+        http, size = self._http, self._overhead + self._fed
+        if request.length is None and size <= http.small_head and len(request.headers) <= http.few_fields:
             return 0  # that is nearly always so, and much cheaper to know
-        return request.exceeds(self._limits, size)
+        return request.exceeds(self._options, size)
 
     def _weigh(self) -> None:
         """Count what came towards the limit of what brings no progress, and note that a body moves."""
         if self.receiving is not None:
-            self.since = self.engine.now
+            self._owner.since = self._http.now
         self._overhead += self._fed
-        if self._overhead > self._limits.limit_request_head and not self.over:
+        if self._overhead > self._options.limit_request_head and not self.over:
             status = 400
             if self.begun:
-                status = 431 if self._headers or len(self._target) < self._limits.limit_request_line else 414
+                status = 431 if self._headers or len(self._target) < self._options.limit_request_line else 414
             self.break_off(status)
 
     def _hold(self, data: bytes | memoryview) -> None:
-        """Keep what is for the protocol that follows; a client that runs far ahead of the answer has to wait."""
+        """Keep what is for the protocol that follows; a client that runs far ahead of the response has to wait."""
         if len(data):
             self.held = memoryview(bytes(self.held or b"") + bytes(data))
             if len(self.held) > _BODY_WAITING:
-                self.pause()
+                self._owner.pause()
 
     def _go_on_after_upgrade(self, rest: bytes | memoryview) -> None:
         """Treat an upgrade that is not taken as the plain request it also is (RFC 9110 section 7.8).
 
-        The parser stops after such a head, and leaves the body unread; a new one is told its framing.
+        httptools stops after such a head, and leaves the body unread; a new parser is given its framing.
         """
         if self.upgrading:
             self._parser = None
@@ -365,7 +377,7 @@ class Intake(asyncio.Protocol):
         if self._reframe:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")
         if len(rest) and not self.over:
-            self.data_received(bytes(rest))
+            self.feed(bytes(rest))
 
 
 def _behind_empty_line(data: bytes, start: int) -> int:

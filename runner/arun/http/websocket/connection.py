@@ -12,12 +12,12 @@ from arun.http.websocket.frames import FrameInvalid, FrameReader
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.http.exchange import Exchange
-    from arun.http.server import H1Engine
+    from arun.http.server import HttpServer
     from arun.http.websocket.deflate import Deflate
 
 __all__ = ("WebsocketConnection",)
 
-#: Seconds a client that has taken all it was sent has to answer our close frame.
+#: Seconds that a client which has taken everything has to answer our close frame.
 _CLOSING = 5.0
 #: Seconds a client that broke the rules has to read why, and to stop sending.
 _LINGER = 1.0
@@ -25,17 +25,18 @@ _RESTARTED = "service restart"
 
 
 class WebsocketConnection(asyncio.Protocol):
-    """The client's websocket; it takes a transport over from a ``Connection`` and stands in its place in the engine."""
+    """The client's websocket: it takes the transport over from the HTTP/1 connection, and its place in the server."""
 
-    #: Code and reason of the end, as the app is told them; None while messages can be sent.
+    is_endless = True
+    #: Code and reason of the end, as the app gets them; None while messages can be sent.
     ended: tuple[int, str] | None = None
     #: The transport's buffer is full: wait before more is written.
     write_paused = False
     _close_sent = False
     _read_paused = False
-    #: What the client still sends is of no interest.
+    #: What the client still sends is dropped.
     _deaf = False
-    #: Something came since the last ping, and that ping still asks for it.
+    #: Something came since the last ping; a ping is unanswered.
     _heard = False
     _asked = False
     _waiting_size = 0
@@ -46,31 +47,31 @@ class WebsocketConnection(asyncio.Protocol):
     _lingering = False
 
     def __init__(
-        self, engine: H1Engine, transport: asyncio.Transport, exchange: Exchange, deflate: Deflate | None
+        self, http: HttpServer, transport: asyncio.Transport, exchange: Exchange, deflate: Deflate | None
     ) -> None:
-        self._engine = engine
+        self._http = http
         self._transport = transport
         self._exchange = exchange
         self._deflate = deflate
-        self._options = engine.options
+        self._options = http.options
         self._reader = FrameReader(self._options.ws_max_size, deflate)
         self._waiting: deque[str | bytes] = deque()
-        #: When the last ping was sent, or the websocket began; in the coarse time of the engine.
-        self.since = engine.now
+        #: When the last ping was sent, or the websocket began; in the coarse time of the server.
+        self.since = http.now
 
     def begin(self, head: bytes, received: bytes, *, write_paused: bool) -> None:
-        """Answer the handshake and take the connection over, with the frames that came behind the handshake."""
-        self._engine.joined(self)
+        """Accept the handshake with ``head`` and take the connection over, with the frames ``received`` behind it."""
+        self._http.joined(self)
         self._transport.set_protocol(self)
         if write_paused:
             self.pause_writing()
         self._transport.write(head)
         if received:
             self.data_received(received)
-        if self._engine.retiring:
+        if self._http.retiring:
             self.retire()
 
-    # ---- what the transport says
+    # ---- called by the transport
 
     def data_received(self, data: bytes) -> None:
         """Take the messages that came."""
@@ -87,17 +88,17 @@ class WebsocketConnection(asyncio.Protocol):
         return self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it went makes no difference
-        """Let go of everything, and tell the app."""
+        """Drop everything, and end the app's side."""
         self._deaf, self.write_paused = True, False
         self._reader.drop()
         self._end((frames.ABNORMAL, ""))
-        self._engine.left(self)
+        self._http.left(self)
         self._exchange.changed()
 
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than it is written to."""
         self.write_paused = True
-        self._moved = self._engine.now
+        self._moved = self._http.now
 
     def resume_writing(self) -> None:
         """Let the app write again."""
@@ -105,7 +106,7 @@ class WebsocketConnection(asyncio.Protocol):
         self._exchange.changed()
         self._read()
 
-    # ---- what the app says
+    # ---- called by the exchange
 
     def take(self) -> str | bytes | None:
         """Return the next message that waits for the app, and let the client send more."""
@@ -135,7 +136,7 @@ class WebsocketConnection(asyncio.Protocol):
             self._end((code, reason))
             self._read()
 
-    # ---- what the engine says
+    # ---- called by the server
 
     def retire(self) -> None:
         """Close, as the instance stops."""
@@ -148,22 +149,22 @@ class WebsocketConnection(asyncio.Protocol):
         self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Cut a client that keeps us waiting: for its close frame, for its reading, for any word after a ping."""
+        """Cut a client that is waited for: for its close frame, for its reading, for any sign after a ping."""
         if self.ended is not None:
             self._sweep_end(now)
         elif self._read_paused and client_end(self._transport) == GONE:
-            self.abort()  # nobody else would notice: nothing is read
+            self.abort()  # nothing is read, so nothing else would show it
         elif self.write_paused:
             self._sweep_writing(now)
         elif self._read_paused:
-            self._heard = True  # nobody listened
+            self._heard = True  # nothing was read
         else:
             self._sweep_silence(now)
 
     # ---- inner life
 
     def _read(self) -> None:
-        """Read frames until the app has enough to do, or the client has nothing more to say."""
+        """Read frames until enough messages wait for the app, or the client has sent no more."""
         waiting, before = self._waiting, len(self._waiting)
         try:
             while not (self._deaf or self._is_full()):
@@ -213,28 +214,28 @@ class WebsocketConnection(asyncio.Protocol):
             self._finish(end)
 
     def _fail(self, exc: FrameInvalid) -> None:
-        """Close because of the client; it may still be sending, and has to read why before the connection goes."""
+        """Close with an error of the client, which may still be sending, and has to read it before the connection goes."""
         self._send_close(frames.close_payload(exc.code, exc.reason))
         self._deaf = True
         self._end((exc.code, exc.reason))
         if half_close(self._transport):
-            self._lingering, self._moved = True, self._engine.now
+            self._lingering, self._moved = True, self._http.now
         else:
             self._close_transport()
 
     def _finish(self, end: tuple[int, str]) -> None:
-        """Close the transport, as the other side has said or shown that it ends."""
+        """Close the transport: the client has ended its side."""
         self._end(end)
         self._close_transport()
 
     def _end(self, end: tuple[int, str]) -> None:
-        """Tell the app of the end, and set a bound to what follows."""
+        """End the app's side, and time what follows."""
         if self.ended is None:
-            self.ended, self._moved = end, self._engine.now
+            self.ended, self._moved = end, self._http.now
             self._exchange.changed()
 
     def _close_transport(self) -> None:
-        self._lingering, self._moved = False, self._engine.now
+        self._lingering, self._moved = False, self._http.now
         self._transport.close()
 
     def _send_close(self, payload: bytes) -> None:
@@ -244,16 +245,15 @@ class WebsocketConnection(asyncio.Protocol):
 
     def _sweep_writing(self, now: float) -> None:
         """Cut a client that takes nothing of what it was sent."""
-        if 0 < self._engine.options.timeout_write <= self._stalled(now):
+        if 0 < self._options.timeout_write <= self._stalled(now):
             self.abort()
 
     def _sweep_end(self, now: float) -> None:
-        """Close or cut a websocket whose client has taken all and does not answer the end, or that takes nothing."""
+        """Close or cut a websocket whose client has taken everything and does not answer the end, or takes nothing."""
         stalled = self._stalled(now)
+        limit = _LINGER if self._lingering else _CLOSING
         if unsent(self._transport):
-            limit = self._engine.options.timeout_write
-        else:
-            limit = _LINGER if self._lingering else _CLOSING
+            limit = self._options.timeout_write
         if not 0 < limit <= stalled:
             return
         if self._lingering:
@@ -269,7 +269,7 @@ class WebsocketConnection(asyncio.Protocol):
         return now - self._moved
 
     def _sweep_silence(self, now: float) -> None:
-        """Ask now and then whether the client is still there; whatever comes from it next says so."""
+        """Ping now and then to see whether the client is still there; whatever comes next shows it."""
         options, waited = self._options, now - self.since
         if self._asked and self._heard:
             self._asked = False

@@ -1,4 +1,4 @@
-"""The opening handshake of WebSocket (RFC 6455 section 4.2): a request is judged, the answer to it rendered."""
+"""The opening handshake of WebSocket (RFC 6455 section 4.2): a request is checked, its response rendered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import sha1
 
 from arun.core.values import Value
 from arun.http.errors import ResponseInvalid
-from arun.http.fields import read_fields
+from arun.http.fields import missing_fields, read_fields
 from arun.http.websocket.deflate import negotiated
 
 TYPE_CHECKING = False
@@ -22,11 +22,11 @@ __all__ = ("Handshake", "HandshakeInvalid", "accepting_head", "read_handshake")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_SIZE = 16
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-#: Fields of the answer that are the server's alone.
+#: Fields of the response that are the server's alone.
 _OWN = frozenset((b"upgrade", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-version"))
 
 
-class HandshakeInvalid(Exception):  # noqa: N818 - said of what a client sends
+class HandshakeInvalid(Exception):  # noqa: N818 - describes what a client sends
     """The request is no handshake; it is refused with ``status``."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -44,10 +44,10 @@ class Handshake(Value):
 
 
 def read_handshake(request: Request, *, per_message_deflate: bool) -> Handshake:
-    """Judge an upgrade to websocket.
+    """Read the request of an upgrade to websocket.
 
     Raises:
-        HandshakeInvalid: 426 for another version than 13, 400 for whatever else is wrong.
+        HandshakeInvalid: 426 for another version than 13, 400 for anything else.
     """
     found: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
@@ -74,9 +74,9 @@ def read_handshake(request: Request, *, per_message_deflate: bool) -> Handshake:
 
 
 def accepting_head(
-    handshake: Handshake, subprotocol: object, headers: Iterable[tuple[bytes, bytes]]
-) -> tuple[bytes, int]:
-    """Return what makes the connection a websocket, without Server, Date and the empty line; and what is said in it.
+    handshake: Handshake, subprotocol: object, headers: Iterable[tuple[bytes, bytes]], own: bytes
+) -> bytes:
+    """Return the head that makes the connection a websocket; ``own`` are the header lines Server and Date.
 
     Raises:
         ResponseInvalid: the fields would break the head, or the subprotocol was not offered (section 4.2.2).
@@ -97,11 +97,11 @@ def accepting_head(
     head = (
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: %b\r\n"
     )
-    return head % accept + chosen + (extensions or b"") + block, says
+    return head % accept + chosen + (extensions or b"") + block + missing_fields(own, says)
 
 
 def _negotiated(values: list[bytes], *, per_message_deflate: bool) -> tuple[str, Deflate | None]:
-    """Read the offers of extensions, of which one may be met."""
+    """Read the offers of extensions, and accept one at most."""
     from websockets.exceptions import InvalidHeader
     from websockets.headers import parse_extension
 
@@ -113,6 +113,6 @@ def _negotiated(values: list[bytes], *, per_message_deflate: bool) -> tuple[str,
 
 
 def _subprotocols(values: Iterable[bytes]) -> tuple[str, ...]:
-    """Return the names that are tokens; others cannot be agreed on, and stay in the scope's headers."""
+    """Return the names that are tokens; others cannot be agreed on; the app finds them among the headers."""
     names = (name.strip(" \t") for value in values for name in value.decode("latin-1").split(","))
     return tuple(name for name in names if name and _TOKEN.issuperset(name))
