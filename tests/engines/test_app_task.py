@@ -14,7 +14,6 @@ from aiohttp import web
 from tests.engines.conftest import asgi_server
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.apps.asgi.application import AsgiEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.http.options import HttpOptions
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from tests.engines.conftest import asgi_server
 
-from arun.apps.asgi.application import AsgiEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.http.options import HttpOptions
 
