@@ -48,7 +48,7 @@ class AiohttpEngine:
 
     def __init__(self, app: web.Application, options: HttpOptions) -> None:
         self._app = app
-        self._options = options
+        self.options = self._options = options
         self._trusted = TrustedPeers(options.forwarded_allow_ips)
         self._server: web.Server | None = None
         self._guard: Guard | None = None
