@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     sent: int
     seconds: float
     request_fields: tuple[tuple[bytes, bytes], ...] = ()
-    answer_fields: tuple[tuple[bytes, bytes], ...] = ()
+    response_fields: tuple[tuple[bytes, bytes], ...] = ()
     scheme: str = "http"
     request_id: str | None = None
 

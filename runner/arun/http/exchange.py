@@ -108,7 +108,7 @@ if TYPE_CHECKING:
         """What is kept of a request for the logs."""
 
         request_id: bytes | None
-        #: The header line that tells the client the id; empty where requests have none.
+        #: The header line that carries the id to the client; empty where requests have none.
         id_line: bytes
 
         def end(self, exchange: Exchange, status: int = 0) -> None:

@@ -10,7 +10,7 @@ from arun.core.values import Value
 
 __all__ = ("FilePart", "open_regular", "tells_size")
 
-#: Bytes up to which the size of a file without a block on a disk is not believed: a page of the largest kind.
+#: Bytes up to which the size of a file without a block on a disk may be wrong: a page of the largest kind.
 _PAGE = 65_536
 
 
@@ -23,15 +23,15 @@ class FilePart(Value):
 
 
 def tells_size(state: os.stat_result) -> bool:
-    """Say whether the size of a regular file is to be believed: /proc tells 0, and /sys a page, whatever is in them."""
+    """Return whether the size of a regular file is its length: in /proc it is always 0, in /sys always a page."""
     return state.st_size > 0 and (state.st_blocks > 0 or state.st_size > _PAGE)
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading, without ever waiting for another process, and return its descriptor.
+    """Open a regular file for reading, without waiting for another process, and return its descriptor.
 
     Raises:
-        OSError: it cannot be opened, or is none: a folder, a FIFO, a device.
+        OSError: it cannot be opened, or is a folder, a FIFO, a device.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

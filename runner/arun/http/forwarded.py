@@ -1,8 +1,8 @@
-"""Whether a proxy's word about its client is believed, and what it then says.
+"""Whether forwarding headers of a proxy are trusted, and what they then say of its client.
 
 X-Forwarded-For and X-Forwarded-Proto are what most proxies send, Forwarded is the standard (RFC 7239). Neither wins where
 a request has both: an operator says which of them the proxy sets, and the other is never looked at. A proxy that sets the
-one hands on the other as its client wrote it. A host that is told by either never takes the place of Host.
+one hands on the other as its client wrote it. A host in either never replaces Host.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TrustedPeers:
         return self._everybody or bool(self._texts)
 
     def trusts(self, host: str | None) -> bool:
-        """Say whether the peer with this IP address (``None``: a unix socket) is trusted."""
+        """Return whether the peer with this IP address (``None``: a unix socket) is trusted."""
         if self._everybody or host is None:
             return bool(self)
         return self._known[host]
@@ -65,21 +65,21 @@ class TrustedPeers:
         return found
 
     def forwarded(self, value: str) -> tuple[str | None, str | None]:
-        """Return client and scheme that Forwarded tells (RFC 7239), None for each that it does not.
+        """Return client and scheme in Forwarded (RFC 7239), None for each that it does not hold.
 
         The list is read from its end, as :meth:`client` does; the scheme is that of the last element looked at, which
         a trusted proxy wrote: how the client came to it. An obfuscated or unknown client stays hidden.
         """
-        client = said = None
+        client = proto = None
         for element in reversed(_elements(value)):
-            said = scheme(element.get("proto", "")) or said
+            proto = scheme(element.get("proto", "")) or proto
             host = _host(element.get("for", ""))
             if host is None:
                 break
             client = host
             if not self._everybody and not self.trusts(host):
                 break
-        return client, said
+        return client, proto
 
     def _contains(self, host: str) -> bool:
         from ipaddress import ip_address, ip_network
@@ -149,7 +149,7 @@ def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 def scheme(forwarded_proto: str) -> str | None:
     """Return the scheme in X-Forwarded-Proto: the last of a list, which the trusted peer itself wrote.
 
-    Some proxies tell that of a websocket, which is "ws" or "wss".
+    Some proxies send that of a websocket, which is "ws" or "wss".
     """
     return _SCHEMES.get(forwarded_proto.rpartition(",")[2].strip().lower())
 

@@ -1,7 +1,7 @@
-"""How fast a client moves bytes while it is waited for: the lowest rates of request bodies and of responses.
+"""How fast a client moves bytes while it is waited for: the minimum rates of request bodies and of responses.
 
-Kestrel has the same two bounds, with the same defaults (MinRequestBodyDataRate and MinResponseDataRate). Only the time in
-which the client alone is waited for counts: an app that does not read, or produces slowly, is none of its faults.
+Kestrel has the same two limits, with the same defaults (MinRequestBodyDataRate and MinResponseDataRate). Only the time in
+which the client alone is waited for counts: an app that does not read, or produces slowly, is no fault of the client.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _LONGEST_LOOK = 1.0
 
 
 class Rate(Value):
-    """``least`` bytes per second (0: no bound), on the average of a wait that is longer than ``grace`` seconds."""
+    """``least`` bytes per second (0: no limit), averaged over a wait that is longer than ``grace`` seconds."""
 
     least: int
     grace: float
 
     def is_missed(self, seconds: float, moved: int) -> bool:
-        """Say whether ``moved`` bytes in so many seconds are too few."""
+        """Return whether ``moved`` bytes in so many seconds are too few."""
         return seconds > self.grace and moved < self.least * seconds
 
 
 class Pace:
-    """The seconds of one wait, and the bytes that moved meanwhile, as an engine's clock sees them now and then."""
+    """The seconds of one wait, and the bytes that moved meanwhile, as the server's clock sees them now and then."""
 
     __slots__ = ("_looked", "_rate", "_waited", "moved")
 
@@ -37,7 +37,7 @@ class Pace:
         self.moved = 0
 
     def look(self, now: float, moved: int) -> bool:
-        """Note that ``moved`` bytes have moved in all, and that the client is waited for; say whether it is too slow."""
+        """Note that ``moved`` bytes have moved in all while the client is waited for; return whether it is too slow."""
         if self._looked is not None:
             self._waited += min(now - self._looked, _LONGEST_LOOK)
         self._looked, self.moved = now, moved

@@ -81,8 +81,8 @@ class Request:
         """Return whether this is an upgrade to a protocol that begins with a GET, as that of WebSocket does."""
         if self.method != "GET" or self.version != "1.1":
             return False
-        asked = b",".join(value for name, value in self.headers if name == b"upgrade")
-        return protocol in (token.strip(b" \t") for token in asked.lower().split(b","))
+        protocols = b",".join(value for name, value in self.headers if name == b"upgrade")
+        return protocol in (token.strip(b" \t") for token in protocols.lower().split(b","))
 
     @property
     def framing(self) -> bytes:
@@ -175,8 +175,8 @@ class Request:
         return 0
 
     def _says_close(self) -> bool:
-        said = b",".join(value for name, value in self.headers if name == b"connection")
-        return b"close" in (word.strip(b" \t").lower() for word in said.split(b","))
+        options = b",".join(value for name, value in self.headers if name == b"connection")
+        return b"close" in (word.strip(b" \t").lower() for word in options.split(b","))
 
     def _validate_target(self) -> int:
         try:

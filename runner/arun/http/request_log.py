@@ -32,7 +32,7 @@ class RequestLog:
     """
 
     request_id: bytes | None = None
-    #: The header line that tells the client the id.
+    #: The header line that carries the id to the client.
     id_line = b""
 
     def __init__(self, options: HttpOptions, forwarding: Forwarding) -> None:

@@ -1,4 +1,4 @@
-"""The time that an app has for a request, kept by the clock that an engine looks at anyway.
+"""The time that an app has for a request, kept by the clock at which the server looks anyway.
 
 Nothing is noted when a request begins or ends: what runs is looked at now and then. So a limit costs requests nothing, and
 is as exact as that clock: it strikes up to two looks late, and never early.
@@ -31,8 +31,8 @@ class RequestTimes(Generic[Key]):
         """Return the requests whose time is over, and of each whether that was returned before.
 
         ``works`` says whether the app has one in hand, or waits for its client: that time is not the app's. Nor is more
-        than half of the limit between two looks: then the whole loop was held up, and who did it is none of those that
-        wait.
+        than half of the limit between two looks: then the whole loop was held up, and not by a request that
+        waits.
         """
         passed, self._looked = min(now - self._looked, self._limit / 2), now
         before, worked = self._spent, self._worked

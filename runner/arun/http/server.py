@@ -44,7 +44,7 @@ if TYPE_CHECKING:
             """Run the app's own start-up; ``http`` is the server of all its requests.
 
             Raises:
-                StartupFailure: app-startup-failed, the start-up raised, reported a failure, or broke its protocol.
+                StartupFailure(APP_STARTUP_FAILED): the start-up raised, reported a failure, or broke its protocol.
             """
             ...
 
@@ -160,7 +160,7 @@ class HttpServer:
         The factory takes nothing, or ``endpoints=`` with what a gate knows of a connection that came through it.
 
         Raises:
-            StartupFailure: from the app.
+            StartupFailure(APP_STARTUP_FAILED): from the app.
         """
         self.loop = asyncio.get_running_loop()
         #: The context variables that every request begins with, in a copy of its own.

@@ -20,7 +20,7 @@ _DESCRIPTORS = 10
 
 
 def import_asyncio_without_tls() -> None:
-    """Import asyncio as on a Python that was built without OpenSSL, which it provides for; ``ssl`` itself stays free.
+    """Import asyncio as on a Python that was built without OpenSSL, which asyncio supports; ``ssl`` itself stays importable.
 
     OpenSSL is a tenth of the time and a fifth of the memory of a start. Only for a process that runs no code of an
     app's and serves no TLS.
@@ -71,7 +71,7 @@ def _need_descriptors() -> None:
 
 
 def close(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-    """Close a loop as ``asyncio.run`` does, within so many seconds; what it fails with is told, and nothing raised.
+    """Close a loop as ``asyncio.run`` does, within so many seconds; a failure is logged, and nothing raised.
 
     Tasks that are left are cancelled and awaited, then asynchronous generators and the default executor are shut down.
     """
@@ -96,8 +96,8 @@ async def _end(loop: asyncio.AbstractEventLoop, seconds: float) -> bool:
         ended, tasks = await asyncio.wait(tasks, timeout=seconds)
         for task in ended:
             if not task.cancelled() and (error := task.exception()) is not None:
-                told = {"message": "a task that was left at the stop failed", "exception": error, "task": task}
-                loop.call_exception_handler(told)
+                context = {"message": "a task that was left at the stop failed", "exception": error, "task": task}
+                loop.call_exception_handler(context)
         for task in tasks:
             logs.warning(f"{task.get_name()} of the app was cancelled at the stop, and goes on")
     for step in (loop.shutdown_asyncgens, loop.shutdown_default_executor):

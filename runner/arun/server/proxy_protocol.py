@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of a connection before its first byte.
+"""The PROXY protocol, versions 1 and 2: what a proxy sends before the first byte of a connection.
 
 Source: "The PROXY protocol", versions 1 & 2, haproxy.org/download/2.9/doc/proxy-protocol.txt. A receiver never guesses:
 where a header is expected, a connection without a whole and valid one is closed.
@@ -22,7 +22,7 @@ __all__ = ("HeaderInvalid", "Proxied", "read_header")
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED = 16
-#: The longest line of version 1 with its end (section 2.1), and what version 2 may add; a sender says less than 1 KiB.
+#: The longest line of version 1 with its end (section 2.1), and what version 2 may add; senders add less than 1 KiB.
 _LONGEST_LINE = 107
 _LONGEST_REST = 4096
 _PROXY = 0x21
@@ -30,7 +30,7 @@ _LOCAL = 0x20
 _STREAMS = {0x11: (socket.AF_INET, 4), 0x21: (socket.AF_INET6, 16)}
 _UNIX_STREAM = 0x31
 _UNIX_PATH = 108
-#: The TLV of TLS and its bit that says that the client speaks it (section 2.2.6).
+#: The TLV of TLS and its bit for a client that speaks it (section 2.2.6).
 _TLV_SSL = 0x20
 _CLIENT_SSL = 0x01
 _LARGEST_PORT = 65_535
@@ -41,7 +41,7 @@ class HeaderInvalid(Exception):  # noqa: N818 - what is wrong, not where
 
 
 class Proxied(Value):
-    """What a proxy tells: both ends, None for each that it does not know, and whether the client speaks TLS to it."""
+    """What a header says: both ends, None for each that the proxy does not know, and whether the client speaks TLS to it."""
 
     client: tuple[str, int] | None = None
     server: tuple[str, int | None] | None = None
@@ -54,7 +54,7 @@ async def read_header(connection: socket.socket, readable: Readable) -> Proxied:
     """Take exactly one header from the socket, which does not block.
 
     Raises:
-        HeaderInvalid: what came is none.
+        HeaderInvalid: what came is no valid header.
         OSError: the connection broke.
     """
     first = await _take(connection, readable, 1)

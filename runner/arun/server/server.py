@@ -123,7 +123,7 @@ class Server:
         process goes back to its primary config: then their clients wait for that one.
 
         Raises:
-            StartupFailure: from the app.
+            StartupFailure(APP_STARTUP_FAILED): from the app.
             OSError: a socket cannot listen.
         """
         loop = asyncio.get_running_loop()

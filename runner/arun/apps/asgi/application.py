@@ -33,7 +33,7 @@ class AsgiApplication:
         """Run the lifespan's start-up.
 
         Raises:
-            StartupFailure: app-startup-failed, the app reported it, raised after it took the event, or ended without an answer to it.
+            StartupFailure(APP_STARTUP_FAILED): the app reported it, raised after it took the event, or ended without an answer to it.
         """
         self._http = http
         self._lifespan = Lifespan(self._app, self._state, http.options.on_error)

@@ -43,7 +43,7 @@ _FILE_PIECE = 65_536
 
 
 class AsgiExchange(Exchange):
-    """A request that is answered by one task, which runs an ASGI app."""
+    """A request and the task that runs the ASGI app for it."""
 
     __slots__ = ("_app", "_delivered", "_http", "_state", "_streak", "_task", "_trailers", "_waiters")
 
@@ -95,7 +95,7 @@ class AsgiExchange(Exchange):
             await self._wait()
         while not self.answered:
             if self.stream.half_closed:
-                self.stream.probe(self)  # no disconnect: it may wait for its answer
+                self.stream.probe(self)  # no disconnect: it may wait for its response
             await self._wait()
         return {"type": "http.disconnect"}
 

@@ -16,7 +16,7 @@ __all__ = ("Lifespan",)
 
 #: Seconds that a cancelled lifespan gets to end.
 _CANCELLED = 0.5
-#: How the one line begins that is left at the margin of what an app says.
+#: How the one line begins that stays at the margin of an app's message.
 _TRACEBACK = ("Traceback (most recent call last):",)
 _OUTCOMES = frozenset(f"lifespan.{phase}.{end}" for phase in ("startup", "shutdown") for end in ("complete", "failed"))
 
@@ -41,7 +41,7 @@ class Lifespan:
         """Run the app's start-up; an app that does not know lifespan has none.
 
         Raises:
-            StartupFailure(APP_STARTUP_FAILED): the app said so, raised after it took the event, or ended without an answer to it.
+            StartupFailure(APP_STARTUP_FAILED): the app reported it, raised after it took the event, or ended without an answer to it.
         """
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._events.put_nowait("lifespan.startup")
@@ -61,7 +61,7 @@ class Lifespan:
                 detail=self._traceback() or detail,
             )
         if not self._received or self._foreign:
-            return  # it does not know lifespan, which it may say by raising
+            return  # it does not know lifespan, which it may show by raising
         if self._raised is not None:
             what = described(self._raised)
             raise StartupFailure(APP_STARTUP_FAILED, f"the app's start-up raised {what}", detail=self._traceback())
@@ -70,7 +70,7 @@ class Lifespan:
         )
 
     async def stop(self, grace: float) -> None:
-        """Run the app's shut-down within ``grace`` seconds; what goes wrong there is told, not raised."""
+        """Run the app's shut-down within ``grace`` seconds; what goes wrong there is logged, not raised."""
         if self._task is None or self._task.done():
             return
         self._stopping = True
@@ -107,7 +107,7 @@ class Lifespan:
             await self._app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             pass
-        except BaseException as exc:  # noqa: BLE001 - SystemExit of a start-up is a failed start, told by start()
+        except BaseException as exc:  # noqa: BLE001 - SystemExit of a start-up is a failed start, raised by start()
             self._raised = exc
             if "lifespan.startup.complete" in self._said and not self._stopping:  # a task group in it, say
                 self._on_error(f"the app's lifespan has ended, while the app serves\n{self._traceback()}")
@@ -146,7 +146,7 @@ class Lifespan:
             await asyncio.wait((self._task,), timeout=_CANCELLED)
 
     def _reason(self, phase: str) -> tuple[str, str]:
-        """Return why the app says that a phase failed, and all it says: many say a traceback, whose end is the reason."""
+        """Return the reason that the app gives for a failed phase, and all of its message: often a traceback, whose end is the reason."""
         said = self._said[f"lifespan.{phase}.failed"].strip()
         *before, last = map(printable, said.splitlines() or ["it gave no reason"])
         return last, f"{contained(said, _TRACEBACK)}\n" if before else ""

@@ -1,4 +1,4 @@
-"""The TLS extension of ASGI: what an app is told of the encryption under its connection.
+"""The TLS extension of ASGI: what an app gets to know of the encryption of its connection.
 
 Source: asgi.readthedocs.io, "ASGI TLS Extension", version 0.2.
 """
@@ -48,7 +48,7 @@ def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
 
 
 def _client_chain(connection: ssl.SSLObject) -> list[str]:
-    """Return the client's certificate and those that came with it, in PEM; alone where Python does not tell the others."""
+    """Return the client's certificate and those that came with it, in PEM; alone where Python does not give the others."""
     from ssl import DER_cert_to_PEM_cert
 
     own = connection.getpeercert(binary_form=True)

@@ -52,7 +52,7 @@ class WebsocketExchange(AsgiExchange):
             super().start()
 
     def retire(self) -> None:
-        """Decline a handshake that the app has not answered: no websocket would stay (RFC 6455 section 4.2.2)."""
+        """Decline a handshake that waits for the app: no websocket would stay (RFC 6455 section 4.2.2)."""
         if self.fields is None and self._websocket is None and not self.answered:
             self.decline()
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 from arun.apps.wsgi.environ import common_environ, environ_of
 from arun.apps.wsgi.file_wrapper import file_part
-from arun.apps.wsgi.gathered_body import IN_MEMORY, GatheredBody
+from arun.apps.wsgi.spool import IN_MEMORY, GatheredBody
 from arun.core.failures import printable
 from arun.http.bounded_cache import BoundedCache
 from arun.http.errors import ClientDisconnected, ResponseInvalid

@@ -1,4 +1,4 @@
-"""``wsgi.file_wrapper``: a file as the body of an answer, sent by the kernel where it can be (PEP 3333)."""
+"""``wsgi.file_wrapper``: a file as the body of a response, sent by the kernel where possible (PEP 3333)."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from contextvars import Context
 from arun.apps.wsgi.application import WsgiApplication
 from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
 from arun.apps.wsgi.pool import ThreadPool
+from arun.apps.wsgi.spool import Backlog, Room
 from arun.core.exits import end_if_forked
 from arun.core.failures import printable
 from arun.core.genuine import allocate_lock, get_ident
-from arun.http.backlog import Backlog, Room
 from arun.http.errors import ClientDisconnected
 from arun.system.tracebacks import thread_stack
 
@@ -285,13 +285,13 @@ class ThreadExchange(WsgiExchange):
         return False
 
     def _ask(self, question: Callable[[], None]) -> None:
-        """Have a question answered by the loop, and wait for that."""
-        answers = self._replies
-        if answers is None:
-            answers = self._replies = SimpleQueue()
+        """Call a question in the loop's thread, and wait for its reply."""
+        replies = self._replies
+        if replies is None:
+            replies = self._replies = SimpleQueue()
         if not self._post(question):
             raise ClientDisconnected("the server has stopped")
-        answers.get()
+        replies.get()
 
     def _post(self, what: Callable[..., None], *arguments: object) -> bool:
         """Have something done in the loop's thread; return False if the loop is closed, as this call outlived a stop."""

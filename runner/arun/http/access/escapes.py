@@ -1,7 +1,7 @@
 """How what a client sent is written into a line of the access log, so that it can forge neither a field nor a line.
 
-Both ways can be undone: bytes that were logged can be told from the line. What was escaped once is remembered, as the
-same targets, agents and addresses come again and again.
+Both forms can be undone: the line determines the bytes that were logged. Escaped values are cached, as the same targets,
+agents and addresses come again and again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ("json_escapes", "text_escapes")
 
-#: How many values are remembered, and the longest that is, in bytes: together at most some hundred kilobytes.
-_REMEMBERED = 1024
+#: How many values are cached, and the longest of them, in bytes: together at most some hundred kilobytes.
+_CACHED = 1024
 _LONGEST = 256
 
 
@@ -29,7 +29,7 @@ def _escapes(nothing: str, escaped: Callable[[bytes], str]) -> Escapes:
             return nothing
         return escaped(value.encode("latin-1", "backslashreplace") if isinstance(value, str) else value)
 
-    return BoundedCache(written, entries=_REMEMBERED, longest=_LONGEST)
+    return BoundedCache(written, entries=_CACHED, longest=_LONGEST)
 
 
 def _text(raw: bytes) -> str:

@@ -1,16 +1,16 @@
 """JSON lines (RFC 8259): one object for each request, always with the same keys; what is not known is null.
 
-=============== ================================================================================================
-``time``        when the answer ended, RFC 3339 in UTC with milliseconds
-``client``      the address of the client, as a trusted proxy tells it; null on a unix socket
+=============== =================================================================================================
+``time``        when the response ended, RFC 3339 in UTC with milliseconds
+``client``      the address of the client, as a trusted proxy reports it; null on a unix socket
 ``method``      ``path`` ``query`` ``protocol``: of the request line; all null where it could not be read
-``status``      null if no answer was sent
+``status``      null if no response was sent
 ``bytes``       of the body, without framing
-``duration_ms`` from the complete head to the end of the answer
+``duration_ms`` from the complete head to the end of the response
 ``referer``     ``user_agent`` ``host`` ``traceparent``: header fields
 ``request_id``  with ``--request-id``
-``scheme``      http or https, as a trusted proxy tells it
-=============== ================================================================================================
+``scheme``      http or https, as a trusted proxy reports it
+=============== =================================================================================================
 
 A string holds one character for each byte that the client sent (latin-1), which is what a header is in ASGI and WSGI.
 """

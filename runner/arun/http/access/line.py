@@ -1,4 +1,4 @@
-"""A line of the access log: what it is told of a request, and one compiled function that writes it."""
+"""A line of the access log: what it says of a request, and one compiled function that writes it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class AccessLog(Protocol):
-        """Told of each request that has ended: answered, refused, or cut.
+        """Called with each request that has ended: answered, refused, or cut.
 
         ``client`` is an IP address, None on a unix socket. ``method`` is empty where the request line could not be
-        read, ``status`` 0 where nothing was answered. ``sent`` counts the bytes of the body, without head and framing,
-        that were handed to the connection; ``seconds`` go from the complete head to the end of the answer. Header fields
-        have names in lower case and are looked at once at most, so that an engine may pass an iterator that does the
+        read, ``status`` 0 where no response was sent. ``sent`` counts the bytes of the body, without head and framing,
+        that were handed to the connection; ``seconds`` go from the complete head to the end of the response. Header fields
+        have names in lower case and are looked at once at most, so that the caller may pass an iterator that does the
         work only then. Arguments are positional, and not gathered in a value: that would cost as much as the line.
         """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
             sent: int,
             seconds: float,
             request_fields: Iterable[tuple[bytes, bytes]] = (),
-            answer_fields: Iterable[tuple[bytes, bytes]] = (),
+            response_fields: Iterable[tuple[bytes, bytes]] = (),
             scheme: str = "http",
             request_id: str | None = None,
         ) -> None: ...
@@ -41,19 +41,19 @@ __all__ = ("NOW", "AccessLog", "Clock", "compiled")
 NOW = "if not clock.since <= (now := time()) < clock.until: clock.turn(now)"
 #: The parameters of an access log, as above.
 _PARAMETERS = (
-    "client, method, target, version, status, sent, seconds, request_fields=(), answer_fields=(), scheme='http', "
+    "client, method, target, version, status, sent, seconds, request_fields=(), response_fields=(), scheme='http', "
     "request_id=None"
 )
 
 
 class Clock:
-    """Tells the time of a line, made once a second by ``form``."""
+    """The time of a line as text, made once a second by ``form``."""
 
     __slots__ = ("_form", "since", "text", "until")
 
     def __init__(self, form: Callable[[int], str]) -> None:
         self._form = form
-        #: The second that ``text`` tells, from ``since`` and before ``until``.
+        #: The second of ``text``, from ``since`` and before ``until``.
         self.since = self.until = 0
         self.text = ""
 

@@ -1,6 +1,6 @@
-"""The access log: what an engine tells of a request that has ended, and how that becomes a line.
+"""The access log: how a request that has ended becomes a line.
 
-Engines are given ``Options.access``, which is None while the log is off: then a request costs them one test.
+It is ``HttpOptions.access``, which is None while the log is off: then it costs a request one test.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _FAILING = 400
 
 
 def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) -> AccessLog:
-    """Return what engines tell of their requests.
+    """Return what is called with each request that has ended.
 
     ``form`` is a format, or ``common``, ``combined`` or ``json``. Requests of ``quiet`` paths, exact ones or prefixes
     that end with a star, are not written unless their status is 400 or more. ``write`` takes a line with its end.
 
     Raises:
-        ValueError: the format is none.
+        ValueError: the format is invalid.
     """
     if form == JSON:
         from arun.http.access.json_lines import json_log

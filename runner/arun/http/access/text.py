@@ -21,7 +21,7 @@ __all__ = ("text_log",)
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FIELDS = "fields = dict(request_fields)"
-_ANSWER = "answer = dict(answer_fields)"
+_RESPONSE = "response = dict(response_fields)"
 _PARTS = "path, mark, query = target.partition(MARK)"
 _REQUEST = "request = f'{text[method]} {text[target]} HTTP/{version}' if method else text[None]"
 
@@ -53,7 +53,7 @@ _ATOMS = {
     "request_id": ("{text[request_id]}", ""),
     "traceparent": ("{text[fields.get(TRACEPARENT)]}", _FIELDS),
     "request_field": ("{text[fields.get(NAME)]}", _FIELDS),
-    "answer_field": ("{text[answer.get(NAME)]}", _ANSWER),
+    "answer_field": ("{text[response.get(NAME)]}", _RESPONSE),
     "environment": ("{text[NAME]}", ""),
 }
 
@@ -111,5 +111,5 @@ def _local_time(second: int) -> str:
     now = localtime(second)
     sign, minutes = "-" if now.tm_gmtoff < 0 else "+", abs(now.tm_gmtoff) // 60
     day = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}"
-    told = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
-    return f"[{day}:{told} {sign}{minutes // 60:02}{minutes % 60:02}]"
+    clock = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+    return f"[{day}:{clock} {sign}{minutes // 60:02}{minutes % 60:02}]"

@@ -38,7 +38,7 @@ class Deflate:
         self._inflater: zlib._Decompress | None = None
 
     def pays(self, payload: bytes) -> bool:
-        """Say whether a message is worth compressing."""
+        """Return whether a message is worth compressing."""
         return len(payload) >= _PAYS
 
     def deflate(self, payload: bytes) -> bytes:
@@ -91,7 +91,7 @@ def negotiated(offers: Sequence[tuple[ExtensionName, Sequence[ExtensionParameter
     for name, parameters in offers:
         if name == factory.name:
             try:
-                answer, agreed = factory.process_request_params(parameters, [])
+                accepted, agreed = factory.process_request_params(parameters, [])
             except NegotiationError:
                 continue
             deflate = Deflate(
@@ -100,5 +100,5 @@ def negotiated(offers: Sequence[tuple[ExtensionName, Sequence[ExtensionParameter
                 own_bits=agreed.local_max_window_bits,
                 peer_bits=agreed.remote_max_window_bits,
             )
-            return build_extension([(name, answer)]), deflate
+            return build_extension([(name, accepted)]), deflate
     return None

@@ -55,7 +55,7 @@ _OPCODES = frozenset((_CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 _CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 
 
-class FrameInvalid(Exception):  # noqa: N818 - said of what a client sends
+class FrameInvalid(Exception):  # noqa: N818 - describes what a client sends
     """The client breaks the protocol or a limit; the connection is closed with ``code`` (section 7.1.7)."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -197,8 +197,8 @@ def close_payload(code: int, reason: str) -> bytes:
     """
     if code not in _CLOSE_CODES:
         raise ValueError(f"{code!r} is not a close code that may be sent")
-    said = reason.encode("utf-8", "replace")[: _CONTROL_SIZE - 2]
-    return code.to_bytes(2, "big") + said.decode("utf-8", "ignore").encode()
+    text = reason.encode("utf-8", "replace")[: _CONTROL_SIZE - 2]
+    return code.to_bytes(2, "big") + text.decode("utf-8", "ignore").encode()
 
 
 def read_close(payload: bytes) -> tuple[int, str]:

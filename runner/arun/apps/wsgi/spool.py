@@ -1,21 +1,89 @@
-"""What a thread has produced and its client has not taken: kept in a temporary file, so that the thread goes on."""
+"""Bodies that wait in a temporary file: of a request, until it is whole; of a response, until a slow client takes it.
+
+Files have no name, and are where TMPDIR says.
+"""
 
 from __future__ import annotations
 
 import os
+from io import SEEK_SET, BufferedReader, BytesIO, RawIOBase
 
 from arun.core.genuine import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from io import BufferedIOBase
+    from typing import IO, Any
 
-__all__ = ("Backlog", "Room")
+__all__ = ("IN_MEMORY", "Backlog", "GatheredBody", "Room")
 
-#: Bytes that are read at once.
+#: Bytes of a request body that are kept in memory; a longer one goes to a temporary file.
+IN_MEMORY = 65_536
+#: Bytes of a response that are read back at once.
 _PIECE = 65_536
 #: All backlogs together may be so many times as long as one.
 _TOGETHER = 64
+
+
+class GatheredBody:
+    """A request body that is gathered before the app is called: in memory, or in a file if it is long.
+
+    Each method but ``close`` may raise an OSError: the disk is full, or no descriptor is left.
+    """
+
+    __slots__ = ("_file", "_memory")
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Keep a piece."""
+        if self._file is None:
+            self._memory += data
+            if len(self._memory) <= IN_MEMORY:
+                return
+            from tempfile import TemporaryFile
+
+            self._file = TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the request
+            data, self._memory = bytes(self._memory), bytearray()
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+
+    def open(self) -> BufferedIOBase:
+        """Return the whole as a file for reading, what ``wsgi.input`` is."""
+        if self._file is None:
+            memory, self._memory = self._memory, bytearray()
+            return BytesIO(memory)
+        self._file.seek(0)
+        return BufferedReader(_Reader(self._file), IN_MEMORY)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class _Reader(RawIOBase):
+    """The file as the app reads it: whatever the app closes, drops or wraps, the file itself stays ours."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file: Any = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._file.readinto(buffer)
+        return count
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        place: int = self._file.seek(offset, whence)
+        return place
 
 
 class Room:
@@ -41,7 +109,7 @@ class Room:
 
 
 class Backlog:
-    """Bytes that one thread appends and the loop takes, first in, first out.
+    """The part of a response that its client has not taken: one thread appends, and the loop takes, first in, first out.
 
     Raises:
         OSError: no file can be made.
@@ -51,7 +119,7 @@ class Backlog:
         from tempfile import TemporaryFile
 
         self._room = room
-        self._file: IO[bytes] = TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the answer
+        self._file: IO[bytes] = TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the response
         self._begin = self._end = 0
         self._closed = False
         self._mutex = allocate_lock()
@@ -78,7 +146,7 @@ class Backlog:
             return True
 
     def take(self) -> bytes:
-        """Return the oldest bytes, and nothing if there are none.
+        """Return the oldest bytes; empty if there are none.
 
         Raises:
             OSError: the file cannot be read.
