@@ -43,6 +43,7 @@ __all__ = (
     "flush",
     "hurry",
     "in_forked_child",
+    "interruption_in",
     "leave",
     "leave_at_once",
     "on_leaving",
@@ -204,6 +205,21 @@ def continue_in_child() -> None:
 def in_forked_child() -> bool:
     """Tell whether this is a child that the app forked: it inherits the hooks and must not use them."""
     return _shim is not None and getpid() != _shim.pid
+
+
+def interruption_in(error: BaseException) -> Interruption | None:
+    """Return the interruption that an exception is, or comes of: whoever caught it may have raised another, or a group."""
+    waiting: list[BaseException | None] = [error]
+    seen = set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        if isinstance(one, Interruption):
+            return one
+        seen.add(id(one))
+        waiting += (one.__cause__, one.__context__, *getattr(one, "exceptions", ()))
+    return None
 
 
 def end_if_forked(error: BaseException) -> None:

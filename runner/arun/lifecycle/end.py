@@ -11,7 +11,7 @@ from arun.core.failures import ExecFailed, FailureRecord, StartTimedOut, Startup
 from arun.lifecycle import fallback, last_resort, status
 from arun.listen import claims
 from arun.settings import SettingsRejected
-from arun.system import logs, process, tracebacks
+from arun.system import logs, pidfile, process, tracebacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
         logs.warning(f"a failure could not be told: {tracebacks.described(error)}")
     if attempt.signals.count:
         failures = ()  # it was told to stop: what the app made of being interrupted is told, and no failed start
+    if not failures and attempt.pidfile is not None:
+        pidfile.remove(attempt.pidfile)
     going_back = attempt.signals.going_back and not attempt.signals.count
     forced = attempt.signals.count > 1
     exits.leave(1 if failures else 0, failures, going_back=going_back, hurried=forced, unwinds=True)
@@ -70,7 +72,8 @@ def run(attempt: Attempt, serve: Callable[[], None]) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - a fault of ours must be told too
         if exits.in_forked_child():
             exits.leave(exits.status_of(error))
-        failures = failures_of(error)
+        if not isinstance(exits.interruption_in(error), process.StopRequested):  # whatever it passed through
+            failures = failures_of(error)
     leave(attempt, failures)
 
 
@@ -79,6 +82,13 @@ def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[
 
     ``serve`` runs a start in this process: the last resort where the exec is refused.
     """
+    status = _succeed(attempt, serve, failures)
+    for path in attempt.pidfiles if status else ():  # while a successor serves they name it
+        pidfile.remove(path)
+    return status
+
+
+def _succeed(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[StartupFailure, ...]) -> int:
     plan = fallback.Plan()
     try:
         if failures:

@@ -158,6 +158,11 @@ class Attempt:
         return None if self.is_built_in else welcome_config()
 
     @property
+    def pidfiles(self) -> tuple[str, ...]:
+        """The pid files that this start and those before it in its chain have written, or were to write."""
+        return tuple(dict.fromkeys((*self.past.pidfiles, *filter(None, (self.pidfile,)))))
+
+    @property
     def can_go_back(self) -> bool:
         """Whether SIGHUP makes the process try its first start again: not where an exec was just refused."""
         return self.is_fallback and not self.is_last_resort
@@ -166,7 +171,9 @@ class Attempt:
         """What the successor of this attempt is to know."""
         past = self.past if self.is_fallback else handover.Handover(self.program.argv, self.program.cwd)
         wanted = tuple(handover.WantedAddress(str(one.address), one.origin, one.transport) for one in self.wanted)
-        past = past._replace(wanted=wanted or past.wanted, last_resort=self.last_resort, debug=self.debug)
+        past = past._replace(
+            wanted=wanted or past.wanted, last_resort=self.last_resort, debug=self.debug, pidfiles=self.pidfiles
+        )
         return past.after(records, config_key(self.config))
 
 

@@ -3,8 +3,8 @@
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
 failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
-first start, where the failed start wanted to listen, what the end of its chain is to be, and the workers that go on
-serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
+first start, where the failed start wanted to listen, what the end of its chain is to be, the pid files that it wrote, and
+the workers that go on serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
 wanted to listen.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
@@ -79,6 +79,8 @@ class Handover(Value):
     last_resort: str = "page"
     #: Whether the built-in page tells causes to visitors from this machine.
     debug: bool = False
+    #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
+    pidfiles: tuple[str, ...] = ()
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -112,6 +114,7 @@ def write(handover: Handover) -> int:
             "log_file": handover.log_file,
             "last_resort": handover.last_resort,
             "debug": handover.debug,
+            "pidfiles": handover.pidfiles,
         }
     ).encode()
     fd = _anonymous_file()
@@ -170,6 +173,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         log_file=fields.get("log_file", ""),
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
+        pidfiles=tuple(fields.get("pidfiles", ())),
     )
 
 

@@ -78,8 +78,6 @@ def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> NoReturn:
         logs.warning(text)
         instance.unchanged(text)
     _run(attempt, Supervisor(instance, None, _inherited(attempt)))
-    if attempt.pidfile is not None:
-        pidfile.remove(attempt.pidfile)
     raise process.StopRequested
 
 

@@ -178,7 +178,7 @@ def _answer(asked: frozenset[str]) -> None:
 
 
 def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
-    """Serve in this process, or in workers of its own; pid file and unix sockets are removed after a clean stop only."""
+    """Serve in this process, or in workers of its own; unix sockets are removed after a clean stop only."""
     is_init = os.getpid() == 1 and chosen.supervise is None
     supervised = chosen.is_supervised or is_init or bool(attempt.past.workers)
     attempt.pidfile = os.path.abspath(chosen.pidfile) if chosen.pidfile else None
@@ -206,8 +206,6 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
         build.serve(setup, loaded, watch, told)
     if attempt.chosen is not None and attempt.chosen.vacuum and not attempt.signals.going_back:
         listening.give_up(attempt, attempt.listeners)
-    if attempt.pidfile is not None:
-        pidfile.remove(attempt.pidfile)
 
 
 def _reload() -> ModuleType:

@@ -74,7 +74,7 @@ def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: C
     attempt, chosen = setup.attempt, setup.chosen
     attempt.signals = process.StopSignals(is_workers=True, of_app=attempt.signals.of_app)
     attempt.signals.tell_reopen(attempt.reopen_log_file)
-    attempt.manager = None  # it is its supervisor's to tell
+    attempt.manager = attempt.pidfile = None  # they are its supervisor's to tell, and to remove
     attempt.report = partial(channel.report, FAILED)
     origin = chosen.origin("start_timeout")
 

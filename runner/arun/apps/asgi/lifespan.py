@@ -57,12 +57,12 @@ class Lifespan:
             await self._end()
             raise AppStartupFailed(
                 f"the app says that its start-up failed: {message}", detail=self._traceback() or detail
-            )
+            ) from self._raised
         if not self._received or self._foreign:
             return  # it does not know lifespan, which it may say by raising
         if self._raised is not None:
             what = described(self._raised)
-            raise AppStartupFailed(f"the app's start-up raised {what}", detail=self._traceback())
+            raise AppStartupFailed(f"the app's start-up raised {what}", detail=self._traceback()) from self._raised
         raise AppStartupFailed("the app's lifespan ended without saying whether its start-up was complete")
 
     async def stop(self, grace: float) -> None:
