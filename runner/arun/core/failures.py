@@ -233,7 +233,7 @@ class ConfigIncludeLoop(
 class ConfigFormatUnavailable(
     StartupFailure, identifier="config-format-unavailable", stage="settings", hint="pip install 'arun-server[yaml]'"
 ):
-    """A config format whose reader is not installed."""
+    """A config format that arun does not read, or whose reader is not installed."""
 
 
 class UserUnknown(

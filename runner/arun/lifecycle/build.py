@@ -182,7 +182,6 @@ def engine_for(
         queue=chosen.limit_queue,
         response_buffer=chosen.limit_response_buffer,
     )
-    names_requests = bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id
     options = Options(
         root_path=chosen.root_path,
         keep_alive=chosen.timeout_keep_alive,
@@ -203,7 +202,7 @@ def engine_for(
         date_header=chosen.date_header,
         access=None if access_file is None else _access_log(chosen, access_file),
         on_stuck=on_stuck or silent,
-        request_id_header=chosen.request_id_header if names_requests else None,
+        request_id_header=chosen.request_id_header if chosen.names_requests else None,
         forwarded_header=chosen.forwarded_header,
     )
     if app.kind == "aiohttp":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import stat
 import sys
 from os import execve  # bound now: an app may put something else in its place
 
@@ -41,11 +42,11 @@ __all__ = (
     "Plan",
     "become",
     "go_back",
-    "is_missing",
     "located",
     "needed_files",
     "plan",
     "shown",
+    "unfit",
     "upgrade",
     "without_lost",
 )
@@ -366,9 +367,20 @@ def _own_files() -> list[str]:
     return [os.__file__, *(path for path in own if path)]
 
 
-def is_missing(config: str) -> bool:
-    """Tell whether there is no file for a config reference."""
-    return _is_gone(split_reference(config)[0])
+def unfit(config: str) -> str:
+    """Return why no config can be read where a reference leads, as it looks from outside; empty where nothing is wrong."""
+    path = split_reference(config)[0]
+    if path.endswith(".py"):
+        return "is a program in Python, and arun runs no program to be configured"
+    if _is_gone(path):
+        return "is not there"
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:  # a link that leads nowhere, a folder that is closed
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    if not stat.S_ISREG(mode):
+        return "is a directory" if stat.S_ISDIR(mode) else "is no regular file"
+    return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
 
 
 def _is_gone(path: str) -> bool:

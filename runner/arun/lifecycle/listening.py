@@ -38,8 +38,8 @@ __all__ = (
     "withdraw",
 )
 
-#: Seconds for which a busy address is tried again where nobody says how long, and those between two tries.
-_BIND_RETRY, _PAUSE = 5.0, 0.1
+#: Seconds between two tries to bind a busy address.
+_PAUSE = 0.1
 _WITHOUT_END = float("inf")
 
 
@@ -249,7 +249,7 @@ def _patience(attempt: Attempt, chosen: Settings, *, beside_workers: bool) -> fl
         return 0.0
     if attempt.is_fallback:
         return _WITHOUT_END
-    return 0.0 if beside_workers else _BIND_RETRY
+    return 0.0 if beside_workers else settings.BIND_RETRY
 
 
 def _before(attempt: Attempt) -> list[transports.Before]:

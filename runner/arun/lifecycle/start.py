@@ -138,7 +138,7 @@ def _start(attempt: Attempt) -> None:
         status.what_was_read(attempt, layers)
     chosen = settings.judge(layers)
     if asked:
-        sys.stdout.write(settings.show_config(chosen))
+        sys.stdout.write(settings.show_config(chosen, descriptors.connections_possible()))
         return
     status.what_does_nothing(chosen)
     attempt.heed(chosen)
@@ -186,7 +186,7 @@ def _serve(attempt: Attempt, chosen: Settings, watch: Watch) -> None:
     if attempt.pidfile is not None:
         pidfile.write(attempt.pidfile, origin=chosen.origin("pidfile"))
     reload = _reload() if supervised else None
-    watch.step("its sockets")
+    watch.step(f"{', '.join(str(one.address) for one in attempt.wanted) or settings.DEFAULT} to be bound")
     claimed = listening.listen(attempt, chosen, beside_workers=bool(attempt.past.workers))
     if not attempt.past.workers:  # else these serve there still
         listening.give_up(attempt, claimed.surplus)

@@ -41,7 +41,10 @@ def what_was_read(attempt: Attempt, layers: Layers) -> None:
     """Tell the configs, the lines that they ask to print, and what is odd."""
     for config in layers.configs:
         name = fallback.shown(os.path.join(attempt.program.cwd, config.name), attempt.program.cwd)
-        logs.info(f"[arun] getting {config.format.upper()} configuration from {name}")
+        if attempt.is_built_in:
+            logs.info(f"[arun] getting the built-in configuration, {name}")
+        else:
+            logs.info(f"[arun] getting {config.format.upper()} configuration from {name}")
         for line in config.lines:
             logs.info(line)
     for line in layers.warnings:
@@ -55,13 +58,13 @@ def what_does_nothing(chosen: Settings) -> None:
 
 
 def announce(attempt: Attempt) -> None:
-    """Tell that a start begins, and that it has a fallback which is not there."""
+    """Tell that a start begins, and that it has a fallback which cannot be read; its lines are not looked at."""
     date = time.strftime("%a %b %d %H:%M:%S %Y")
     logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
-    if attempt.fallback and fallback.is_missing(attempt.fallback):
+    if attempt.fallback and (why := fallback.unfit(attempt.fallback)):
         name = fallback.shown(attempt.fallback, attempt.program.cwd)
         then = "the welcome page is served" if attempt.last_resort == "page" else "so will its fallback"
-        logs.warning(f"the fallback config {name} is not there: should this start fail, {then}")
+        logs.warning(f"the fallback config {name} {why}: should this start fail, {then}")
 
 
 def ready(attempt: Attempt, app: str, served: Sequence[Listener]) -> None:
