@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.process.conftest import STRANGER
 
 SAFE = "[arun]\nbind = {address}\n"
@@ -184,6 +183,7 @@ UNFIT = {
     "folder": ("folder", "is a directory"),
     "FIFO": ("fifo", "is no regular file"),
     "program": ("app.py", "is a program in Python, and arun runs no program to be configured"),
+    "unread format": ("uwsgi.xml", "is in no format that arun reads"),
     "fit": ("safe.ini", ""),
     "section": ("safe.ini:none", ""),
     "built-in": ("welcome", ""),

@@ -8,8 +8,8 @@ import pytest
 
 from arun.settings.declaration import declared
 from arun.settings.kinds import Number, Octal, Seconds, Size
-from arun.settings.worker_kinds import Memory
 from arun.settings.settings import Settings
+from arun.settings.worker_kinds import Memory
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder

@@ -16,7 +16,7 @@ from arun import settings
 from arun.core.failures import ExecFailed, FailureRecord, FallbackLimit, FallbackLoop, StartupFailure, printable
 from arun.core.values import Value
 from arun.lifecycle import handover
-from arun.settings.entries import Entry, split_reference
+from arun.settings.entries import UNREAD_FORMATS, Entry, split_reference
 from arun.system import environment, logs, process
 
 TYPE_CHECKING = False
@@ -372,6 +372,8 @@ def unfit(config: str) -> str:
     path = split_reference(config)[0]
     if path.endswith(".py"):
         return "is a program in Python, and arun runs no program to be configured"
+    if os.path.splitext(path)[1].lower() in UNREAD_FORMATS:
+        return "is in no format that arun reads"
     if _is_gone(path):
         return "is not there"
     try:

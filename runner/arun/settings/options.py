@@ -315,7 +315,7 @@ class _Limits:
     min_response_rate = option(
         Size(),
         default=240,
-        about="bytes per second that a client takes of its answer, at least; a slower one is cut off",
+        about="bytes per second that a client takes of an answer that waits for it, at least; a slower client is cut off",
     )
     rate_grace = option(
         Seconds(zero=True), default=5.0, about="time that a client may be waited for before these rates count"
