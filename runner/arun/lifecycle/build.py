@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
+from functools import cache, partial
 
 from arun.apps import provisions
 from arun.core import exits, genuine
@@ -12,6 +12,7 @@ from arun.core.failures import AppNotNamed, FailureRecord, FileUnusable, Startup
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
+from arun.listen import sockets
 from arun.supervisor.contract import PARTING
 from arun.system import descriptors, environment, logs, process
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from arun.core.transport import Transport
     from arun.http.access.line import AccessLog
     from arun.http.contract import Engine
-    from arun.lifecycle.deadline import Watch
-    from arun.lifecycle.fallback import Attempt
-    from arun.lifecycle.listening import Listening
+    from arun.lifecycle.deadline import Deadline
+    from arun.lifecycle.instance import Instance
     from arun.lifecycle.transports import Contexts
     from arun.listen.sockets import Listener
     from arun.server.gate import Rules
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Loaded",
-    "Setup",
     "Told",
     "access_file",
     "choose_app",
@@ -46,6 +45,7 @@ __all__ = (
     "load",
     "new_loop",
     "serve",
+    "serve_in_this_process",
     "surround",
 )
 
@@ -241,18 +241,25 @@ def entrances(listeners: Iterable[Listener], contexts: Contexts, chosen: Setting
     return served
 
 
-def _leaving(setup: Setup) -> Leaving | None:
+def _leaving(instance: Instance) -> Leaving | None:
     """Return what is given up by a worker that begins; one that replaces another finds it closed."""
-    left = [listener for listener in setup.listening.leaving if listener.socket.fileno() >= 0]
+    chosen, listening = instance.configuration.chosen, instance.configuration.listeners
+    left = [listener for listener in listening.leaving if listener.socket.fileno() >= 0]
     if not left:
         return None
     from arun.server.server import Leaving
 
     return Leaving(
-        entrances(left, setup.listening.contexts, setup.chosen),
-        lambda: listening.deafen(left),
-        lambda: listening.let_go(setup.attempt, left),
+        entrances(left, listening.contexts, chosen),
+        partial(_deafen, left),
+        partial(instance.sockets.let_go, left),
     )
+
+
+def _deafen(leaving: Sequence[Listener]) -> None:
+    """Let new connections go to those that are served."""
+    for listener in leaving:
+        sockets.deafen(listener)
 
 
 def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
@@ -276,17 +283,8 @@ def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
     from arun.server import loops
 
     loop = loops.new_loop(chosen.loop, origin=chosen.origin("loop"))
-    exits.on_leaving(functools.partial(loops.close, loop))
+    exits.on_leaving(partial(loops.close, loop))
     return loop
-
-
-class Setup(Value):
-    """What is served, and in what: the attempt, its settings, its listeners, its surroundings."""
-
-    attempt: Attempt
-    chosen: Settings
-    listening: Listening
-    surroundings: environment.Surroundings
 
 
 class Loaded(Value):
@@ -300,29 +298,29 @@ class Loaded(Value):
         return self._replace(loop=_one_loop(chosen))
 
 
-def load(setup: Setup, watch: Watch) -> Loaded:
+def load(instance: Instance, deadline: Deadline) -> Loaded:
     """Load the app.
 
     Raises:
         StartupFailure: one of the failures of the stage "load".
         StopRequested, DeadlineReached: what the import was interrupted with, also where the app has caught it.
     """
-    attempt, chosen = setup.attempt, setup.chosen
-    watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
+    chosen, signals = instance.configuration.chosen, instance.signals
+    deadline.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(chosen)
-    app = choose_app(chosen, attempt.past.failures, loop)
+    app = choose_app(chosen, instance.past.failures, loop)
     genuine.settle_threads()
-    attempt.signals.take_back()  # a loop that the app ran while it was imported may have taken them
-    if attempt.signals.count:
+    signals.take_back()  # a loop that the app ran while it was imported may have taken them
+    if signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
-    if watch.expired:
+    if deadline.expired:
         raise DeadlineReached
     return Loaded(app, loop)
 
 
 def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the loop when it is asked for the first time."""
-    return functools.cache(functools.partial(new_loop, chosen))
+    return cache(partial(new_loop, chosen))
 
 
 class Told(Value):
@@ -338,39 +336,63 @@ class Told(Value):
     on_late: Callable[[Sequence[Listener]], None] | None = None
 
 
-def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
+def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
+    """Load the app and serve it without a supervisor.
+
+    Raises:
+        StartupFailure: as in ``load`` and ``serve``.
+    """
+    configuration, status = instance.configuration, instance.status
+    process.bind_to_cores(0, configuration.chosen.cpu_affinity)
+    loaded = load(instance, deadline)
+    app, served = loaded.app.target.text, configuration.listeners.listeners
+
+    def ready(_orders: Orders) -> None:
+        status.ready(app, served, instance.describe(app), instance.past.failures)
+        instance.sockets.store()
+
+    def late(bound: Sequence[Listener]) -> None:
+        status.ready_late(bound, instance.describe(app))
+        instance.sockets.store()
+
+    def stopping() -> None:
+        status.leaving(returns=instance.signals.going_back and not instance.signals.count)
+
+    serve(instance, loaded, deadline, Told(ready, stopping, on_late=late))
+
+
+def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) -> None:
     """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
 
     Raises:
-        AppStartupFailed: from the engine.
-        FileUnusable: the access log cannot be written.
+        StartupFailure: the app's start-up has failed, or the access log cannot be written.
     """
     from arun.server import server
 
-    attempt, chosen, claimed = setup.attempt, setup.chosen, setup.listening
-    watch.step("the app's own start-up")
-    log = access_file(chosen, attempt.program.cwd)
+    chosen, claimed, signals = instance.configuration.chosen, instance.configuration.listeners, instance.signals
+    held = instance.sockets
+    deadline.step("the app's own start-up")
+    log = access_file(chosen, instance.launch.directory)
     loop = loaded.loop()
 
     def reopen() -> None:
-        attempt.reopen_log_file()
+        instance.output.reopen()
         if log is not None:
             log.reopen()
 
     def ready(orders: Orders) -> None:
-        watch.finish()
+        deadline.finish()
         gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
-        gc.set_threshold(*attempt.collector)
+        gc.set_threshold(*instance.launch.gc_threshold)
         exits.release_descriptors()
         told.on_ready(orders)
         provisions.load_in_idle_time(loop, loaded.app.kind)
-        if attempt.manager is not None:
-            attempt.manager.stay_alive(loop.call_later)
+        instance.status.stay_alive(loop.call_later)
 
     def open_late() -> list[Entrance] | None:
-        if not attempt.busy:
+        if not held.busy:
             return None
-        late = listening.bind_late(attempt, claimed)
+        late = listening.bind_late(held, claimed.options)
         if late and told.on_late is not None:
             told.on_late(late)
         return entrances(late, claimed.contexts, chosen)
@@ -386,16 +408,16 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
         chosen.timeout_keep_alive,
         PARTING,
         told.on_stop,
-        _leaving(setup),
-        open_late if told.on_late is not None and attempt.busy else None,
+        _leaving(instance),
+        open_late if told.on_late is not None and held.busy else None,
     )
-    watch.leave_signals_to_loop()
+    deadline.leave_signals_to_loop()
     logs.adopt_logging()
-    attempt.signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
+    signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
-        _run(loop, server.serve(work, attempt.signals), attempt.signals)
+        _run(loop, server.serve(work, signals), signals)
     finally:
-        attempt.signals.tell_reopen(attempt.reopen_log_file)
+        signals.tell_reopen(instance.output.reopen)
         if log is not None:
             log.close()
 
