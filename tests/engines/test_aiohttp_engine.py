@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
-from arun.core.failures import AppStartupFailed
+from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.http.options import Options
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def test_start_fails_with_the_apps_own_traceback_when_on_startup_raises(ki
     app = app_of(hello)
     app.cleanup_ctx.append(context)
     app.on_startup.append(startup)
-    with pytest.raises(AppStartupFailed) as caught:
+    with pytest.raises(StartupFailure, check=lambda error: error.cause is APP_STARTUP_FAILED) as caught:
         await AiohttpEngine(app, Options()).start()
     assert caught.value.sentence == f"the app's start-up raised {kind.__name__}: boom"
     assert __file__ in caught.value.detail

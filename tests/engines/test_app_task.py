@@ -14,7 +14,7 @@ from aiohttp import web
 
 from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.apps.asgi.application import AsgiEngine
-from arun.core.failures import AppStartupFailed
+from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.http.options import Options
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def test_clean_up_after_a_failed_start_ends_what_was_begun(context: Any) -
 
     ended: list[str] = []
     errors: list[str] = []
-    with pytest.raises(AppStartupFailed, match="boom"):
+    with pytest.raises(StartupFailure, match="boom", check=lambda error: error.cause is APP_STARTUP_FAILED):
         await AiohttpEngine(aiohttp_app(context, ended, startup=startup), Options(on_error=errors.append)).start()
     assert (ended, errors) == (["well"], [])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arun.apps.asgi.application import AsgiEngine
-from arun.core.failures import AppStartupFailed
+from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.http.options import Options
 
 Serve = Any
@@ -41,8 +41,8 @@ async def test_state_of_the_lifespan_reaches_each_request_as_a_copy(serve: Serve
     assert states == [{"pool": [1]}] * 2
 
 
-async def failed(app: Any) -> AppStartupFailed:
-    with pytest.raises(AppStartupFailed) as caught:
+async def failed(app: Any) -> StartupFailure:
+    with pytest.raises(StartupFailure, check=lambda error: error.cause is APP_STARTUP_FAILED) as caught:
         await AsgiEngine(app, Options()).start()
     return caught.value
 

@@ -48,7 +48,7 @@ class Folder:
     def problem(self, *argv: str, environ: Mapping[str, str] | None = None) -> StartupFailure:
         """Return the only problem there is."""
         problems = self.rejected(*argv, environ=environ).problems
-        assert len(problems) == 1, [(one.identifier, one.sentence) for one in problems]
+        assert len(problems) == 1, [(one.cause.identifier, one.sentence) for one in problems]
         return problems[0]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 def test_options_that_contradict_each_other_are_refused(folder: Folder, words: str, told: str, origin: str) -> None:
     problem = folder.problem(*words.split())
-    assert (problem.identifier, problem.origin) == ("option-invalid", origin)
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", origin)
     assert told in problem.sentence
 
 

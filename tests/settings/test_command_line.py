@@ -83,13 +83,13 @@ def test_what_follows_two_dashes_is_an_argument(folder: Folder) -> None:
 def test_a_value_that_starts_with_a_dash_is_written_with_an_equals_sign(folder: Folder) -> None:
     assert folder.settings("--app-dir=-x").app_dir == "-x"
     problem = folder.problem("--app-dir", "--debug")
-    assert (problem.identifier, problem.origin) == ("option-invalid", "--app-dir")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", "--app-dir")
     assert "--debug" in problem.sentence
 
 
 def test_an_unknown_option_names_the_one_that_was_meant(folder: Folder) -> None:
     problem = folder.problem("--bakclog", "5", "app.py")
-    assert problem.identifier == "option-unknown"
+    assert problem.cause.identifier == "option-unknown"
     assert "--bakclog" in problem.sentence
     assert "--backlog" in problem.hint
 
@@ -98,7 +98,7 @@ def test_an_unknown_option_names_the_one_that_was_meant(folder: Folder) -> None:
     "word", ["--back", "--fallback", "--need", "-x", "--no-bind", "--no-help", "--fallback_config"]
 )
 def test_abbreviations_and_inventions_are_unknown(folder: Folder, word: str) -> None:
-    assert folder.problem(word).identifier == "option-unknown"
+    assert folder.problem(word).cause.identifier == "option-unknown"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_abbreviations_and_inventions_are_unknown(folder: Folder, word: str) -> 
 )
 def test_a_short_flag_in_uwsgis_sense_is_told_what_it_means_here(folder: Folder, words: list[str], hint: str) -> None:
     problem = folder.problem(*words)
-    assert problem.identifier == "option-invalid"
+    assert problem.cause.identifier == "option-invalid"
     assert hint in problem.hint
 
 
@@ -119,7 +119,7 @@ def test_a_second_app_is_one_too_many(folder: Folder) -> None:
 
 def test_all_problems_are_told_at_once_and_the_rest_is_read(folder: Folder) -> None:
     rejected = folder.rejected("--bogus=1", "--port", "abc", "--host", "999.1.2.3", "--threads", "3", "none.ini")
-    assert [one.identifier for one in rejected.problems] == [
+    assert [one.cause.identifier for one in rejected.problems] == [
         "option-unknown",
         "config-missing",
         "option-invalid",

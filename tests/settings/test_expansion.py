@@ -56,7 +56,7 @@ def test_a_placeholder_for_a_native_value_is_its_text(folder: Folder) -> None:
 def test_nothing_is_swallowed(folder: Folder, text: str) -> None:
     folder.write("site.ini", f"[arun]\nchdir = /x/{text}\n")
     problem = folder.problem("site.ini")
-    assert (problem.identifier, problem.origin) == ("option-invalid", "site.ini:2")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", "site.ini:2")
     assert problem.sentence.startswith("chdir: ")
 
 
@@ -67,7 +67,7 @@ def test_a_placeholder_is_set_or_an_own_key_or_any_other_key_and_may_come_later(
 
 def test_an_own_key_that_no_placeholder_names_is_unknown(folder: Folder) -> None:
     folder.write("site.ini", "[arun]\nnickname = shop\n")
-    assert folder.problem("site.ini").identifier == "option-unknown"
+    assert folder.problem("site.ini").cause.identifier == "option-unknown"
 
 
 def test_the_first_value_of_a_key_is_its_placeholder_as_in_uwsgi(folder: Folder) -> None:

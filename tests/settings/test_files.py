@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def test_a_missing_config_is_told_with_its_name(folder: Folder, name: str) -> None:
     folder.write("site.ini", "[arun]\n")
     problem = folder.problem(name)
-    assert (problem.identifier, problem.origin) == ("config-missing", "command line")
+    assert (problem.cause.identifier, problem.origin) == ("config-missing", "command line")
     assert name in problem.sentence
 
 
 def test_a_directory_is_unreadable(folder: Folder) -> None:
     os.mkdir(f"{folder.path}/site.ini")
     problem = folder.problem("site.ini")
-    assert problem.identifier == "config-unreadable"
+    assert problem.cause.identifier == "config-unreadable"
     assert "directory" in problem.sentence
 
 
@@ -39,14 +39,14 @@ def test_a_file_of_somebody_else_is_unreadable(folder: Folder) -> None:
         "from arun.settings import read\n"
         "os.geteuid() == 0 and os.seteuid(65534)\n"
         f"layers = read(['site.ini'], {{}}, directory={folder.path!r}, factory_reset=False)\n"
-        "print(*(one.identifier for one in layers.problems))\n"
+        "print(*(one.cause.identifier for one in layers.problems))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "config-unreadable\n"
 
 
 def test_a_name_that_no_file_can_have_is_unreadable(folder: Folder) -> None:
-    assert folder.rejected("a\0b.ini").problems[0].identifier == "config-unreadable"
+    assert folder.rejected("a\0b.ini").problems[0].cause.identifier == "config-unreadable"
 
 
 @pytest.mark.parametrize("name", ["site.ini", "site.toml", "site.yaml", "site.json"])
@@ -54,7 +54,7 @@ def test_a_name_that_no_file_can_have_is_unreadable(folder: Folder) -> None:
 def test_an_empty_config_is_told_so(folder: Folder, name: str, text: str) -> None:
     folder.write(name, text)
     problem = folder.problem(name)
-    assert problem.identifier == "config-malformed"
+    assert problem.cause.identifier == "config-malformed"
     assert "empty" in problem.sentence
 
 
@@ -62,13 +62,13 @@ def test_an_empty_config_is_told_so(folder: Folder, name: str, text: str) -> Non
 def test_a_config_that_is_not_utf8_is_told_with_its_line(folder: Folder, name: str) -> None:
     folder.write(name, b"# one\n# two \xff\n[arun]\nport = 1\n" if name != "site.yaml" else b"# one\n# \xff\nport: 1\n")
     problem = folder.problem(name)
-    assert (problem.identifier, problem.origin) == ("config-malformed", f"{name}:2")
+    assert (problem.cause.identifier, problem.origin) == ("config-malformed", f"{name}:2")
     assert "UTF-8" in problem.sentence
 
 
 def test_a_huge_file_is_refused_and_not_read_whole(folder: Folder) -> None:
     folder.write("site.ini", "[arun]\n" + "#" * 2_000_000)
-    assert folder.problem("site.ini").identifier == "config-unreadable"
+    assert folder.problem("site.ini").cause.identifier == "config-unreadable"
 
 
 def test_includes_count_from_the_folder_of_the_file_that_names_them(folder: Folder) -> None:
@@ -95,7 +95,7 @@ def test_an_include_loop_is_told_with_its_way(folder: Folder, inner: str) -> Non
     folder.write("a.ini", f"[arun]\nini = b.ini\n[arun2]\nini = {inner}\n")
     folder.write("b.ini", f"[arun]\nini = {'a.ini:arun2' if inner == ':arun2' else inner}\n")
     problem = folder.problem("a.ini")
-    assert problem.identifier == "config-include-loop"
+    assert problem.cause.identifier == "config-include-loop"
     assert "a.ini -> " in problem.sentence
 
 
@@ -111,14 +111,14 @@ def test_files_that_multiply_come_to_an_end(folder: Folder) -> None:
         folder.write(f"{number}.ini", f"[arun]\nini = {number + 1}.ini\n" * 4)
     folder.write("8.ini", "[arun]\nport = 1\n")
     problems = folder.rejected("0.ini").problems
-    assert {one.identifier for one in problems} == {"config-include-loop"}
+    assert {one.cause.identifier for one in problems} == {"config-include-loop"}
 
 
 @pytest.mark.parametrize("text", ["include = 3", "include = [1]", "include = ''"])
 def test_what_is_no_path_cannot_be_included(folder: Folder, text: str) -> None:
     folder.write("site.toml", f"{text}\n")
     problem = folder.problem("site.toml")
-    assert (problem.identifier, problem.origin) == ("option-invalid", "site.toml:1")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", "site.toml:1")
 
 
 def test_several_configs_are_read_in_order(folder: Folder) -> None:
@@ -137,7 +137,7 @@ def test_a_config_of_the_command_line_replaces_that_of_the_environment(folder: F
 def test_the_option_settles_the_format_where_the_name_does_not(folder: Folder) -> None:
     folder.write("site.conf", "port = 1\n")
     assert folder.settings("--toml", "site.conf").port == 1
-    assert folder.problem("--ini", "site.conf").identifier == "config-section-missing"
+    assert folder.problem("--ini", "site.conf").cause.identifier == "config-section-missing"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_pipe_without_an_end_is_not_waited_for_without_end(
     writer = os.open(path, os.O_RDWR) if has_writer else -1
     named = "pipe.ini" if place == "config" else folder.write("site.ini", "[arun]\nprint = @(pipe.ini)\n")
     problem = folder.problem(named)
-    assert problem.identifier == ("config-unreadable" if place == "config" else "option-invalid")
+    assert problem.cause.identifier == ("config-unreadable" if place == "config" else "option-invalid")
     assert "did not come to its end in 0.2 s" in problem.sentence
     if has_writer:
         os.close(writer)
@@ -204,5 +204,5 @@ def test_a_config_in_a_format_that_arun_has_no_reader_for_is_told_with_those_tha
     folder.write("uwsgi.xml", "<uwsgi><http>:1</http></uwsgi>")
     folder.write("site.ini", "[arun]\ninclude = uwsgi.xml\n")
     problem = folder.problem(*words)
-    assert problem.identifier == "config-format-unavailable"
+    assert problem.cause.identifier == "config-format-unavailable"
     assert problem.sentence.endswith("is no config that arun can read: it reads ini, toml, json and yaml")

@@ -99,9 +99,9 @@ def test_every_flag_is_known_with_its_value_and_the_app_behind_it(folder: Folder
     words = [flag, value_of(flag)] if takes_value else [flag]
     words += ["--certfile", "a.crt"] if flag.endswith("keyfile") else []  # a key alone is a mistake
     settings, problems = taken(folder, *words, "shop:app")
-    assert {one.identifier for one in problems} <= {UNSUPPORTED}, [one.sentence for one in problems]
+    assert {one.cause.identifier for one in problems} <= {UNSUPPORTED}, [one.sentence for one in problems]
     assert settings.app == "shop:app"
-    assert all(one.hint != type(one).default_hint for one in problems)
+    assert all(one.hint != one.cause.hint for one in problems)
 
 
 @pytest.mark.parametrize("name", [name for name in gunicorn.config.make_settings() if name != "print_config"])
@@ -114,7 +114,7 @@ def test_every_name_of_gunicorns_settings_is_known_in_files(folder: Folder, name
     folder.write("site.ini", f"[arun]\n{name} = {value}\n")
     beside = ["--certfile", "a.crt"] if name == "keyfile" else []
     _, problems = taken(folder, "site.ini", *beside)
-    assert {one.identifier for one in problems} <= {UNSUPPORTED}, [one.sentence for one in problems]
+    assert {one.cause.identifier for one in problems} <= {UNSUPPORTED}, [one.sentence for one in problems]
 
 
 #: Words of a command line, or a line of a file, the option of arun that says it, and its value.
@@ -236,7 +236,7 @@ def test_a_kind_of_worker_whose_apps_arun_runs_is_left_out(folder: Folder, kind:
 )
 def test_a_kind_of_worker_that_arun_is_not_is_refused(folder: Folder, kind: str, hint: str) -> None:
     problem = folder.problem("--worker-class", kind)
-    assert problem.identifier == UNSUPPORTED
+    assert problem.cause.identifier == UNSUPPORTED
     assert kind.lower() in problem.sentence
     assert hint in problem.hint
 
@@ -284,7 +284,7 @@ def test_a_kind_of_worker_in_a_file_tells_what_the_timeout_of_the_command_line_m
 def test_a_config_in_python_is_told_what_it_is(folder: Folder, words: list[str]) -> None:
     folder.write("gunicorn.conf.py", "workers = 3\n")
     problem = folder.problem(*words)
-    assert problem.identifier == UNSUPPORTED
+    assert problem.cause.identifier == UNSUPPORTED
     assert "gunicorn" in problem.sentence
     assert "ini or toml" in problem.hint
 
@@ -334,7 +334,7 @@ def test_variables_of_other_runners_are_told(folder: Folder) -> None:
 )
 def test_what_would_change_the_site_is_refused(folder: Folder, words: str, hint: str) -> None:
     problem = folder.problem(*words.split())
-    assert problem.identifier == UNSUPPORTED
+    assert problem.cause.identifier == UNSUPPORTED
     assert hint in problem.hint
 
 

@@ -90,7 +90,7 @@ def test_a_number_behind_an_equals_sign_is_a_shared_socket_that_is_served_anyway
     settings = said(folder, "shared-socket = :80\nhttp = =0\nhttp-socket = =0")
     assert (settings.shared_socket, settings.bind) == ((Tcp("0.0.0.0", 80),), ())
     assert folder.settings("--shared-socket", ":80", "--http", "=0").bind == ()
-    assert folder.problem("--http-socket", "=0").identifier == "option-invalid"
+    assert folder.problem("--http-socket", "=0").cause.identifier == "option-invalid"
 
 
 def test_lines_of_requests_have_the_values_that_uwsgi_names(folder: Folder) -> None:
@@ -168,14 +168,14 @@ def test_what_only_uwsgi_does_beside_the_site_is_one_line(folder: Folder) -> Non
 def test_what_would_change_the_site_is_refused_with_what_to_do_instead(folder: Folder, line: str, hint: str) -> None:
     folder.write("site.ini", f"[uwsgi]\n{line}\n")
     problem = folder.problem("site.ini")
-    assert (problem.identifier, problem.origin) == (UNSUPPORTED, "site.ini:2")
+    assert (problem.cause.identifier, problem.origin) == (UNSUPPORTED, "site.ini:2")
     assert line.partition(" ")[0] in problem.sentence
     assert hint in problem.hint
 
 
 def test_all_that_is_refused_is_told_at_once(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nmount = /=x\nport = abc\nstatic-map = /=x\nroute-run = x\n")
-    found = {(one.identifier, one.origin) for one in folder.rejected("site.ini").problems}
+    found = {(one.cause.identifier, one.origin) for one in folder.rejected("site.ini").problems}
     assert found == {
         (UNSUPPORTED, "site.ini:2"),
         ("option-invalid", "site.ini:3"),
@@ -205,19 +205,19 @@ def test_an_ignored_key_is_not_even_a_line(folder: Folder) -> None:
 
 def test_what_is_refused_in_a_file_is_refused_on_the_command_line(folder: Folder) -> None:
     problem = folder.problem("--static-map", "/static=/srv", "--threads", "3")
-    assert (problem.identifier, problem.origin) == (UNSUPPORTED, "--static-map")
+    assert (problem.cause.identifier, problem.origin) == (UNSUPPORTED, "--static-map")
     assert "--ignore static-map" in problem.hint
     assert folder.settings("--static-map", "/x=y", "--ignore", "static-map", "app.py").app == "app.py"
 
 
 def test_it_is_refused_in_a_section_of_arun_as_well(folder: Folder) -> None:
     folder.write("site.ini", "[arun]\nmount = /=x\n")
-    assert folder.problem("site.ini").identifier == UNSUPPORTED
+    assert folder.problem("site.ini").cause.identifier == UNSUPPORTED
 
 
 def test_a_key_that_serves_as_a_placeholder_counts_all_the_same(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nmount = /srv\nbase = /srv\nchdir = %(mount)\numask = 022\nenv = A=%(base)\n")
-    assert folder.problem("site.ini").identifier == UNSUPPORTED
+    assert folder.problem("site.ini").cause.identifier == UNSUPPORTED
 
 
 @pytest.mark.parametrize("key", ["home", "virtualenv", "venv", "pyhome"])
@@ -229,7 +229,7 @@ def test_the_environment_that_runs_arun_may_be_named(folder: Folder, key: str) -
 def test_another_environment_is_refused_with_the_commands_that_start_it(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nhome = venv\n")
     problem = folder.problem("site.ini")
-    assert problem.identifier == UNSUPPORTED
+    assert problem.cause.identifier == UNSUPPORTED
     assert f"{folder.path}/venv/bin/pip install arun-server, and start {folder.path}/venv/bin/arun" in problem.hint
     folder.write("venv/bin/arun", "")
     assert "pip" not in folder.problem("site.ini").hint
@@ -238,14 +238,14 @@ def test_another_environment_is_refused_with_the_commands_that_start_it(folder: 
 def test_a_slip_in_a_section_of_uwsgi_is_told(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nhtpp-socket = :1\nstatik-map = /=x\n")
     problems = folder.rejected("site.ini").problems
-    assert [one.identifier for one in problems] == ["option-unknown"] * 2
+    assert [one.cause.identifier for one in problems] == ["option-unknown"] * 2
     assert "http-socket" in problems[0].hint
     assert "static-map" in problems[1].hint
 
 
 def test_under_strict_every_unknown_key_is_told(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nstrict = true\nown-key = 1\n")
-    assert folder.problem("site.ini").identifier == "option-unknown"
+    assert folder.problem("site.ini").cause.identifier == "option-unknown"
 
 
 def test_every_option_of_uwsgi_has_a_place() -> None:
@@ -262,7 +262,7 @@ def test_every_option_of_uwsgi_has_a_place() -> None:
 @pytest.mark.parametrize("value", ["", " ="])
 def test_a_key_without_its_value_is_told(folder: Folder, key: str, value: str) -> None:
     folder.write("site.ini", f"[uwsgi]\n{key}{value}\n")
-    assert folder.problem("site.ini").identifier == "option-invalid"
+    assert folder.problem("site.ini").cause.identifier == "option-invalid"
 
 
 @pytest.mark.parametrize(

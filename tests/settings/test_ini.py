@@ -47,7 +47,7 @@ def test_a_flag_is_one_of_eight_words(folder: Folder, word: str, wanted: bool) -
 def test_a_wrong_value_is_told_with_file_and_line(folder: Folder, line: str) -> None:
     folder.write("site.ini", f"[arun]\n\n{line}\n")
     problem = folder.problem("site.ini")
-    assert (problem.identifier, problem.origin) == ("option-invalid", "site.ini:3")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", "site.ini:3")
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_a_wrong_value_is_told_with_file_and_line(folder: Folder, line: str) -> 
 def test_a_malformed_line_is_told_with_its_number(folder: Folder, line: str) -> None:
     folder.write("site.ini", f"[arun]\nport = 1\n{line}\n")
     problem = folder.problem("site.ini")
-    assert (problem.identifier, problem.origin) == ("config-malformed", "site.ini:3")
+    assert (problem.cause.identifier, problem.origin) == ("config-malformed", "site.ini:3")
 
 
 def test_a_line_before_any_section_is_malformed(folder: Folder) -> None:
     folder.write("site.ini", "port = 1\n[arun]\n")
-    assert folder.problem("site.ini").identifier == "config-malformed"
+    assert folder.problem("site.ini").cause.identifier == "config-malformed"
 
 
 def test_an_empty_section_is_no_mistake(folder: Folder) -> None:
@@ -77,14 +77,14 @@ def test_a_comment_behind_a_value_belongs_to_it_as_in_uwsgi(folder: Folder) -> N
 def test_an_unknown_key_names_the_one_that_was_meant(folder: Folder) -> None:
     folder.write("site.ini", "[arun]\nfalback-config = x.ini\n")
     problem = folder.problem("site.ini")
-    assert (problem.identifier, problem.origin) == ("option-unknown", "site.ini:2")
+    assert (problem.cause.identifier, problem.origin) == ("option-unknown", "site.ini:2")
     assert problem.hint == "did you mean fallback-config?"
 
 
 @pytest.mark.parametrize("line", ["help", "version", "show-config = true"])
 def test_what_only_the_command_line_can_say_is_no_key(folder: Folder, line: str) -> None:
     folder.write("site.ini", f"[arun]\n{line}\n")
-    assert folder.problem("site.ini").identifier == "option-unknown"
+    assert folder.problem("site.ini").cause.identifier == "option-unknown"
 
 
 def test_the_section_of_arun_goes_before_that_of_uwsgi(folder: Folder) -> None:
@@ -96,14 +96,14 @@ def test_the_section_of_arun_goes_before_that_of_uwsgi(folder: Folder) -> None:
 
 def test_a_wrong_value_in_the_section_of_uwsgi_is_still_an_error(folder: Folder) -> None:
     folder.write("site.ini", "[uwsgi]\nneed-app = banana\n")
-    assert folder.problem("site.ini").identifier == "option-invalid"
+    assert folder.problem("site.ini").cause.identifier == "option-invalid"
 
 
 @pytest.mark.parametrize("reference", ["site.ini:nope", "site.ini"])
 def test_a_missing_section_is_told_with_those_that_are_there(folder: Folder, reference: str) -> None:
     folder.write("site.ini", "[shop]\nport = 1\n")
     problem = folder.problem(reference)
-    assert problem.identifier == "config-section-missing"
+    assert problem.cause.identifier == "config-section-missing"
     assert "[shop]" in problem.sentence
 
 
@@ -202,7 +202,7 @@ def test_a_loop_repeats_each_of_its_lines(folder: Folder, loop: str, values: lis
 def test_logic_that_cannot_be_followed_is_told(folder: Folder, lines: str, identifier: str, told: str) -> None:
     folder.write("site.ini", f"[uwsgi]\n{lines}\n")
     problem = folder.problem("site.ini")
-    assert problem.identifier == identifier
+    assert problem.cause.identifier == identifier
     assert told in problem.sentence
 
 
@@ -218,7 +218,7 @@ def test_print_lines_belong_to_their_file_in_order(folder: Folder) -> None:
 
 def test_all_problems_of_a_file_are_told_at_once(folder: Folder) -> None:
     folder.write("site.ini", "[arun]\nbogus = 1\nno line\nport = x\nchdir = %q\nini = none.ini\n")
-    found = [(one.identifier, one.origin) for one in folder.rejected("site.ini").problems]
+    found = [(one.cause.identifier, one.origin) for one in folder.rejected("site.ini").problems]
     assert sorted(found) == [
         ("config-malformed", "site.ini:3"),
         ("config-missing", "site.ini:6"),
@@ -232,4 +232,4 @@ def test_all_problems_of_a_file_are_told_at_once(folder: Folder) -> None:
 def test_a_config_that_cannot_be_read_as_text_or_sections_is_told_once(folder: Folder, text: str | bytes) -> None:
     """What it seems to lack may be in the line that is wrong."""
     folder.write("site.ini", text)
-    assert folder.problem("site.ini").identifier == "config-malformed"
+    assert folder.problem("site.ini").cause.identifier == "config-malformed"

@@ -64,7 +64,7 @@ def test_a_shared_socket_is_an_address_too(folder: Folder) -> None:
 
 def test_a_port_that_is_no_port_is_told_with_its_variable(folder: Folder) -> None:
     problem = folder.problem(environ={"PORT": "abc"})
-    assert (problem.identifier, problem.origin) == ("option-invalid", "PORT")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", "PORT")
 
 
 def test_shared_names_are_defaults_below_files(folder: Folder) -> None:
@@ -81,7 +81,7 @@ def test_an_empty_variable_says_nothing(folder: Folder) -> None:
 
 def test_a_wrong_value_in_the_environment_is_told_with_its_variable(folder: Folder) -> None:
     problem = folder.problem(environ={"ARUN_BACKLOG": "many"})
-    assert (problem.identifier, problem.origin) == ("option-invalid", "ARUN_BACKLOG")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", "ARUN_BACKLOG")
     assert "'many'" in problem.sentence
 
 

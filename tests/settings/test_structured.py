@@ -54,7 +54,7 @@ def test_pyproject_is_read_from_its_tool_table_with_the_line(folder: Folder) -> 
 def test_pyproject_without_the_table_says_so(folder: Folder) -> None:
     folder.write("pyproject.toml", "[project]\nname = 'x'\n")
     problem = folder.problem("pyproject.toml")
-    assert problem.identifier == "config-section-missing"
+    assert problem.cause.identifier == "config-section-missing"
     assert "tool.arun" in problem.sentence
 
 
@@ -64,7 +64,7 @@ def test_pyproject_without_the_table_says_so(folder: Folder) -> None:
 def test_another_table_is_asked_for_by_name(folder: Folder, name: str, text: str) -> None:
     folder.write(name, text)
     assert folder.settings(f"{name}:web").port == 1
-    assert folder.rejected(f"{name}:nope").problems[0].identifier == "config-section-missing"
+    assert folder.rejected(f"{name}:nope").problems[0].cause.identifier == "config-section-missing"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_another_table_is_asked_for_by_name(folder: Folder, name: str, text: str
 def test_a_malformed_file_is_told_with_its_line(folder: Folder, name: str, text: str, line: int | None) -> None:
     folder.write(name, text)
     problem = folder.problem(name)
-    assert problem.identifier == "config-malformed"
+    assert problem.cause.identifier == "config-malformed"
     assert problem.origin == (f"{name}:{line}" if line else name)
 
 
@@ -116,7 +116,7 @@ def test_a_malformed_file_is_told_with_its_line(folder: Folder, name: str, text:
 def test_a_value_of_the_wrong_type_is_told_with_its_line(folder: Folder, name: str, text: str) -> None:
     folder.write(name, text)
     problem = folder.problem(name)
-    assert (problem.identifier, problem.origin) == ("option-invalid", f"{name}:2")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", f"{name}:2")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_value_of_the_wrong_type_is_told_with_its_line(folder: Folder, name: s
 def test_an_unknown_key_names_the_one_that_was_meant(folder: Folder, name: str, text: str) -> None:
     folder.write(name, text)
     problem = folder.problem(name)
-    assert (problem.identifier, problem.hint) == ("option-unknown", "did you mean backlog?")
+    assert (problem.cause.identifier, problem.hint) == ("option-unknown", "did you mean backlog?")
 
 
 def test_a_table_of_uwsgi_is_read_and_its_own_keys_are_one_warning(folder: Folder) -> None:
@@ -140,7 +140,7 @@ def test_yaml_without_its_reader_names_the_extra_and_keeps_the_fallback(folder: 
         "import sys; sys.modules['yaml'] = None\n"
         "from arun.settings import read\n"
         f"layers = read(['a.yaml'], {{}}, directory={folder.path!r}, factory_reset=False)\n"
-        "print(layers.problems[0].identifier, layers.fallback)\n"
+        "print(layers.problems[0].cause.identifier, layers.fallback)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "config-format-unavailable welcome\n"

@@ -111,7 +111,7 @@ def test_a_value_is_taken(folder: Folder, name: str, text: str, wanted: object) 
 @pytest.mark.parametrize(("name", "text"), REFUSED)
 def test_a_value_is_refused_with_a_sentence_that_holds_it(folder: Folder, name: str, text: str) -> None:
     problem = folder.problem(f"--{name}={text}")
-    assert (problem.identifier, problem.origin) == ("option-invalid", f"--{name}")
+    assert (problem.cause.identifier, problem.origin) == ("option-invalid", f"--{name}")
     assert problem.sentence.startswith(f"{name}: ")
     assert text in problem.sentence
 

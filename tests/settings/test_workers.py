@@ -18,7 +18,7 @@ def test_auto_is_one_worker_for_each_core_that_this_process_may_use(folder: Fold
 @pytest.mark.parametrize("text", ["0", "-1", "1025", "many", "AUTO", "1.5", ""])
 def test_a_number_of_workers_that_is_none_is_told(folder: Folder, text: str) -> None:
     (problem,) = folder.rejected(f"--workers={text}").problems
-    assert problem.identifier == "option-invalid"
+    assert problem.cause.identifier == "option-invalid"
 
 
 def test_auto_is_told_as_a_possibility(folder: Folder) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from arun.core.failures import AppImportFailed, FailureRecord, StartupFailure
+from arun.core.failures import APP_IMPORT_FAILED, INTERNAL_ERROR, FailureRecord, StartupFailure
 from arun.supervisor.brake import Brake
 from arun.supervisor.channel import Span
 from arun.supervisor.reports import FAILED, READY, Lines, Report, failure_of, line_of
@@ -61,11 +61,13 @@ def test_reports_come_whole_however_the_stream_is_cut(size: int) -> None:
 
 
 def test_a_failure_crosses_the_line_with_all_that_belongs_to_it() -> None:
-    failure = AppImportFailed("shop raised\nValueError", origin="--app", hint="mend it", detail="Traceback\n  \udcff")
+    failure = StartupFailure(
+        APP_IMPORT_FAILED, "shop raised\nValueError", origin="--app", hint="mend it", detail="Traceback\n  \udcff"
+    )
     line = line_of(FAILED, FailureRecord.of(failure, config="site.ini", when=1.5))
     (report,) = Lines().feed(line)
     heard = failure_of(report)
-    assert type(heard) is AppImportFailed
+    assert heard.cause is APP_IMPORT_FAILED
     assert (heard.sentence, heard.origin, heard.hint, heard.detail) == (
         failure.sentence,
         failure.origin,
@@ -76,7 +78,7 @@ def test_a_failure_crosses_the_line_with_all_that_belongs_to_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"identifier": "x"}', "null"])
 def test_a_failure_that_cannot_be_read_is_a_failure_still(text: str) -> None:
-    assert type(failure_of(Report(FAILED, text))) is StartupFailure
+    assert failure_of(Report(FAILED, text)).cause is INTERNAL_ERROR
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import example, given, settings, strategies
 
-from arun.core.failures import FileUnusable
+from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.system import env_file
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_a_file_means_what_its_author_meant(text: str) -> None:
 def test_what_is_no_assignment_is_named_by_its_line_and_not_shown(tmp_path: Path, text: str, line: int) -> None:
     path = tmp_path / "env"
     path.write_text(text)
-    with pytest.raises(FileUnusable) as caught:
+    with pytest.raises(StartupFailure, check=lambda error: error.cause is FILE_UNUSABLE) as caught:
         env_file.read(str(path), origin="--env-file")
     assert f"{path}:{line} " in caught.value.sentence
     assert "secret" not in caught.value.sentence
@@ -74,7 +74,7 @@ def test_a_long_quotation_takes_no_longer_than_its_length(tmp_path: Path) -> Non
     """A pattern that tries everything twice would be at it for years."""
     path = tmp_path / "env"
     path.write_text("A='" + "\\'" * 200_000 + "x")
-    with pytest.raises(FileUnusable):
+    with pytest.raises(StartupFailure, check=lambda error: error.cause is FILE_UNUSABLE):
         env_file.read(str(path), origin="--env-file")
 
 
@@ -101,7 +101,7 @@ def test_what_arun_takes_python_dotenv_reads_as_the_same(text: str) -> None:
     found = {one.key: one.value for one in bindings if one.key is not None}
     try:
         ours = read(text)
-    except FileUnusable:
+    except StartupFailure:
         assert any(one.error or "=" in (one.key or "") or is_no_assignment(one) for one in bindings), text
     else:
         assert not any(one.error for one in bindings), text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from arun.core.failures import FileUnusable
+from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.system.log_file import LogFile
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def test_a_new_file_can_be_read_by_its_group_and_nobody_else(tmp_path: Path) -> 
 def test_a_file_that_cannot_be_opened_is_a_failure_with_its_origin(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")  # without a reader
 
-    with pytest.raises(FileUnusable, match=r"^cannot write the log file ") as caught:
+    with pytest.raises(
+        StartupFailure, match=r"^cannot write the log file ", check=lambda error: error.cause is FILE_UNUSABLE
+    ) as caught:
         LogFile(str(tmp_path / name)).open(origin="site.ini:3")
 
     assert caught.value.origin == "site.ini:3"

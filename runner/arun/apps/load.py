@@ -13,15 +13,15 @@ import sys
 from arun.apps import importing, shadows
 from arun.core import exits, genuine
 from arun.core.failures import (
-    AppAmbiguous,
-    AppAttributeMissing,
-    AppDependencyMissing,
-    AppExited,
-    AppImportFailed,
-    AppKindUnknown,
-    AppNameCollision,
-    AppNotFound,
-    AppSyntaxError,
+    APP_AMBIGUOUS,
+    APP_ATTRIBUTE_MISSING,
+    APP_DEPENDENCY_MISSING,
+    APP_EXITED,
+    APP_IMPORT_FAILED,
+    APP_KIND_UNKNOWN,
+    APP_NAME_COLLISION,
+    APP_NOT_FOUND,
+    APP_SYNTAX_ERROR,
     StartupFailure,
 )
 from arun.core.values import Value
@@ -86,17 +86,18 @@ def load(target: Target, interface: str, run: RunCoroutine) -> App:
         return App(candidate, kind, target)
     what = f"{_described(target)} is {_article(type(candidate).__name__)}"
     if kind == kinds.AMBIGUOUS:
-        raise AppAmbiguous(f"{what} that could be called as ASGI or as WSGI", origin=target.origin)
+        raise StartupFailure(APP_AMBIGUOUS, f"{what} that could be called as ASGI or as WSGI", origin=target.origin)
     if attribute in FACTORIES and callable(candidate):
         what += " that needs arguments; a factory is called without any"
-    raise AppKindUnknown(what, origin=target.origin)
+    raise StartupFailure(APP_KIND_UNKNOWN, what, origin=target.origin)
 
 
 def _agreed(candidate: Any, kind: str | None, interface: str, target: Target) -> str:
     """The interface that the user names settles a doubt, but an object that plainly cannot be it is refused."""
     if kind == interface or (interface != "aiohttp" and kind != "aiohttp" and callable(candidate)):
         return interface
-    raise AppKindUnknown(
+    raise StartupFailure(
+        APP_KIND_UNKNOWN,
         f"{_described(target)} is {_article(type(candidate).__name__)}, which is no app of kind {interface}",
         origin=target.origin,
     )
@@ -106,7 +107,8 @@ def _import(target: Target) -> ModuleType:
     with _explained(target, "importing"):
         top = target.name.partition(".")[0]
         if not target.file and top in shadows.OWN and top in shadows.own_names_of(target.first):
-            raise AppNameCollision(
+            raise StartupFailure(
+                APP_NAME_COLLISION,
                 f"{target.text}: the module name {top!r} is taken by arun",
                 origin=target.origin,
                 hint=f"name the file, {top}.py, or rename it",
@@ -127,7 +129,8 @@ def _pick(module: ModuleType, target: Target) -> tuple[str, Any]:
     found = {name: vars(module)[name] for name in INSTANCES if vars(module).get(name) is not None}
     if len({id(candidate) for candidate in found.values()}) > 1:
         names = " and ".join(found)
-        raise AppAmbiguous(
+        raise StartupFailure(
+            APP_AMBIGUOUS,
             f"{target.text} has {names}, and they are not the same",
             origin=target.origin,
             hint=f"name one: {target.text}:app",
@@ -138,7 +141,7 @@ def _pick(module: ModuleType, target: Target) -> tuple[str, Any]:
     raise _attribute_missing(module, target)
 
 
-def _attribute_missing(module: ModuleType, target: Target) -> AppAttributeMissing:
+def _attribute_missing(module: ModuleType, target: Target) -> StartupFailure:
     import difflib
 
     from arun.apps import kinds
@@ -148,16 +151,22 @@ def _attribute_missing(module: ModuleType, target: Target) -> AppAttributeMissin
         names = ", ".join((*INSTANCES, *FACTORIES))
         others = [name for name in public if kinds.is_certain(vars(module)[name])]
         hint = f"it has an app of another name: {target.text}:{others[0]}" if others else ""
-        return AppAttributeMissing(f"{target.text} has none of {names}", origin=target.origin, hint=hint)
+        return StartupFailure(
+            APP_ATTRIBUTE_MISSING, f"{target.text} has none of {names}", origin=target.origin, hint=hint
+        )
     close = difflib.get_close_matches(target.attribute, public, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(public[:8]) or 'no public names'}"
     name = target.text.partition(":")[0]
-    return AppAttributeMissing(f"{name} has no attribute {target.attribute!r}", origin=target.origin, hint=hint)
+    return StartupFailure(
+        APP_ATTRIBUTE_MISSING, f"{name} has no attribute {target.attribute!r}", origin=target.origin, hint=hint
+    )
 
 
 def _make(factory: Any, target: Target, run: RunCoroutine) -> Any:
     if not callable(factory):
-        raise AppKindUnknown(f"{_described(target)} is no factory: it cannot be called", origin=target.origin)
+        raise StartupFailure(
+            APP_KIND_UNKNOWN, f"{_described(target)} is no factory: it cannot be called", origin=target.origin
+        )
     import inspect
 
     with _explained(target, "making"):
@@ -190,22 +199,31 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
         error = SyntaxError(str(error)).with_traceback(error.__traceback__)
     origin, detail = target.origin, app_traceback(error)
     if isinstance(error, SystemExit):
-        return AppExited(
-            f"{target.text} called sys.exit({_shown(error.code)}) while {doing} it", origin=origin, detail=detail
+        return StartupFailure(
+            APP_EXITED,
+            f"{target.text} called sys.exit({_shown(error.code)}) while {doing} it",
+            origin=origin,
+            detail=detail,
         )
     if isinstance(error, KeyboardInterrupt):
-        return AppExited(f"{target.text} raised KeyboardInterrupt while {doing} it", origin=origin, detail=detail)
+        return StartupFailure(
+            APP_EXITED, f"{target.text} raised KeyboardInterrupt while {doing} it", origin=origin, detail=detail
+        )
     if isinstance(error, SyntaxError):
         where = f"{error.filename}:{error.lineno}" if error.filename else f"{doing} {target.text}"
         hint = "" if os.path.splitext(target.file)[1].lower() in _SOURCES else _OTHER_FILE
-        return AppSyntaxError(f"{where}: {error.msg}", origin=origin, hint=hint, detail=detail)
+        return StartupFailure(APP_SYNTAX_ERROR, f"{where}: {error.msg}", origin=origin, hint=hint, detail=detail)
     if isinstance(error, ModuleNotFoundError) and error.name:
         if not target.file and f"{target.name}.".startswith(f"{error.name}."):
-            return AppNotFound(
-                f"there is no module {error.name!r}", origin=origin, hint=_not_found_hint(error.name, target)
+            return StartupFailure(
+                APP_NOT_FOUND,
+                f"there is no module {error.name!r}",
+                origin=origin,
+                hint=_not_found_hint(error.name, target),
             )
         if error.name.partition(".")[0] in sys.stdlib_module_names:
-            return AppDependencyMissing(
+            return StartupFailure(
+                APP_DEPENDENCY_MISSING,
                 f"{target.text} needs the module {error.name!r} of Python's own library, which cannot be found or read",
                 origin=origin,
                 hint=f"the user that serves must be able to read {os.path.dirname(os.__file__)}",
@@ -214,14 +232,17 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
         from arun.apps import missing
 
         lies = missing.hint(error.name, (*target.first, *target.last))
-        return AppDependencyMissing(
+        return StartupFailure(
+            APP_DEPENDENCY_MISSING,
             f"{target.text} needs the module {error.name!r}, which is not {'found' if lies else 'installed'}",
             origin=origin,
             hint=lies or f"pip install the package that provides {error.name!r} into {sys.prefix}",
             detail=detail,
         )
     hint = _shadow_hint(error, target)
-    return AppImportFailed(f"{target.text} raised {described(error)}", origin=origin, hint=hint, detail=detail)
+    return StartupFailure(
+        APP_IMPORT_FAILED, f"{target.text} raised {described(error)}", origin=origin, hint=hint, detail=detail
+    )
 
 
 def _not_found_hint(name: str, target: Target) -> str:

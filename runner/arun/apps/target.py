@@ -14,7 +14,7 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
-from arun.core.failures import AppAttributeMissing, AppNotFound
+from arun.core.failures import APP_ATTRIBUTE_MISSING, APP_NOT_FOUND, StartupFailure
 from arun.core.values import Value
 
 __all__ = ("FILES", "Places", "Target", "find", "parse")
@@ -69,8 +69,8 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
     What names an existing file is that file, whatever its ending. With ``is_path`` it is no module in any case.
 
     Raises:
-        AppNotFound: the text names a file or a folder without an app.
-        AppAttributeMissing: the attribute is a call with arguments.
+        StartupFailure(APP_NOT_FOUND): the text names a file or a folder without an app.
+        StartupFailure(APP_ATTRIBUTE_MISSING): the attribute is a call with arguments.
     """
     file, name, named = _file_in(text, places, is_path=is_path)
     named = named or attribute
@@ -82,13 +82,13 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
         file = find(folder) or ""
         if not file:
             looked = f"arun looks for {', '.join(FILES)}"
-            raise AppNotFound(f"the directory {name} holds no app", origin=origin, hint=looked)
+            raise StartupFailure(APP_NOT_FOUND, f"the directory {name} holds no app", origin=origin, hint=looked)
     if file:
         return _located(Target("", named, text, origin, file=file, factory=factory), places)
     if is_path or name.endswith(".py") or "/" in name:
         path = os.path.join(places.directory, name)
         hint = f"did you mean {name}.py?" if os.path.isfile(f"{path}.py") else ""
-        raise AppNotFound(f"there is no file {path}", origin=origin, hint=hint)
+        raise StartupFailure(APP_NOT_FOUND, f"there is no file {path}", origin=origin, hint=hint)
     return Target(name, named, text, origin, first=(places.app_dir,), factory=factory)
 
 
@@ -97,7 +97,8 @@ def _refuse_arguments(text: str, origin: str) -> None:
     called, paren, arguments = text.partition("(")
     if paren and arguments.endswith(")") and arguments != ")":
         called = called.rpartition(":")[2]
-        raise AppAttributeMissing(
+        raise StartupFailure(
+            APP_ATTRIBUTE_MISSING,
             f"{text}: arun calls a factory without arguments, as {called}()",
             origin=origin,
             hint=f"write app = {called}({arguments} into a module, and name that: module:app",

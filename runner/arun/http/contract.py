@@ -26,7 +26,7 @@ if TYPE_CHECKING:
             (:class:`arun.http.endpoints.Endpoints`).
 
             Raises:
-                AppStartupFailed: the app's start-up raised, said that it failed, or broke its protocol.
+                StartupFailure(APP_STARTUP_FAILED): the app's start-up raised, said that it failed, or broke its protocol.
             """
             ...
 

@@ -8,7 +8,7 @@ from functools import cache, partial
 
 from arun.apps import provisions
 from arun.core import exits, genuine
-from arun.core.failures import AppNotNamed, FailureRecord, FileUnusable, StartupFailure
+from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, StartupFailure
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
@@ -54,7 +54,7 @@ def surround(chosen: Settings) -> None:
     """Enter directory, umask, environment and import path as the settings name them.
 
     Raises:
-        DirectoryUnusable, FileUnusable: the directory or the env file is not to be had.
+        StartupFailure(DIRECTORY_UNUSABLE or FILE_UNUSABLE): the directory or the env file is not to be had.
     """
     if chosen.chdir:
         environment.enter(chosen.chdir, origin=chosen.origin("chdir"))
@@ -109,7 +109,9 @@ def _named(chosen: Settings) -> tuple[str, str | None]:
 
 def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
     if chosen.need_app:
-        raise AppNotNamed(f"no app is named, and {directory} holds none", origin=chosen.origin("need_app"))
+        raise StartupFailure(
+            APP_NOT_NAMED, f"no app is named, and {directory} holds none", origin=chosen.origin("need_app")
+        )
     from arun.server import loops
 
     if chosen.loop == "auto":
@@ -136,7 +138,7 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
     """Open the file of the access log, a relative path from ``directory``; None while the log is off.
 
     Raises:
-        FileUnusable: it cannot be opened for writing.
+        StartupFailure(FILE_UNUSABLE): it cannot be opened for writing.
     """
     path = chosen.access_logfile
     if not chosen.logs_requests:
@@ -150,7 +152,9 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
         return LineFile(path, f"the access log {path}")
     except OSError as error:
         origin = chosen.origin("access_logfile")
-        raise FileUnusable(f"cannot write the access log {path}: {error.strerror or error}", origin=origin) from error
+        raise StartupFailure(
+            FILE_UNUSABLE, f"cannot write the access log {path}: {error.strerror or error}", origin=origin
+        ) from error
 
 
 def engine_for(
@@ -278,7 +282,7 @@ def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
     """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends.
 
     Raises:
-        LoopUnavailable: it is uvloop, which cannot be used.
+        StartupFailure(LOOP_UNAVAILABLE): it is uvloop, which cannot be used.
     """
     from arun.server import loops
 

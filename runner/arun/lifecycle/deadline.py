@@ -12,7 +12,7 @@ import os
 import signal
 
 from arun.core.exits import Interruption, start_thread
-from arun.core.failures import StartTimedOut, StartupFailure
+from arun.core.failures import START_TIMEOUT, StartupFailure
 from arun.core.genuine import monotonic, process_time, sleep
 from arun.lifecycle.outcome import Failed, Stopped
 from arun.system import logs
@@ -129,7 +129,8 @@ class Deadline:
                 logs.write("\r\033[K")
 
     def _timed_out(self) -> StartupFailure:
-        return StartTimedOut(
+        return StartupFailure(
+            START_TIMEOUT,
             f"the start took longer than {self._seconds or 0:g} s; it was waiting for {self._waiting_for}",
             origin=self._origin,
         )

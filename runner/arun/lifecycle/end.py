@@ -7,7 +7,7 @@ import os
 from functools import partial
 
 from arun.core import exits
-from arun.core.failures import ExecFailed, StartupFailure, printable
+from arun.core.failures import EXEC_FAILED, StartupFailure, printable
 from arun.lifecycle import fallback, last_resort, start, successor
 from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
@@ -70,7 +70,7 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
     except process.StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
-        refused = error if isinstance(error, ExecFailed) else ExecFailed(f"it failed: {tracebacks.described(error)}")
+        refused = _refusal(error)
         if policy.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
             return _serve_here(instance, refused, records, partial(_become, instance, plan.config, records))
         _report_chain(instance, records, refused)
@@ -91,8 +91,17 @@ def _return(instance: Instance) -> int:
     except process.StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - as in _fall_back
-        refused = error if isinstance(error, ExecFailed) else ExecFailed(f"it failed: {tracebacks.described(error)}")
+        refused = _refusal(error)
         return _serve_here(instance, refused, (), partial(successor.return_to_primary, instance))
+
+
+def _refusal(error: Exception) -> StartupFailure:
+    """Return the failure of an exec that did not come about."""
+    return (
+        error
+        if isinstance(error, StartupFailure)
+        else StartupFailure(EXEC_FAILED, f"it failed: {tracebacks.described(error)}")
+    )
 
 
 def _become(instance: Instance, config: str | None, records: tuple[FailureRecord, ...]) -> None:
@@ -133,7 +142,7 @@ def _report_chain(
 
 
 def _serve_here(
-    instance: Instance, refused: ExecFailed, records: tuple[FailureRecord, ...], again: Callable[[], object]
+    instance: Instance, refused: StartupFailure, records: tuple[FailureRecord, ...], again: Callable[[], object]
 ) -> int:
     """Serve the welcome page in this very process, or a few plain lines: the last resort where an exec is refused.
 

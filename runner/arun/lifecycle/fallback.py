@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from arun.core.failures import FallbackLimit, FallbackLoop, StartupFailure
+from arun.core.failures import FALLBACK_LIMIT, FALLBACK_LOOP, StartupFailure
 from arun.core.values import Value
 from arun.settings.entries import UNREAD_FORMATS, split_reference
 
@@ -78,15 +78,17 @@ def plan(
     """
     is_fallback = bool(tried)
     is_chain = is_fallback or policy.config is not None
-    if not any({"all", failure.identifier, failure.stage} & policy.causes for failure in failures):
+    if not any({"all", one.cause.identifier, one.cause.stage} & policy.causes for one in failures):
         return Plan(is_last=is_fallback, is_narrowed=is_chain)
     known = {*tried, config_key(name)}
     end: StartupFailure | None = None
     if policy.config is not None:
         if config_key(policy.config) in known:
-            end = FallbackLoop(f"{shown(policy.config, directory)} was tried before in this chain")
+            end = StartupFailure(FALLBACK_LOOP, f"{shown(policy.config, directory)} was tried before in this chain")
         elif len(tried) >= policy.limit:
-            end = FallbackLimit(f"the chain of fallbacks has {len(tried)} links, and fallback-limit is {policy.limit}")
+            end = StartupFailure(
+                FALLBACK_LIMIT, f"the chain of fallbacks has {len(tried)} links, and fallback-limit is {policy.limit}"
+            )
         else:
             return Plan(policy.config)
     serves_page = is_chain and policy.last_resort == "page" and config_key(welcome_config()) not in known

@@ -7,7 +7,7 @@ import time
 
 from arun import settings
 from arun.core import addresses
-from arun.core.failures import StartupFailure
+from arun.core.failures import CERTIFICATE_UNUSABLE, StartupFailure
 from arun.lifecycle import transports
 from arun.lifecycle.successor import needed_files
 from arun.listen import claims, places, sockets
@@ -257,10 +257,12 @@ def _leaving(others: Sequence[Listener], served: Sequence[Listener]) -> list[Lis
 
 
 def _nowhere(held: Sockets) -> StartupFailure:
-    from arun.core.failures import CertificateUnusable
+    from arun.core.failures import StartupFailure
 
     where = ", ".join(str(address) for address in held.secured)
-    return CertificateUnusable(f"nothing is left to listen on: TLS was spoken on {where}, and cannot be any more")
+    return StartupFailure(
+        CERTIFICATE_UNUSABLE, f"nothing is left to listen on: TLS was spoken on {where}, and cannot be any more"
+    )
 
 
 def _wanted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arun.core import exits
-from arun.core.failures import StartupFailure
+from arun.core.failures import INTERNAL_ERROR, StartupFailure
 from arun.core.values import Value
 from arun.settings import SettingsRejected
 from arun.system import process, tracebacks
@@ -55,4 +55,4 @@ def failures_of(error: BaseException) -> tuple[StartupFailure, ...]:
 
 def _unexpected(error: BaseException) -> StartupFailure:
     exits.release_descriptors()
-    return StartupFailure(tracebacks.described(error), detail=tracebacks.whole_traceback(error))
+    return StartupFailure(INTERNAL_ERROR, tracebacks.described(error), detail=tracebacks.whole_traceback(error))

@@ -12,7 +12,7 @@ from functools import partial
 from arun import settings
 from arun.apps import provisions
 from arun.core import exits
-from arun.core.failures import ExecFailed, OptionInvalid, StartupFailure
+from arun.core.failures import OPTION_INVALID, StartupFailure
 from arun.lifecycle import build, listening, successor
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
@@ -178,7 +178,7 @@ class Reloader:
             failures = failures_of(error)
             for failure in failures:
                 self.tell(failure)
-            text = f"reload failed ({failures[0].identifier}): those who served before go on"
+            text = f"reload failed ({failures[0].cause.identifier}): those who served before go on"
             logs.warning(text)
             self.unchanged(text)
             held.close(held.beside(instance.sockets))
@@ -206,7 +206,9 @@ class Reloader:
         now = self._instance.configuration.settings
         if now is not None and (now.uid, now.gid) != (chosen.uid, chosen.gid):
             origin = ", ".join(dict.fromkeys(chosen.origins("uid") + chosen.origins("gid"))) or "default"
-            raise OptionInvalid("uid and gid change with a restart only", origin=origin, hint="restart the instance")
+            raise StartupFailure(
+                OPTION_INVALID, "uid and gid change with a restart only", origin=origin, hint="restart the instance"
+            )
 
     def adopt(self) -> None:
         candidate, self._next = self._next, None
@@ -320,8 +322,8 @@ class Reloader:
         instance.status.reloading("upgrading")
         try:
             successor.upgrade(instance, passed)
-        except (ExecFailed, process.StopRequested) as error:
-            if isinstance(error, ExecFailed):
+        except (StartupFailure, process.StopRequested) as error:
+            if isinstance(error, StartupFailure):
                 self.tell(error)
             self.unchanged("upgrade refused: those who served before go on")
             instance.signals.install(can_go_back=instance.can_go_back)

@@ -71,7 +71,8 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
 
 
 def _is_early(failure: StartupFailure) -> bool:
-    return failure.stage in {"settings", "identity", "privileges"} or failure.identifier.startswith("certificate-")
+    cause = failure.cause
+    return cause.stage in {"settings", "identity", "privileges"} or cause.identifier.startswith("certificate-")
 
 
 def _take_output(instance: Instance, chosen: Settings) -> None:

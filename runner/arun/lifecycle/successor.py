@@ -10,7 +10,7 @@ import os
 import sys
 from os import execve  # bound now: an app may put something else in its place
 
-from arun.core.failures import ExecFailed, printable
+from arun.core.failures import EXEC_FAILED, StartupFailure, printable
 from arun.lifecycle import handover
 from arun.lifecycle.fallback import is_gone, shown
 from arun.settings.entries import split_reference
@@ -45,7 +45,7 @@ def become_fallback(instance: Instance, config: str, records: Sequence[FailureRe
 
     Raises:
         StopRequested: a stop signal came in time; there is no need for a successor.
-        ExecFailed: the system refuses; the process is as it was, but its children are gone and stop signals blocked.
+        StartupFailure(EXEC_FAILED): the system refuses; the process is as it was, but its children are gone and stop signals blocked.
     """
     if instance.signals.count:
         raise process.StopRequested
@@ -60,7 +60,7 @@ def return_to_primary(instance: Instance) -> NoReturn:
 
     Raises:
         StopRequested: a stop signal came in time.
-        ExecFailed: as in ``become_fallback``.
+        StartupFailure(EXEC_FAILED): as in ``become_fallback``.
     """
     arguments = instance.past.argv[1:]
     logs.info(f"arun: going back to the first start: {' '.join([instance.launch.program, *arguments])}")
@@ -74,7 +74,7 @@ def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...]) -> NoRetur
 
     Raises:
         StopRequested: a stop signal came in time.
-        ExecFailed: as in ``become_fallback``, but that no child was ended.
+        StartupFailure(EXEC_FAILED): as in ``become_fallback``, but that no child was ended.
     """
     past = instance.past._replace(workers=workers)
     _replace_process(instance, instance.launch.arguments, past, spared=frozenset(process.children()))
@@ -127,18 +127,18 @@ def _replace_process(
         process.end_children(spared=launch.children | spared)
         _check(instance, arguments[0] if past.tried else None)
         _execute(instance, arguments, past, late_signals)
-    except ExecFailed:
+    except StartupFailure:
         raise
     except Exception as error:  # whatever an app has done to this process, it can still respond by itself
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise ExecFailed(f"cannot execute {launch.command[0]}: {reason}") from error
+        raise StartupFailure(EXEC_FAILED, f"cannot execute {launch.command[0]}: {reason}") from error
 
 
 def _check(instance: Instance, config: str | None) -> None:
     if instance.signals.count:
         raise process.StopRequested
     if path := _obstacle(instance.launch, config):
-        raise ExecFailed(f"the successor could not read {path}, as uid {os.geteuid()}")
+        raise StartupFailure(EXEC_FAILED, f"the successor could not read {path}, as uid {os.geteuid()}")
 
 
 def _obstacle(launch: Launch, config: str | None) -> str | None:

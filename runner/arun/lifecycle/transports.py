@@ -64,8 +64,8 @@ def load(wanted: Iterable[Transport]) -> Contexts:
     """Return the context of each TLS that is wanted.
 
     Raises:
-        CertificateUnusable: one of its causes.
-        OptionInvalid: the ciphers.
+        StartupFailure: a cause certificate-* of the stage "listen".
+        StartupFailure(OPTION_INVALID): the ciphers.
     """
     needed = dict.fromkeys(one.tls for one in wanted if one.tls is not None)
     if not needed:

@@ -12,12 +12,12 @@ import sys
 import time
 
 from arun.core.failures import (
-    CertificateInvalid,
-    CertificateKeyMismatch,
-    CertificateLocked,
-    CertificateMissing,
-    CertificateUnreadable,
-    OptionInvalid,
+    CERTIFICATE_INVALID,
+    CERTIFICATE_KEY_MISMATCH,
+    CERTIFICATE_LOCKED,
+    CERTIFICATE_MISSING,
+    CERTIFICATE_UNREADABLE,
+    OPTION_INVALID,
     StartupFailure,
 )
 from arun.system import logs
@@ -50,8 +50,8 @@ class LiveContext:
     A handshake or connection that has begun keeps the context it began with.
 
     Raises:
-        CertificateUnusable: one of its causes.
-        OptionInvalid: OpenSSL knows none of the ciphers.
+        StartupFailure: a cause certificate-* of the stage "listen".
+        StartupFailure(OPTION_INVALID): OpenSSL knows none of the ciphers.
     """
 
     def __init__(self, tls: Tls) -> None:
@@ -74,7 +74,7 @@ class LiveContext:
         try:
             self.current = load(self._tls)
         except StartupFailure as failure:
-            record = f"{failure.identifier}: {failure.sentence}"
+            record = f"{failure.cause.identifier}: {failure.sentence}"
             logs.warning(f"{record}; connections go on with the certificate that was read before")
         else:
             logs.info(f"arun: certificates reread: {', '.join(one.certfile for one in self._tls.certificates)}")
@@ -90,17 +90,19 @@ def load(tls: Tls) -> Context:
     The names are those of each certificate's subjectAltName; a client that names none of them gets the first one.
 
     Raises:
-        CertificateUnusable: one of its causes.
-        OptionInvalid: OpenSSL knows none of the ciphers.
+        StartupFailure: a cause certificate-* of the stage "listen".
+        StartupFailure(OPTION_INVALID): OpenSSL knows none of the ciphers.
     """
     if not tls.certificates:
-        raise CertificateMissing(
+        raise StartupFailure(
+            CERTIFICATE_MISSING,
             "TLS is asked for, and no certificate is named",
             origin=tls.origin,
             hint="name one with --ssl-certfile, or behind the address of --https-socket",
         )
     if tls.client_certificates != "none" and not tls.client_ca:
-        raise CertificateMissing(
+        raise StartupFailure(
+            CERTIFICATE_MISSING,
             "certificates of clients are asked for, and no authority that they come from is named",
             origin=tls.origin,
             hint="name the file of authorities with --ssl-ca-certs",
@@ -151,7 +153,8 @@ def _context(tls: Tls, certificate: Certificate) -> Context:
     try:
         context.set_ciphers(ciphers)
     except ssl.SSLError:
-        raise OptionInvalid(
+        raise StartupFailure(
+            OPTION_INVALID,
             f"ssl-ciphers: {ciphers!r} names no cipher that OpenSSL has",
             origin=tls.origin,
             hint="it takes OpenSSL's notation, such as ECDHE+AESGCM:ECDHE+CHACHA20",
@@ -162,7 +165,9 @@ def _context(tls: Tls, certificate: Certificate) -> Context:
         try:
             context.load_verify_locations(cafile=tls.client_ca)
         except (ssl.SSLError, OSError):
-            raise CertificateInvalid(f"{tls.client_ca} holds no certificate", origin=tls.origin) from None
+            raise StartupFailure(
+                CERTIFICATE_INVALID, f"{tls.client_ca} holds no certificate", origin=tls.origin
+            ) from None
     context.verify_mode = _CLIENT[tls.client_certificates]
     return context
 
@@ -183,22 +188,28 @@ def _load_certificate(context: Context, certificate: Certificate, tls: Tls) -> N
     except ssl.SSLError as error:
         if asked:
             said = "the password does not open it" if tls.password else "no password is given"
-            raise CertificateLocked(f"the key {keyfile} is encrypted, and {said}", origin=tls.origin) from None
+            raise StartupFailure(
+                CERTIFICATE_LOCKED, f"the key {keyfile} is encrypted, and {said}", origin=tls.origin
+            ) from None
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise CertificateKeyMismatch(
-                f"the key {keyfile} does not belong to the certificate {certfile}", origin=tls.origin
+            raise StartupFailure(
+                CERTIFICATE_KEY_MISMATCH,
+                f"the key {keyfile} does not belong to the certificate {certfile}",
+                origin=tls.origin,
             ) from None
         raise _invalid(certificate, error, tls.origin) from None
     except ValueError as error:  # a password that OpenSSL cannot take, of more than 1024 bytes
-        raise CertificateLocked(f"the key {keyfile} is encrypted, and {error}", origin=tls.origin) from None
+        raise StartupFailure(
+            CERTIFICATE_LOCKED, f"the key {keyfile} is encrypted, and {error}", origin=tls.origin
+        ) from None
     except OSError as error:  # removed or replaced since it was looked at
-        raise CertificateUnreadable(
-            f"cannot read {certfile} or {keyfile}: {error.strerror or error}", origin=tls.origin
+        raise StartupFailure(
+            CERTIFICATE_UNREADABLE, f"cannot read {certfile} or {keyfile}: {error.strerror or error}", origin=tls.origin
         ) from error
     context.server_certificate = _first_certificate(certfile)
 
 
-def _invalid(certificate: Certificate, error: ssl.SSLError, origin: str) -> CertificateInvalid:
+def _invalid(certificate: Certificate, error: ssl.SSLError, origin: str) -> StartupFailure:
     """Say which of the two files it is."""
     certfile, keyfile = certificate
     reason = (error.reason or "not in PEM format").lower().replace("_", " ")
@@ -207,33 +218,35 @@ def _invalid(certificate: Certificate, error: ssl.SSLError, origin: str) -> Cert
     except ValueError:
         held = ""
     if not held:
-        return CertificateInvalid(f"{certfile} holds no certificate in PEM format", origin=origin)
+        return StartupFailure(CERTIFICATE_INVALID, f"{certfile} holds no certificate in PEM format", origin=origin)
     try:
         with open(keyfile, encoding="latin-1") as file:
             has_key = "PRIVATE KEY-----" in file.read()
     except OSError:
         has_key = False
     if not has_key:
-        return CertificateInvalid(f"{keyfile} holds no private key in PEM format", origin=origin)
-    return CertificateInvalid(f"{certfile} and {keyfile} cannot be used: {reason}", origin=origin)
+        return StartupFailure(CERTIFICATE_INVALID, f"{keyfile} holds no private key in PEM format", origin=origin)
+    return StartupFailure(CERTIFICATE_INVALID, f"{certfile} and {keyfile} cannot be used: {reason}", origin=origin)
 
 
 def _check_readable(path: str, origin: str) -> None:
     """Open the file once: OpenSSL does not say which of two it could not read, or why.
 
     Raises:
-        CertificateMissing: it is not there.
-        CertificateUnreadable: it cannot be read.
+        StartupFailure(CERTIFICATE_MISSING): it is not there.
+        StartupFailure(CERTIFICATE_UNREADABLE): it cannot be read.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CertificateUnreadable(f"cannot read {path}: it is no file", origin=origin)
+            raise StartupFailure(CERTIFICATE_UNREADABLE, f"cannot read {path}: it is no file", origin=origin)
         with open(path, "rb") as file:
             file.read(1)
     except (FileNotFoundError, NotADirectoryError):
-        raise CertificateMissing(f"there is no file {path}", origin=origin) from None
+        raise StartupFailure(CERTIFICATE_MISSING, f"there is no file {path}", origin=origin) from None
     except OSError as error:
-        raise CertificateUnreadable(f"cannot read {path}: {error.strerror or error}", origin=origin) from error
+        raise StartupFailure(
+            CERTIFICATE_UNREADABLE, f"cannot read {path}: {error.strerror or error}", origin=origin
+        ) from error
 
 
 def _first_certificate(path: str) -> str:
@@ -250,7 +263,9 @@ def _described(path: str, origin: str) -> dict[str, Any]:
     try:
         fields: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined] # noqa: SLF001
     except (ssl.SSLError, ValueError):
-        raise CertificateInvalid(f"{path} begins with a certificate that cannot be read", origin=origin) from None
+        raise StartupFailure(
+            CERTIFICATE_INVALID, f"{path} begins with a certificate that cannot be read", origin=origin
+        ) from None
     return fields
 
 

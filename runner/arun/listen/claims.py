@@ -6,7 +6,7 @@ import contextlib
 import socket
 
 from arun.core.addresses import Address, Inherited, Tcp
-from arun.core.failures import AddressInUse, AddressUnavailable, StartupFailure
+from arun.core.failures import ADDRESS_UNAVAILABLE, StartupFailure
 from arun.core.transport import Transport
 from arun.core.values import Value
 from arun.listen import places, sockets
@@ -87,7 +87,7 @@ def _at_its_places(
 ) -> list[Listener]:
     """Return the listeners at the places of an address, held or new."""
     found: list[Listener] = []
-    missing: AddressUnavailable | None = None
+    missing: StartupFailure | None = None
     is_busy = False
     for place in places.resolve(one.address, one.origin):
         if isinstance(place, Tcp) and not place.port and found:
@@ -95,15 +95,14 @@ def _at_its_places(
         there = [listener for listener in held if listener.place == place and _is_usable(listener)]
         try:
             found += there or [_bind(place, one, held, options, spare)]
-        except (
-            AddressUnavailable
-        ) as failure:  # a name like localhost may have an address of a family that is switched off
-            missing = failure
-        except AddressInUse as failure:
-            if not sockets.is_busy(failure):
+        except StartupFailure as failure:
+            if failure.cause is ADDRESS_UNAVAILABLE:  # localhost may have an address of a family that is switched off
+                missing = failure
+            elif sockets.is_busy(failure):
+                is_busy = True
+                busy.append(Busy(place, one, failure))
+            else:
                 raise
-            is_busy = True
-            busy.append(Busy(place, one, failure))
     if missing is not None and not (found or is_busy):
         raise missing
     return found
@@ -119,7 +118,7 @@ def _bind(
     beside = overlapping(place, held)
     try:
         bound = sockets.bind(place, one.address, options, origin=one.origin, beside=beside)
-    except AddressInUse as failure:
+    except StartupFailure as failure:
         in_the_way = [listener for listener in beside if listener in spare()]
         if not in_the_way or not sockets.is_busy(failure):
             raise

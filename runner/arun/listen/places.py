@@ -6,7 +6,7 @@ import os
 import socket
 
 from arun.core.addresses import ALL_IPV4, ALL_IPV6, Address, Tcp, Unix
-from arun.core.failures import AddressUnresolvable, StartupFailure
+from arun.core.failures import ADDRESS_UNRESOLVABLE, StartupFailure
 
 __all__ = ("known", "numeric", "overlap", "real", "resolve")
 
@@ -15,7 +15,7 @@ def resolve(address: Address, origin: str = "") -> tuple[Address, ...]:
     """Return where an address really is: the IP addresses of a name, the file of a unix socket behind its links.
 
     Raises:
-        AddressUnresolvable: the host name has no address.
+        StartupFailure(ADDRESS_UNRESOLVABLE): the host name has no address.
     """
     if not isinstance(address, Tcp):
         return (real(address),)
@@ -62,5 +62,7 @@ def _names(address: Tcp, origin: str) -> list[tuple[str | int, ...]]:
         )
     except (socket.gaierror, UnicodeError, LookupError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else str(error)
-        raise AddressUnresolvable(f"cannot resolve {address.host!r}: {reason}", origin=origin) from error
+        raise StartupFailure(
+            ADDRESS_UNRESOLVABLE, f"cannot resolve {address.host!r}: {reason}", origin=origin
+        ) from error
     return [name for _, _, _, _, name in found]  # type: ignore[misc] # of IP sockets: (host, port), and (flow, scope) of IPv6

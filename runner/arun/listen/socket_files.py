@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 
-from arun.core.failures import AddressInUse
+from arun.core.failures import ADDRESS_IN_USE, StartupFailure
 from arun.system import links, logs
 
 TYPE_CHECKING = False
@@ -94,14 +94,15 @@ def remove_stale(address: Unix, origin: str) -> None:
     """Remove the socket file of a process that is gone; links are not followed, and other files not touched.
 
     Raises:
-        AddressInUse: something else is there.
+        StartupFailure(ADDRESS_IN_USE): something else is there.
         OSError: somebody listens there, or a link of another user's leads there (ELOOP).
     """
     try:
         with links.place_of(address.path) as place:
             found = _file_of(place)
             if found is None:
-                raise AddressInUse(
+                raise StartupFailure(
+                    ADDRESS_IN_USE,
                     f"cannot listen on {address}: a file that is no socket is there",
                     origin=origin,
                     hint="remove the file or choose another path",

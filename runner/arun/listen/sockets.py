@@ -18,7 +18,7 @@ import socket
 import sys
 
 from arun.core.addresses import ALL_IPV6, Address, Inherited, Tcp, Unix, of_unix
-from arun.core.failures import AddressDenied, AddressInUse, AddressUnavailable, StartupFailure
+from arun.core.failures import ADDRESS_DENIED, ADDRESS_IN_USE, ADDRESS_UNAVAILABLE, StartupFailure
 from arun.core.transport import Transport
 from arun.core.values import Value
 from arun.listen import socket_files
@@ -140,9 +140,9 @@ def bind(
     """Bind a place, for the address that was asked for; ``beside`` are own listeners that overlap it.
 
     Raises:
-        AddressInUse: somebody else listens there.
-        AddressDenied: this user may not.
-        AddressUnavailable: it is no address of this machine, or cannot carry a listening socket.
+        StartupFailure(ADDRESS_IN_USE): somebody else listens there.
+        StartupFailure(ADDRESS_DENIED): this user may not.
+        StartupFailure(ADDRESS_UNAVAILABLE): it is no address of this machine, or cannot carry a listening socket.
     """
     if isinstance(requested, Inherited):
         return _inherited(requested, options, origin)
@@ -159,7 +159,7 @@ def bind_again(
     """Bind a place that was busy; None while it is. Nothing is looked up, so that it may be tried again and again.
 
     Raises:
-        AddressDenied, AddressUnavailable: as in ``bind``.
+        StartupFailure(ADDRESS_DENIED or ADDRESS_UNAVAILABLE): as in ``bind``.
     """
     try:
         return _open(place, requested, options, origin, beside)
@@ -171,7 +171,8 @@ def bind_again(
 
 def is_busy(failure: StartupFailure) -> bool:
     """Tell whether a failure may pass by itself: somebody listens there (EADDRINUSE)."""
-    return isinstance(failure.__cause__, OSError) and failure.__cause__.errno == errno.EADDRINUSE
+    error = failure.__cause__
+    return failure.cause is ADDRESS_IN_USE and isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def is_deaf(listener: socket.socket) -> bool:
@@ -270,7 +271,8 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
         opened.close()
         with contextlib.suppress(OSError):
             os.unlink(path)
-        raise AddressDenied(
+        raise StartupFailure(
+            ADDRESS_DENIED,
             f"cannot set mode and owner of {requested}: {error.strerror}",
             origin=origin,
             hint="only root may give a socket to another user",
@@ -295,30 +297,35 @@ def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
         os.fstat(address.fd)
         listener = adopt(address.fd, address)
     except OSError as error:
-        raise AddressUnavailable(
-            f"cannot listen on {address}: {error.strerror or error}", origin=origin, hint=hint
+        raise StartupFailure(
+            ADDRESS_UNAVAILABLE, f"cannot listen on {address}: {error.strerror or error}", origin=origin, hint=hint
         ) from error
     if listener.socket.type != socket.SOCK_STREAM:
         listener.socket.detach()
-        raise AddressUnavailable(f"cannot listen on {address}: it is no stream socket", origin=origin, hint=hint)
+        raise StartupFailure(
+            ADDRESS_UNAVAILABLE, f"cannot listen on {address}: it is no stream socket", origin=origin, hint=hint
+        )
     try:
         return _listening(listener, options)
     except OSError as error:
-        raise AddressUnavailable(f"cannot listen on {address}: {error.strerror}", origin=origin, hint=hint) from error
+        raise StartupFailure(
+            ADDRESS_UNAVAILABLE, f"cannot listen on {address}: {error.strerror}", origin=origin, hint=hint
+        ) from error
 
 
-def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> AddressInUse:
+def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> StartupFailure:
     from arun.listen.holders import holder_of
 
     if holder := holder_of(address):
-        return AddressInUse(f"cannot listen on {address}: held by {holder}", origin=origin)
+        return StartupFailure(ADDRESS_IN_USE, f"cannot listen on {address}: held by {holder}", origin=origin)
     if beside:  # it was opened by another user, so that the port cannot be shared
-        return AddressInUse(
+        return StartupFailure(
+            ADDRESS_IN_USE,
             f"cannot listen on {address}: it overlaps {beside[0].requested}, which this process serves as well",
             origin=origin,
             hint="name one address that stands for both",
         )
-    return AddressInUse(f"cannot listen on {address}: already in use", origin=origin)
+    return StartupFailure(ADDRESS_IN_USE, f"cannot listen on {address}: already in use", origin=origin)
 
 
 def _explained(error: OSError, address: Address, origin: str, beside: Sequence[Listener] = ()) -> StartupFailure:
@@ -336,7 +343,7 @@ def _explained(error: OSError, address: Address, origin: str, beside: Sequence[L
                 "give the interpreter CAP_NET_BIND_SERVICE, or start as root with "
                 f"--shared-socket {address} and --uid"
             )
-        return AddressDenied(sentence, origin=origin, hint=hint)
+        return StartupFailure(ADDRESS_DENIED, sentence, origin=origin, hint=hint)
     if isinstance(address, Unix):
         if error.errno == errno.ELOOP:
             hint = "let root make the link, or name the folder that it leads to"
@@ -344,5 +351,5 @@ def _explained(error: OSError, address: Address, origin: str, beside: Sequence[L
             hint = f"create the folder {os.path.dirname(address.path)}"
         else:
             hint = "a unix socket's path holds at most 107 bytes"
-        return AddressUnavailable(sentence, origin=origin, hint=hint)
-    return AddressUnavailable(sentence, origin=origin)
+        return StartupFailure(ADDRESS_UNAVAILABLE, sentence, origin=origin, hint=hint)
+    return StartupFailure(ADDRESS_UNAVAILABLE, sentence, origin=origin)

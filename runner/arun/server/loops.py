@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from arun.core.failures import LoopUnavailable
+from arun.core.failures import LOOP_UNAVAILABLE, StartupFailure
 from arun.system import logs
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ def new_loop(name: str, *, origin: str = "") -> asyncio.AbstractEventLoop:
     """Return a new loop: "uvloop", "asyncio", or "auto" for uvloop where it works and has TLS, which it needs.
 
     Raises:
-        LoopUnavailable: "uvloop" is asked for, and cannot be imported or makes no loop.
+        StartupFailure(LOOP_UNAVAILABLE): "uvloop" is asked for, and cannot be imported or makes no loop.
     """
     import asyncio
 
@@ -50,7 +50,7 @@ def new_loop(name: str, *, origin: str = "") -> asyncio.AbstractEventLoop:
         except Exception as error:  # a broken library raises anything, and asyncio serves as well
             reason = f"uvloop cannot be used: {type(error).__name__}: {error}"
             if name == "uvloop":
-                raise LoopUnavailable(reason, origin=origin) from error
+                raise StartupFailure(LOOP_UNAVAILABLE, reason, origin=origin) from error
             logs.warning(f"{reason}; asyncio serves")
     return asyncio.new_event_loop()
 

@@ -103,7 +103,7 @@ async def serve(work: Work, signals: StopSignals) -> None:
     their clients wait for that one.
 
     Raises:
-        AppStartupFailed: from the engine.
+        StartupFailure(APP_STARTUP_FAILED): from the engine.
         OSError: a socket cannot listen.
     """
     loop = asyncio.get_running_loop()

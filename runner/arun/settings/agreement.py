@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arun.core.failures import OptionInvalid
+from arun.core.failures import OPTION_INVALID, StartupFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ("contradictions", "idle")
 
 
-def contradictions(chosen: Settings, wrong: set[str]) -> list[OptionInvalid]:
+def contradictions(chosen: Settings, wrong: set[str]) -> list[StartupFailure]:
     """Return what options say against each other; one whose value is ``wrong`` by itself contradicts nothing."""
     keys, certificates = len(chosen.ssl_keyfile), len(chosen.ssl_certfile)
     needs = chosen.ssl_cert_reqs if chosen.ssl_cert_reqs != "none" else ""
@@ -48,7 +48,7 @@ def contradictions(chosen: Settings, wrong: set[str]) -> list[OptionInvalid]:
         ),
     ]
     return [
-        OptionInvalid(sentence, origin=chosen.origin(names[0]), hint=hint)
+        StartupFailure(OPTION_INVALID, sentence, origin=chosen.origin(names[0]), hint=hint)
         for holds, sentence, names, hint in found
         if holds and not wrong & set(names)
     ]

@@ -7,7 +7,7 @@ start. The rules are getopt_long's (glibc, ``argp``) without abbreviations.
 
 from __future__ import annotations
 
-from arun.core.failures import OptionInvalid, OptionUnknown
+from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, StartupFailure
 
 from .declaration import declared, named
 from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference, names_config, normal
@@ -16,8 +16,6 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from arun.core.failures import StartupFailure
 
     from .declaration import Option
 
@@ -85,7 +83,7 @@ def split_extra(environ: Mapping[str, str]) -> tuple[list[str], list[StartupFail
         return shlex.split(text), []
     except ValueError as error:
         sentence = f"{text!r} cannot be split into arguments: {str(error).lower()}"
-        return text.split(), [OptionInvalid(sentence, origin=EXTRA_ARGUMENTS)]
+        return text.split(), [StartupFailure(OPTION_INVALID, sentence, origin=EXTRA_ARGUMENTS)]
 
 
 def read_arguments(argv: Sequence[str], suffix: str = "") -> tuple[list[Entry], list[StartupFailure]]:
@@ -134,7 +132,7 @@ class _Line:
             self.entries.append(Entry("config", word, "command line" + self.suffix))
         elif self.app:
             sentence = f"{word!r} is one argument too many: the app is {self.app!r} already"
-            self.problems.append(OptionInvalid(sentence, origin="command line" + self.suffix))
+            self.problems.append(StartupFailure(OPTION_INVALID, sentence, origin="command line" + self.suffix))
         else:
             self.app = word
             self.entries.append(Entry("app", word, "command line" + self.suffix))
@@ -203,7 +201,9 @@ class _Line:
         else:
             found = f", not {self.words[0]}" if self.words else ""
             sentence = f"{flag} takes a value ({option.metavar}){found}"
-            self.problems.append(OptionInvalid(sentence, origin=origin, hint=f"write {flag} {option.metavar}"))
+            self.problems.append(
+                StartupFailure(OPTION_INVALID, sentence, origin=origin, hint=f"write {flag} {option.metavar}")
+            )
 
     def next_is_value_of(self, option: Option) -> bool:
         """Whether the next word can only be meant for an option whose value may be left out."""
@@ -222,5 +222,5 @@ class _Line:
         near = nearest(normal(name).removeprefix("no-"))
         hint = f"did you mean --{near}?" if near else ""
         self.problems.append(
-            OptionUnknown(f"arun has no option {flag}", origin="command line" + self.suffix, hint=hint)
+            StartupFailure(OPTION_UNKNOWN, f"arun has no option {flag}", origin="command line" + self.suffix, hint=hint)
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 
 from arun.core.failures import (
-    ConfigFormatUnavailable,
-    ConfigIncludeLoop,
-    ConfigMalformed,
-    ConfigMissing,
-    ConfigSectionMissing,
-    ConfigUnreadable,
-    OptionInvalid,
-    OptionUnsupported,
+    CONFIG_FORMAT_UNAVAILABLE,
+    CONFIG_INCLUDE_LOOP,
+    CONFIG_MALFORMED,
+    CONFIG_MISSING,
+    CONFIG_SECTION_MISSING,
+    CONFIG_UNREADABLE,
+    OPTION_INVALID,
+    OPTION_UNSUPPORTED,
+    StartupFailure,
 )
 from arun.core.values import Value
 
@@ -34,8 +35,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-    from arun.core.failures import StartupFailure
 
     from .entries import Entry
 
@@ -81,7 +80,7 @@ class ConfigFiles:
         if os.path.splitext(written)[1].lower() in UNREAD_FORMATS:
             sentence = f"{written} is no config that arun can read: it reads ini, toml, json and yaml"
             hint = "write its options into an ini file, whose section [uwsgi] takes the same names"
-            self.problems.append(ConfigFormatUnavailable(sentence, origin=said.origin, hint=hint))
+            self.problems.append(StartupFailure(CONFIG_FORMAT_UNAVAILABLE, sentence, origin=said.origin, hint=hint))
             return
         above = chain[-1] if chain else Source(os.path.join(self.around.directory, ""), "")
         name = os.path.normpath(os.path.join(os.path.dirname(above.name), written)) if written else above.name
@@ -91,7 +90,7 @@ class ConfigFiles:
         if loop or len(self.configs) >= _MOST_FILES:
             way = " -> ".join(str(one) for one in (*chain, source))
             what = f"includes itself: {way}" if loop else f"is one file too many, {_MOST_FILES} were read: {way}"
-            self.problems.append(ConfigIncludeLoop(f"{source} {what}", origin=said.origin))
+            self.problems.append(StartupFailure(CONFIG_INCLUDE_LOOP, f"{source} {what}", origin=said.origin))
             return
         told = len(self.problems)
         text = self._text(path, name, said.origin)
@@ -109,7 +108,7 @@ class ConfigFiles:
 
             entries, problems = parse_structured(text, kind, source)
         if is_broken:  # what is missing in it may be what cannot be read
-            problems = [one for one in problems if not isinstance(one, ConfigSectionMissing)]
+            problems = [one for one in problems if one.cause is not CONFIG_SECTION_MISSING]
         self.problems += problems
         self._walk(entries, (*chain, source))
 
@@ -135,30 +134,34 @@ class ConfigFiles:
             f"{name} is a program in Python, as gunicorn's configs are, and arun runs no program to be configured"
         )
         hint = "write its names and values into an ini or toml file, such as workers = 4; hooks belong into the app"
-        self.problems.append(OptionUnsupported(sentence, origin=said.origin, hint=hint))
+        self.problems.append(StartupFailure(OPTION_UNSUPPORTED, sentence, origin=said.origin, hint=hint))
 
     def _text(self, path: str, name: str, origin: str) -> str | None:
         """Return what the file holds; None, and a problem, if nothing can be read."""
         try:
             raw = read_file(path, _LARGEST + 1, waits=self.around.waits)
         except (FileNotFoundError, NotADirectoryError):
-            self.problems.append(ConfigMissing(f"the config {name} is not there", origin=origin))
+            self.problems.append(StartupFailure(CONFIG_MISSING, f"the config {name} is not there", origin=origin))
             return None
         except (OSError, ValueError) as error:
             why = "is a directory" if isinstance(error, IsADirectoryError) else _reason(error)
-            self.problems.append(ConfigUnreadable(f"the config {name} {why}", origin=origin))
+            self.problems.append(StartupFailure(CONFIG_UNREADABLE, f"the config {name} {why}", origin=origin))
             return None
         if len(raw) > _LARGEST:
-            self.problems.append(ConfigUnreadable(f"the config {name} is larger than {_LARGEST} bytes", origin=origin))
+            self.problems.append(
+                StartupFailure(CONFIG_UNREADABLE, f"the config {name} is larger than {_LARGEST} bytes", origin=origin)
+            )
             return None
         if not raw.strip():
-            self.problems.append(ConfigMalformed(f"the config {name} is empty", origin=origin))
+            self.problems.append(StartupFailure(CONFIG_MALFORMED, f"the config {name} is empty", origin=origin))
             return None
         try:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
-            self.problems.append(ConfigMalformed(f"the config {name} is not UTF-8", origin=f"{name}:{line}"))
+            self.problems.append(
+                StartupFailure(CONFIG_MALFORMED, f"the config {name} is not UTF-8", origin=f"{name}:{line}")
+            )
             return raw.decode("utf-8", "replace")
 
     def _walk(self, entries: list[Entry], chain: tuple[Source, ...]) -> None:
@@ -182,7 +185,7 @@ class ConfigFiles:
                     self.read(entry, value, chain)
                 else:
                     sentence = f"{entry.key}: it takes the path of a config file"
-                    self.problems.append(OptionInvalid(sentence, origin=entry.origin))
+                    self.problems.append(StartupFailure(OPTION_INVALID, sentence, origin=entry.origin))
 
     def _expanded(self, entry: Entry, ahead: Mapping[str, Entry]) -> Entry | None:
         """Return the entry with everything in its value replaced, a fallback made absolute; None, and a problem."""
@@ -193,11 +196,13 @@ class ConfigFiles:
         except ValueError as error:
             option = named(Settings).get(entry.key)
             hint = option.hint if option is not None else ""
-            self.problems.append(OptionInvalid(f"{entry.key}: {error}", origin=entry.origin, hint=hint))
+            self.problems.append(
+                StartupFailure(OPTION_INVALID, f"{entry.key}: {error}", origin=entry.origin, hint=hint)
+            )
             return None
         except RecursionError:
             sentence = f"{entry.key}: placeholders stand in each other too deeply"
-            self.problems.append(OptionInvalid(sentence, origin=entry.origin))
+            self.problems.append(StartupFailure(OPTION_INVALID, sentence, origin=entry.origin))
             return None
         if entry.key == "fallback-config" and isinstance(value, str):
             value = f"{os.path.basename(entry.path)}{value}" if value.startswith(":") else value

@@ -10,7 +10,7 @@ goes on, so that all of them are told and a fallback behind them is found.
 
 from __future__ import annotations
 
-from arun.core.failures import ConfigMalformed, ConfigSectionMissing, OptionInvalid, OptionUnknown
+from arun.core.failures import CONFIG_MALFORMED, CONFIG_SECTION_MISSING, OPTION_INVALID, OPTION_UNKNOWN, StartupFailure
 from arun.core.values import Value
 
 from .entries import EARLY, Entry, normal, placeholders
@@ -18,8 +18,6 @@ from .expand import expand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from arun.core.failures import StartupFailure
-
     from .entries import Source
     from .expand import Surroundings
 
@@ -58,7 +56,7 @@ def parse_ini(text: str, source: Source, around: Surroundings) -> tuple[list[Ent
     if wanted not in sections:
         there = f"; it has {', '.join(f'[{one}]' for one in sorted(sections))}" if sections else " and no other"
         asked = f"[{source.section}]" if source.section else "[arun]"
-        missing = ConfigSectionMissing(f"{name} has no section {asked}{there}", origin=name)
+        missing = StartupFailure(CONFIG_SECTION_MISSING, f"{name} has no section {asked}{there}", origin=name)
         return _salvage(lines, source), [missing, *reading.problems]
     return reading.entries, reading.problems
 
@@ -138,7 +136,9 @@ class _Section:
         plain = word.replace("if-not-", "if-", 1)
         if plain not in CONDITIONS and word not in LOOPS:
             hint = f"arun knows {', '.join(CONDITIONS)}, their if-not-..., and {', '.join(LOOPS)}"
-            self.problems.append(OptionUnknown(f"arun has no condition {word}", origin=origin, hint=hint))
+            self.problems.append(
+                StartupFailure(OPTION_UNKNOWN, f"arun has no condition {word}", origin=origin, hint=hint)
+            )
         elif word in LOOPS and any(block.word in LOOPS for block in self.open):
             self.malformed(number, f"{word} stands in another loop")
         elif all(block.values for block in self.open):
@@ -152,7 +152,7 @@ class _Section:
                     holds, seen = decide(plain, argument, self.around, said)
                     values = (seen,) if holds == (plain == word) else ()
             except ValueError as error:
-                self.problems.append(OptionInvalid(f"{word}: {error}", origin=origin))
+                self.problems.append(StartupFailure(OPTION_INVALID, f"{word}: {error}", origin=origin))
         self.open.append(_Block(number, word, values))
 
     def close(self, number: int, word: str) -> None:
@@ -173,7 +173,7 @@ class _Section:
 
     def malformed(self, number: int, sentence: str) -> None:
         """Note a line that breaks the rules."""
-        self.problems.append(ConfigMalformed(sentence, origin=f"{self.source.name}:{number}"))
+        self.problems.append(StartupFailure(CONFIG_MALFORMED, sentence, origin=f"{self.source.name}:{number}"))
 
 
 def _is_logic(key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arun.core.addresses import Tcp, parse
-from arun.core.failures import STAGES, by_identifier
+from arun.core.failures import CAUSES, STAGES
 from arun.core.values import Value
 
 from .kinds import Flag, Text, Written
@@ -203,7 +203,7 @@ class Cause(Written):
 
     @staticmethod
     def _known() -> list[str]:
-        return ["all", "none", *STAGES, *sorted(by_identifier())]
+        return ["all", "none", *STAGES, *sorted(CAUSES)]
 
 
 class SocketPath(Text):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arun.core.failures import STAGES, StartupFailure, by_identifier, printable
+from arun.core.failures import CAUSES, STAGES, printable
 
 from .declaration import declared
 from .options import BIND_RETRY, DEFAULT
@@ -172,11 +172,9 @@ def _causes() -> list[str]:
         "| stage | identifier | meaning |",
         "|---|---|---|",
     ]
-    known = by_identifier().values()
     for stage in STAGES:
-        for kind in sorted((one for one in known if one.stage == stage), key=lambda one: one.identifier):
-            meaning = "A fault of arun itself." if kind is StartupFailure else kind.__doc__
-            lines.append(f"| `{stage}` | `{kind.identifier}` | {meaning} |")
+        causes = sorted(cause for cause in CAUSES.values() if cause.stage == stage)
+        lines += [f"| `{stage}` | `{cause.identifier}` | {cause.meaning} |" for cause in causes]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arun.core.failures import ConfigFormatUnavailable, ConfigMalformed, ConfigSectionMissing
+from arun.core.failures import CONFIG_FORMAT_UNAVAILABLE, CONFIG_MALFORMED, CONFIG_SECTION_MISSING, StartupFailure
 
 from .entries import EARLY, Entry, normal
 
@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-    from arun.core.failures import StartupFailure
 
     from .entries import Source
 
@@ -32,7 +30,7 @@ def parse_structured(text: str, kind: str, source: Source) -> tuple[list[Entry],
     try:
         top = reader(text, name)
         table, wanted = _table(top, source.section, name, pyproject=path.endswith("/pyproject.toml"))
-    except (ConfigMalformed, ConfigFormatUnavailable, ConfigSectionMissing) as problem:
+    except StartupFailure as problem:
         return _salvage(text, name, path), [problem]
     return [
         Entry(normal(str(key)), value, f"{name}:{_line_of(text, wanted, str(key))}", path, wanted == "uwsgi")
@@ -42,7 +40,7 @@ def parse_structured(text: str, kind: str, source: Source) -> tuple[list[Entry],
 
 def _table(top: Any, section: str, name: str, *, pyproject: bool) -> tuple[dict[Any, Any], str]:
     if not isinstance(top, dict):
-        raise ConfigMalformed(f"{name} is no table of keys and values at its top", origin=name)
+        raise StartupFailure(CONFIG_MALFORMED, f"{name} is no table of keys and values at its top", origin=name)
     if pyproject and not section:
         tool = top.get("tool")
         top, section = (tool if isinstance(tool, dict) else {}), "arun"
@@ -50,11 +48,14 @@ def _table(top: Any, section: str, name: str, *, pyproject: bool) -> tuple[dict[
     table = top.get(wanted) if wanted else top
     if not isinstance(table, dict):
         where = f"tool.{section}" if pyproject and section == "arun" else section
-        raise ConfigSectionMissing(
-            f"{name} has no table {where}", origin=name, hint="name another table as FILE:TABLE, or none"
+        raise StartupFailure(
+            CONFIG_SECTION_MISSING,
+            f"{name} has no table {where}",
+            origin=name,
+            hint="name another table as FILE:TABLE, or none",
         )
     if not table and not wanted:
-        raise ConfigMalformed(f"{name} is empty: it holds no key", origin=name)
+        raise StartupFailure(CONFIG_MALFORMED, f"{name} is empty: it holds no key", origin=name)
     return table, wanted
 
 
@@ -66,11 +67,11 @@ def _toml(text: str, name: str) -> Any:
     except tomllib.TOMLDecodeError as error:
         sentence, _, where = str(error).partition(" (at line ")
         line = where.partition(",")[0] if where[:1].isdigit() else str(text.count("\n") + 1)
-        raise ConfigMalformed(_lower(sentence), origin=f"{name}:{line}") from None
+        raise StartupFailure(CONFIG_MALFORMED, _lower(sentence), origin=f"{name}:{line}") from None
     except RecursionError:
-        raise ConfigMalformed(f"{name} is nested too deeply", origin=name) from None
+        raise StartupFailure(CONFIG_MALFORMED, f"{name} is nested too deeply", origin=name) from None
     except ValueError as error:  # a number too long, for one
-        raise ConfigMalformed(_lower(str(error)), origin=name) from None
+        raise StartupFailure(CONFIG_MALFORMED, _lower(str(error)), origin=name) from None
 
 
 def _json(text: str, name: str) -> Any:
@@ -80,22 +81,24 @@ def _json(text: str, name: str) -> Any:
         table = dict(pairs)
         if len(table) < len(pairs):
             twice = next(key for key, _ in pairs if [other for other, _ in pairs].count(key) > 1)
-            raise ConfigMalformed(f"{twice!r} stands twice; write a list", origin=name)
+            raise StartupFailure(CONFIG_MALFORMED, f"{twice!r} stands twice; write a list", origin=name)
         return table
 
     try:
         return json.loads(text, object_pairs_hook=once, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
-        raise ConfigMalformed(_lower(error.msg), origin=f"{name}:{error.lineno}") from None
+        raise StartupFailure(CONFIG_MALFORMED, _lower(error.msg), origin=f"{name}:{error.lineno}") from None
     except RecursionError:
-        raise ConfigMalformed(f"{name} is nested too deeply", origin=name) from None
+        raise StartupFailure(CONFIG_MALFORMED, f"{name} is nested too deeply", origin=name) from None
 
 
 def _yaml(text: str, name: str) -> Any:
     try:
         import yaml
     except ImportError:
-        raise ConfigFormatUnavailable(f"{name} needs PyYAML, which is not installed", origin=name) from None
+        raise StartupFailure(
+            CONFIG_FORMAT_UNAVAILABLE, f"{name} needs PyYAML, which is not installed", origin=name
+        ) from None
     try:
         loader = yaml.SafeLoader(text)
         try:
@@ -105,13 +108,15 @@ def _yaml(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         origin = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigMalformed(_lower(error.problem or "is no YAML"), origin=origin) from None
+        raise StartupFailure(CONFIG_MALFORMED, _lower(error.problem or "is no YAML"), origin=origin) from None
     except yaml.YAMLError as error:
-        raise ConfigMalformed(_lower(str(error).partition("\n")[0]), origin=name) from None
+        raise StartupFailure(CONFIG_MALFORMED, _lower(str(error).partition("\n")[0]), origin=name) from None
     except RecursionError:
-        raise ConfigMalformed(f"{name} is nested too deeply", origin=name) from None
+        raise StartupFailure(CONFIG_MALFORMED, f"{name} is nested too deeply", origin=name) from None
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # from within PyYAML, for odd tags and keys
-        raise ConfigMalformed(f"{name} is no YAML that can be read: {type(error).__name__}", origin=name) from None
+        raise StartupFailure(
+            CONFIG_MALFORMED, f"{name} is no YAML that can be read: {type(error).__name__}", origin=name
+        ) from None
 
 
 def _plain(node: Any, loader: Any, name: str, budget: Iterator[int]) -> Any:
@@ -122,7 +127,7 @@ def _plain(node: Any, loader: Any, name: str, budget: Iterator[int]) -> Any:
     if node is None:
         return {}
     if next(budget, None) is None:
-        raise ConfigMalformed(f"{name} holds more than {_MOST_YAML_NODES} values", origin=name)
+        raise StartupFailure(CONFIG_MALFORMED, f"{name} holds more than {_MOST_YAML_NODES} values", origin=name)
     kind = node.tag.rpartition(":")[2]
     if node.id == "sequence":
         return [_plain(one, loader, name, budget) for one in node.value]
@@ -132,7 +137,7 @@ def _plain(node: Any, loader: Any, name: str, budget: Iterator[int]) -> Any:
         for key, value in node.value:
             if key.value in table:
                 where = f"{name}:{key.start_mark.line + 1}"
-                raise ConfigMalformed(f"{key.value!r} stands twice; write a list", origin=where)
+                raise StartupFailure(CONFIG_MALFORMED, f"{key.value!r} stands twice; write a list", origin=where)
             table[key.value if isinstance(key.value, str) else str(key.value)] = _plain(value, loader, name, budget)
         return table
     if kind == "bool":

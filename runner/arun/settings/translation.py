@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from arun.core.failures import OptionInvalid, OptionUnknown, OptionUnsupported
+from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, OPTION_UNSUPPORTED, StartupFailure
 
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
@@ -19,8 +19,6 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from arun.core.failures import StartupFailure
 
     from .entries import Entry
 
@@ -120,7 +118,9 @@ class Translator:
         if found.kind != "by-value":
             return found
         if found.takes_value and (entry.value is None or entry.value in ("", True)):
-            self._refused.append((entry.key, OptionInvalid(f"{_label(entry)}: it takes a value", origin=entry.origin)))
+            self._refused.append(
+                (entry.key, StartupFailure(OPTION_INVALID, f"{_label(entry)}: it takes a value", origin=entry.origin))
+            )
             return []
         decided = _BY_VALUE[entry.key](entry, context)
         self._is_concurrent |= context.is_concurrent
@@ -131,7 +131,7 @@ class Translator:
         if not bar:
             sentence = f"{_label(entry)} is not done by arun, and the site may depend on it"
         hint = f"{_worded(hint, entry)}; {_worded('{ignore}', entry)} {'' if _is_flag(entry) else '= '}{entry.key} starts without it"
-        self._refused.append((entry.key, OptionUnsupported(sentence, origin=entry.origin, hint=hint)))
+        self._refused.append((entry.key, StartupFailure(OPTION_UNSUPPORTED, sentence, origin=entry.origin, hint=hint)))
 
     def _unknown(self, entry: Entry, context: _Context, used: frozenset[str]) -> None:
         """Pass over a key that only placeholders use, or that uWSGI would pass over; refuse what looks like a slip."""
@@ -139,7 +139,9 @@ class Translator:
             return
         if entry.key in named(Settings):
             hint = f"it is for the command line alone: --{entry.key}"
-            self._refused.append((entry.key, OptionUnknown(f"no file has {entry.key}", origin=entry.origin, hint=hint)))
+            self._refused.append(
+                (entry.key, StartupFailure(OPTION_UNKNOWN, f"no file has {entry.key}", origin=entry.origin, hint=hint))
+            )
             return
         is_noise = len(self._refused) + len(self._notes) >= MOST_TOLD  # to look for what was meant takes a while
         near = "" if is_noise else nearest(entry.key, names() if entry.lenient else ())
@@ -149,7 +151,9 @@ class Translator:
         hint = f"did you mean {near}?" if near else ""
         if entry.lenient and near:
             hint += f" if not, say ignore = {entry.key}"
-        self._refused.append((entry.key, OptionUnknown(f"arun has no key {entry.key}", origin=entry.origin, hint=hint)))
+        self._refused.append(
+            (entry.key, StartupFailure(OPTION_UNKNOWN, f"arun has no key {entry.key}", origin=entry.origin, hint=hint))
+        )
 
 
 class _Context:

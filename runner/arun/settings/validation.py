@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arun.core.failures import OptionInvalid
+from arun.core.failures import OPTION_INVALID, StartupFailure
 
 from .declaration import declared, named
 from .kinds import Octal
@@ -11,8 +11,6 @@ from .settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from arun.core.failures import StartupFailure
 
     from .declaration import Option
     from .entries import Entry
@@ -61,7 +59,9 @@ def judge(layers: Layers) -> Settings:
             except ValueError as error:
                 wrong.add(name)
                 sentence = f"{entry.written or entry.key}: {error}"
-                problems.append(OptionInvalid(sentence, origin=entry.origin, hint=_hint(option, entry)))
+                problems.append(
+                    StartupFailure(OPTION_INVALID, sentence, origin=entry.origin, hint=_hint(option, entry))
+                )
             else:
                 values += found
                 origins += [entry.origin] * len(found)
@@ -91,10 +91,10 @@ def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]
     """Return the problems, each once, for a key of another runner may stand for several options; of very many the first ones."""
     from .hints import MOST_TOLD
 
-    problems = list({(one.identifier, one.sentence, one.origin): one for one in problems}.values())
+    problems = list({(one.cause.identifier, one.sentence, one.origin): one for one in problems}.values())
     told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
     if rest:
-        told.append(type(rest[0])(f"there are {len(rest)} more mistakes like these"))
+        told.append(StartupFailure(rest[0].cause, f"there are {len(rest)} more mistakes like these"))
     return tuple(told)
 
 

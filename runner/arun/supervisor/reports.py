@@ -6,7 +6,7 @@ newline is never raw. The end of the stream is the end of the other side.
 
 from __future__ import annotations
 
-from arun.core.failures import FailureRecord, StartupFailure, by_identifier, printable
+from arun.core.failures import CAUSES, INTERNAL_ERROR, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
 
 __all__ = (
@@ -55,10 +55,10 @@ def failure_of(report: Report) -> StartupFailure:
         import json
 
         record = FailureRecord(**json.loads(report.text))
-        kind = by_identifier().get(record.identifier, StartupFailure)
+        cause = CAUSES.get(record.identifier, INTERNAL_ERROR)
     except Exception:  # noqa: BLE001 - nor does a supervisor end where files of Python's or of ours are away
-        return StartupFailure("a worker failed, and its report cannot be read")
-    return kind(record.sentence, origin=record.origin, hint=record.hint, detail=record.detail)
+        return StartupFailure(INTERNAL_ERROR, "a worker failed, and its report cannot be read")
+    return StartupFailure(cause, record.sentence, origin=record.origin, hint=record.hint, detail=record.detail)
 
 
 class Lines:

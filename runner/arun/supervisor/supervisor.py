@@ -13,7 +13,7 @@ import signal
 import time
 from functools import partial
 
-from arun.core.failures import CrashLoop, StartTimedOut, StartupFailure, WorkerDied, WorkersLost
+from arun.core.failures import CRASH_LOOP, START_TIMEOUT, WORKER_DIED, WORKERS_LOST, StartupFailure
 from arun.supervisor import forking
 from arun.supervisor.brake import Brake
 from arun.supervisor.contract import PARTING
@@ -212,7 +212,12 @@ class Supervisor:
                 slot.forget(worker)
             if slot is not None and not worker.is_leaving:  # as those of a reload are that came to nothing
                 how = f"worker {slot.number} could not be forked"
-                self._lost(generation, slot, worker.failure or generation.loader_failure or WorkerDied(how), how)
+                self._lost(
+                    generation,
+                    slot,
+                    worker.failure or generation.loader_failure or StartupFailure(WORKER_DIED, how),
+                    how,
+                )
 
     def _obey(self) -> None:
         """Act on the signals that were caught."""
@@ -262,7 +267,7 @@ class Supervisor:
         except OSError as error:
             why = f"worker {slot.number} could not be forked: {error.strerror}"
             hint = "raise the limits of processes, descriptors or memory (ulimit, TasksMax, pids.max)"
-            self._lost(generation, slot, WorkerDied(why, hint=hint), why)
+            self._lost(generation, slot, StartupFailure(WORKER_DIED, why, hint=hint), why)
 
     def _waits_for_files(self, generation: Generation, slot: Slot) -> bool:
         """Put a replacement off while the files of arun are gone, which is no fault of the app; others serve meanwhile."""
@@ -310,7 +315,7 @@ class Supervisor:
             return
         loader = worker.generation.loader
         if not worker.pid and loader and loader.is_ready and now - max(worker.began, loader.heard) > _FORKED:
-            worker.failure = WorkerDied(f"{worker} could not be forked: {loader} hangs")
+            worker.failure = StartupFailure(WORKER_DIED, f"{worker} could not be forked: {loader} hangs")
             worker.due = [(now, signal.SIGKILL)]
         elif worker.failure is not None or not worker.speaks:
             # It has said that it ends, or is about to; if not, its app has closed what is not its own.
@@ -320,7 +325,7 @@ class Supervisor:
             limit = worker.generation.recipe.bounds.start if worker.generation.recipe else 0
             if limit and now > worker.start_began + limit + _PATIENCE:
                 waited = f"; it was waiting for {worker.waiting_for}" if worker.waiting_for else ""
-                worker.failure = StartTimedOut(f"{worker} was not ready in time{waited}")
+                worker.failure = StartupFailure(START_TIMEOUT, f"{worker} was not ready in time{waited}")
                 worker.abort(now)
         elif self._bounds.silence and now - worker.heard > self._bounds.silence:
             logs.warning(
@@ -362,7 +367,7 @@ class Supervisor:
         elif generation.recipe is None:
             logs.warning(f"{how}; it is from before the upgrade, and not replaced")
             if not generation.workers and self._next is None:
-                self._end(WorkersLost("the workers from before the upgrade are gone"), parting=PARTING)
+                self._end(StartupFailure(WORKERS_LOST, "the workers from before the upgrade are gone"), parting=PARTING)
         else:
             # Whoever still serves has lost nothing: only its successor has to wait, and comes again and again.
             brake = self._late if slot is not None and slot.serving is not None else self._brake
@@ -372,7 +377,7 @@ class Supervisor:
                 self._tell(failure)
             if brake.is_loop:
                 many = f"{self._brake.deaths} workers died within {self._bounds.interval:g} s"
-                self._end(CrashLoop(f"{many}; the last one: {how}"), parting=PARTING)
+                self._end(StartupFailure(CRASH_LOOP, f"{many}; the last one: {how}"), parting=PARTING)
             elif slot is not None:
                 slot.due = time.monotonic() + delay
 
@@ -424,7 +429,7 @@ class Supervisor:
             self._end(failure, parting=PARTING)
             return
         self._instance.tell(failure)
-        text = f"{generation.what} failed ({failure.identifier}): those who served before go on"
+        text = f"{generation.what} failed ({failure.cause.identifier}): those who served before go on"
         logs.warning(text)
         self._instance.unchanged(text)
 

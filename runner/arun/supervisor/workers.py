@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from arun.core.failures import WorkerDied
+from arun.core.failures import WORKER_DIED, StartupFailure
 from arun.core.values import Value
 from arun.supervisor.reports import DRAINING, FAILED, PID, READY, RETIRE, SPENT, WAITING, Lines, failure_of, line_of
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-    from arun.core.failures import StartupFailure
     from arun.supervisor.reports import Report
 
 __all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "counted", "ended_by")
@@ -199,7 +198,7 @@ class Worker:
     def why(self, status: int) -> StartupFailure:
         """Return why it has ended before it was ready: what it said, or what the system says."""
         waited = f"; it was waiting for {self.waiting_for}" if self.waiting_for else ""
-        return self.failure or WorkerDied(f"{self} {self.end(status)} before it was ready{waited}")
+        return self.failure or StartupFailure(WORKER_DIED, f"{self} {self.end(status)} before it was ready{waited}")
 
     def end(self, status: int) -> str:
         """Say how it ended, from its wait status."""

@@ -7,7 +7,7 @@ import signal
 import stat
 
 from arun.core import exits
-from arun.core.failures import DetachFailed
+from arun.core.failures import DETACH_FAILED, StartupFailure
 from arun.system import links, logs
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ def detach(log_file: LogFile, *, origin: str) -> WaitingCommand:
     thread, and before anything is bound.
 
     Raises:
-        DetachFailed: the system allows no further process; ``origin`` is where a user asked for it.
+        StartupFailure(DETACH_FAILED): the system allows no further process; ``origin`` is where a user asked for it.
     """
     exits.flush()  # or both processes write it
     reading, writing = os.pipe()
@@ -60,7 +60,7 @@ def detach(log_file: LogFile, *, origin: str) -> WaitingCommand:
     except OSError as error:
         os.close(reading)
         os.close(writing)
-        raise DetachFailed(f"cannot go to the background: {error.strerror}", origin=origin) from error
+        raise StartupFailure(DETACH_FAILED, f"cannot go to the background: {error.strerror}", origin=origin) from error
     if is_command:
         os.close(writing)
         _wait(reading, log_file)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from arun.core.failures import FileUnusable
+from arun.core.failures import FILE_UNUSABLE, StartupFailure
 
 __all__ = ("read",)
 
@@ -38,27 +38,29 @@ def read(path: str, *, origin: str) -> dict[str, str]:
     """Read the assignments of a file, of which the last one counts for each name; a byte order mark is no part of it.
 
     Raises:
-        FileUnusable: it cannot be read, is no UTF-8, or has a line that is no assignment; ``origin`` is where a user named it.
+        StartupFailure(FILE_UNUSABLE): it cannot be read, is no UTF-8, or has a line that is no assignment; ``origin`` is where a user named it.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise FileUnusable(
+        raise StartupFailure(
+            FILE_UNUSABLE,
             f"cannot read the env file {path}: {reason}",
             origin=origin,
             hint="check the name, and that the user who starts arun may read it",
         ) from error
     if len(text) > _LARGEST:
-        raise FileUnusable(f"the env file {path} has more than {_LARGEST} characters", origin=origin)
+        raise StartupFailure(FILE_UNUSABLE, f"the env file {path} has more than {_LARGEST} characters", origin=origin)
     values: dict[str, str] = {}
     position = _end_of(_BLANK.match(text))
     while position < len(text):
         line = text.count("\n", 0, position) + 1
         found = _ASSIGNMENT.match(text, position)
         if found is None:
-            raise FileUnusable(
+            raise StartupFailure(
+                FILE_UNUSABLE,
                 f"the env file {path}:{line} is no assignment",  # its text may be a secret
                 origin=origin,
                 hint="write NAME=value, and close what quotes open; a NAME alone, as docker takes it, needs no line: the app "
@@ -66,7 +68,7 @@ def read(path: str, *, origin: str) -> dict[str, str]:
             )
         name, value = found["quoted"] or found["name"], _value(found)
         if "\0" in name + value:
-            raise FileUnusable(f"the env file {path}:{line} holds a NUL", origin=origin)
+            raise StartupFailure(FILE_UNUSABLE, f"the env file {path}:{line} holds a NUL", origin=origin)
         values[name] = value
         position = _end_of(_BLANK.match(text, found.end()))
     return values

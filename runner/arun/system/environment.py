@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from arun.core.failures import DirectoryUnusable
+from arun.core.failures import DIRECTORY_UNUSABLE, StartupFailure
 from arun.core.values import Value
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ class Surroundings(Value):
         is another one, also in the import path.
 
         Raises:
-            DirectoryUnusable: the directory is not there any more, or closed to the user that this process has become.
+            StartupFailure(DIRECTORY_UNUSABLE): the directory is not there any more, or closed to the user that this process has become.
         """
         os.umask(self.umask)
         zone = os.environ.get("TZ")
@@ -58,7 +58,7 @@ class Surroundings(Value):
         _take_zone(zone)
         sys.path[:] = self.path
         if self.called:
-            with contextlib.suppress(DirectoryUnusable):
+            with contextlib.suppress(StartupFailure):
                 enter(self.called, origin="chdir")
                 here = working_directory()
                 sys.path[:] = [here if entry == self.directory else entry for entry in self.path]
@@ -66,7 +66,7 @@ class Surroundings(Value):
         if working_directory() != self.directory:  # which may be closed to a user who is in it
             try:
                 enter(self.directory, origin="chdir")
-            except DirectoryUnusable:
+            except StartupFailure:
                 if not where_possible:
                     raise
 
@@ -106,13 +106,13 @@ def enter(directory: str, *, origin: str) -> None:
     """Change the working directory.
 
     Raises:
-        DirectoryUnusable: it is not there, no directory, or closed to this user.
+        StartupFailure(DIRECTORY_UNUSABLE): it is not there, no directory, or closed to this user.
     """
     try:
         os.chdir(directory)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise DirectoryUnusable(f"cannot enter {directory}: {reason}", origin=origin) from error
+        raise StartupFailure(DIRECTORY_UNUSABLE, f"cannot enter {directory}: {reason}", origin=origin) from error
 
 
 def change_environment(values: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:

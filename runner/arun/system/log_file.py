@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from arun.core.failures import FileUnusable
+from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.system import links, logs
 
 __all__ = ("LogFile",)
@@ -28,13 +28,15 @@ class LogFile:
         """Open it; ``origin`` is where a user named it.
 
         Raises:
-            FileUnusable: it cannot be opened for writing; that is also a pipe with a name that nobody reads.
+            StartupFailure(FILE_UNUSABLE): it cannot be opened for writing; that is also a pipe with a name that nobody reads.
         """
         try:
             self._fd = _opened(self.path)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
-            raise FileUnusable(f"cannot write the log file {self.path}: {reason}", origin=origin) from error
+            raise StartupFailure(
+                FILE_UNUSABLE, f"cannot write the log file {self.path}: {reason}", origin=origin
+            ) from error
         self.begin = os.fstat(self._fd).st_size
 
     def take_streams(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from arun.core.failures import FileUnusable
+from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.system import links, logs
 
 TYPE_CHECKING = False
@@ -29,20 +29,23 @@ def write(path: str, *, origin: str) -> None:
     A file that names a process which is gone, or has become something else, is replaced.
 
     Raises:
-        FileUnusable: another arun that lives has written it, or it cannot be written.
+        StartupFailure(FILE_UNUSABLE): another arun that lives has written it, or it cannot be written.
     """
     try:
         with links.place_of(path) as place:
             holder, written = _content(place)
             if holder != os.getpid() and _is_arun(holder, written):
-                raise FileUnusable(
+                raise StartupFailure(
+                    FILE_UNUSABLE,
                     f"cannot write the pid file {path}: arun (pid: {holder}) lives, and has written it",
                     origin=origin,
                     hint="stop that instance, or name another file",
                 )
             _put(place, f"{os.getpid()}\n".encode())
     except OSError as error:
-        raise FileUnusable(f"cannot write the pid file {path}: {error.strerror or error}", origin=origin) from error
+        raise StartupFailure(
+            FILE_UNUSABLE, f"cannot write the pid file {path}: {error.strerror or error}", origin=origin
+        ) from error
 
 
 def remove(path: str) -> None:

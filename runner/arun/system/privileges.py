@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from arun.core.failures import GroupUnknown, PrivilegesDenied, UserUnknown
+from arun.core.failures import GROUP_UNKNOWN, PRIVILEGES_DENIED, USER_UNKNOWN, StartupFailure
 from arun.core.values import Value
 
 TYPE_CHECKING = False
@@ -37,8 +37,8 @@ def lookup(user: str | None, group: str | None, *, user_origin: str = "", group_
     A user that is a number needs no entry in the user database; its group is then the one given, or the same number.
 
     Raises:
-        UserUnknown: no such user, or a number out of range.
-        GroupUnknown: no such group, or a number out of range.
+        StartupFailure(USER_UNKNOWN): no such user, or a number out of range.
+        StartupFailure(GROUP_UNKNOWN): no such group, or a number out of range.
     """
     if user is None and group is None:
         return None
@@ -53,7 +53,7 @@ def drop(identity: Identity) -> None:
     """Become the identity for good: groups first (only root may change them), the user last, then see that it holds.
 
     Raises:
-        PrivilegesDenied: the system refuses, or root could be regained.
+        StartupFailure(PRIVILEGES_DENIED): the system refuses, or root could be regained.
     """
     if identity.holds():
         return
@@ -62,11 +62,15 @@ def drop(identity: Identity) -> None:
         os.setgid(identity.gid)  # as root: real, effective and saved
         os.setuid(identity.uid)
     except OSError as error:
-        raise PrivilegesDenied(
-            f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}", origin=identity.origin
+        raise StartupFailure(
+            PRIVILEGES_DENIED,
+            f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}",
+            origin=identity.origin,
         ) from error
     if not identity.holds() or _regains_root(identity):
-        raise PrivilegesDenied(f"uid {identity.uid}, gid {identity.gid} did not hold", origin=identity.origin)
+        raise StartupFailure(
+            PRIVILEGES_DENIED, f"uid {identity.uid}, gid {identity.gid} did not hold", origin=identity.origin
+        )
 
 
 def unreadable_after_drop(identity: Identity, paths: Sequence[str]) -> list[str]:
@@ -105,9 +109,9 @@ def _user(user: str, origin: str) -> tuple[int, str | None, int]:
     except KeyError:
         if user.isdigit():
             return int(user), None, int(user)
-        raise UserUnknown(f"there is no user {user!r}", origin=origin) from None
+        raise StartupFailure(USER_UNKNOWN, f"there is no user {user!r}", origin=origin) from None
     except (OverflowError, ValueError):
-        raise UserUnknown(f"{user!r} is no user", origin=origin) from None
+        raise StartupFailure(USER_UNKNOWN, f"{user!r} is no user", origin=origin) from None
     return entry.pw_uid, entry.pw_name, entry.pw_gid
 
 
@@ -117,9 +121,9 @@ def _group(group: str, origin: str) -> int:
     try:
         return _number(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError:
-        raise GroupUnknown(f"there is no group {group!r}", origin=origin) from None
+        raise StartupFailure(GROUP_UNKNOWN, f"there is no group {group!r}", origin=origin) from None
     except (OverflowError, ValueError):
-        raise GroupUnknown(f"{group!r} is no group", origin=origin) from None
+        raise StartupFailure(GROUP_UNKNOWN, f"{group!r} is no group", origin=origin) from None
 
 
 def _number(text: str) -> int:

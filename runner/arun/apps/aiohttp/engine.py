@@ -15,7 +15,7 @@ from arun.apps.aiohttp.guard import Guard
 from arun.apps.aiohttp.handler_args import settle
 from arun.apps.aiohttp.records import Records, failing
 from arun.apps.aiohttp.refusals import answer
-from arun.core.failures import AppStartupFailed, printable
+from arun.core.failures import APP_STARTUP_FAILED, StartupFailure, printable
 from arun.http.error_log import ErrorLog
 from arun.http.forwarded import TrustedPeers, scheme
 from arun.system import logs
@@ -62,7 +62,7 @@ class AiohttpEngine:
         """Run the app's on_startup and return the factory of aiohttp's own protocol.
 
         Raises:
-            AppStartupFailed: a handler of on_startup, or a cleanup context, raised.
+            StartupFailure(APP_STARTUP_FAILED): a handler of on_startup, or a cleanup context, raised.
         """
         self._life = AppTask(self._clean_up_early)
         try:
@@ -85,7 +85,9 @@ class AiohttpEngine:
             await self._run(self._app.cleanup(), _CANCELLED, "cleanup after its failed start-up")
             if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
                 raise
-            raise AppStartupFailed(f"the app's start-up raised {described(exc)}", detail=app_traceback(exc)) from None
+            raise StartupFailure(
+                APP_STARTUP_FAILED, f"the app's start-up raised {described(exc)}", detail=app_traceback(exc)
+            ) from None
         self._server = server = runner.server
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from arun.core.failures import AppStartupFailed, contained, printable
+from arun.core.failures import APP_STARTUP_FAILED, StartupFailure, contained, printable
 from arun.system.tracebacks import app_traceback, described
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class Lifespan:
         """Run the app's start-up; an app that does not know lifespan has none.
 
         Raises:
-            AppStartupFailed: the app said so, raised after it took the event, or ended without an answer to it.
+            StartupFailure(APP_STARTUP_FAILED): the app said so, raised after it took the event, or ended without an answer to it.
         """
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._events.put_nowait("lifespan.startup")
@@ -55,15 +55,21 @@ class Lifespan:
         if "lifespan.startup.failed" in self._said:
             message, detail = self._reason("startup")
             await self._end()
-            raise AppStartupFailed(
-                f"the app says that its start-up failed: {message}", detail=self._traceback() or detail
+            raise StartupFailure(
+                APP_STARTUP_FAILED,
+                f"the app says that its start-up failed: {message}",
+                detail=self._traceback() or detail,
             ) from self._raised
         if not self._received or self._foreign:
             return  # it does not know lifespan, which it may say by raising
         if self._raised is not None:
             what = described(self._raised)
-            raise AppStartupFailed(f"the app's start-up raised {what}", detail=self._traceback()) from self._raised
-        raise AppStartupFailed("the app's lifespan ended without saying whether its start-up was complete")
+            raise StartupFailure(
+                APP_STARTUP_FAILED, f"the app's start-up raised {what}", detail=self._traceback()
+            ) from self._raised
+        raise StartupFailure(
+            APP_STARTUP_FAILED, "the app's lifespan ended without saying whether its start-up was complete"
+        )
 
     async def stop(self, grace: float) -> None:
         """Run the app's shut-down within ``grace`` seconds; what goes wrong there is told, not raised."""
