@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arun.apps.wsgi.file_wrapper import FileWrapper
 from arun.http.memo import Memo
-from arun.http.targets import unquoted
+from arun.http.targets import ESCAPE, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
     path, root = request.path, environ["SCRIPT_NAME"]
     if root:
         path = engine.mounted(path)
-    text = (unquoted(path) if b"%" in path else path).decode("latin-1")
+    text = (unquoted(path) if ESCAPE in path else path).decode("latin-1")
     environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = text.removeprefix(root) if root else text
     environ["QUERY_STRING"] = request.query.decode("latin-1")
