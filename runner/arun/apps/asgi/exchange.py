@@ -179,9 +179,8 @@ class AsgiExchange(Exchange):
 
     async def _run(self) -> None:
         engine = self._engine
-        app = engine.app  # not called as a method, which CPython would look for on the class
         try:
-            await app(self._scope(), self.receive, self.send)
+            await engine.app(self._scope(), self.receive, self.send)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the process
             engine.failed(self, exc)
         else:

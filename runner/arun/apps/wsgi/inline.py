@@ -38,9 +38,8 @@ class InlineExchange(WsgiExchange):
         context.run(self._call, request_body)
 
     def _call(self, request_body: BufferedIOBase) -> None:
-        app = self.engine.app  # not called as a method, which CPython would look for on the class
         try:
-            body = app(environ_of(self, request_body), self.start_response)
+            body = self.engine.app(environ_of(self, request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)
                 self._check_begun()
