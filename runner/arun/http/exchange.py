@@ -350,7 +350,7 @@ class Exchange:
         own = self.connection.engine.own_fields
         if says & (DATED | SERVED):
             own = missing_fields(own, says)
-        return b"%b%b%b%b\r\n" % (self._line, block, own, framing)
+        return self._line + block + own + framing + b"\r\n"
 
 
 def missing_fields(own: bytes, says: int) -> bytes:

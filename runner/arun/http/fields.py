@@ -118,9 +118,11 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
         if line is not None:
             block += line
             continue
-        kind = _kinds[name]
+        kind = _kinds.get(name)
+        if kind is None:
+            kind = _kinds[name]
         if kind == _LENGTH:
-            if not value.isdigit() or length not in {None, int(value)}:
+            if not value.isdigit() or (length is not None and length != int(value)):
                 raise AnswerInvalid(f"{value!r} is not a Content-Length, or not the only one")
             length = int(value)
         elif kind == _PLAIN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arun.http.targets import split_target, valid_host
+from arun.http.targets import FRAGMENT, split_target, valid_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Request:
             and self.method != "CONNECT"
             and (self.host == known_host or valid_host(self.host or b""))
         ):
-            if target[:1] == b"/" and b"#" not in target:
+            if target[:1] == b"/" and FRAGMENT not in target:
                 self.path, _, self.query = target.partition(b"?")
                 return 0
             return self._judge_target()

@@ -84,12 +84,13 @@ class H1Engine:
 
             self._times = RequestTimes(limits.request_timeout)
         self._errors = ErrorLog(options.on_error)
-        #: The root path as bytes, and in the escapes in which a client would have sent it.
-        self._root = self._quoted_root = options.root_path.encode()
-        if self._root:
+        root = quoted_root = options.root_path.encode()
+        if root:
             from urllib.parse import quote
 
-            self._quoted_root = quote(options.root_path, safe="/!$&'()*+,:;=@~").encode()
+            quoted_root = quote(options.root_path, safe="/!$&'()*+,:;=@~").encode()
+        #: The root path as bytes, and in the escapes in which a client would have sent it.
+        self._roots = root, quoted_root
 
     @property
     def cancellable(self) -> bool:
@@ -230,11 +231,11 @@ class H1Engine:
 
     def mounted(self, path: bytes) -> bytes:
         """Return the path below ``root_path``, whether the proxy in front takes that prefix away or not."""
-        root = self._root
+        root, quoted_root = self._roots
         if not root or not path.startswith(b"/"):
             return path
         plain = unquoted(path)
-        return path if plain == root or plain.startswith(root + b"/") else self._quoted_root + path
+        return path if plain == root or plain.startswith(root + b"/") else quoted_root + path
 
     # ---- inner life
 

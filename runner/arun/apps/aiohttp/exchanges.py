@@ -105,7 +105,7 @@ class Exchanges(Ends):
         self._request_in_progress = True
         self._task_handler = self._loop.create_task(self._serve(), context=self.guard.context.copy())
 
-    async def _serve(self) -> None:  # noqa: C901 - every end of a request, in one place
+    async def _serve(self) -> None:  # noqa: C901, PLR0912 - every end of a request, in one place
         keeps, payload = False, EMPTY_PAYLOAD
         try:
             request, payload, handler = self._take()
@@ -126,7 +126,8 @@ class Exchanges(Ends):
             self.log_exception("Unhandled exception", exc_info=exc)
         finally:
             self.request = None  # an idle connection needs none of it
-            _forget_frames(payload)
+            if payload is not EMPTY_PAYLOAD:
+                _forget_frames(payload)
             self._task_handler = None
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():

@@ -10,7 +10,7 @@ import os
 
 from arun.http.exchange import ClientDisconnected, Exchange
 from arun.http.fields import AnswerInvalid, read_fields
-from arun.http.targets import unquoted
+from arun.http.targets import ESCAPE, unquoted
 from arun.system.tracebacks import task_stack
 
 TYPE_CHECKING = False
@@ -67,9 +67,10 @@ class AsgiExchange(Exchange):
 
     def changed(self) -> None:
         """Wake the calls that wait in receive or send."""
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        if waiters := self._waiters:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event of this request: a piece of its body, at last the client's going."""
@@ -202,7 +203,7 @@ class AsgiExchange(Exchange):
         scope["asgi"] = _VERSION.copy()
         scope["http_version"] = request.version
         scope["method"] = request.method
-        scope["path"] = (unquoted(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
+        scope["path"] = (unquoted(raw_path) if ESCAPE in raw_path else raw_path).decode("utf-8", "replace")
         scope["raw_path"] = raw_path
         scope["query_string"] = request.query
         scope["headers"] = request.headers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from arun.apps.wsgi.environ import ErrorLog
 from arun.apps.wsgi.loop_calls import LoopCalls
 from arun.apps.wsgi.threads import Threads
 from arun.core.failures import printable
@@ -29,7 +28,6 @@ class WsgiEngine(H1Engine):
     def __init__(self, app: Callable[..., Iterable[bytes]], options: Options) -> None:
         super().__init__(options)
         self.app = app
-        self.errors = ErrorLog(self.log)
         self.threads = Threads(options.threads, options.limits.queue)
         if options.threads:
             from arun.apps.wsgi.threaded import ThreadExchange, TimedExchange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arun.apps.wsgi.file_wrapper import FileWrapper
 from arun.http.memo import Memo
-from arun.http.targets import unquoted
+from arun.http.targets import ESCAPE, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arun.apps.wsgi.exchange import WsgiExchange
     from arun.http.http1.connection import Connection
 
-__all__ = ("ErrorLog", "environ_of")
+__all__ = ("environ_of",)
 
 #: Fields that are variables under another name, or must not become one: Proxy would be HTTP_PROXY (CVE-2016-5385).
 _APART = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
@@ -51,7 +51,7 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
     path, root = request.path, environ["SCRIPT_NAME"]
     if root:
         path = engine.mounted(path)
-    text = (unquoted(path) if b"%" in path else path).decode("latin-1")
+    text = (unquoted(path) if ESCAPE in path else path).decode("latin-1")
     environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = text.removeprefix(root) if root else text
     environ["QUERY_STRING"] = request.query.decode("latin-1")
@@ -59,7 +59,9 @@ def environ_of(exchange: WsgiExchange, body: object) -> dict[str, Any]:
     environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
     environ["wsgi.input"] = body
     for name, value in request.headers:
-        variable = _variables[name]
+        variable = _variables.get(name)
+        if variable is None:
+            variable = _variables[name]
         if variable:
             text = value.decode("latin-1")
             if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
@@ -88,7 +90,7 @@ def _common(connection: Connection, engine: WsgiEngine) -> dict[str, Any]:
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": connection.scheme,
         "wsgi.input_terminated": True,
-        "wsgi.errors": engine.errors,
+        "wsgi.errors": ErrorLog(engine.log),
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.multithread": engine.options.threads > 1,
         "wsgi.multiprocess": engine.options.processes > 1,

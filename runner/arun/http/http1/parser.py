@@ -139,7 +139,7 @@ class Intake(asyncio.Protocol):
                 self.held = memoryview(data if self.held is None else bytes(self.held) + bytes(data))
                 self.go_on()
             return
-        if self._line or data[-1] != _LF or data.find(_SPACED) >= 0:  # twice as fast as "in"
+        if self._line or data[-1] != _LF or data.partition(_SPACED)[1]:  # a third of the cost of "in"
             self._walk(data)
         else:  # nearly always: every line is complete, and none has two spaces in a row
             self._parse(data)
