@@ -176,7 +176,7 @@ class Deadline:
                 self.expired = True
                 self._press(signal.SIGALRM)
                 return
-            if asked:  # a tick ago already: the loop that was told does not come round
+            if asked:  # a tick ago already: the loop that was asked does not come round
                 self._press(signal.SIGTERM)
                 return
             self._stop_caught = self._stop_caught or self._has_caught_stop()

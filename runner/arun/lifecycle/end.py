@@ -39,7 +39,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:
-        failures = ()  # it was told to stop: what the app made of being interrupted is reported, and is no failed start
+        failures = ()  # a stop signal came: what the app made of its interruption is reported, and is no failed start
     follow: Callable[[], int] | None = None
     if failures:
         follow = partial(_follow_failure, instance, failures, records)
@@ -190,6 +190,6 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
             listener.listen()
         with contextlib.suppress(ValueError):  # the main thread is stuck, and this is another one
             signals.install()
-        last_resort.answer(plain, look)
+        last_resort.respond(plain, look)
     except process.StopRequested:
         return 0

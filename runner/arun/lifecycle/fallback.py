@@ -1,4 +1,4 @@
-"""The fallback: what is said about it, and whether a failed start has a successor, and which. Nothing here acts."""
+"""The fallback as pure values: what the options name, and the plan of what follows a failed start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WELCOME = "welcome"
 class FallbackPolicy(Value):
     """What follows if this start fails: as the options ``fallback-config``, ``fallback-on``, ``fallback-limit``, ``last-resort``.
 
-    ``debug`` tells whether the built-in page, should it follow, shows causes to visitors from this machine.
+    ``debug``: the built-in page, should it follow, shows causes to visitors from this machine.
     """
 
     config: str | None = None
@@ -51,9 +51,9 @@ class FallbackPolicy(Value):
 class Plan(Value):
     """What follows a failed start: the config to become, or None for nothing.
 
-    ``is_last`` tells that the start belongs to a chain that ends with it: it names no fallback of its own, or none that
+    ``is_last``: the start belongs to a chain that ends with it: it names no fallback of its own, or none that
     may be tried (``end`` is the reason). What follows then is the built-in config, once, unless ``last-resort`` is
-    ``exit``. ``is_narrowed`` tells that ``fallback-on`` does not name such a failure.
+    ``exit``. ``is_narrowed``: ``fallback-on`` does not name such a failure.
     """
 
     config: str | None = None
@@ -70,7 +70,7 @@ def plan(
     Nothing follows where no fallback is asked for, or none for such a failure (``fallback-on``).
 
     Args:
-        policy: what the start has said about its fallback.
+        policy: what the options name.
         name: the config of the start, or what stands for it.
         tried: the keys of the configs that have failed before it in its chain.
         failures: why it has failed.

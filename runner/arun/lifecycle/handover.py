@@ -35,7 +35,7 @@ __all__ = (
 VARIABLE = "ARUN_HANDOVER"
 _VERSION = 2
 _UNDERSTOOD = frozenset((1, 2))
-#: Records kept of a long chain: the first tells the cause, the last ones how the fallbacks fared.
+#: Records kept of a long chain: the first has the cause, the last ones how the fallbacks fared.
 _RECORDS_KEPT = 16
 
 
@@ -69,7 +69,7 @@ class Handover(Value):
     closed: tuple[InheritedListener, ...] = ()
     #: Where a successor listens that names no address.
     wanted: tuple[WantedAddress, ...] = ()
-    #: Who serves until an upgraded supervisor has workers of its own.
+    #: The workers that serve until an upgraded supervisor has workers of its own.
     workers: tuple[InheritedWorker, ...] = ()
     #: Whether the process has gone to the background: no successor does so again, for its pid would be another one.
     detached: bool = False
@@ -77,7 +77,7 @@ class Handover(Value):
     log_file: str = ""
     #: What the chain comes to when none of its links works: ``page`` or ``exit``.
     last_resort: str = "page"
-    #: Whether the built-in page tells causes to visitors from this machine.
+    #: Whether the built-in page shows causes to visitors from this machine.
     debug: bool = False
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
         past = _decode(json.loads(content))
     except (OSError, OverflowError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{VARIABLE}={number} names no handover of version {_VERSION}: {error}") from error
-    os.close(fd)  # only now: a number that means something else is somebody else's descriptor
+    os.close(fd)  # only now: a number that means something else is a foreign descriptor
     return past
 
 

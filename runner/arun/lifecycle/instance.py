@@ -125,7 +125,7 @@ class Instance:
         self.status = status
         self.configuration = configuration
         self.is_last_resort = is_last_resort
-        #: What the environment says of the fallback before any config is read; a reload begins with it again.
+        #: The fallback as it is known before any config is read; a reload begins with it again.
         self.initial_policy = configuration.fallback
         self._workers = past.workers
         self._pidfile: str | None = None
@@ -202,7 +202,7 @@ class Instance:
             logs.set_level(configuration.settings.log_level)
 
     def release_workers(self) -> tuple[InheritedWorker, ...]:
-        """Return the workers from before an upgrade, once: whoever asks supervises them from then on."""
+        """Return the workers from before an upgrade, once: the caller supervises them from then on."""
         workers, self._workers = self._workers, ()
         return workers
 

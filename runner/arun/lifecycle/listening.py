@@ -1,4 +1,4 @@
-"""From settings to listeners: who we become, which sockets are claimed before and after, which are given up."""
+"""From settings to listeners: the drop of privileges, the sockets claimed before and after it, and those given up."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class _Claim:
         return claimed
 
     def _spare(self) -> list[Listener]:
-        """Return what may be closed for another: nobody wants it, and nobody serves it."""
+        """Return the listeners that may be closed for another: they are neither wanted nor served."""
         if self._options.yields:
             return []
         wanted = [one.address for one in self._sockets.wanted]

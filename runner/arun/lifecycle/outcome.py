@@ -17,11 +17,11 @@ __all__ = ("Failed", "Outcome", "ReturnToPrimary", "Stopped", "failures_of", "ou
 
 
 class Stopped(Value):
-    """It was told to stop, or had nothing more to do: status 0."""
+    """A stop signal came, or nothing was left to do: status 0."""
 
 
 class ReturnToPrimary(Value):
-    """A fallback was asked to try the first start of its chain again."""
+    """SIGHUP asks a fallback to try the first start of its chain again."""
 
 
 class Failed(Value):

@@ -30,7 +30,7 @@ __all__ = ("run",)
 
 
 def run(instance: Instance, leave: Callable[[Outcome], object]) -> Outcome:
-    """Start the instance, serve until it is told to stop, and return how that ended.
+    """Start the instance, serve until a stop signal comes, and return the outcome.
 
     ``leave`` is called with the outcome, in another thread, where the main thread does not come back from the start.
     """
@@ -114,7 +114,7 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
 
 
 def _answer(asked: frozenset[str]) -> None:
-    """Answer a question about arun itself; what else stands on the command line is not looked at."""
+    """Answer a question about arun itself; the rest of the command line is ignored."""
     if "help" in asked:
         sys.stdout.write(settings.help_text())
     elif "version" in asked:
