@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import signal
+from functools import partial
 
+from arun import __version__
 from arun.core import exits
 
 TYPE_CHECKING = False
@@ -14,15 +17,32 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run one instance; the process ends, or becomes its fallback, in here."""
-    collector = gc.get_threshold()
+    gc_threshold = gc.get_threshold()
     gc.set_threshold(50_000)  # imports make little garbage, and looking for it is a tenth of a start
     # Until the handlers stand, in install(): process 1 of a container does not even get what it has no handler for.
     asking = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *asking))
     exits.arm()  # before any import that registers a hook of its own: the first registered runs last
-    from arun.lifecycle import start
+    from arun.lifecycle import end, start
+    from arun.lifecycle.instance import Instance
+    from arun.system import descriptors, process
 
-    start.main(collector)
+    process.open_standard_streams()
+    descriptors.allow_descriptors()
+    instance = Instance.of_process(gc_threshold)
+    exits.reserve_descriptors()
+    end.finish(instance, start.run(instance, partial(end.finish, instance)))
+
+
+def load() -> str:
+    """Load all that a start needs, and return the version: an arun that runs asks so whether this one can take over.
+
+    The name of this function stays for good.
+    """
+    importlib.import_module("arun.lifecycle.end")
+    importlib.import_module("arun.lifecycle.reload")
+    importlib.import_module("arun.server.server")
+    return __version__
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def test_only_the_exit_shim_ends_the_process_and_only_the_successor_replaces_it(
     forks = {"os.fork", "os.forkpty"} & used
     assert not forks or module in {"arun.supervisor.forking", "arun.system.daemon"}, forks
     execs = {name for name in used if name.startswith(("os.exec", "os.posix_spawn", "os.spawn"))}
-    assert not execs or module == "arun.lifecycle.fallback", execs
+    assert not execs or module == "arun.lifecycle.successor", execs
     raised = [
         node
         for node in ast.walk(ast.parse(FILES[module].read_text()))

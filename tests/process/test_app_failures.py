@@ -19,6 +19,7 @@ class Row(NamedTuple):
     words: str
     files: dict[str, str]
     detail: str = ""
+    hint: str = ""
 
 
 ROWS = {
@@ -44,6 +45,23 @@ ROWS = {
         "source code",
         {"shop.py": "import part\n", "part.py": "x = '\0'\n"},
         "import part",
+    ),
+    "file that is no Python": Row(
+        "notes.txt",
+        "app-syntax-error",
+        "notes.txt:1: ",
+        {"notes.txt": "ask him\n"},
+        hint="a config is .ini, .toml, .json",
+    ),
+    "factory with arguments": Row(
+        "shop:create_app('a:b')",
+        "app-attribute-missing",
+        "shop:create_app('a:b'): arun calls a factory without arguments, as create_app()",
+        {"shop.py": "def create_app(name): ...\n"},
+        hint="write app = create_app('a:b') into a module",
+    ),
+    "factory of a file with arguments": Row(
+        "shop.py:make_app(1)", "app-attribute-missing", "as make_app()", {"shop.py": "def make_app(name): ...\n"}
     ),
     "exception": Row("shop.py", "app-import-failed", "KeyError: 'DSN'", {"shop.py": "{}['DSN']\n"}, "{}['DSN']"),
     "exception of its own class": Row(
@@ -143,6 +161,7 @@ def assert_told(instance: Any, row: Row) -> None:
     line = next(line for line in instance.said.splitlines() if line.startswith("arun: " + row.identifier))
     assert row.words in line
     assert row.detail in instance.said.partition(line)[0]
+    assert row.hint in instance.said.partition(f"{line}\narun: hint: ")[2].partition("\n")[0]
 
 
 def test_misspelt_attribute_is_told_with_the_nearest_name(arun: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.process.conftest import STRANGER
 
 SAFE = "[arun]\nbind = {address}\n"
 ENDS = "[arun]\nbind = {address}\napp = gone.py\n"
@@ -175,6 +176,49 @@ def test_fallback_that_is_no_config_at_all_ends_in_the_page_at_once(arun: Any, k
         assert "there are 99900 more mistakes like these" in instance.said
 
 
+OWN_APP = "async def app(scope, receive, send):\n    assert scope['type'] == 'http'\n"
+#: What is there in the fallback's place, and what is said of it before anything has failed; "" for nothing.
+UNFIT = {
+    "missing": ("gone.ini", "is not there"),
+    "folder": ("folder", "is a directory"),
+    "FIFO": ("fifo", "is no regular file"),
+    "program": ("app.py", "is a program in Python, and arun runs no program to be configured"),
+    "unread format": ("uwsgi.xml", "is in no format that arun reads"),
+    "fit": ("safe.ini", ""),
+    "section": ("safe.ini:none", ""),
+    "built-in": ("welcome", ""),
+}
+
+
+@pytest.mark.parametrize("last", ["page", "exit"])
+@pytest.mark.parametrize(("name", "words"), UNFIT.values(), ids=UNFIT)
+def test_fallback_that_cannot_be_a_config_is_told_while_nothing_has_failed(
+    arun: Any, name: str, words: str, last: str
+) -> None:
+    (arun.folder / "folder").mkdir()
+    os.mkfifo(arun.folder / "fifo")
+    arun.write("safe.ini", SAFE)
+    arun.write("app.py", OWN_APP)
+    instance = arun("app.py", "--bind", "{address}", "--fallback-config", name, "--last-resort", last).ready()
+    then = "the welcome page is served" if last == "page" else "so will its fallback"
+    told = re.findall(r"^arun: warning: the fallback config (.*)$", instance.said, re.MULTILINE)
+    assert told == ([f"{name} {words}: should this start fail, {then}"] if words else [])
+
+
+def test_fallback_that_this_user_cannot_read_is_told_while_nothing_has_failed(public_arun: Any) -> None:
+    public_arun.write("app.py", OWN_APP)
+    public_arun.write("safe.ini", SAFE).chmod(0o600)
+    who = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
+    instance = public_arun("app.py", "--bind", "{address}", "--fallback-config", "safe.ini", **who).ready()
+    assert "the fallback config safe.ini cannot be read: permission denied: should this start fail" in instance.said
+
+
+def test_the_built_in_page_is_told_as_what_it_is(arun: Any) -> None:
+    instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    assert "\n[arun] getting the built-in configuration, welcome\n" in instance.said
+    assert "INI" not in instance.said
+
+
 def test_fallback_whose_own_workers_die_ends_in_the_page(arun: Any) -> None:
     arun.write("dies.py", "import os\nos._exit(3)\n")
     arun.write("safe.ini", SAFE + "app = dies.py\nworkers = 2\n")
@@ -215,7 +259,7 @@ def test_last_resort_alone_asks_for_no_fallback(arun: Any) -> None:
 
 def test_last_resort_is_tried_once(arun: Any) -> None:
     """Where not even the built-in page can be served, the chain is told, and the status is 1."""
-    instance = arun("--no-such-option", "--fallback-config", "b.ini", env={"PORT": "tcp://192.0.2.1:1"})
+    instance = arun("--no-such-option", "--fallback-config", "b.ini", env={"PORT": "unix:///no/such/folder/socket"})
     assert instance.wait() == 1
     assert instance.fallbacks() == ["b.ini", "welcome"]
     assert instance.failures() == ["option-unknown", "config-missing", "address-unavailable"]

@@ -45,6 +45,7 @@ def test_what_is_written_is_what_is_taken() -> None:
         signals=6,
         detached=True,
         log_file="/var/log/arun.log",
+        pidfiles=("/run/arun.pid",),
     )
     environ = {VARIABLE: str(write(handover)), "HOME": "/root"}
     assert take(environ) == handover

@@ -36,6 +36,9 @@ ROWS = {
     "pid file a folder": Row("--pidfile .", "file-unusable", r"the pid file .* \(from --pidfile\)"),
     "env file missing": Row("--env-file nope.env", "file-unusable", r"nope.env.* \(from --env-file\)"),
     "env file malformed": Row("--env-file bad.env", "file-unusable", r"the env file \S*bad.env:2 is no assignment"),
+    "env file with a bare name": Row(
+        "--env-file bare.env", "file-unusable", r"bare.env:1 is no assignment .*\n.*a NAME alone, as docker takes it"
+    ),
     "mode out of range": Row("--umask 999", "option-invalid", r"umask: '999' .*\(from --umask\)"),
     "socket for an unknown user": Row(
         "--bind unix:a.sock --chown-socket nosuchuser", "user-unknown", r"'nosuchuser' \(from --chown-socket\)"
@@ -46,6 +49,7 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_fault_of_the_surroundings_is_named_and_the_fallback_answers(failing_start: FailingStart, row: Row) -> None:
     failing_start.arun.write("bad.env", "A=1\nsecret without a name\n")
+    failing_start.arun.write("bare.env", "HOME\n")
 
     said = failing_start(*row.arguments.split(), fails=[row.fails])
 

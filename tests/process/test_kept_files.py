@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -167,6 +168,39 @@ def test_a_pid_file_that_has_become_somebody_elses_is_not_removed(arun: Starter)
     path = arun.write("pid", "1\n")
     assert instance.stop() == 0
     assert path.read_text() == "1\n"
+
+
+#: What a start does that fails in the end, and the configs of its chain.
+FAILING = {
+    "alone": ((), {}),
+    "fallback without it": (("--fallback-config", "b.ini", "--last-resort", "exit"), {"b.ini": ""}),
+    "fallback with another": (("--fallback-config", "b.ini", "--last-resort", "exit"), {"b.ini": "pidfile = pid2\n"}),
+    "two fallbacks": (
+        ("--fallback-config", "b.ini", "--last-resort", "exit"),
+        {"b.ini": "pidfile = pid2\nfallback-config = c.ini\n", "c.ini": ""},
+    ),
+    "supervised": (("--supervise",), {}),
+}
+
+
+@pytest.mark.parametrize(("options", "configs"), FAILING.values(), ids=FAILING)
+def test_no_pid_file_of_a_chain_stays_when_it_ends_with_status_1(
+    arun: Starter, options: tuple[str, ...], configs: dict[str, str]
+) -> None:
+    for name, content in configs.items():
+        arun.write(name, f"[arun]\nbind = {{address}}\napp = gone.py\n{content}")
+    arun.write("shop.py", "print(open('pid').read(), flush=True)\n1 / 0\n")
+    instance = arun("shop.py", *BIND, "--pidfile", "pid", *options, stdout=subprocess.PIPE)
+    assert instance.wait() == 1
+    assert instance.process.stdout is not None
+    assert instance.process.stdout.read().split() == [f"{instance.pid}".encode()]
+    assert instance.fallbacks() == sorted(configs)
+    assert [one.name for one in arun.folder.iterdir() if "pid" in one.name] == []
+
+
+def test_the_pid_file_of_a_failed_start_stays_while_its_fallback_serves(arun: Starter) -> None:
+    instance = arun("gone.py", *BIND, "--pidfile", "pid", "--fallback-config", "welcome").ready()
+    assert (arun.folder / "pid").read_text() == f"{instance.pid}\n"
 
 
 @needs_root

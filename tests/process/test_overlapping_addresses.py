@@ -312,7 +312,8 @@ def test_a_unix_socket_is_the_same_by_whatever_path_it_is_named(arun: Starter, o
     arun.write("app.py", BREAKS)
     arun.write("safe.ini", f"[arun]\nbind = {other.format(folder=arun.folder)}\n")
     instance = arun("app.py", "--bind", one.format(folder=arun.folder), "--fallback-config", "safe.ini")
-    until((arun.folder / "s").stat, FileNotFoundError)
+    with socket.socket(socket.AF_UNIX) as client:  # its file is there a moment before it listens
+        until(lambda: client.connect(str(arun.folder / "s")), FileNotFoundError, ConnectionRefusedError)
     before = (arun.folder / "s").stat().st_ino
 
     with Knocking(instance, str(arun.folder / "s")) as knocking:

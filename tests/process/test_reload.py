@@ -97,7 +97,7 @@ def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> No
         for times, (broken, identifiers) in enumerate(
             (
                 (f"{settings}wrokers = 3\nthreads = many\n", ["option-unknown", "option-invalid"]),
-                ("[arun\n", ["config-malformed", "config-section-missing"]),
+                ("[arun\n", ["config-malformed"]),
                 (f"{settings}uid = nobody-of-this-name\n", ["option-invalid"]),
                 (f"{settings}chdir = nowhere\n", ["directory-unusable"]),
                 (f"{settings}supervise = false\n", ["option-invalid"]),

@@ -363,7 +363,7 @@ def test_a_start_that_nobody_manages_imports_nothing_of_it(arun: Starter) -> Non
     loaded = arun("app.py", "--bind", "{address}").ready().get().text.split()
 
     assert "arun.lifecycle.start" in loaded
-    for module in ("system.notify", "system.log_file", "system.daemon", "lifecycle.output"):
+    for module in ("system.notify", "system.log_file", "system.daemon"):
         assert f"arun.{module}" not in loaded
 
 

@@ -76,6 +76,17 @@ def test_the_signal_of_a_child_that_an_import_forked_does_not_stop_the_start(aru
     assert instance.stop() == 0
 
 
+STARLETTE = """
+import contextlib, os, time
+from starlette.applications import Starlette
+@contextlib.asynccontextmanager
+async def life(app):
+    os.write(2, b"here\\n")
+    time.sleep(1e6)
+    yield
+app = Starlette(lifespan=life)
+"""
+WRAPS = "try: time.sleep(1e6)\n{0}except BaseException as error: raise RuntimeError('no database') from error\n"
 #: Start-ups that block the loop: the first signal is for the loop, which is not listening, so a second may be needed.
 BLOCKING = {
     "lifespan": LIFESPAN + "    import os; os.write(2, b'here\\n')\n    time.sleep(1e6)\n",
@@ -84,18 +95,27 @@ BLOCKING = {
         LIFESPAN + "    import os; os.write(2, b'here\\n')\n"
         "    while True:\n        try: time.sleep(1e6)\n        except Exception: pass\n"
     ),
+    "lifespan that says it failed": STARLETTE,
+    "lifespan that wraps what it catches": (
+        LIFESPAN + "    import os; os.write(2, b'here\\n')\n    " + WRAPS.format("    ")
+    ),
+    "aiohttp's on_startup that wraps what it catches": AIOHTTP.format(WRAPS.format("    ")),
+    "import that wraps what it catches": SAID + "import time\n" + WRAPS.format(""),
 }
 
 
 @pytest.mark.parametrize("code", BLOCKING.values(), ids=BLOCKING)
 def test_stop_during_a_blocking_start_up_is_clean(arun: Any, code: str) -> None:
+    """It is never told as a failure of the app, and the pid file goes as at any stop."""
     arun.write("shop.py", code)
     arun.write("safe.ini", SAFE)
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini")
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini", "--pidfile", "pid")
     instance.wait_for("here")
     instance.send(signal.SIGTERM)
     assert instance.wait() == 0
-    assert instance.fallbacks() == []
+    assert (instance.failures(), instance.fallbacks()) == ([], [])
+    assert "Traceback" not in instance.said
+    assert not (arun.folder / "pid").exists()
 
 
 @pytest.mark.parametrize("options", [(), ("--fallback-config", "safe.ini")], ids=["alone", "with a fallback"])

@@ -195,3 +195,14 @@ def test_of_a_file_of_noise_the_first_mistakes_are_told(folder: Folder) -> None:
     problems = folder.rejected("site.ini").problems
     assert len(problems) == 101
     assert problems[-1].sentence == "there are 100 more mistakes like these"
+
+
+@pytest.mark.parametrize("words", [["uwsgi.xml"], ["--config", "uwsgi.xml"], ["uwsgi.sqlite"], ["site.ini"]])
+def test_a_config_in_a_format_that_arun_has_no_reader_for_is_told_with_those_that_it_has(
+    folder: Folder, words: list[str]
+) -> None:
+    folder.write("uwsgi.xml", "<uwsgi><http>:1</http></uwsgi>")
+    folder.write("site.ini", "[arun]\ninclude = uwsgi.xml\n")
+    problem = folder.problem(*words)
+    assert problem.cause.identifier == "config-format-unavailable"
+    assert problem.sentence.endswith("is no config that arun can read: it reads ini, toml, json and yaml")

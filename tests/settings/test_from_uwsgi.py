@@ -276,3 +276,44 @@ def test_a_table_where_none_belongs_is_never_a_traceback(folder: Folder, key: st
 def test_an_environment_counts_from_the_folder_that_is_entered(folder: Folder) -> None:
     folder.write("site.ini", f"[uwsgi]\nchdir = {sys.prefix}\nhome = .\n")
     assert folder.settings("site.ini").chdir == sys.prefix
+
+
+@pytest.mark.parametrize(
+    "line", ["buffer-size = 64kb", "http-timeout = soon", "reload-mercy = x", "socket-timeout = -1"]
+)
+@pytest.mark.parametrize("section", ["uwsgi", "arun"])
+def test_a_wrong_value_is_told_once_under_the_name_that_was_written(folder: Folder, section: str, line: str) -> None:
+    folder.write("site.ini", f"[{section}]\n{line}\n")
+    problem = folder.problem("site.ini")
+    assert problem.sentence.startswith(f"{line.partition(' ')[0]}: ")
+    assert problem.origin == "site.ini:2"
+
+
+IGNORED = [
+    ("static-map", ()),
+    ("static-map,cron", ()),
+    ("statik-map", ("ignore: 'statik-map' is no option of another runner; did you mean static-map? (from --ignore)",)),
+    ("cron, zzzz", ("ignore: 'zzzz' is no option of another runner (from --ignore)",)),
+    ("workers", ("ignore: 'workers' is an option of arun (from --ignore)",)),
+]
+
+
+@pytest.mark.parametrize(("names", "warnings"), IGNORED)
+def test_a_name_that_nothing_has_cannot_be_ignored(folder: Folder, names: str, warnings: tuple[str, ...]) -> None:
+    assert folder.layers("--ignore", names).warnings == warnings
+
+
+def test_what_only_this_config_has_can_be_ignored(folder: Folder) -> None:
+    folder.write("site.ini", "[uwsgi]\nharakirii = 3\nignore = harakirii\n")
+    assert folder.layers("site.ini").warnings == ()
+    folder.settings("site.ini")
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_a_config_of_gunicorn_in_the_folder_is_one_warning_that_can_be_quieted(
+    folder: Folder,
+    is_ignored: bool,  # noqa: FBT001 - the value under test
+) -> None:
+    folder.write("gunicorn.conf.py", "workers = 4\n")
+    words = ["--ignore", "gunicorn.conf.py"] if is_ignored else []
+    assert len(folder.layers(*words).warnings) == (0 if is_ignored else 1)

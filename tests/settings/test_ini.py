@@ -226,3 +226,10 @@ def test_all_problems_of_a_file_are_told_at_once(folder: Folder) -> None:
         ("option-invalid", "site.ini:5"),
         ("option-unknown", "site.ini:2"),
     ]
+
+
+@pytest.mark.parametrize("text", ["[arun", "x = 1\n[arun\nbind = :1\n", b"[arun]\nchdir = \xff\n", b"\0\xff\xfe"])
+def test_a_config_that_cannot_be_read_as_text_or_sections_is_told_once(folder: Folder, text: str | bytes) -> None:
+    """What it seems to lack may be in the line that is wrong."""
+    folder.write("site.ini", text)
+    assert folder.problem("site.ini").cause.identifier == "config-malformed"

@@ -51,6 +51,26 @@ def test_the_shown_config_tells_the_address_that_is_served_where_none_was_named(
     assert "port = 8000 (default)" in lines
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "bind-retry = 5 (default)"),
+        (["--fallback-config", "welcome"], "bind-retry = 0 (default)"),
+        ([], "fallback-config = none (default)"),
+        ([], "welcome-status = 200 (default)"),
+        ([], "supervise = false (default)"),
+        (["--workers", "2"], "supervise = true (default)"),
+        (["--access-logfile", "x"], "access-log = true (default)"),
+        (["--request-id-header", "X-Id"], "request-id = true (default)"),
+        ([], "app-dir = . (default)"),
+        ([], "limit-connections = 77 (default)"),
+    ],
+)
+def test_the_shown_config_tells_what_holds_where_nothing_was_said(folder: Folder, words: list[str], line: str) -> None:
+    lines = [" ".join(one.split()) for one in show_config(folder.settings(*words), 77).splitlines()]
+    assert line in lines
+
+
 def test_the_reference_lists_the_causes_that_a_fallback_can_be_bound_to() -> None:
     assert "| `listen` | `address-in-use` |" in reference()
 

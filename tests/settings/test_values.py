@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from arun.settings.declaration import declared
+from arun.settings.kinds import Number, Octal, Seconds, Size
 from arun.settings.settings import Settings
+from arun.settings.worker_kinds import Memory
 
 if TYPE_CHECKING:
     from tests.settings.conftest import Folder
@@ -78,6 +80,8 @@ REFUSED = [
     ("bind", "[::1:80"),
     ("need-app", "banana"),
     ("interface", "asgi2"),
+    ("fallback-config", ""),
+    ("bind", "http://127.0.0.1:80"),
     ("uds", "@"),
     ("uds", "unix:"),
     ("root-path", "api"),
@@ -147,3 +151,66 @@ def test_no_two_options_share_a_name_or_a_flag() -> None:
     shorts = [one.short for one in options if one.short]
     assert len(names) == len(set(names))
     assert len(shorts) == len(set(shorts))
+
+
+@pytest.mark.parametrize("option", ["bind", "shared-socket", "https-socket"])
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("http://127.0.0.1:80", "127.0.0.1:80"),
+        ("https://[::1]:443/path", "[::1]:443"),
+        ("tcp://:80", ":80"),
+        ("http://", "HOST:PORT"),
+    ],
+)
+def test_an_address_that_is_a_url_is_told_how_it_is_written(folder: Folder, option: str, url: str, meant: str) -> None:
+    problem = folder.problem(f"--{option}", url)
+    assert f"{url!r} is a URL: write {meant}, without {url.partition(':')[0]}://" in problem.sentence
+
+
+@pytest.mark.parametrize("flag", ["--fallback-config", "--fallback-config=", "site.ini"])
+def test_an_empty_fallback_is_a_mistake_that_names_the_word_for_none(folder: Folder, flag: str) -> None:
+    """``--fallback-config "$FALLBACK"`` of a variable that is not set would be a start without a fallback."""
+    folder.write("site.ini", "[arun]\nfallback-config =\n")
+    words = [flag, ""] if flag == "--fallback-config" else [flag]
+    assert folder.problem(*words).sentence.endswith("welcome for the built-in page, or none")
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "is_told"),
+    [
+        (["-w", "shop:app"], {}, True),
+        (["-wshop:app"], {}, True),
+        (["--workers", "x"], {}, False),
+        ([], {"WEB_CONCURRENCY": "x"}, False),
+        (["site.ini"], {}, False),
+        ([], {"ARUN_CMD_ARGS": "-w x"}, True),
+    ],
+)
+def test_what_a_short_flag_means_to_others_is_told_where_it_was_written(
+    folder: Folder,
+    words: list[str],
+    environ: dict[str, str],
+    is_told: bool,  # noqa: FBT001 - the value under test
+) -> None:
+    folder.write("site.ini", "[arun]\nworkers = x\n")
+    assert ("-w" in folder.problem(*words, environ=environ).hint) is is_told
+
+
+#: Every option that takes a number or a duration, and those of others that stand for one.
+NUMERIC = [
+    *(
+        one.name
+        for one in declared(Settings).values()
+        if isinstance(one.kind, Number | Seconds | Size | Octal | Memory)
+    ),
+    *("harakiri", "http-timeout", "reload-mercy"),
+]
+
+
+@pytest.mark.parametrize("value", ["-1", "-0.5"])
+@pytest.mark.parametrize("name", NUMERIC)
+def test_a_negative_number_behind_an_option_is_one_mistake(folder: Folder, name: str, value: str) -> None:
+    problem = folder.problem(f"--{name}", value, "shop:app")
+    assert problem.sentence.startswith(f"{name}: {value!r} is ")
+    assert problem.origin == f"--{name}"

@@ -1,4 +1,4 @@
-"""The built-in app: it answers where no app was named, and in the place of an app that could not be started.
+"""The built-in app: it responds where no app was named, and in place of an app that could not be started.
 
 Plain ASGI, and of the runner it knows the failure record and the rule of who is told one. The page is read when it is first asked for, so that
 making the app costs a start next to nothing; and if it cannot be read (no descriptor left, files that the dropped
@@ -33,7 +33,7 @@ __all__ = ("RETRY_AFTER", "STYLE_HASH", "make_app")
 #: Seconds after which a client may ask again (RFC 9110, section 10.2.3).
 RETRY_AFTER = 30
 
-#: The style element of page.html as the policy names it; a test tells the new value when the style was changed.
+#: The style element of page.html as the policy names it; a test shows the new value when the style has changed.
 STYLE_HASH = "sha256-+cLMse1DdrFQGBAoRcXgMW5ZBI5U7urxoAMjNxbWsuU="
 
 _FIXED: Headers = [
@@ -53,10 +53,10 @@ _WITHOUT_BODY = frozenset({204, 205, 304})
 def make_app(*, status: int | None = None, failures: tuple[FailureRecord, ...] = (), debug: bool = False) -> App:
     """Make the ASGI 3 app that welcomes.
 
-    Without failures it is shown because nothing was configured: ``/`` answers 200, any other path 404, any method but
-    GET and HEAD 405. With failures it is shown because a start failed: every path and method answers 503, with
-    ``Retry-After``. A status that is given stands in for the 200 or the 503. A visitor is told nothing internal; with
-    ``debug``, a peer on this machine that no proxy stands before is told the failures, traceback and all.
+    Without failures it is shown because nothing was configured: ``/`` responds with 200, any other path with 404, any method but
+    GET and HEAD with 405. With failures it is shown because a start failed: every path and method responds with 503 and
+    ``Retry-After``. A status that is given stands in for the 200 or the 503. A visitor sees nothing internal; with
+    ``debug``, a peer on this machine, with no proxy in between, sees the failures with their tracebacks.
 
     Raises:
         ValueError: the status is none that a page can have (200 to 599, with a body).
@@ -67,8 +67,8 @@ def make_app(*, status: int | None = None, failures: tuple[FailureRecord, ...] =
         )
 
     @cache
-    def body_of(voice: Voice, language: Language, format_: Format, code: int, told: bool) -> bytes:  # noqa: FBT001 - key
-        return render(voice, language, format_, status=code, failures=failures if told else ())
+    def body_of(voice: Voice, language: Language, format_: Format, code: int, shows_failures: bool) -> bytes:  # noqa: FBT001 - key
+        return render(voice, language, format_, status=code, failures=failures if shows_failures else ())
 
     async def welcome(scope: Scope, receive: Receive, send: Send) -> None:
         answer = "http.response" if scope["type"] == "http" else "websocket.http.response"
@@ -119,7 +119,7 @@ def _headers(voice: Voice, code: int, format_: Format, language: Language, lengt
 
 
 async def _other_than_http(scope: Scope, receive: Receive, send: Send) -> None:
-    """Go along with the lifespan; close a websocket before its handshake, where the server can answer no better."""
+    """Go along with the lifespan; close a websocket before its handshake, where the server has no better response."""
     while (event := (await receive())["type"]).startswith("lifespan."):
         await send({"type": f"{event}.complete"})
         if event == "lifespan.shutdown":

@@ -14,7 +14,7 @@ __all__ = ("choose_format", "choose_language")
 
 #: What to send of several forms that a client named and likes equally well, best first.
 _NAMED: tuple[Format, ...] = ("text/html", "application/problem+json", "application/json", "text/plain")
-#: And of several that it only did not rule out. Every browser names text/html; who sends */* or nothing is curl, a
+#: And of several that it only did not rule out. Every browser names text/html; a client that sends */* or nothing is curl, a
 #: probe or a script, and its reader is better served by text than by mark-up.
 _UNNAMED: tuple[Format, ...] = ("text/plain", "text/html", "application/problem+json", "application/json")
 
@@ -23,7 +23,7 @@ _SIMPLIFIED = frozenset({"hans", "cn", "sg", "my"})
 
 
 def choose_format(accept: str) -> Format:
-    """Return the form that an ``Accept`` header likes best; text where it likes none, for an answer beats a 406.
+    """Return the form that an ``Accept`` header likes best; text where it likes none, as a response beats a 406.
 
     The most precise range decides on a form. Other parameters than ``q`` are passed over.
     """
@@ -78,7 +78,7 @@ def _ranges(header: str) -> Iterator[tuple[str, float]]:
 
 
 def _quality(text: str) -> float:
-    """Read a quality value, 0 to 1; -1 says that it is none."""
+    """Return a quality value, 0 to 1; -1 where the text is none."""
     digits = text.replace(".", "", 1)
     if not (digits.isascii() and digits.isdigit()):
         return -1.0

@@ -1,4 +1,4 @@
-"""From a voice, a language and a form to the bytes of an answer: HTML, plain text, JSON. Values in, bytes out."""
+"""From a voice, a language and a form to the bytes of a response body: HTML, plain text, JSON. Values in, bytes out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOLD_ON_A_LINE = ("origin", "config", "when", "hint")
 def render(
     voice: Voice, language: Language, format_: Format, *, status: int, failures: tuple[FailureRecord, ...] = ()
 ) -> bytes:
-    """Return the body that says what the voice says, and tells the failures that are given.
+    """Return the body for a voice, with the failures that are given.
 
     Raises:
         OSError: page.html cannot be read.
@@ -132,7 +132,7 @@ def _causes_in_text(words: Words, causes: Iterable[dict[str, str]]) -> Iterator[
 
 
 def _problem(words: Words, voice: Voice, causes: list[dict[str, str]], *, status: int) -> bytes:
-    """Return a problem document (RFC 9457). Its type is about:blank: the status says it all to a program."""
+    """Return a problem document (RFC 9457). Its type is about:blank: the status is all that a program needs."""
     import json
 
     page = words["pages"][voice]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     Voice = Literal["welcome", "pause", "absent", "refused"]
 
     class Page(TypedDict):
-        """What one voice says: the title of the window, the heading, the sentences under it."""
+        """The text of one voice: the title of the window, the heading, the sentences under it."""
 
         title: str
         heading: str
         lead: tuple[str, ...]
 
     class Words(TypedDict):
-        """Everything that is said in one language."""
+        """Every text in one language."""
 
         space: str
         pages: dict[Voice, Page]

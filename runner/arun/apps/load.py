@@ -43,6 +43,11 @@ __all__ = ("App", "load")
 INSTANCES = ("app", "application")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "init_app")
 
+#: The ends of files that are Python's for certain; a module has none.
+_SOURCES = frozenset({"", ".py", ".pyw", ".wsgi"})
+_OTHER_FILE = (
+    "it is read as Python; a config is .ini, .toml, .json or .yaml, or named with --config, which reads others as ini"
+)
 #: What ``compile`` says of such a source before Python 3.11.4, in a ValueError; later it is a SyntaxError.
 _NULL_BYTES = "source code string cannot contain null bytes"
 
@@ -206,7 +211,8 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
         )
     if isinstance(error, SyntaxError):
         where = f"{error.filename}:{error.lineno}" if error.filename else f"{doing} {target.text}"
-        return StartupFailure(APP_SYNTAX_ERROR, f"{where}: {error.msg}", origin=origin, detail=detail)
+        hint = "" if os.path.splitext(target.file)[1].lower() in _SOURCES else _OTHER_FILE
+        return StartupFailure(APP_SYNTAX_ERROR, f"{where}: {error.msg}", origin=origin, hint=hint, detail=detail)
     if isinstance(error, ModuleNotFoundError) and error.name:
         if not target.file and f"{target.name}.".startswith(f"{error.name}."):
             return StartupFailure(

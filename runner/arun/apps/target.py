@@ -14,7 +14,7 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
-from arun.core.failures import APP_NOT_FOUND, StartupFailure
+from arun.core.failures import APP_ATTRIBUTE_MISSING, APP_NOT_FOUND, StartupFailure
 from arun.core.values import Value
 
 __all__ = ("FILES", "Places", "Target", "find", "parse")
@@ -70,9 +70,12 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
 
     Raises:
         StartupFailure(APP_NOT_FOUND): the text names a file or a folder without an app.
+        StartupFailure(APP_ATTRIBUTE_MISSING): the attribute is a call with arguments.
     """
     file, name, named = _file_in(text, places, is_path=is_path)
     named = named or attribute
+    for written in (attribute,) if file and name == text else (text, attribute):
+        _refuse_arguments(written, origin)
     factory = named.endswith("()")
     named = named.removesuffix("()")
     if not file and (folder := _folder_of(name, places, is_path=is_path)):
@@ -87,6 +90,19 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
         hint = f"did you mean {name}.py?" if os.path.isfile(f"{path}.py") else ""
         raise StartupFailure(APP_NOT_FOUND, f"there is no file {path}", origin=origin, hint=hint)
     return Target(name, named, text, origin, first=(places.app_dir,), factory=factory)
+
+
+def _refuse_arguments(text: str, origin: str) -> None:
+    """Refuse a call with arguments, as gunicorn takes it: code on a command line is hard to read, to quote and to test."""
+    called, paren, arguments = text.partition("(")
+    if paren and arguments.endswith(")") and arguments != ")":
+        called = called.rpartition(":")[2]
+        raise StartupFailure(
+            APP_ATTRIBUTE_MISSING,
+            f"{text}: arun calls a factory without arguments, as {called}()",
+            origin=origin,
+            hint=f"write app = {called}({arguments} into a module, and name that: module:app",
+        )
 
 
 def _file_in(text: str, places: Places, *, is_path: bool) -> tuple[str, str, str]:

@@ -70,6 +70,9 @@ def parse(text: str) -> Address:
         if path in {"", "@"} or "\0" in path:
             raise ValueError(f"{text!r} names no path for a unix socket")
         return Unix(path)
+    scheme, is_url, rest = text.partition("://")
+    if is_url and scheme.isalnum():
+        raise ValueError(f"{text!r} is a URL: write {rest.partition('/')[0] or 'HOST:PORT'}, without {scheme}://")
     if "/" in text and "\0" not in text:
         return Unix(f"./{text}" if text.startswith("@") else text)
     host, colon, port = text.rpartition(":")

@@ -1,9 +1,9 @@
 """The exit shim: the one way out of the process, and the only place that knows the last status.
 
-``arm`` registers an atexit hook before anything else can, so that it runs last; ``leave`` remembers the status and the
-failures, and does within a bound what Python does at exit: it closes event loops, ends idle threads and pools, and runs the
-exit hooks. The last hook hands a failed start to the successor that was armed (see runner/arun/lifecycle/fallback.py) and ends the process
-where there is none. The interpreter's own finalization, which would wait for every thread that a half-imported app left
+``arm`` registers an atexit hook before anything else can, so that it runs last; ``leave`` remembers the status,
+and does within a bound what Python does at exit: it closes event loops, ends idle threads and pools, and runs the exit
+hooks. The last hook calls what is to follow, which becomes the successor of a failed start, and ends the process where
+nothing follows. The interpreter's own finalization, which would wait for every thread that a half-imported app left
 behind, is reached only by a clean stop that nothing holds back: ``leave`` then raises SystemExit, so that a profiler or
 a coverage tool which has called arun gets its turn.
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-    from arun.core.failures import StartupFailure
-
-    Successor = Callable[[tuple[StartupFailure, ...]], int]
-
 __all__ = (
     "Interruption",
     "arm",
@@ -43,6 +39,7 @@ __all__ = (
     "flush",
     "hurry",
     "in_forked_child",
+    "interruption_in",
     "leave",
     "leave_at_once",
     "on_leaving",
@@ -50,7 +47,6 @@ __all__ = (
     "reserve_descriptors",
     "start_thread",
     "status_of",
-    "succeed_with",
 )
 
 #: Seconds that loops, threads, exit hooks and buffered output may hold back the end of a failed start or a forced stop.
@@ -81,8 +77,6 @@ class _Shim:
         "closers",
         "closing",
         "ends",
-        "failures",
-        "going_back",
         "guards",
         "has_caller",
         "has_returned",
@@ -90,7 +84,7 @@ class _Shim:
         "pid",
         "reserve",
         "status",
-        "successor",
+        "then",
     )
 
     def __init__(self, *, has_caller: bool) -> None:
@@ -107,10 +101,9 @@ class _Shim:
         self.ends = 0.0
         #: Each is locked while it enforces a bound on the end.
         self.guards: list[LockType] = []
-        self.successor: Successor | None = None
         self.status: int | None = None
-        self.failures: tuple[StartupFailure, ...] = ()
-        self.going_back = False
+        #: Called when all other hooks have run; it becomes the successor, or returns the status to end with.
+        self.then: Callable[[], int] | None = None
         self.closing = allocate_lock()
         self.reserve: list[int] = []
 
@@ -152,16 +145,6 @@ def begin_again() -> None:
 def leave_at_once(status: int) -> NoReturn:
     """End a forked process of arun's own that has nothing to finish: no hooks, no output."""
     _exit(status)
-
-
-def succeed_with(successor: Successor) -> None:
-    """Name what follows a failed start, or a fallback that goes back: called once all other hooks have run.
-
-    It does not return when it could replace the process, and returns the status to end with when there is nothing to
-    fall back to.
-    """
-    if _shim is not None:
-        _shim.successor = successor
 
 
 def on_leaving(close: Callable[[float], object]) -> None:
@@ -206,6 +189,21 @@ def in_forked_child() -> bool:
     return _shim is not None and getpid() != _shim.pid
 
 
+def interruption_in(error: BaseException) -> Interruption | None:
+    """Return the interruption that an exception is, or comes of: whoever caught it may have raised another, or a group."""
+    waiting: list[BaseException | None] = [error]
+    seen = set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        if isinstance(one, Interruption):
+            return one
+        seen.add(id(one))
+        waiting += (one.__cause__, one.__context__, *getattr(one, "exceptions", ()))
+    return None
+
+
 def end_if_forked(error: BaseException) -> None:
     """End the process where it is a child that a request has forked, and calls ``sys.exit``: it is no second server."""
     if isinstance(error, SystemExit) and in_forked_child():
@@ -220,17 +218,16 @@ def status_of(error: BaseException) -> int:
 
 
 def leave(
-    status: int,
-    failures: tuple[StartupFailure, ...] = (),
-    *,
-    going_back: bool = False,
-    hurried: bool = False,
-    unwinds: bool = False,
+    status: int, *, then: Callable[[], int] | None = None, hurried: bool = False, unwinds: bool = False
 ) -> NoReturn:
     """End the process with ``status``; never returns.
 
-    With ``failures`` it becomes the fallback instead, if there is one, and with ``going_back`` what it first was. ``hurried``
-    is a stop that somebody forces. ``unwinds`` says that no frame of arun's would catch SystemExit.
+    Args:
+        status: 0 for a clean stop; any other hurries the end.
+        then: called once all hooks have run. It does not return where it replaces the process, and otherwise returns the
+            status to end with.
+        hurried: the stop is forced.
+        unwinds: no frame of arun's would catch SystemExit.
 
     Raises:
         SystemExit: a clean stop that nothing holds back unwinds to the caller of arun, and to the interpreter's end.
@@ -239,9 +236,9 @@ def leave(
         flush()
         _exit(status)
     shim = _shim
-    shim.status, shim.failures, shim.going_back = status, failures, going_back
+    shim.status, shim.then = status, then
     is_main = get_ident() == shim.main_thread
-    hurried = hurried or bool(failures) or not is_main
+    hurried = hurried or bool(status) or not is_main
     shim.bound = HURRIED_BOUND if hurried else CLEAN_BOUND
     shim.ends = monotonic() + shim.bound * (_HURRIED_THREADS_PART if hurried else _THREADS_PART)
     returns = False
@@ -250,11 +247,11 @@ def leave(
         if is_main:
             while shim.closers:
                 shim.closers.pop()(shim.bound * _LOOPS_PART)
-        have_ended = _end_threads(shim, joins=is_main and not failures)
-        if failures or not have_ended:
+        have_ended = _end_threads(shim, joins=is_main and not status)
+        if status or not have_ended:
             _end_processes()  # their own hook would wait for those that are busy
         else:
-            returns = unwinds and shim.has_caller and not going_back
+            returns = unwinds and shim.has_caller and then is None
         if not returns:
             _run_exitfuncs()
     except BaseException as error:  # noqa: BLE001 - no thread can be had, or an app has changed what is called here
@@ -311,9 +308,9 @@ def _finish() -> None:
     if shim.has_returned and is_flushed and not _other_threads():
         _relent()
         return  # the interpreter ends by itself: there is nothing that could hold it
-    if (shim.failures or shim.going_back) and shim.successor is not None:
+    if shim.then is not None:
         try:
-            shim.status = shim.successor(shim.failures)
+            shim.status = shim.then()
         except BaseException as error:  # noqa: BLE001 - the end of the process: there is nobody left to tell but stderr
             _say(f"the way out failed: {_shown(error)}")
     _exit(shim.status)

@@ -73,7 +73,7 @@ CONFIG_FORMAT_UNAVAILABLE = Cause(
     "config-format-unavailable",
     "settings",
     "pip install 'arun-server[yaml]'",
-    "A config format whose reader is not installed.",
+    "A config format that arun does not read, or whose reader is not installed.",
 )
 
 USER_UNKNOWN = Cause(

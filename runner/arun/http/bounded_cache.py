@@ -18,8 +18,9 @@ class BoundedCache(dict[Key, Cached]):
     """A dict that computes a missing value, and is emptied when it holds ``entries``.
 
     ``cache[key]`` always returns a value: that of ``compute(key)``, which may raise instead. Code must not rely on a key that
-    was there a moment ago: another thread may have emptied the dict since. A hit is a lookup in a dict, in C. Keys longer
-    than ``longest`` are not kept, so that clients cannot fill the memory.
+    was there a moment ago: another thread may have emptied the dict since. What every request looks up
+    is first looked up by ``cache.get(key)``, that of a dict: ``[]`` and ``in`` cost three times as much where CPython finds them
+    on a subclass. Keys longer than ``longest`` are not kept, so that clients cannot fill the memory.
     """
 
     __slots__ = ("_compute", "_entries", "_longest")

@@ -115,7 +115,9 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
         if line is not None:
             block += line
             continue
-        kind = _kinds[name]
+        kind = _kinds.get(name)
+        if kind is None:
+            kind = _kinds[name]
         if kind == _LENGTH:
             if not value.isdigit() or (length is not None and length != int(value)):
                 raise ResponseInvalid(f"{value!r} is not a Content-Length, or not the only one")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
+from functools import cache, partial
 
 from arun.apps import provisions
 from arun.core import exits, genuine
@@ -12,6 +12,7 @@ from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, Star
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
+from arun.listen import sockets
 from arun.settings import Settings
 from arun.supervisor.contract import PARTING
 from arun.system import descriptors, environment, logs, process
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
-    from arun.lifecycle.deadline import Watch
-    from arun.lifecycle.fallback import Attempt
-    from arun.lifecycle.listening import Listening
+    from arun.lifecycle.deadline import Deadline
+    from arun.lifecycle.instance import Instance
     from arun.lifecycle.transports import Contexts
     from arun.listen.sockets import Listener
     from arun.server.served_socket import ServedSocket
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Loaded",
-    "Setup",
     "Told",
     "access_file",
     "choose_app",
@@ -47,6 +46,7 @@ __all__ = (
     "load",
     "new_loop",
     "serve",
+    "serve_in_this_process",
     "served_sockets",
     "surround",
 )
@@ -211,7 +211,7 @@ def http_options(
         values["limit_connections"] = descriptors.connections_possible()
     if kind == "wsgi":
         values["timeout_request"] = chosen.timeout_wsgi_request
-    if not (bool(chosen.origins("request_id_header")) if chosen.request_id is None else chosen.request_id):
+    if not chosen.names_requests:
         values["request_id_header"] = None
     return HttpOptions(
         **values,
@@ -243,6 +243,12 @@ def served_sockets(listeners: Iterable[Listener], contexts: Contexts) -> list[Se
     return served
 
 
+def _deafen(leaving: Sequence[Listener]) -> None:
+    """Let new connections go to those that are served."""
+    for listener in leaving:
+        sockets.deafen(listener)
+
+
 def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
     """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends.
 
@@ -252,17 +258,8 @@ def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
     from arun.server import loops
 
     loop = loops.new_loop(chosen.loop, origin=chosen.origin("loop"))
-    exits.on_leaving(functools.partial(loops.close, loop))
+    exits.on_leaving(partial(loops.close, loop))
     return loop
-
-
-class Setup(Value):
-    """What is served, and in what: the attempt, its settings, its listeners, its surroundings."""
-
-    attempt: Attempt
-    chosen: Settings
-    listening: Listening
-    surroundings: environment.Surroundings
 
 
 class Loaded(Value):
@@ -276,29 +273,29 @@ class Loaded(Value):
         return self._replace(loop=_one_loop(chosen))
 
 
-def load(setup: Setup, watch: Watch) -> Loaded:
+def load(instance: Instance, deadline: Deadline) -> Loaded:
     """Load the app.
 
     Raises:
         StartupFailure: one of the failures of the stage "load".
         StopRequested, DeadlineReached: what the import was interrupted with, also where the app has caught it.
     """
-    attempt, chosen = setup.attempt, setup.chosen
-    watch.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
+    chosen, signals = instance.configuration.chosen, instance.signals
+    deadline.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(chosen)
-    app = choose_app(chosen, attempt.past.failures, loop)
+    app = choose_app(chosen, instance.past.failures, loop)
     genuine.settle_threads()
-    attempt.signals.take_back()  # a loop that the app ran while it was imported may have taken them
-    if attempt.signals.count:
+    signals.take_back()  # a loop that the app ran while it was imported may have taken them
+    if signals.count:
         raise process.StopRequested  # and its code may have caught what it was interrupted with
-    if watch.expired:
+    if deadline.expired:
         raise DeadlineReached
     return Loaded(app, loop)
 
 
 def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the loop when it is asked for the first time."""
-    return functools.cache(functools.partial(new_loop, chosen))
+    return cache(partial(new_loop, chosen))
 
 
 class Told(Value):
@@ -314,25 +311,49 @@ class Told(Value):
     on_late: Callable[[Sequence[Listener]], None] | None = None
 
 
+def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
+    """Load the app and serve it without a supervisor.
+
+    Raises:
+        StartupFailure: as in ``load`` and ``serve``.
+    """
+    configuration, status = instance.configuration, instance.status
+    process.bind_to_cores(0, configuration.chosen.cpu_affinity)
+    loaded = load(instance, deadline)
+    app, served = loaded.app.target.text, configuration.listeners.listeners
+
+    def ready(_server: Server) -> None:
+        status.ready(app, served, instance.describe(app), instance.past.failures)
+        instance.sockets.store()
+
+    def late(bound: Sequence[Listener]) -> None:
+        status.ready_late(bound, instance.describe(app))
+        instance.sockets.store()
+
+    def stopping() -> None:
+        status.leaving(returns=instance.signals.going_back and not instance.signals.count)
+
+    serve(instance, loaded, deadline, Told(ready, stopping, on_late=late))
+
+
 def _events(  # noqa: C901 - one method for each event
-    setup: Setup, loaded: Loaded, watch: Watch, told: Told, given_up: Sequence[Listener]
+    instance: Instance, loaded: Loaded, deadline: Deadline, told: Told, given_up: Sequence[Listener]
 ) -> ServerEvents:
     """Return what follows from the events of a server; ``given_up`` are the listeners that it serves for a last time."""
     from arun.server.server import ServerEvents
 
-    attempt, claimed = setup.attempt, setup.listening
+    held, claimed = instance.sockets, instance.configuration.listeners
 
     class Events(ServerEvents):
         def ready(self, server: Server) -> None:
-            watch.finish()
+            deadline.finish()
             gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
-            gc.set_threshold(*attempt.collector)
+            gc.set_threshold(*instance.launch.gc_threshold)
             exits.release_descriptors()
             told.on_ready(server)
             loop = loaded.loop()
             provisions.load_in_idle_time(loop, loaded.app.kind)
-            if attempt.manager is not None:
-                attempt.manager.stay_alive(loop.call_later)
+            instance.status.stay_alive(loop.call_later)
 
         def stopping(self) -> None:
             if told.on_stop is not None:
@@ -343,15 +364,15 @@ def _events(  # noqa: C901 - one method for each event
                 told.on_stuck(text)
 
         def leaving(self) -> None:
-            listening.deafen(given_up)
+            _deafen(given_up)
 
         def left(self) -> None:
-            listening.let_go(attempt, given_up)
+            held.let_go(given_up)
 
         def open_late(self) -> list[ServedSocket] | None:
-            if told.on_late is None or not attempt.busy:
+            if told.on_late is None or not held.busy:
                 return None
-            late = listening.bind_late(attempt, claimed)
+            late = listening.bind_late(held, claimed.options)
             if late:
                 told.on_late(late)
             return served_sockets(late, claimed.contexts)
@@ -359,29 +380,27 @@ def _events(  # noqa: C901 - one method for each event
     return Events()
 
 
-def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
+def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) -> None:
     """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
 
     Raises:
-        StartupFailure(APP_STARTUP_FAILED): from the engine.
-        StartupFailure(FILE_UNUSABLE): the access log cannot be written.
+        StartupFailure: the app's start-up has failed, or the access log cannot be written.
     """
     from arun.server import server
 
-    attempt, chosen, claimed = setup.attempt, setup.chosen, setup.listening
-    watch.step("the app's own start-up")
-    log = access_file(chosen, attempt.program.cwd)
+    chosen, claimed, signals = instance.configuration.chosen, instance.configuration.listeners, instance.signals
+    deadline.step("the app's own start-up")
+    log = access_file(chosen, instance.launch.directory)
     loop = loaded.loop()
 
     def reopen() -> None:
-        attempt.reopen_log_file()
+        instance.output.reopen()
         if log is not None:
             log.reopen()
 
     # what is given up by a worker that begins; one that replaces another finds it closed
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
-
-    events = _events(setup, loaded, watch, told, leaving)
+    events = _events(instance, loaded, deadline, told, leaving)
     serving = server.Server(
         engine_for(loaded.app, chosen, log, events.thread_lost),
         served_sockets(claimed.listeners, claimed.contexts),
@@ -390,13 +409,13 @@ def serve(setup: Setup, loaded: Loaded, watch: Watch, told: Told) -> None:
         leaving=served_sockets(leaving, claimed.contexts),
         contexts=tuple(claimed.contexts.values()),
     )
-    watch.leave_signals_to_loop()
+    deadline.leave_signals_to_loop()
     logs.adopt_logging()
-    attempt.signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
+    signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
-        _run(loop, serving.serve(attempt.signals), attempt.signals)
+        _run(loop, serving.serve(signals), signals)
     finally:
-        attempt.signals.tell_reopen(attempt.reopen_log_file)
+        signals.tell_reopen(instance.output.reopen)
         if log is not None:
             log.close()
 

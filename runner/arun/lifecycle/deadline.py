@@ -1,4 +1,4 @@
-"""Watches a start from a thread of its own: says what it waits for, and ends it when its time is up.
+"""The deadline of a start, kept by a thread of its own: it reports what the start waits for, and ends it when its time is up.
 
 A thread, because an import can block in C code where no signal handler of Python runs. It holds no lock of anybody's
 and costs nothing until it wakes.
@@ -12,7 +12,9 @@ import os
 import signal
 
 from arun.core.exits import Interruption, start_thread
+from arun.core.failures import START_TIMEOUT, StartupFailure
 from arun.core.genuine import monotonic, process_time, sleep
+from arun.lifecycle.outcome import Failed, Stopped
 from arun.system import logs
 from arun.system.process import STOP_SIGNALS
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ("DeadlineReached", "Watch")
+    from arun.lifecycle.outcome import Outcome
+
+__all__ = ("Deadline", "DeadlineReached")
 
 #: Seconds between two lines about a start that takes long; on a terminal the line is renewed at each tick.
 _INTERVAL = 5.0
@@ -42,45 +46,50 @@ class DeadlineReached(Interruption):
     """The start has used up its time."""
 
 
-class Watch:
-    """The watch over one start. ``step`` says what the start is waiting for, ``finish`` ends the watch.
+class Deadline:
+    """The deadline of one start: a context around it, in the main thread. ``step`` names what the start is waiting for.
+
+    A start that has used up its time leaves the context with StartTimedOut, whatever the app has made of its
+    interruption. A signal that is caught while the main thread is in C code is received there only when that code
+    returns. The thread hears of it from the interpreter's wakeup descriptor (signal.set_wakeup_fd), and then acts in its
+    place.
 
     Args:
-        timeout: seconds that the start may take, None for no limit.
-        overdue: called in the watch's thread when the main thread does not react to its interruption.
-        stopping: tells whether a stop signal was received; whatever holds the start back then is interrupted as well.
+        seconds: how long the start may take, None for no limit.
+        origin: where that limit comes from.
+        leave: called in the thread with the outcome when the main thread does not react to its interruption.
+        is_stopping: returns whether a stop signal was received; whatever holds the start back then is interrupted as well.
+        on_step: called with each step of the start, whose lines are then left to it.
         began: when the start began, on the monotonic clock, where that is not now.
-        on_step: called with each step of the start; a start whose steps somebody else is told writes no lines.
-
-    A signal that is caught while the main thread is in C code is received there only when that code returns. The watch
-    hears of it from the interpreter's wakeup descriptor (signal.set_wakeup_fd), and then acts in its place.
+        on_tick: called in the thread about once in a second.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one start has to say of its time
         self,
-        timeout: float | None,
-        overdue: Callable[[Watch], None],
-        stopping: Callable[[], bool],
+        seconds: float | None,
+        origin: str,
+        leave: Callable[[Outcome], object],
+        is_stopping: Callable[[], bool],
+        *,
         on_step: Callable[[str], None] | None = None,
         began: float | None = None,
+        on_tick: Callable[[], None] | None = None,
     ) -> None:
-        self.timeout = timeout
         self.expired = False
-        self.waiting_for = "the settings"
-        self._overdue, self._stopping, self._on_step = overdue, stopping, on_step
-        #: Called in the watch's thread about once in a second.
-        self.on_tick: Callable[[], None] | None = None
         self.began = monotonic() if began is None else began
+        self._seconds, self._origin = seconds, origin
+        self._waiting_for = "the settings"
+        self._leave, self._is_stopping, self._on_step, self._on_tick = leave, is_stopping, on_step, on_tick
         self._progress_shown = False
-        self.stop_caught = False
+        self._stop_caught = False
         self._caught = self._writing = -1
         self._previous: Any = None
         self._done = _thread.allocate_lock()
         self._ended = _thread.allocate_lock()
         self._main = _thread.get_ident()
 
-    def begin(self) -> None:
-        """Start watching; call it in the main thread."""
+    def __enter__(self) -> Deadline:  # noqa: PYI034 - it has no subclass, and typing is not loaded
+        """Start the thread."""
         self._done.acquire()
         self._ended.acquire()
         self._previous = signal.signal(signal.SIGALRM, self._interrupt)
@@ -90,10 +99,21 @@ class Watch:
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=self.leave_signals_to_loop)  # a child's signals are not ours
         start_thread(self._run, self._caught, self._writing)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """End the deadline; what a start raises that has used up its time is that.
+
+        Raises:
+            StartupFailure: start-timed-out.
+        """
+        self.finish()
+        if self.expired and isinstance(error, DeadlineReached | StartupFailure):
+            raise self._timed_out() from None
 
     def step(self, waiting_for: str) -> None:
-        """Say what the start is doing now."""
-        self.waiting_for = waiting_for
+        """Name what the start is doing now."""
+        self._waiting_for = waiting_for
         if self._on_step is not None:
             self._on_step(waiting_for)
 
@@ -107,6 +127,13 @@ class Watch:
             self._await_end()
             if self._progress_shown:
                 logs.write("\r\033[K")
+
+    def _timed_out(self) -> StartupFailure:
+        return StartupFailure(
+            START_TIMEOUT,
+            f"the start took longer than {self._seconds or 0:g} s; it was waiting for {self._waiting_for}",
+            origin=self._origin,
+        )
 
     def _await_end(self) -> None:
         """Wait until the thread has closed its descriptors: an exec or a test may count them.
@@ -142,27 +169,27 @@ class Watch:
         terminal = logs.terminal()
         asked, next_line = False, _INTERVAL
         while not self._over(_TICK):
-            if self.on_tick is not None:
-                self.on_tick()
+            if self._on_tick is not None:
+                self._on_tick()
             elapsed = monotonic() - self.began
-            if self.timeout is not None and elapsed >= self.timeout:
+            if self._seconds is not None and elapsed >= self._seconds:
                 self.expired = True
                 self._press(signal.SIGALRM)
                 return
-            if asked:  # a tick ago already: the loop that was told does not come round
+            if asked:  # a tick ago already: the loop that was asked does not come round
                 self._press(signal.SIGTERM)
                 return
-            self.stop_caught = self.stop_caught or self._has_caught_stop()
-            asked = self._stopping() or self.stop_caught
+            self._stop_caught = self._stop_caught or self._has_caught_stop()
+            asked = self._is_stopping() or self._stop_caught
             if elapsed >= next_line - _TICK / 2:
                 next_line = elapsed if terminal else next_line + _INTERVAL
-                self._tell(elapsed, terminal=terminal)
+                self._report(elapsed, terminal=terminal)
 
     def _over(self, interval: float) -> bool:
         """Wait for the end of the start, the next line to say, or the deadline, whichever comes first."""
         ends = monotonic() + interval
-        if self.timeout is not None:
-            ends = min(ends, self.began + self.timeout)
+        if self._seconds is not None:
+            ends = min(ends, self.began + self._seconds)
         while True:
             now, worked = monotonic(), process_time()
             planned = min(_SLICE, max(0.0, ends - now))
@@ -182,9 +209,9 @@ class Watch:
         except OSError:  # nothing was caught, or the app has closed what is not its own
             return False
 
-    def _tell(self, elapsed: float, *, terminal: bool) -> None:
-        limit = f" of {self.timeout:g} s" if self.timeout is not None else ""
-        line = f"arun: waiting for {self.waiting_for} ({elapsed:.0f} s{limit})"
+    def _report(self, elapsed: float, *, terminal: bool) -> None:
+        limit = f" of {self._seconds:g} s" if self._seconds is not None else ""
+        line = f"arun: waiting for {self._waiting_for} ({elapsed:.0f} s{limit})"
         if terminal:
             self._progress_shown = True
             logs.write(f"\r\033[K{line}")
@@ -199,4 +226,5 @@ class Watch:
             if self._done.acquire(timeout=0.5):
                 self._done.release()
                 return
-        self._overdue(self)
+        is_stop = self._is_stopping() or self._stop_caught
+        self._leave(Stopped() if is_stop else Failed((self._timed_out(),)))

@@ -1,243 +1,195 @@
-"""How a start ends: its failures told, its successor planned, and what is left to do where there is none."""
+"""How an instance ends: its failures are reported, its successor is planned, and the process becomes it or exits."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
+from functools import partial
 
-from arun.core import exits, genuine
-from arun.core.failures import EXEC_FAILED, INTERNAL_ERROR, START_TIMEOUT, FailureRecord, StartupFailure, printable
-from arun.lifecycle import fallback, last_resort, status
+from arun.core import exits
+from arun.core.failures import EXEC_FAILED, StartupFailure, printable
+from arun.lifecycle import fallback, last_resort, start, successor
+from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
-from arun.settings import SettingsRejected
 from arun.system import logs, process, tracebacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-    from arun.lifecycle.deadline import Watch
-    from arun.lifecycle.fallback import Attempt
+    from arun.core.failures import FailureRecord
+    from arun.lifecycle.fallback import Plan
+    from arun.lifecycle.instance import Instance
+    from arun.lifecycle.outcome import Outcome
+
+__all__ = ("finish",)
 
 #: Looks at which the files of arun were there, before it is relied on that all of them are.
 _LOOKS = 2
 
-__all__ = ("failures_of", "leave", "overdue", "recorded", "run", "timed_out", "way_out")
 
+def finish(instance: Instance, outcome: Outcome) -> NoReturn:
+    """End the process as the outcome of its start demands: status 0, status 1, the fallback, or the primary again.
 
-def leave(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> NoReturn:
-    """Tell the failures and end the process: status 0 without any, otherwise 1 or the fallback."""
-    attempt.signals.hold()
-    try:
-        _tell(attempt, failures)
-    except BaseException as error:  # noqa: BLE001 - whatever the telling raises, the way out is taken
-        logs.warning(f"a failure could not be told: {tracebacks.described(error)}")
-    if attempt.signals.count:
-        failures = ()  # it was told to stop: what the app made of being interrupted is told, and no failed start
-    going_back = attempt.signals.going_back and not attempt.signals.count
-    forced = attempt.signals.count > 1
-    exits.leave(1 if failures else 0, failures, going_back=going_back, hurried=forced, unwinds=True)
-
-
-def _tell(attempt: Attempt, failures: tuple[StartupFailure, ...]) -> None:
-    """Record and tell the failures, with the interpreter as it was before the app came."""
-    if failures:
-        genuine.restore()
-        process.silence()
-    exits.release_descriptors()
-    attempt.records = tuple(recorded(attempt, failure) for failure in failures)
-    for failure in failures:
-        _forget_frames(failure)
-    for record in attempt.records:
-        attempt.report(record)
-
-
-def _forget_frames(failure: BaseException) -> None:
-    """Let go of what the frames of a failed app hold: an exec needs memory, and the last resort goes on in this process."""
-    failure.__traceback__ = failure.__cause__ = failure.__context__ = None
-
-
-def run(attempt: Attempt, serve: Callable[[], None]) -> NoReturn:
-    """Run a process of the instance from what it has to do to its end; a fork of the app's ends as it would elsewhere."""
-    failures: tuple[StartupFailure, ...] = ()
-    try:
-        serve()
-    except process.StopRequested:
-        pass
-    except BaseException as error:  # noqa: BLE001 - a fault of ours must be told too
-        if exits.in_forked_child():
-            exits.leave(exits.status_of(error))
-        failures = failures_of(error)
-    leave(attempt, failures)
-
-
-def way_out(attempt: Attempt, serve: Callable[[Attempt], None], failures: tuple[StartupFailure, ...]) -> int:
-    """Become the fallback, or return the status to end with; called by the exit shim when all hooks have run.
-
-    ``serve`` runs a start in this process: the last resort where the exec is refused.
+    It may be called in another thread than the main one, where that one does not come back.
     """
+    signals = instance.signals
+    signals.hold()
+    failures = outcome.failures if isinstance(outcome, Failed) else ()
+    records = instance.report(failures)
+    if signals.count:
+        failures = ()  # a stop signal came: what the app made of its interruption is reported, and is no failed start
+    follow: Callable[[], int] | None = None
+    if failures:
+        follow = partial(_follow_failure, instance, failures, records)
+    else:
+        instance.remove_pidfile()
+        if isinstance(outcome, ReturnToPrimary) and not signals.count:
+            follow = partial(_return, instance)
+    exits.leave(int(bool(failures)), then=follow, hurried=signals.count > 1, unwinds=True)
+
+
+def _follow_failure(instance: Instance, failures: Sequence[StartupFailure], records: tuple[FailureRecord, ...]) -> int:
+    """Become the fallback, or return the status to end with; called by the exit shim when all hooks have run."""
+    status = _fall_back(instance, failures, records)
+    if status:
+        instance.remove_pidfiles()  # while a successor serves they name it
+    return status
+
+
+def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: tuple[FailureRecord, ...]) -> int:
+    configuration = instance.configuration
+    policy = configuration.fallback
     plan = fallback.Plan()
     try:
-        if failures:
-            plan = fallback.plan(attempt, failures)
-            _tell_plan(attempt, plan)
-        if plan.config is not None or not failures:
-            _become(attempt, plan.config)
+        plan = fallback.plan(policy, configuration.name, instance.past.tried, failures, configuration.directory)
+        records += _report_plan(instance, plan, records)
+        if plan.config is not None:
+            successor.become_fallback(instance, plan.config, records)
     except process.StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
-        refused = error
-        if not isinstance(refused, StartupFailure):
-            refused = StartupFailure(EXEC_FAILED, f"it failed: {tracebacks.described(error)}")
-        if attempt.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
-            return _last_resort(attempt, refused, serve, plan.config)
-        _tell_chain(attempt, refused)
+        refused = _refusal(error)
+        if policy.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
+            return _serve_here(instance, refused, records, partial(_become, instance, plan.config, records))
+        _report_chain(instance, records, refused)
     else:
-        if plan.is_last and not plan.is_narrowed and attempt.last_resort == "page" and _can_answer(attempt):
-            return _answer_plainly(attempt, None, "the last resort has failed;")
-    for listener in attempt.listeners:
+        is_spent = plan.is_last and not plan.is_narrowed and policy.last_resort == "page"
+        if is_spent and instance.sockets.plain():
+            return _respond_plainly(instance, None, "the last resort has failed;")
+    for listener in instance.sockets.listeners:
         claims.close(listener)
-    status.failed(attempt)
+    instance.status.ended(records)
     return 1
 
 
-def _become(attempt: Attempt, config: str | None) -> None:
-    """Become the fallback, or without one what the process first was.
-
-    Raises:
-        StopRequested, StartupFailure(EXEC_FAILED): as in ``fallback``.
-    """
-    if config is None:
-        fallback.go_back(attempt)
-    fallback.become(attempt, config, attempt.records)
-
-
-def overdue(attempt: Attempt, origin: str, watch: Watch) -> None:
-    """End a start whose main thread does not come back, told to stop or out of time; called in the watch's thread."""
-    leave(attempt, () if attempt.signals.count or watch.stop_caught else (timed_out(watch, origin),))
+def _return(instance: Instance) -> int:
+    """Become the primary again, or return the status to end with."""
+    try:
+        successor.return_to_primary(instance)
+    except process.StopRequested:
+        return 0
+    except Exception as error:  # noqa: BLE001 - as in _fall_back
+        refused = _refusal(error)
+        return _serve_here(instance, refused, (), partial(successor.return_to_primary, instance))
 
 
-def timed_out(watch: Watch, origin: str) -> StartupFailure:
-    """The failure of a start that used up its time; ``origin`` is where its limit came from."""
-    return StartupFailure(
-        START_TIMEOUT,
-        f"the start took longer than {watch.timeout or 0:g} s; it was waiting for {watch.waiting_for}",
-        origin=origin,
+def _refusal(error: Exception) -> StartupFailure:
+    """Return the failure of an exec that did not come about."""
+    return (
+        error
+        if isinstance(error, StartupFailure)
+        else StartupFailure(EXEC_FAILED, f"it failed: {tracebacks.described(error)}")
     )
 
 
-def failures_of(error: BaseException) -> tuple[StartupFailure, ...]:
-    """Return what an exception stands for; one that nobody foresaw is a failure of ours."""
-    if isinstance(error, SettingsRejected):
-        return error.problems
-    return (error,) if isinstance(error, StartupFailure) else (_unexpected(error),)
+def _become(instance: Instance, config: str | None, records: tuple[FailureRecord, ...]) -> None:
+    if config is not None:
+        successor.become_fallback(instance, config, records)
 
 
-def _unexpected(error: BaseException) -> StartupFailure:
-    exits.release_descriptors()
-    return StartupFailure(INTERNAL_ERROR, tracebacks.described(error), detail=tracebacks.whole_traceback(error))
+def _report_plan(instance: Instance, plan: Plan, records: tuple[FailureRecord, ...]) -> tuple[FailureRecord, ...]:
+    """Report why the fallback that was named does not follow, and what the end of a chain comes to.
 
-
-def recorded(attempt: Attempt, failure: StartupFailure) -> FailureRecord:
-    """Return the record of a failure of this attempt."""
-    config = fallback.shown(attempt.config, attempt.program.cwd)
-    return FailureRecord.of(failure, config=config, when=time.time())
-
-
-def _tell_plan(attempt: Attempt, plan: fallback.Plan) -> None:
-    """Tell why the fallback that was named does not follow, and what the end of a chain comes to."""
+    Returns the record of that reason, if there is one.
+    """
+    policy = instance.configuration.fallback
     if plan.is_narrowed:
-        name = printable(fallback.shown(attempt.fallback or fallback.welcome_config(), attempt.program.cwd))
-        logs.info(f"arun: no fallback to {name}: fallback-on is {', '.join(sorted(attempt.falls_back_on))}")
-    if plan.is_last:
-        _tell_chain(attempt, plan.end)
-        if plan.config is not None:
-            logs.info("arun: the chain ends here; its last resort is the welcome page")
+        config = policy.config or fallback.welcome_config()
+        name = printable(fallback.shown(config, instance.configuration.directory))
+        logs.info(f"arun: no fallback to {name}: fallback-on is {', '.join(sorted(policy.causes))}")
+    if not plan.is_last:
+        return ()
+    more = _report_chain(instance, records, plan.end)
+    if plan.config is not None:
+        logs.info("arun: the chain ends here; its last resort is the welcome page")
+    return more
 
 
-def _tell_chain(attempt: Attempt, end: StartupFailure | None = None) -> None:
-    """One message for the end of a chain: why it ends where it named a successor, and every link of it."""
-    links = attempt.history(attempt.records)
-    if end is not None:
-        logs.frame(record := recorded(attempt, end))
-        attempt.records += (record,)
+def _report_chain(
+    instance: Instance, records: tuple[FailureRecord, ...], end: StartupFailure | None = None
+) -> tuple[FailureRecord, ...]:
+    """Report the end of a chain in one message: why it ends where it named a successor, and every link of it."""
+    links = instance.history(records)
+    more = () if end is None else (instance.record(end),)
+    for record in more:
+        logs.frame(record)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]
     lines += [f"arun:   {printable(record.config)}: {record.summary()}" for record in links.failures]
     logs.write("".join(f"{line}\n" for line in lines))
+    return more
 
 
-def _last_resort(
-    attempt: Attempt, failure: StartupFailure, serve: Callable[[Attempt], None], config: str | None
+def _serve_here(
+    instance: Instance, refused: StartupFailure, records: tuple[FailureRecord, ...], again: Callable[[], object]
 ) -> int:
-    """Serve the welcome page in this very process, or a few plain lines; returns the status when it was told to stop.
+    """Serve the welcome page in this very process, or a few plain lines: the last resort where an exec is refused.
 
-    ``config`` is what it was to become, None for what it first was.
-
-    No config is read: the file may be what this user cannot read. Without one, a fallback serves the welcome page on
-    what it inherits; that is joined by where the fallback would listen, which was noted before a drop of privileges.
+    ``again`` tries that exec once more. Returns the status to end with, when a stop signal came.
     """
-    record = recorded(attempt, failure)
+    record = instance.record(refused)
     logs.frame(record)
-    if attempt.command is not None:
-        attempt.command.tell(serves=False)
-    if fallback.files_are_away():
-        return _answer_plainly(
-            attempt, lambda: _become(attempt, config), "the files of arun are gone; until they are back"
-        )
+    instance.status.refused()
+    if successor.files_are_away():
+        return _respond_plainly(instance, again, "the files of arun are gone; until they are back")
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
-    attempt.listeners, attempt.wanted = fallback.without_lost(attempt), (*attempt.wanted, *attempt.fallback_addresses)
-    past = attempt.history((*attempt.records, record))
-    again = fallback.Attempt(attempt.program, process.StopSignals(), (), past)
-    again.listeners, again.secured, again.is_last_resort = attempt.listeners, attempt.secured, True
-    again.manager, again.log_file, again.is_detached = attempt.manager, attempt.log_file, attempt.is_detached
-    try:
-        again.signals.tell_reopen(again.reopen_log_file)
-        again.signals.install()
-        serve(again)
-    except process.StopRequested:
+    page = instance.as_last_resort((*records, record))
+    outcome = start.run(page, partial(finish, page))
+    if not isinstance(outcome, Failed):
         return 0
-    except Exception as error:  # noqa: BLE001 - no descriptor, no memory, a file that is gone
-        for last in failures_of(error):
-            logs.frame(FailureRecord.of(last, config=fallback.WELCOME, when=time.time()))
-        return _answer_plainly(attempt, None, "it cannot do that;")
-    return 0
+    for failure in outcome.failures:  # no descriptor, no memory, a file that is gone
+        logs.frame(page.record(failure)._replace(config=fallback.WELCOME))
+    return _respond_plainly(instance, None, "it cannot do that;")
 
 
-def _can_answer(attempt: Attempt) -> list[socket.socket]:
-    """Return the sockets on which a few plain lines may be said; none that speaks TLS ever turns plain."""
-    return [one.socket for one in attempt.listeners if one.transport.tls is None and one.socket.fileno() >= 0]
-
-
-def _answer_plainly(attempt: Attempt, succeed: Callable[[], None] | None, why: str) -> int:
-    """Answer 503 in plain text until a stop signal comes, or the files that ``succeed`` needs are back."""
-    plain = _can_answer(attempt)
+def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why: str) -> int:
+    """Respond with 503 in plain text until a stop signal comes, or the files that ``again`` needs are back."""
+    plain = instance.sockets.plain()
     if not plain:
         return 1
     logs.warning(f"{why} this process (pid: {os.getpid()}) answers every request with status 503, in plain text")
     looks_back = 0
+    signals = instance.renew_signals()
 
     def look() -> None:
         """Go on as the successor when nothing has been missing for some looks: files come back one by one."""
-        nonlocal looks_back, succeed
-        looks_back = 0 if fallback.files_are_away() else looks_back + 1
-        if succeed is None or looks_back <= _LOOKS:
+        nonlocal looks_back, again
+        looks_back = 0 if successor.files_are_away() else looks_back + 1
+        if again is None or looks_back <= _LOOKS:
             return
         try:
-            succeed()
+            again()
         except StartupFailure as failure:
-            logs.frame(recorded(attempt, failure))
-            succeed = None
-            attempt.signals.install()
+            logs.frame(instance.record(failure))
+            again = None
+            signals.install()
 
-    attempt.signals = process.StopSignals()
     try:
         for listener in plain:
             listener.listen()
         with contextlib.suppress(ValueError):  # the main thread is stuck, and this is another one
-            attempt.signals.install()
-        last_resort.answer(plain, look)
+            signals.install()
+        last_resort.respond(plain, look)
     except process.StopRequested:
         return 0

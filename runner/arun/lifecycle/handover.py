@@ -3,8 +3,8 @@
 It travels in a sealed memfd whose number stands in one environment variable, so that neither argv nor environ ever
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
 failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
-first start, where the failed start wanted to listen, what the end of its chain is to be, and the workers that go on
-serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
+first start, where the failed start wanted to listen, what the end of its chain is to be, the pid files that it wrote, and
+the workers that go on serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
 wanted to listen.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
@@ -35,7 +35,7 @@ __all__ = (
 VARIABLE = "ARUN_HANDOVER"
 _VERSION = 2
 _UNDERSTOOD = frozenset((1, 2))
-#: Records kept of a long chain: the first tells the cause, the last ones how the fallbacks fared.
+#: Records kept of a long chain: the first has the cause, the last ones how the fallbacks fared.
 _RECORDS_KEPT = 16
 
 
@@ -69,7 +69,7 @@ class Handover(Value):
     closed: tuple[InheritedListener, ...] = ()
     #: Where a successor listens that names no address.
     wanted: tuple[WantedAddress, ...] = ()
-    #: Who serves until an upgraded supervisor has workers of its own.
+    #: The workers that serve until an upgraded supervisor has workers of its own.
     workers: tuple[InheritedWorker, ...] = ()
     #: Whether the process has gone to the background: no successor does so again, for its pid would be another one.
     detached: bool = False
@@ -77,8 +77,10 @@ class Handover(Value):
     log_file: str = ""
     #: What the chain comes to when none of its links works: ``page`` or ``exit``.
     last_resort: str = "page"
-    #: Whether the built-in page tells causes to visitors from this machine.
+    #: Whether the built-in page shows causes to visitors from this machine.
     debug: bool = False
+    #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
+    pidfiles: tuple[str, ...] = ()
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -112,6 +114,7 @@ def write(handover: Handover) -> int:
             "log_file": handover.log_file,
             "last_resort": handover.last_resort,
             "debug": handover.debug,
+            "pidfiles": handover.pidfiles,
         }
     ).encode()
     fd = _anonymous_file()
@@ -142,7 +145,7 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
         past = _decode(json.loads(content))
     except (OSError, OverflowError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{VARIABLE}={number} names no handover of version {_VERSION}: {error}") from error
-    os.close(fd)  # only now: a number that means something else is somebody else's descriptor
+    os.close(fd)  # only now: a number that means something else is a foreign descriptor
     return past
 
 
@@ -170,6 +173,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         log_file=fields.get("log_file", ""),
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
+        pidfiles=tuple(fields.get("pidfiles", ())),
     )
 
 

@@ -1,8 +1,8 @@
-"""The last resort: every request is answered 503 in a few lines of plain text, where nothing else can be had any more.
+"""The last resort: every response is 503 with a few lines of plain text, where nothing else can be had any more.
 
 It is for a process that can neither become its fallback nor load what serves a page: the files of arun or of Python
 are gone, or no descriptor is left for an event loop. So it imports nothing, opens nothing, and needs one descriptor for
-each client that it answers.
+each client.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-__all__ = ("answer",)
+__all__ = ("respond",)
 
 #: Milliseconds between two looks at the clock.
 _TICK = 500
-#: Seconds that a client has to send the head of its request, and to take the end of its answer.
+#: Seconds that a client has to send the head of its request, and to take the end of its response.
 _PATIENCE, _LINGER = 10.0, 1.0
-#: Bytes after which a head is answered although it has no end, and that are read of a client at a time.
+#: Bytes after which a head gets its response although it has no end, and that are read of a client at a time.
 _LONGEST_HEAD, _PIECE = 65_536, 16_384
 _MOST_CLIENTS = 256
 #: Seconds until accepting is tried again when no descriptor is free.
@@ -42,43 +42,43 @@ _HEAD = (
 class _Client:
     """A connection: what it has sent of its head so far, and until when it stays."""
 
-    __slots__ = ("answered", "connection", "deadline", "method", "size", "tail")
+    __slots__ = ("connection", "deadline", "method", "responded", "size", "tail")
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         #: The first and the last bytes of its head so far.
         self.method = self.tail = b""
         self.size = 0
-        self.answered = False
+        self.responded = False
         self.deadline = monotonic() + _PATIENCE
 
     def goes_on(self) -> bool:
-        """Read what is there, answer a head that is complete, and return False when the client has gone."""
+        """Read what is there, respond to a complete head, and return False when the client has gone."""
         try:
             data = self.connection.recv(_PIECE)
             if not data:
                 return False
-            if not self.answered:
+            if not self.responded:
                 self.size += len(data)
                 self.method = (self.method + data)[: len(_NO_BODY)]
                 ending = self.tail + data
                 self.tail = ending[-3:]
                 if b"\r\n\r\n" in ending or b"\n\n" in ending or self.size > _LONGEST_HEAD:
-                    self._answer()
+                    self._respond()
         except BlockingIOError:
             return True
         except OSError:
             return False
         return True
 
-    def _answer(self) -> None:
-        self.answered, self.deadline = True, monotonic() + _LINGER
+    def _respond(self) -> None:
+        self.responded, self.deadline = True, monotonic() + _LINGER
         self.connection.send(_HEAD if self.method == _NO_BODY else _HEAD + _BODY)
-        self.connection.shutdown(socket.SHUT_WR)  # and the rest is read: closing now could take the answer back
+        self.connection.shutdown(socket.SHUT_WR)  # and the rest is read: closing now could take the response back
 
 
-def answer(listeners: Sequence[socket.socket], now_and_then: Callable[[], object]) -> NoReturn:
-    """Answer every client of these listening sockets, and call ``now_and_then`` twice a second.
+def respond(listeners: Sequence[socket.socket], now_and_then: Callable[[], object]) -> NoReturn:
+    """Respond to every client of these listening sockets, and call ``now_and_then`` twice a second.
 
     It ends with what that, or the handler of a signal, raises.
     """

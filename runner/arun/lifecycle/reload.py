@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import math
 import os
@@ -14,14 +13,15 @@ from arun import settings
 from arun.apps import provisions
 from arun.core import exits
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, end, fallback, listening, probe, status
-from arun.lifecycle.build import Setup
+from arun.lifecycle import build, listening, successor
+from arun.lifecycle.instance import Candidate, Configuration
+from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.worker import work
 from arun.supervisor import forking
 from arun.supervisor.contract import PARTING, InheritedWorker
 from arun.supervisor.supervisor import Supervisor
 from arun.supervisor.workers import Bounds, Generation, Recipe, counted
-from arun.system import descriptors, logs, pidfile, process, tracebacks
+from arun.system import descriptors, logs, process, tracebacks
 from arun.system.environment import Surroundings, working_directory
 from arun.system.file_watch import missing
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from arun.lifecycle.fallback import Attempt
+    from arun.lifecycle.instance import Instance
     from arun.listen.sockets import Listener
     from arun.settings import Settings
     from arun.supervisor.workers import Worker
@@ -41,97 +41,90 @@ __all__ = ("go_on", "supervise")
 _RETRY, _SELDOM = 1.0, 60.0
 
 
-def supervise(setup: Setup, began: float) -> None:
-    """Serve with workers until a stop; ``began`` is when the start did, on the monotonic clock.
+def supervise(instance: Instance, candidate: Candidate, began: float) -> None:
+    """Serve with workers until a stop.
+
+    Args:
+        instance: the instance; after an upgrade with what the workers from before it have.
+        candidate: what the workers are to serve with.
+        began: when the start began, on the monotonic clock.
 
     Raises:
         StartupFailure: of a start that failed, or a crash loop.
     """
-    attempt = setup.attempt
-    if not attempt.past.workers:
-        instance = _Instance(attempt)
-    else:  # those from before an upgrade serve, with what they had, until these are ready: as in a reload
-        setup = setup._replace(attempt=copy.copy(attempt))
-        attempt.listeners, attempt.secured = list(attempt.inherited), dict(attempt.secured)
-        instance = _Instance(attempt, setup)
-    _run(attempt, Supervisor(instance, instance.recipe(setup, began), _inherited(attempt)))
+    reloader = Reloader(instance, candidate if instance.has_workers else None)
+    _run(instance, Supervisor(reloader, reloader.recipe(candidate, began), _inherited(instance)))
 
 
-def go_on(attempt: Attempt, failures: Sequence[StartupFailure]) -> NoReturn:
+def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
     """Let the workers from before an upgrade serve on, though the upgraded arun cannot start: a reload may help.
 
     Without failures it was told to stop before it could start, and so are they.
 
     Raises:
-        StopRequested: it was told to stop.
-        StartupFailure: nobody is left.
+        StartupFailure: no worker is left.
     """
-    inherited = {listener.socket for listener in attempt.inherited}
-    listening.give_up(attempt, [one for one in attempt.listeners if one.socket not in inherited])
-    attempt.listeners = list(attempt.inherited)
-    attempt.before.restore(where_possible=True)
-    instance = _Instance(attempt)
+    instance.sockets.revert()
+    instance.launch.surroundings.restore(where_possible=True)
+    reloader = Reloader(instance)
     for failure in failures:
-        instance.tell(failure)
+        reloader.tell(failure)
     if failures:
         text = "the upgrade has failed: the workers from before it go on serving"
         logs.warning(text)
-        instance.unchanged(text)
-    _run(attempt, Supervisor(instance, None, _inherited(attempt)))
-    if attempt.pidfile is not None:
-        pidfile.remove(attempt.pidfile)
-    raise process.StopRequested
+        reloader.unchanged(text)
+    _run(instance, Supervisor(reloader, None, _inherited(instance)))
 
 
-def _run(attempt: Attempt, supervisor: Supervisor) -> None:
-    attempt.past = attempt.past._replace(workers=())
-    attempt.signals.tell(supervisor.stop)
-    attempt.signals.tell_hangup(supervisor.reload)
+def _run(instance: Instance, supervisor: Supervisor) -> None:
+    signals = instance.signals
+    signals.tell(supervisor.stop)
+    signals.tell_hangup(supervisor.reload)
     gc.collect()
     gc.freeze()  # what is here now is shared with the workers: the collector is not to write into it
     descriptors.connections_possible()  # a reload has twice as many lines to workers
     try:
         failure = supervisor.run()
     finally:
-        attempt.signals.tell_hangup(None)
+        signals.tell_hangup(None)
         if forking.adopts_orphans():  # among them what has hung in a fork of the process that loads the app
-            process.end_children(spared=attempt.program.children)
+            process.end_children(spared=instance.launch.children)
     if failure is not None:
         raise failure
 
 
-def _inherited(attempt: Attempt) -> Generation | None:
-    if not attempt.past.workers:
+def _inherited(instance: Instance) -> Generation | None:
+    workers = instance.release_workers()
+    if not workers:
         return None
     generation = Generation(None)
-    for worker in attempt.past.workers:
+    for worker in workers:
         line = socket.socket(fileno=worker.fd)
         line.setblocking(False)
         generation.inherit(line, worker.pid, worker.number, is_leaving=worker.is_leaving)
     return generation
 
 
-class _Instance:
-    """What a supervisor asks of the instance; see runner/arun/supervisor/supervisor.py."""
+class Reloader:
+    """What a supervisor asks of the instance; see runner/arun/supervisor/contract.py."""
 
-    def __init__(self, attempt: Attempt, following: Setup | None = None) -> None:
-        self._attempt = attempt
-        #: What was read again, or upgraded, until its workers are ready or have failed.
-        self._next = following
+    def __init__(self, instance: Instance, candidate: Candidate | None = None) -> None:
+        self._instance = instance
+        self._next = candidate
         self._was_ready = False
         #: When the service manager is told again that this process is alive, on the monotonic clock.
         self._next_ping = 0.0
         #: When a busy address is tried again, on the monotonic clock, and seconds until then after a reload for it.
         self._next_try, self._retry = 0.0, _RETRY
-        #: What is given up as soon as the workers serve who waits there.
+        #: What is given up as soon as the workers accept the connections that wait there.
         self._leaving: list[Listener] = []
 
     def touched(self) -> None:
-        self._attempt.signals.hang_up()
+        self._instance.signals.hang_up()
 
-    def recipe(self, setup: Setup, began: float) -> Recipe:
-        """Return how workers are made that serve with this setup."""
-        chosen = setup.chosen
+    def recipe(self, candidate: Candidate, began: float) -> Recipe:
+        """Return how workers are made that serve with this candidate."""
+        chosen = candidate.configuration.chosen
         bounds = Bounds(
             start=chosen.start_timeout or 0.0,
             silence=chosen.worker_timeout,
@@ -144,73 +137,73 @@ class _Instance:
         preload = chosen.preload and forking.adopt_orphans()
         if chosen.preload and not preload:
             logs.warning("preload: this system cannot do it; every worker loads the app by itself")
-        touched = tuple(os.path.join(setup.attempt.program.cwd, path) for path in chosen.touch_reload)
+        touched = tuple(os.path.join(candidate.configuration.directory, path) for path in chosen.touch_reload)
         for path in filter(missing, touched):
             logs.warning(f"touch-reload: {path} is not there; a reload follows when it is")
-        self._leaving = setup.listening.leaving
-        return Recipe(partial(self._work, setup), chosen.workers, bounds, began, touched, preload)
+        self._leaving = candidate.configuration.listeners.leaving
+        return Recipe(partial(self._work, candidate), chosen.workers, bounds, began, touched, preload)
 
-    def _work(self, setup: Setup, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
-        """Be a worker: without the listeners of other generations, which would stay open here and be served by nobody."""
-        served = {listener.socket for listener in (*setup.listening.listeners, *setup.listening.leaving)}
-        for attempt in (self._attempt, *((self._next.attempt,) if self._next else ())):
-            for listener in attempt.listeners:
+    def _work(self, candidate: Candidate, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
+        """Run as a worker. First close listeners of other generations: this process would keep them open without accepting."""
+        listening = candidate.configuration.listeners
+        served = {listener.socket for listener in (*listening.listeners, *listening.leaving)}
+        for held in (self._instance.sockets, *((self._next.sockets,) if self._next else ())):
+            for listener in held.listeners:
                 if listener.socket not in served:
                     listener.socket.close()
-        work(setup, slot, began, connection)
+        work(self._instance, candidate, slot, began, connection)
 
     def provide(self) -> None:
         provisions.load_now()
 
     def lacks_files(self) -> bool:
-        return fallback.files_are_away()
+        return successor.files_are_away()
 
     def reread(self) -> Recipe | None:
         logs.info("arun: reloading")
-        attempt = self._attempt
-        status.reloading(attempt, "reloading")
-        trial = fallback.Attempt(attempt.program, attempt.signals, attempt.arguments, attempt.past)
-        trial.collector, trial.config = attempt.collector, attempt.config
+        instance = self._instance
+        instance.status.reloading("reloading")
         given_up, self._next = self._next, None
-        trial.listeners, trial.secured = list(attempt.listeners), dict(attempt.secured)
-        trial.log_file = attempt.log_file
-        if given_up is not None:  # its workers are still on their way out: nobody could bind there again
-            trial.listeners += [one for one in given_up.attempt.listeners if not self._has(one)]
+        # Workers of what is given up are still on their way out: no other process could bind there again.
+        held = instance.sockets.candidate(given_up.sockets.listeners if given_up is not None else ())
         now, began = Surroundings.current(), time.monotonic()
         try:
-            attempt.before.restore(where_possible=True)
-            if attempt.before.called:
-                trial.program = attempt.program._replace(cwd=working_directory())  # where its links lead by now
-            chosen = self._judged(trial)
-            build.surround(chosen)
-            claimed = listening.listen(trial, chosen, beside_workers=True)
-            listening.give_up(trial, [one for one in claimed.surplus if not self._has(one)])
-            self._next = Setup(trial, chosen, claimed, Surroundings.current())
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who serve go on
-            failures = end.failures_of(error)
+            instance.launch.surroundings.restore(where_possible=True)
+            configuration = self._read()
+            build.surround(configuration.chosen)
+            claimed = listening.listen(instance, configuration, held, beside_workers=True)
+            held.close([one for one in claimed.surplus if not instance.sockets.has(one)])
+            configuration = configuration._replace(listening=claimed, surroundings=Surroundings.current())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the workers that serve go on
+            failures = failures_of(error)
             for failure in failures:
                 self.tell(failure)
             text = f"reload failed ({failures[0].cause.identifier}): those who served before go on"
             logs.warning(text)
             self.unchanged(text)
-            self._let_go(trial)
+            held.close(held.beside(instance.sockets))
             return None
         finally:
             now.restore(where_possible=True)
+        self._next = Candidate(configuration, held)
         return self.recipe(self._next, began)
 
-    def _judged(self, trial: Attempt) -> Settings:
-        layers = trial.read(trial.program.environ)
-        trial.note(layers)
-        status.what_was_read(trial, layers)
-        trial.chosen = settings.judge(layers)
-        status.what_does_nothing(trial.chosen)
-        self._check_identity(trial.chosen)
-        return trial.chosen
+    def _read(self) -> Configuration:
+        """Read and validate the settings again, from where the links of the starting directory lead by now."""
+        instance = self._instance
+        directory = working_directory() if instance.launch.surroundings.called else instance.configuration.directory
+        layers = instance.read(instance.launch.environ, directory)
+        before = Configuration(instance.configuration.name, directory, instance.initial_policy)
+        configuration = before.read(layers)
+        instance.status.read(layers, directory, is_built_in=instance.is_built_in)
+        chosen = settings.judge(layers)
+        instance.status.without_effect(chosen)
+        self._check_identity(chosen)
+        return configuration.validated(chosen)
 
     def _check_identity(self, chosen: Settings) -> None:
-        """Refuse another user or group: who has become one cannot become another, and the old workers would mix with it."""
-        now = self._attempt.chosen
+        """Refuse another user or group: a process cannot change them twice, and the old workers would mix with it."""
+        now = self._instance.configuration.settings
         if now is not None and (now.uid, now.gid) != (chosen.uid, chosen.gid):
             origin = ", ".join(dict.fromkeys(chosen.origins("uid") + chosen.origins("gid"))) or "default"
             raise StartupFailure(
@@ -218,77 +211,66 @@ class _Instance:
             )
 
     def adopt(self) -> None:
-        setup, self._next = self._next, None
-        if setup is None:
+        candidate, self._next = self._next, None
+        if candidate is None:
             return
-        attempt, trial = self._attempt, setup.attempt
-        attempt.fallback, attempt.config, attempt.last_resort = trial.fallback, trial.config, trial.last_resort
-        attempt.program = trial.program
-        attempt.listeners, attempt.secured = trial.listeners, trial.secured
-        attempt.wanted, attempt.busy = trial.wanted, trial.busy
+        configuration, held = candidate
         self._retry = _RETRY
-        attempt.heed(setup.chosen)
-        listening.give_up(attempt, [one for one in setup.listening.surplus if one.socket.fileno() >= 0])
-        setup.surroundings.restore(where_possible=True)
-        self._move_pidfile(setup.chosen)
+        self._instance.adopt(configuration, held)
+        held.close([one for one in configuration.listeners.surplus if one.socket.fileno() >= 0])
+        if configuration.surroundings is not None:
+            configuration.surroundings.restore(where_possible=True)
+        self._move_pidfile(configuration)
 
     def withdraw(self) -> None:
         if self._next is not None:
-            serving = self._attempt.listeners
-            own = [listener for listener in self._next.attempt.listeners if not self._has(listener)]
-            listening.withdraw(own, serving)
+            held = self._instance.sockets
+            held.deafen_overlapping(self._next.sockets.beside(held))
 
     def discard(self) -> None:
-        setup, self._next = self._next, None
-        if setup is not None:
-            self._let_go(setup.attempt)
+        candidate, self._next = self._next, None
+        if candidate is not None:
+            candidate.sockets.close(candidate.sockets.beside(self._instance.sockets))
 
-    def _let_go(self, trial: Attempt) -> None:
-        listening.give_up(trial, [listener for listener in trial.listeners if not self._has(listener)])
-
-    def _has(self, listener: Listener) -> bool:
-        return any(listener.socket is one.socket for one in self._attempt.listeners)
-
-    def _move_pidfile(self, chosen: Settings) -> None:
-        attempt = self._attempt
-        path = os.path.abspath(os.path.join(attempt.program.cwd, chosen.pidfile)) if chosen.pidfile else None
-        if path == attempt.pidfile:
-            return
+    def _move_pidfile(self, configuration: Configuration) -> None:
+        named = configuration.chosen.pidfile
+        path = os.path.abspath(os.path.join(configuration.directory, named)) if named else None
         try:
-            if path is not None:
-                pidfile.write(path, origin=chosen.origin("pidfile"))
+            self._instance.write_pidfile(path, origin=configuration.chosen.origin("pidfile"))
         except StartupFailure as failure:
             self.tell(failure)
-            return
-        if attempt.pidfile is not None:
-            pidfile.remove(attempt.pidfile)
-        attempt.pidfile = path
 
     def ready(self, app: str, workers: int) -> None:
-        attempt = self._attempt
+        instance = self._instance
         exits.release_descriptors()
+        served = f"{app} with {counted(workers)}"
         if self._was_ready:
-            logs.info(f"arun: reloaded, serving {app} with {counted(workers)}")
-            status.serves(attempt, status.state(attempt, f"{app} with {counted(workers)}"))
+            logs.info(f"arun: reloaded, serving {served}")
+            self._serving(instance.describe(served))
             return
         self._was_ready = True
-        listening.let_go(attempt, self._leaving)  # the workers have them
-        status.ready(attempt, f"{app} with {counted(workers)}", attempt.listeners)
+        instance.sockets.let_go(self._leaving)  # the workers have them
+        instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
+        instance.sockets.store()
+
+    def _serving(self, state: str) -> None:
+        self._instance.status.serving(state)
+        self._instance.sockets.store()
 
     def tell(self, failure: StartupFailure) -> None:
-        logs.frame(end.recorded(self._attempt, failure))
+        logs.frame(self._instance.record(failure))
 
     def unchanged(self, text: str) -> None:
         self._was_ready = True  # what serves next is a reload
-        status.serves(self._attempt, text)
+        self._serving(text)
 
     def should_reload(self) -> bool:
         """Whether an address is free that was busy: workers of a reload serve there, for these do not have it."""
         now = time.monotonic()
-        if not self._attempt.busy or now < self._next_try:
+        if not self._instance.sockets.busy or now < self._next_try:
             return False
         self._next_try = now + _RETRY
-        if not listening.is_free(self._attempt):
+        if not listening.is_free(self._instance.sockets):
             return False
         logs.info("arun: an address is free now that was busy")
         self._next_try = now + self._retry
@@ -296,39 +278,39 @@ class _Instance:
         return True
 
     def alive(self) -> float:
-        manager = self._attempt.manager
-        if manager is None or manager.watchdog_interval is None:
+        status = self._instance.status
+        if status.watchdog_interval is None:
             return math.inf
         now = time.monotonic()
         if now >= self._next_ping:
-            manager.watchdog()
-            self._next_ping = now + manager.watchdog_interval
+            status.watchdog()
+            self._next_ping = now + status.watchdog_interval
         return self._next_ping - now
 
     def stopping(self, workers: Sequence[Worker]) -> float:
-        status.leaving(self._attempt, f"stopping {counted(len(workers))}")
-        if self._attempt.signals.going_back:
+        instance, signals = self._instance, self._instance.signals
+        instance.status.leaving(f"stopping {counted(len(workers))}", returns=signals.going_back and not signals.count)
+        if signals.going_back:
             return PARTING
-        for listener in self._attempt.listeners:
-            listener.socket.close()  # the workers have it too, and take in who waits there before it is gone
+        for listener in instance.sockets.listeners:
+            listener.socket.close()  # the workers have it too, and accept the connections that wait before it is gone
         return 0.0
 
     def reopen(self) -> None:
-        self._attempt.reopen_log_file()
+        self._instance.output.reopen()
 
     def upgrade(self, workers: Sequence[Worker]) -> None:
-        attempt = self._attempt
+        instance = self._instance
         self.alive()
-        program = attempt.program
         try:
-            loads, told = probe.loads(program.arguments[0], program.environ, program.called)
-        except Exception as error:  # noqa: BLE001 - a file is away, or no descriptor is left: those who serve go on
-            loads, told = False, f"cannot be asked ({tracebacks.described(error)})"
+            loads, version = successor.installed_version(instance.launch)
+        except Exception as error:  # noqa: BLE001 - a file is away, or no descriptor is left: the workers that serve go on
+            loads, version = False, f"cannot be asked ({tracebacks.described(error)})"
         if not loads:
-            logs.warning(f"no upgrade: what is installed now {told}")
+            logs.warning(f"no upgrade: what is installed now {version}")
             return
-        logs.info(f"arun: found arun {told}")
-        if attempt.signals.count:
+        logs.info(f"arun: found arun {version}")
+        if instance.signals.count:
             return
         passed = tuple(
             InheritedWorker(worker.pid, worker.connection.fileno(), worker.slot.number, worker.is_leaving)
@@ -337,11 +319,11 @@ class _Instance:
         )
         serving = sum(not worker.is_leaving for worker in passed)
         logs.info(f"arun: upgrading; {counted(serving)} from before it go on serving")
-        status.reloading(attempt, "upgrading")
+        instance.status.reloading("upgrading")
         try:
-            fallback.upgrade(attempt, passed)
+            successor.upgrade(instance, passed)
         except (StartupFailure, process.StopRequested) as error:
             if isinstance(error, StartupFailure):
                 self.tell(error)
             self.unchanged("upgrade refused: those who served before go on")
-            attempt.signals.install(can_go_back=attempt.can_go_back)
+            instance.signals.install(can_go_back=instance.can_go_back)

@@ -1,4 +1,4 @@
-"""The process of one worker, from its fork to its end: it loads the app, serves it, and tells its supervisor."""
+"""The process of one worker, from its fork to its end: it loads the app, serves it, and reports to its supervisor."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import gc
 import os
 from functools import partial
 
-from arun.core.exits import Interruption
-from arun.core.failures import StartupFailure
-from arun.lifecycle import build, end
-from arun.lifecycle.deadline import Watch
+from arun.core import exits
+from arun.lifecycle import build
+from arun.lifecycle.deadline import Deadline
+from arun.lifecycle.instance import Candidate
+from arun.lifecycle.outcome import Failed, outcome_of
+from arun.lifecycle.status import Status
 from arun.supervisor import forking
 from arun.supervisor.channel import Channel, Span
 from arun.supervisor.reports import DRAINING, FAILED, READY
@@ -21,93 +23,111 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from arun.lifecycle.build import Loaded, Setup
+    from arun.lifecycle.build import Loaded
+    from arun.lifecycle.instance import Instance
+    from arun.lifecycle.outcome import Outcome
     from arun.server.server import Server
     from arun.settings import Settings
+
+    Body = Callable[[Instance, Deadline], None]
 
 __all__ = ("work",)
 
 
-def work(setup: Setup, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
+def work(
+    supervised: Instance, candidate: Candidate, slot: int | None, began: float, connection: socket.socket
+) -> NoReturn:
     """Be the worker of a slot, or with none the process that loads the app and forks the workers.
 
-    ``began`` is when its start began, on the monotonic clock; ``connection`` leads to the supervisor.
+    Args:
+        supervised: the instance as its supervisor knows it.
+        candidate: what the worker is to serve with.
+        slot: the number of the worker.
+        began: when its start began, on the monotonic clock.
+        connection: the line to the supervisor.
     """
-    channel = Channel(connection, _span(setup.chosen), setup.chosen.worker_timeout)
+    configuration = candidate.configuration
+    chosen, surroundings = configuration.chosen, configuration.surroundings
+    assert surroundings is not None  # noqa: S101 - a start that has come to its workers has entered them
+    channel = Channel(connection, _span(chosen), chosen.worker_timeout)
     supervisor = os.getppid()
 
-    def serve(watch: Watch) -> None:
-        setup.surroundings.restore()
-        _serve(setup, build.load(setup, watch), watch, channel)
+    def serve(instance: Instance, deadline: Deadline) -> None:
+        surroundings.restore()
+        _serve(instance, build.load(instance, deadline), deadline, channel)
 
-    def load(watch: Watch) -> None:
-        setup.surroundings.restore()  # a worker that is forked from here finds what the app has made of them
-        loaded = build.load(setup, watch)
+    def load(instance: Instance, deadline: Deadline) -> None:
+        surroundings.restore()  # a worker that is forked from here finds what the app has made of them
+        loaded = build.load(instance, deadline)
         forking.flush_files()
-        watch.finish()  # a process with one thread forks
+        deadline.finish()  # a process with one thread forks
         gc.collect()
         gc.freeze()
         channel.report(READY)
         for count, (number, since, line) in enumerate(forking.worker_orders(connection), 1):
-            if since == began:  # ordered while the app was loaded: the watch knows of pauses since
-                since = watch.began  # noqa: PLW2901
+            if since == began:  # ordered while the app was loaded: the deadline knows of pauses since
+                since = deadline.began  # noqa: PLW2901
             try:
-                forking.fork_for(supervisor, partial(_work_preloaded, setup, loaded, number, since), line, connection)
+                forking.fork_for(
+                    supervisor, partial(_work_preloaded, instance, loaded, number, since), line, connection
+                )
             except OSError:
                 line.close()  # the supervisor sees it
-            if count == setup.chosen.workers:
-                for listener in setup.listening.leaving:
+            if count == chosen.workers:
+                for listener in configuration.listeners.leaving:
                     listener.socket.close()  # the workers have it
 
-    _run(setup, channel, slot, began, load if slot is None else serve)
+    instance = supervised.as_worker(Status(report=partial(channel.report, FAILED)), candidate)
+    _run(instance, channel, slot, began, load if slot is None else serve)
 
 
-def _work_preloaded(setup: Setup, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
+def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
     """Be a worker that was forked with the app in it."""
-    channel = Channel(connection, _span(setup.chosen), setup.chosen.worker_timeout)
-    fresh = loaded.afresh(setup.chosen)
-    _run(setup, channel, slot, began, lambda watch: _serve(setup, fresh, watch, channel))
+    configuration = loader.configuration
+    channel = Channel(connection, _span(configuration.chosen), configuration.chosen.worker_timeout)
+    served = Candidate(configuration, loader.sockets)
+    instance = loader.as_worker(Status(report=partial(channel.report, FAILED)), served)
+    fresh = loaded.afresh(configuration.chosen)
+    _run(instance, channel, slot, began, lambda one, deadline: _serve(one, fresh, deadline, channel))
 
 
-def _run(setup: Setup, channel: Channel, slot: int | None, began: float, body: Callable[[Watch], None]) -> NoReturn:
-    """Run the body with signals, surroundings and watch of its own; how it ends is told the supervisor."""
-    attempt, chosen = setup.attempt, setup.chosen
-    attempt.signals = process.StopSignals(is_workers=True, of_app=attempt.signals.of_app)
-    attempt.signals.tell_reopen(attempt.reopen_log_file)
-    attempt.manager = None  # it is its supervisor's to tell
-    attempt.report = partial(channel.report, FAILED)
-    origin = chosen.origin("start_timeout")
+def _run(instance: Instance, channel: Channel, slot: int | None, began: float, body: Body) -> NoReturn:
+    """Run the body with signals and a deadline of its own; report its end to the supervisor."""
+    chosen, signals = instance.configuration.chosen, instance.signals
+    signals.tell_reopen(instance.output.reopen)
 
     def run() -> None:
-        attempt.signals.install()
+        signals.install()
         process.dump_when_dying()
         if slot is not None:
             process.bind_to_cores(slot - 1, chosen.cpu_affinity)
-        watch = Watch(
+        with Deadline(
             chosen.start_timeout,
-            partial(end.overdue, attempt, origin),
-            lambda: attempt.signals.count > 0,
-            channel.waiting,
-            began,
-        )
-        watch.begin()
-        try:
-            body(watch)
-        except (StartupFailure, Interruption):
-            if watch.expired:  # whatever the app made of the interruption
-                raise end.timed_out(watch, origin) from None
-            raise
-        finally:
-            watch.finish()
+            chosen.origin("start_timeout"),
+            partial(_leave, instance),
+            lambda: signals.count > 0,
+            on_step=channel.waiting,
+            began=began,
+        ) as deadline:
+            body(instance, deadline)
 
-    end.run(attempt, run)
+    _leave(instance, outcome_of(run, signals))
 
 
-def _serve(setup: Setup, loaded: Loaded, watch: Watch, channel: Channel) -> None:
+def _leave(instance: Instance, outcome: Outcome) -> NoReturn:
+    """End the process: its supervisor draws the conclusions."""
+    signals = instance.signals
+    signals.hold()
+    failures = outcome.failures if isinstance(outcome, Failed) else ()
+    instance.report(failures)
+    exits.leave(int(bool(failures) and not signals.count), hurried=signals.count > 1, unwinds=True)
+
+
+def _serve(instance: Instance, loaded: Loaded, deadline: Deadline, channel: Channel) -> None:
     def ready(server: Server) -> None:
         channel.serve(loaded.app.target.text, lambda: server.requests, server.retire, server.stop)
 
-    build.serve(setup, loaded, watch, build.Told(ready, partial(channel.report, DRAINING), channel.spent))
+    build.serve(instance, loaded, deadline, build.Told(ready, partial(channel.report, DRAINING), channel.spent))
 
 
 def _span(chosen: Settings) -> Span:

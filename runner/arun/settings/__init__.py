@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .command_line import scan_fallback, scan_last_resort
 from .layers import Layers, read
-from .options import DEFAULT
+from .options import BIND_RETRY, DEFAULT
 from .settings import Settings
 from .validation import SettingsRejected, judge
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .pages import help_text, reference, schema, show_config
 
 __all__ = (
+    "BIND_RETRY",
     "DEFAULT",
     "Layers",
     "Settings",

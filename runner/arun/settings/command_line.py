@@ -107,6 +107,15 @@ def read_arguments(argv: Sequence[str], suffix: str = "") -> tuple[list[Entry], 
     return line.entries, line.problems
 
 
+def _is_value(word: str) -> bool:
+    """Whether a word may be the value of the option before it: a dash stands for a stream, or for a negative number."""
+    return not word.startswith("-") or word == "-" or _is_number(word)
+
+
+def _is_number(word: str) -> bool:
+    return word.startswith("-") and word[1:].lstrip(".")[:1].isdigit()
+
+
 class _Line:
     """A command line while it is read."""
 
@@ -174,7 +183,7 @@ class _Line:
             self.unknown(flag, name, takes_next=value is None)
             return
         following = self.words[0] if self.words else "--"
-        has_next = following in found.values if found.values else following == "-" or not following.startswith("-")
+        has_next = following in found.values if found.values else _is_value(following)
         if value is None and found.takes_value and has_next:
             value = self.words.pop(0)
         key = key if meaning(key) else key[3:]
@@ -187,7 +196,7 @@ class _Line:
             self.entries.append(Entry(name, self.words.pop(0), origin))
         elif option.is_flag or (option.bare is not None and not self.next_is_value_of(option)):
             self.entries.append(Entry(name, None, origin))
-        elif self.words and (not self.words[0].startswith("-") or self.words[0] == "-"):
+        elif self.words and _is_value(self.words[0]):
             self.entries.append(Entry(name, self.words.pop(0), origin))
         else:
             found = f", not {self.words[0]}" if self.words else ""
@@ -201,14 +210,14 @@ class _Line:
         try:
             return bool(self.words) and option.kind(self.words[0]) is not None
         except ValueError:
-            return False
+            return _is_number(self.words[0])  # a negative one, which no kind takes, is no app either
 
     def unknown(self, flag: str, name: str, *, takes_next: bool) -> None:
         """Note an unknown option; the word behind it is taken for its value, unless it is a config to be read."""
         from .hints import nearest
 
         value = self.words[0] if takes_next and self.words else "--"
-        if (value == "-" or not value.startswith("-")) and not names_config(value):
+        if _is_value(value) and not names_config(value):
             self.words.pop(0)
         near = nearest(normal(name).removeprefix("no-"))
         hint = f"did you mean --{near}?" if near else ""

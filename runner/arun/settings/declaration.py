@@ -50,6 +50,8 @@ class Option:
         self.separator: str = more.get("separator", "")
         self.bare: str | None = more.get("bare")
         self.hint: str = more.get("hint", "")
+        #: What to say of a wrong value that stands behind the short flag.
+        self.short_hint: str = more.get("short_hint", "")
         self.metavar: str = more.get("metavar") or kind.metavar
         self.command_line_only: bool = more.get("command_line_only", False)
 

@@ -14,8 +14,10 @@ __all__ = (
     "EARLY",
     "FALLBACK",
     "FORMATS",
+    "GUNICORN",
     "LAST_RESORT",
     "PLACEHOLDER_KEYS",
+    "UNREAD_FORMATS",
     "Entry",
     "Source",
     "absolute_reference",
@@ -29,6 +31,10 @@ __all__ = (
 #: The formats of config files by the end of their names; a name that ends otherwise is read as ini.
 FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
+#: The ends of the configs of others that no reader is for: uWSGI's xml and sqlite.
+UNREAD_FORMATS = frozenset({".xml", ".sqlite", ".sqlite3", ".db"})
+#: The config that gunicorn reads without being told.
+GUNICORN = "gunicorn.conf.py"
 #: Keys that name placeholders instead of being one.
 PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
 #: What has to be known though the rest of a config cannot be read: what follows if the start fails.
@@ -40,7 +46,7 @@ class Entry(Value):
 
     ``value`` is text, None for a bare key, or the native value of a toml, json or yaml file. ``path`` is the absolute
     path of the file that holds it, empty on the command line and in the environment. ``lenient`` entries come from a
-    section of uWSGI, whose own keys are no mistakes.
+    section of uWSGI, whose own keys are no mistakes. ``written`` is the key of another runner that the entry translates.
     """
 
     key: str
@@ -48,6 +54,7 @@ class Entry(Value):
     origin: str
     path: str = ""
     lenient: bool = False
+    written: str = ""
 
 
 class Source(Value):
@@ -90,9 +97,10 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def names_config(text: str) -> bool:
-    """Whether a bare argument is a config file and no app."""
+    """Whether a bare argument is a config file and no app, be it one that cannot be read."""
     path = split_reference(text)[0]
-    return os.path.splitext(path)[1].lower() in FORMATS
+    ending = os.path.splitext(path)[1].lower()
+    return ending in FORMATS or ending in UNREAD_FORMATS
 
 
 def format_of(path: str, key: str = "config") -> str:

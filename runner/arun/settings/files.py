@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from arun.core.failures import (
+    CONFIG_FORMAT_UNAVAILABLE,
     CONFIG_INCLUDE_LOOP,
     CONFIG_MALFORMED,
     CONFIG_MISSING,
+    CONFIG_SECTION_MISSING,
     CONFIG_UNREADABLE,
     OPTION_INVALID,
     OPTION_UNSUPPORTED,
@@ -16,7 +18,15 @@ from arun.core.failures import (
 from arun.core.values import Value
 
 from .declaration import named
-from .entries import PLACEHOLDER_KEYS, Source, absolute_reference, format_of, placeholders, split_reference
+from .entries import (
+    PLACEHOLDER_KEYS,
+    UNREAD_FORMATS,
+    Source,
+    absolute_reference,
+    format_of,
+    placeholders,
+    split_reference,
+)
 from .expand import Surroundings, expand
 from .reading import read_file
 from .settings import Settings
@@ -67,6 +77,11 @@ class ConfigFiles:
             self._refuse_python(said, reference)
             return
         written, section = split_reference(reference)
+        if os.path.splitext(written)[1].lower() in UNREAD_FORMATS:
+            sentence = f"{written} is no config that arun can read: it reads ini, toml, json and yaml"
+            hint = "write its options into an ini file, whose section [uwsgi] takes the same names"
+            self.problems.append(StartupFailure(CONFIG_FORMAT_UNAVAILABLE, sentence, origin=said.origin, hint=hint))
+            return
         above = chain[-1] if chain else Source(os.path.join(self.around.directory, ""), "")
         name = os.path.normpath(os.path.join(os.path.dirname(above.name), written)) if written else above.name
         path = os.path.abspath(os.path.join(os.path.dirname(above.path), written)) if written else above.path
@@ -77,9 +92,11 @@ class ConfigFiles:
             what = f"includes itself: {way}" if loop else f"is one file too many, {_MOST_FILES} were read: {way}"
             self.problems.append(StartupFailure(CONFIG_INCLUDE_LOOP, f"{source} {what}", origin=said.origin))
             return
+        told = len(self.problems)
         text = self._text(path, name, said.origin)
         if text is None:
             return
+        is_broken = len(self.problems) > told
         kind = format_of(path, said.key)
         self.configs.append(Config(str(source), path, kind))
         if kind == "INI":
@@ -90,6 +107,8 @@ class ConfigFiles:
             from .structured import parse_structured
 
             entries, problems = parse_structured(text, kind, source)
+        if is_broken:  # what is missing in it may be what cannot be read
+            problems = [one for one in problems if one.cause is not CONFIG_SECTION_MISSING]
         self.problems += problems
         self._walk(entries, (*chain, source))
 
@@ -187,7 +206,7 @@ class ConfigFiles:
             return None
         if entry.key == "fallback-config" and isinstance(value, str):
             value = f"{os.path.basename(entry.path)}{value}" if value.startswith(":") else value
-            value = absolute_reference(value, os.path.dirname(entry.path)) or ""
+            value = absolute_reference(value, os.path.dirname(entry.path)) or value
         return entry._replace(value=value)
 
     def _value(self, value: Any, entry: Entry, ahead: Mapping[str, Entry]) -> Any:

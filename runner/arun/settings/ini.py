@@ -51,6 +51,8 @@ def parse_ini(text: str, source: Source, around: Surroundings) -> tuple[list[Ent
     for number, line in lines:
         reading.line(number, line)
     reading.end()
+    if wanted not in sections and reading.has_broken_header:  # the section may well be the one that is meant
+        return _salvage(lines, source), reading.problems
     if wanted not in sections:
         there = f"; it has {', '.join(f'[{one}]' for one in sorted(sections))}" if sections else " and no other"
         asked = f"[{source.section}]" if source.section else "[arun]"
@@ -87,6 +89,7 @@ class _Section:
         self.open: list[_Block] = []
         self.entries: list[Entry] = []
         self.problems: list[StartupFailure] = []
+        self.has_broken_header = False
 
     def line(self, number: int, line: str) -> None:
         """Take one line that is neither empty nor a comment."""
@@ -94,6 +97,7 @@ class _Section:
             self.end()
             self.inside = line[1:-1]
             if line[-1] != "]" or not self.inside.strip():
+                self.has_broken_header = True
                 self.malformed(number, f"{line!r} is not a section, which is written [name]")
             return
         if self.inside is None and self.wanted:

@@ -8,7 +8,7 @@ from arun.core.values import Value
 
 from .command_line import known_last_resort, read_arguments, split_extra
 from .declaration import named
-from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference
+from .entries import FALLBACK, GUNICORN, LAST_RESORT, Entry, absolute_reference
 from .environment import read_environment, read_shared
 from .settings import Settings
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from .translation import Translator
 
 __all__ = ("Layers", "read")
-
-#: gunicorn reads it without being told.
-_GUNICORN = "gunicorn.conf.py"
 
 
 class Layers(Value):
@@ -89,13 +86,15 @@ def read(
     notes: list[str] = []
     if translator is not None:
         said, refused, notes = translator.finished([*upper, translator.layer(files.said, files.used), shared])
-    if not (named_files or factory_reset) and os.path.exists(os.path.join(directory, _GUNICORN)):
-        notes.append(f"{_GUNICORN} is here, and arun does not read it: say to arun what it says to gunicorn")
+    is_ignored = translator is not None and GUNICORN in translator.ignored
+    if not (named_files or factory_reset or is_ignored) and os.path.exists(os.path.join(directory, GUNICORN)):
+        hint = f"say to arun what it says to gunicorn; ignore = {GUNICORN} quiets this line"
+        notes.append(f"{GUNICORN} is here, and arun does not read it: {hint}")
     return Layers(
         said=said,
         problems=(*problems, *files.problems, *refused),
         warnings=(*warnings, *notes),
-        fallback=_last_said(said, FALLBACK) or None,
+        fallback=absolute_reference(_last_said(said, FALLBACK) or "", directory),
         configs=files.configs,
         directory=directory,
         last_resort=known_last_resort(_last_said(said, LAST_RESORT)),
@@ -114,7 +113,7 @@ def _translator(layers: Sequence[Sequence[Entry]], directory: str) -> Translator
 def _is_foreign(entry: Entry) -> bool:
     """Whether the entry means nothing to arun as it stands, or may mean something else to uWSGI."""
     option = named(Settings).get(entry.key)
-    if option is None or entry.lenient or (option.command_line_only and entry.path):
+    if option is None or option.name == "ignore" or entry.lenient or (option.command_line_only and entry.path):
         return True
     return isinstance(entry.value, str) and entry.value[:1] == "="
 
@@ -148,7 +147,7 @@ def _configs(layer: list[Entry]) -> list[Entry]:
 def _absolute_fallback(entry: Entry, directory: str) -> Entry:
     if entry.key != FALLBACK or not isinstance(entry.value, str):
         return entry
-    return entry._replace(value=absolute_reference(entry.value, directory) or "")
+    return entry._replace(value=absolute_reference(entry.value, directory) or entry.value)
 
 
 def _last_said(said: tuple[tuple[Entry, ...], ...], key: str) -> str | None:

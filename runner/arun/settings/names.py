@@ -170,13 +170,15 @@ class Host(Written):
 
 
 class Fallback(Written):
-    """Where to go when a start fails: ``welcome``, a config, or nowhere (empty or ``none``)."""
+    """Where to go when a start fails: ``welcome``, a config, or nowhere (``none``)."""
 
     metavar = "FILE|welcome|none"
 
     def __call__(self, text: str) -> str | None:
-        """Return the reference, None for nowhere."""
-        return None if text in {"", "none"} else text
+        """Return the reference, None for nowhere; an empty text is a variable that was not set rather than a wish."""
+        if not text:
+            raise ValueError("'' names no config: it takes the path of one, welcome for the built-in page, or none")
+        return None if text == "none" else text
 
 
 class Cause(Written):

@@ -32,10 +32,12 @@ from .names import (
 )
 from .worker_options import Workers
 
-__all__ = ("DEFAULT", "Options")
+__all__ = ("BIND_RETRY", "DEFAULT", "Options")
 
 #: Where an instance listens that is told nothing.
 DEFAULT = Tcp("127.0.0.1", 8000)
+#: Seconds for which an instance without a fallback that is told nothing tries a busy address again.
+BIND_RETRY = 5.0
 
 
 class _App:
@@ -108,7 +110,7 @@ class _Listen:
     bind_retry = option(
         Seconds(zero=True),
         default=None,
-        about="time that a busy address is tried again before the start fails (default: 5; 0 with a fallback; a fallback "
+        about="time that a busy address is tried again before the start fails (default: 5, 0 with a fallback; a fallback "
         "waits for what it wants without end, and serves where it can)",
     )
     listen = option(
@@ -198,7 +200,7 @@ class _Process:
         aliases=("pid",),
         short="p",
         about="write the process id there",
-        hint="uWSGI's -p is the number of processes, use --workers; here -p is the pid file",
+        short_hint="uWSGI's -p is the number of processes, use --workers; here -p is the pid file",
     )
     env = repeated(Variable(), short="e", about="an environment variable for the app; repeatable; never shown")
     env_file = option(
@@ -230,7 +232,7 @@ class _Fallback:
     fallback_limit = option(
         Number(0, 100_000),
         default=8,
-        about="a chain of so many links gets no further one; each config says it for its own fallback",
+        about="a chain of so many links gets no further one; it is not handed on: each config says it for its own fallback",
     )
     last_resort = option(
         Choice("page", "exit"),
@@ -311,7 +313,9 @@ class _Limits:
         Size(), default=240, about="bytes per second of a request body that the app waits for, at least; then 408"
     )
     min_response_rate = option(
-        Size(), default=240, about="bytes per second that a client takes of an answer that waits for it, at least"
+        Size(),
+        default=240,
+        about="bytes per second that a client takes of an answer that waits for it, at least; a slower client is cut off",
     )
     rate_grace = option(
         Seconds(zero=True), default=5.0, about="time that a client may be waited for before these rates count"
@@ -341,8 +345,8 @@ class _Limits:
     limit_response_buffer = option(
         Size(),
         default=16_777_216,
-        about="bytes of a WSGI answer that a temporary file keeps for a slow client, so that its thread goes on; beyond "
-        "them, or 64 times as many in all, it waits (0: it always does)",
+        about="bytes of a WSGI answer that wait in a temporary file for a slow client, while the thread goes on to the next "
+        "request; an answer beyond that, or 64 times as much in all answers, keeps its thread; 0: every answer does",
     )
 
 
@@ -414,7 +418,8 @@ class _Arun:
     ignore = repeated(
         Text("NAME"),
         separator=",",
-        about="an option of another runner that would change the site, such as static-map: start without it; repeatable",
+        about="options of other runners that would change the site, separated by commas, such as static-map,cron: start "
+        "without them; gunicorn.conf.py: say nothing of the one in this folder; repeatable",
     )
     print = repeated(Text(may_be_empty=True), about="a line to say when the settings have been read; repeatable")
     show_config = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from arun.core.failures import CAUSES, STAGES, printable
 
 from .declaration import declared
-from .options import DEFAULT
+from .options import BIND_RETRY, DEFAULT
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -78,14 +78,14 @@ def help_text() -> str:
     return "\n".join([*lines, "", _SOURCES])
 
 
-def show_config(settings: Settings) -> str:
-    """Return each setting with its origin behind it, one line for each value; values of env are masked."""
+def show_config(settings: Settings, connections: int | None = None) -> str:
+    """Return each setting with its origin behind it, one line for each value; values of env are masked.
+
+    Where nobody said a value the one that holds is shown; it is empty where there is none. ``connections`` are those that
+    the descriptors of the process allow.
+    """
     lines = []
-    elsewhere = settings.addresses or settings.shared_addresses or settings.secure_addresses
-    if settings.host is not None or settings.port is not None or not elsewhere:
-        used = {"host": DEFAULT.host, "port": DEFAULT.port}
-    else:
-        used = {}  # nothing completes them
+    used = _effective(settings) | {"limit-connections": connections}
     for one in _in_reading_order():
         if one.command_line_only:
             continue
@@ -96,6 +96,23 @@ def show_config(settings: Settings) -> str:
             lines.append((f"{one.name} = {shown}", origin))
     column = min(max(len(left) for left, _ in lines), 48)
     return "".join(f"{printable(left).ljust(column)}  ({printable(origin)})\n" for left, origin in lines)
+
+
+def _effective(settings: Settings) -> dict[str, Any]:
+    """Return the values that follow from other options, or from the start, where nobody said one."""
+    used: dict[str, Any] = {
+        "app-dir": ".",
+        "bind-retry": BIND_RETRY if settings.fallback_config is None else 0.0,
+        "supervise": settings.is_supervised,
+        "welcome-status": 200,
+        "access-log": settings.logs_requests,
+        "request-id": settings.names_requests,
+        "fallback-config": "none",
+    }
+    elsewhere = settings.addresses or settings.shared_addresses or settings.secure_addresses
+    if settings.host is not None or settings.port is not None or not elsewhere:  # else nothing completes them
+        used |= {"host": DEFAULT.host, "port": DEFAULT.port}
+    return used
 
 
 def schema() -> dict[str, Any]:

@@ -81,6 +81,11 @@ class Settings(Options):
         return asked and not self.disable_logging
 
     @property
+    def names_requests(self) -> bool:
+        """Whether every request gets an id: asked for, or by naming the header field that carries it."""
+        return self.said("request-id-header") if self.request_id is None else self.request_id
+
+    @property
     def is_supervised(self) -> bool:
         """Whether workers serve that a process of its own watches over: where it is asked for, or something needs it."""
         if self.supervise is not None:

@@ -12,7 +12,7 @@ from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, OPTION_UNSUPPORTE
 
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
-from .entries import normal
+from .entries import GUNICORN, normal
 from .hints import MOST_TOLD, nearest
 from .settings import Settings
 
@@ -42,6 +42,8 @@ class Translator:
         self._notes: dict[str, tuple[str, str]] = {}
         #: Whether a kind of worker is named to which gunicorn's timeout is no bound of a request.
         self._is_concurrent = False
+        #: What ``ignore`` names, once all layers are finished.
+        self.ignored: frozenset[str] = frozenset()
 
     def layer(self, entries: Iterable[Entry], used: Iterable[str] = ()) -> list[Entry]:
         """Return what the entries of a layer mean; ``used`` are keys that served as placeholders."""
@@ -64,14 +66,28 @@ class Translator:
         """
         counting = {"timeout": "worker-timeout"} if self._is_concurrent else {}
         said = tuple(tuple(one._replace(key=counting.get(one.key, one.key)) for one in layer) for layer in layers)
-        values = [entry.value for layer in layers for entry in layer if entry.key == "ignore"]
-        names = [one for value in values for one in (value if isinstance(value, list) else str(value).split(","))]
-        ignored = {normal(str(one).strip()) for one in names}
+        origins = {name: entry.origin for layer in layers for entry in layer for name in _ignored(entry)}
+        self.ignored = ignored = frozenset(origins)
+        unknown = [self._unknown_ignored(name, origin) for name, origin in origins.items() if not self._knows(name)]
         refused = [problem for key, problem in self._refused if key not in ignored]
         notes = [
             f"{label} ({why})" if why else label for label, (key, why) in self._notes.items() if key not in ignored
         ]
-        return said, refused, [f"arun does without {', '.join(notes)}"] if notes else []
+        return said, refused, unknown + ([f"arun does without {', '.join(notes)}"] if notes else [])
+
+    def _knows(self, name: str) -> bool:
+        """Whether there is something of that name to be ignored."""
+        met = name in self._notes or any(name == key for key, _ in self._refused)
+        return met or name == GUNICORN or meaning(name) is not None
+
+    def _unknown_ignored(self, name: str, origin: str) -> str:
+        from difflib import get_close_matches
+
+        if name in named(Settings):
+            return f"ignore: {name!r} is an option of arun (from {origin})"
+        near = get_close_matches(name, [*names(), GUNICORN], 1, 0.72)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"ignore: {name!r} is no option of another runner{meant} (from {origin})"
 
     def _translated(self, entry: Entry, context: _Context, used: frozenset[str]) -> list[Entry]:
         option = named(Settings).get(entry.key)
@@ -87,7 +103,7 @@ class Translator:
             return [one for part in each for one in self._translated(part, context, used)]
         decided = self._decided(entry, found, context)
         if isinstance(decided, list):
-            return decided
+            return [one._replace(written=entry.key) for one in decided]
         if decided.kind == "unsupported":
             if str(entry.value).lower() not in _OFF:
                 self._refuse(entry, decided.text)
@@ -113,7 +129,7 @@ class Translator:
     def _refuse(self, entry: Entry, instead: str) -> None:
         sentence, bar, hint = instead.rpartition("|")
         if not bar:
-            sentence = f"{_label(entry)} changes what is served, and arun has nothing like it"
+            sentence = f"{_label(entry)} is not done by arun, and the site may depend on it"
         hint = f"{_worded(hint, entry)}; {_worded('{ignore}', entry)} {'' if _is_flag(entry) else '= '}{entry.key} starts without it"
         self._refused.append((entry.key, StartupFailure(OPTION_UNSUPPORTED, sentence, origin=entry.origin, hint=hint)))
 
@@ -150,6 +166,14 @@ class _Context:
         self.speaks_http = bool(said) and said[-1] in {"http", "http11"}
         self.is_strict = any(entry.key == "strict" and str(entry.value).lower() not in _OFF for entry in entries)
         self.is_concurrent = False
+
+
+def _ignored(entry: Entry) -> list[str]:
+    """Return the names that an entry of ``ignore`` holds; the judgement tells of a value that is none."""
+    if entry.key != "ignore":
+        return []
+    found = entry.value if isinstance(entry.value, list) else str(entry.value or "").split(",")
+    return [name for one in found if (name := normal(str(one).strip()))]
 
 
 def _label(entry: Entry) -> str:

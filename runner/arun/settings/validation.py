@@ -57,10 +57,11 @@ def judge(layers: Layers) -> Settings:
             try:
                 found = _decode(option, entry.value)
             except ValueError as error:
-                problems.append(
-                    StartupFailure(OPTION_INVALID, f"{entry.key}: {error}", origin=entry.origin, hint=option.hint)
-                )
                 wrong.add(name)
+                sentence = f"{entry.written or entry.key}: {error}"
+                problems.append(
+                    StartupFailure(OPTION_INVALID, sentence, origin=entry.origin, hint=_hint(option, entry))
+                )
             else:
                 values += found
                 origins += [entry.origin] * len(found)
@@ -81,10 +82,16 @@ def judge(layers: Layers) -> Settings:
     return settings
 
 
+def _hint(option: Option, entry: Entry) -> str:
+    """Return the hint; what a short flag means to others is told where that flag was written."""
+    return option.hint or (option.short_hint if entry.origin.startswith(f"-{option.short}") else "")
+
+
 def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
-    """Return the problems, of very many the first ones and their number."""
+    """Return the problems, each once, for a key of another runner may stand for several options; of very many the first ones."""
     from .hints import MOST_TOLD
 
+    problems = list({(one.cause.identifier, one.sentence, one.origin): one for one in problems}.values())
     told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
     if rest:
         told.append(StartupFailure(rest[0].cause, f"there are {len(rest)} more mistakes like these"))

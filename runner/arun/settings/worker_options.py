@@ -20,7 +20,7 @@ class Workers:
         aliases=("processes",),
         short="w",
         about="number of processes, or auto for one per core (also WEB_CONCURRENCY)",
-        hint="uWSGI's -w names a module, use --module; here -w is the number of workers",
+        short_hint="uWSGI's -w names a module, use --module; here -w is the number of workers",
     )
     supervise = option(
         Flag(),
@@ -54,8 +54,8 @@ class Workers:
         Seconds(zero=True),
         default=None,
         short="t",
-        about="gunicorn's word for --worker-timeout; a request of a WSGI app takes no longer either (--timeout-request), as "
-        "with gunicorn's sync workers, unless --threads says more than one or -k names a kind that gunicorn does not bound",
+        about="as gunicorn's: sets --worker-timeout, and for a WSGI app --timeout-request as well, unless --threads is more "
+        "than one, or -k names a kind of worker that is not sync",
     )
     max_requests = option(
         Number(0, 1_000_000_000),

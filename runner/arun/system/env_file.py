@@ -63,7 +63,8 @@ def read(path: str, *, origin: str) -> dict[str, str]:
                 FILE_UNUSABLE,
                 f"the env file {path}:{line} is no assignment",  # its text may be a secret
                 origin=origin,
-                hint="write NAME=value, and close what quotes open",
+                hint="write NAME=value, and close what quotes open; a NAME alone, as docker takes it, needs no line: the app "
+                "has arun's environment",
             )
         name, value = found["quoted"] or found["name"], _value(found)
         if "\0" in name + value:

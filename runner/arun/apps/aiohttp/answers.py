@@ -11,7 +11,6 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, StreamWriter
 from aiohttp.http_writer import _serialize_headers
 
-from arun.http.bounded_cache import BoundedCache
 from arun.http.fields import TOKEN_BYTES
 
 TYPE_CHECKING = False
@@ -38,6 +37,11 @@ _INTERIM, _NOT_INTERIM = b"HTTP/1.1 1", b"HTTP/1.1 101"
 _HEAD_END = b"\r\n\r\n"
 #: Bytes of an interim response, at most.
 _INTERIM_SIZE = 65_536
+
+#: Names of fields that were found to be tokens, how many are remembered, and how long they may be. A set: it is asked of
+#: each field of each answer, and aiohttp's own kind of text costs a dict twice as much.
+_names: set[str] = set()
+_REMEMBERED, _LONGEST = 512, 256
 
 
 class Answer(StreamWriter):
@@ -240,7 +244,7 @@ def _judge(status: str, headers: CIMultiDict[str]) -> None:
         raise ValueError(f"{status} is not the status of an answer")
     for name in headers:
         if name not in _names:
-            _names[str(name)]
+            _judge_name(name)
     lengths = headers.getall(CONTENT_LENGTH, ())
     if not lengths:
         return
@@ -251,16 +255,15 @@ def _judge(status: str, headers: CIMultiDict[str]) -> None:
         headers[CONTENT_LENGTH] = length
 
 
-def _is_token(name: str) -> bool:
-    """Return True for a name that is a token (RFC 9110 section 5.6.2).
+def _judge_name(name: str) -> None:
+    """Remember a name that is a token (RFC 9110 section 5.6.2), so that it is not judged again.
 
     Raises:
         ValueError: it is none.
     """
     if not name.isascii() or not name or name.encode().translate(None, TOKEN_BYTES):
         raise ValueError(f"{name!r} is not a header name")
-    return True
-
-
-#: Names of fields that were found to be tokens.
-_names: BoundedCache[str, bool] = BoundedCache(_is_token)
+    if len(_names) >= _REMEMBERED:
+        _names.clear()
+    if len(name) <= _LONGEST:
+        _names.add(str(name))

@@ -59,12 +59,14 @@ class Lifespan:
                 APP_STARTUP_FAILED,
                 f"the app says that its start-up failed: {message}",
                 detail=self._traceback() or detail,
-            )
+            ) from self._raised
         if not self._received or self._foreign:
             return  # it does not know lifespan, which it may show by raising
         if self._raised is not None:
             what = described(self._raised)
-            raise StartupFailure(APP_STARTUP_FAILED, f"the app's start-up raised {what}", detail=self._traceback())
+            raise StartupFailure(
+                APP_STARTUP_FAILED, f"the app's start-up raised {what}", detail=self._traceback()
+            ) from self._raised
         raise StartupFailure(
             APP_STARTUP_FAILED, "the app's lifespan ended without saying whether its start-up was complete"
         )

@@ -63,7 +63,9 @@ def environ_of(
     environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
     environ["wsgi.input"] = body
     for name, value in request.headers:
-        variable = _variables[name]
+        variable = _variables.get(name)
+        if variable is None:
+            variable = _variables[name]
         if variable:
             text = value.decode("latin-1")
             if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4

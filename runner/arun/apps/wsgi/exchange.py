@@ -87,7 +87,7 @@ class WsgiExchange(Exchange):
             self.fields = None
         elif self.fields is not None:
             raise ResponseInvalid("start_response was called before; an error handler passes exc_info")
-        code, reason = _statuses[status]
+        code, reason = _statuses.get(status) or _statuses[status]
         self.begin(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
         return self._write_piece
 

@@ -1,0 +1,352 @@
+"""The state of one instance: how it was started, what it goes by now, and what it owns that has a life."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from arun import settings
+from arun.core import addresses, exits, genuine
+from arun.core.failures import FailureRecord
+from arun.core.values import Value
+from arun.lifecycle import fallback, handover
+from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
+from arun.lifecycle.output import Output
+from arun.lifecycle.status import Status
+from arun.listen import activation, sockets
+from arun.listen.held import Sockets
+from arun.settings.entries import Entry
+from arun.system import logs, pidfile, process, tracebacks
+from arun.system.launch import Launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from arun.core.addresses import Address
+    from arun.core.failures import StartupFailure
+    from arun.core.transport import Transport
+    from arun.listen.held import Listening
+    from arun.listen.sockets import Listener
+    from arun.settings import Layers, Settings
+    from arun.supervisor.contract import InheritedWorker
+    from arun.system.environment import Surroundings
+    from arun.system.process import StopSignals
+
+__all__ = ("Candidate", "Configuration", "Instance")
+
+
+class Configuration(Value):
+    """What an instance goes by: frozen, so that a reload builds a candidate and swaps it whole.
+
+    ``name`` is the config file, or what stands for it. ``directory`` is the starting directory, where relative paths count
+    from. ``settings`` are None until they have been validated, ``listening`` and ``surroundings`` until the sockets are
+    bound and the app's surroundings entered.
+    """
+
+    name: str
+    directory: str
+    fallback: FallbackPolicy = FallbackPolicy()
+    settings: Settings | None = None
+    listening: Listening | None = None
+    surroundings: Surroundings | None = None
+
+    def read(self, layers: Layers) -> Configuration:
+        """Return it with what is known before settings are validated: the config's name, and the fallback."""
+        policy = self.fallback._replace(
+            config=None if layers.asked else fallback.located(layers.fallback),
+            last_resort=layers.last_resort or self.fallback.last_resort,
+        )
+        name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
+        return self._replace(name=name, fallback=policy)
+
+    def ending_as(self, said: Settings) -> Configuration:
+        """Return it with what settings say about the end of a start, also those that cannot be taken otherwise."""
+        policy = self.fallback._replace(limit=said.fallback_limit, causes=frozenset(said.fallback_on))
+        if said.said("debug"):
+            policy = policy._replace(debug=said.debug)
+        return self._replace(fallback=policy)
+
+    @property
+    def chosen(self) -> Settings:
+        """Its settings; to be asked for only once they are validated."""
+        assert self.settings is not None  # noqa: S101 - a start has them from here on
+        return self.settings
+
+    @property
+    def listeners(self) -> Listening:
+        """What it listens on; to be asked for only once that is claimed."""
+        assert self.listening is not None  # noqa: S101 - a start has it from here on
+        return self.listening
+
+    def validated(self, chosen: Settings) -> Configuration:
+        """Return it with its settings."""
+        return self.ending_as(chosen)._replace(settings=chosen)
+
+
+class Candidate(Value):
+    """What an instance is to serve with next, until its workers are ready or have failed."""
+
+    configuration: Configuration
+    sockets: Sockets
+
+
+class Instance:
+    """One instance in this process. Nothing of it is assigned from outside.
+
+    Args:
+        launch: how the process was started.
+        past: what a predecessor in the same process has handed over.
+        signals: the signals that it acts on.
+        sockets: every listener that it holds.
+        output: where its lines go.
+        status: where its state is reported.
+        configuration: what it goes by so far.
+        is_last_resort: an exec was refused, and this start takes place in the process that failed.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what one instance is made of
+        self,
+        launch: Launch,
+        past: handover.Handover,
+        signals: StopSignals,
+        sockets: Sockets,
+        output: Output,
+        status: Status,
+        configuration: Configuration,
+        *,
+        is_last_resort: bool = False,
+    ) -> None:
+        self.launch = launch
+        self.past = past
+        self.signals = signals
+        self.sockets = sockets
+        self.output = output
+        self.status = status
+        self.configuration = configuration
+        self.is_last_resort = is_last_resort
+        #: The fallback as it is known before any config is read; a reload begins with it again.
+        self.initial_policy = configuration.fallback
+        self._workers = past.workers
+        self._pidfile: str | None = None
+
+    @classmethod
+    def of_process(cls, gc_threshold: tuple[int, int, int]) -> Instance:
+        """Gather what this start comes with, and know its fallback before anything can fail."""
+        past = _handed_over()
+        passed = activation.from_service_manager(os.environ)  # a successor is handed them: its environment names none
+        launch, manager = Launch.current(gc_threshold), None
+        if "NOTIFY_SOCKET" in os.environ:
+            from arun.system import notify
+
+            manager = notify.take(os.environ)
+        held, secured = _adopted(past)
+        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug)
+        if past.tried:
+            name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
+        else:
+            name = COMMAND_LINE
+            config = settings.scan_fallback(launch.arguments, os.environ, launch.directory)
+            last_resort = settings.scan_last_resort(launch.arguments, os.environ) or policy.last_resort
+            policy = policy._replace(config=fallback.located(config), last_resort=last_resort)
+        return cls(
+            launch,
+            past,
+            process.StopSignals(),
+            Sockets(held, passed, secured, manager),
+            Output(past.log_file, is_detached=past.detached),
+            Status(manager),
+            Configuration(name, launch.directory, policy),
+        )
+
+    def as_worker(self, status: Status, candidate: Candidate) -> Instance:
+        """Return the instance as a worker of it knows it; service manager and pid file are its supervisor's."""
+        signals = process.StopSignals(is_workers=True, of_app=self.signals.of_app)
+        configuration, held = candidate
+        return Instance(self.launch, self.past, signals, held.of_worker(), self.output, status, configuration)
+
+    def as_last_resort(self, records: Sequence[FailureRecord]) -> Instance:
+        """Return an instance that serves the welcome page in this very process, on the sockets that are still open.
+
+        No config is read: the file may be what this user cannot read.
+        """
+        policy = self.configuration.fallback
+        self.sockets.drop_lost()
+        self.sockets.want((*self.sockets.wanted, *self.sockets.wanted_by_fallback))
+        return Instance(
+            self.launch._replace(argv=self.launch.argv[:1]),
+            self.history(records),
+            process.StopSignals(),
+            self.sockets,
+            self.output,
+            self.status,
+            Configuration(COMMAND_LINE, self.launch.directory, policy._replace(config=None)),
+            is_last_resort=True,
+        )
+
+    # ---- what it goes by
+
+    def read(self, environ: Mapping[str, str], directory: str) -> Layers:
+        """Read the settings of this start; a fallback goes by its config alone, the built-in one by what it inherits too."""
+        inherited = (Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+        return settings.read(
+            self.launch.arguments, environ, directory=directory, factory_reset=self.is_fallback, inherited=inherited
+        )
+
+    def adopt(self, configuration: Configuration, sockets: Sockets | None = None) -> None:
+        """Go by this configuration from now on, and by the sockets of the candidate that it comes from."""
+        self.configuration = configuration
+        if sockets is not None:
+            self.sockets = sockets
+        if configuration.settings is not None:
+            logs.set_level(configuration.settings.log_level)
+
+    def release_workers(self) -> tuple[InheritedWorker, ...]:
+        """Return the workers from before an upgrade, once: the caller supervises them from then on."""
+        workers, self._workers = self._workers, ()
+        return workers
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether workers from before an upgrade serve that no supervisor has taken over yet."""
+        return bool(self._workers)
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether this start follows a failed one in the same process."""
+        return bool(self.past.tried)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether this start has no config of a user's: it is the built-in fallback, or the page in the same process."""
+        return self.is_last_resort or (self.is_fallback and self.configuration.name == fallback.welcome_config())
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether SIGHUP makes the process try its first start again: not where an exec was just refused."""
+        return self.is_fallback and not self.is_last_resort
+
+    @property
+    def successor(self) -> str | None:
+        """The config that may follow if this start fails: its fallback, or the last resort of the chain that it is in."""
+        policy = self.configuration.fallback
+        if policy.config is not None or not self.is_fallback or policy.last_resort == "exit":
+            return policy.config
+        return None if self.is_built_in else fallback.welcome_config()
+
+    # ---- what is known of its failures
+
+    def record(self, failure: StartupFailure) -> FailureRecord:
+        """Return the record of a failure of this start, made now."""
+        return FailureRecord.of(failure, config=self.shown_name, when=time.time())
+
+    def report(self, failures: Sequence[StartupFailure]) -> tuple[FailureRecord, ...]:
+        """Report failures, with the interpreter as it was before the app came; return their records. It raises nothing."""
+        records: tuple[FailureRecord, ...] = ()
+        try:
+            if failures:
+                genuine.restore()
+                process.silence()
+            exits.release_descriptors()
+            records = tuple(map(self.record, failures))
+            for failure in failures:
+                # What the frames of a failed app hold goes: an exec needs memory, and the last resort runs in this process.
+                failure.__traceback__ = failure.__cause__ = failure.__context__ = None
+            for record in records:
+                self.status.failed(record)
+        except BaseException as error:  # noqa: BLE001 - whatever the report raises, the way out is taken
+            logs.warning(f"a failure could not be told: {tracebacks.described(error)}")
+        return records
+
+    def renew_signals(self) -> StopSignals:
+        """Receive signals anew: those before have ended a start."""
+        self.signals = process.StopSignals()
+        return self.signals
+
+    def history(self, records: Sequence[FailureRecord]) -> handover.Handover:
+        """Return what the successor of this start is to know."""
+        policy, launch = self.configuration.fallback, self.launch
+        past = self.past if self.is_fallback else handover.Handover(launch.argv, launch.directory)
+        wanted = tuple(
+            handover.WantedAddress(str(one.address), one.origin, one.transport) for one in self.sockets.wanted
+        )
+        past = past._replace(
+            wanted=wanted or past.wanted,
+            last_resort=policy.last_resort,
+            debug=policy.debug,
+            pidfiles=self.pidfiles,
+            workers=(),
+        )
+        return past.after(tuple(records), fallback.config_key(self.configuration.name))
+
+    @property
+    def shown_name(self) -> str:
+        """The name of its config as a user would write it."""
+        return fallback.shown(self.configuration.name, self.configuration.directory)
+
+    def describe(self, app: str) -> str:
+        """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""
+        state = f"serving {app}"
+        if self.past.failures:
+            first = self.past.failures[0]
+            state = f"fallback {self.shown_name}: {first.config} failed with {first.summary()}"
+        return state + "".join(f"; waiting: {one.failure.sentence}" for one in self.sockets.busy)
+
+    # ---- its pid file
+
+    @property
+    def pidfiles(self) -> tuple[str, ...]:
+        """The pid files that this start and those before it in its chain have written, or were to write."""
+        return tuple(dict.fromkeys((*self.past.pidfiles, *filter(None, (self._pidfile,)))))
+
+    def write_pidfile(self, path: str | None, *, origin: str) -> None:
+        """Write the pid file, in place of the one that was written before; None for no file.
+
+        Raises:
+            StartupFailure: another arun that lives has written it, or it cannot be written.
+        """
+        if path == self._pidfile:
+            return
+        before, is_first = self._pidfile, self._pidfile is None
+        if is_first:
+            self._pidfile = path  # also where that fails: it is this start's to remove
+        if path is not None:
+            pidfile.write(path, origin=origin)
+        self._pidfile = path
+        if before is not None:
+            pidfile.remove(before)
+
+    def remove_pidfile(self) -> None:
+        """Remove the pid file of this start, if it has written one."""
+        if self._pidfile is not None:
+            pidfile.remove(self._pidfile)
+
+    def remove_pidfiles(self) -> None:
+        """Remove the pid files of the whole chain."""
+        for path in self.pidfiles:
+            pidfile.remove(path)
+
+
+def _handed_over() -> handover.Handover:
+    try:
+        return handover.take(os.environ) or handover.Handover()
+    except ValueError as error:
+        logs.warning(f"{error}; ignored")
+        return handover.Handover()
+
+
+def _adopted(past: handover.Handover) -> tuple[list[Listener], dict[Address, Transport]]:
+    """Return the listeners of a predecessor, and where TLS was spoken by those that are closed."""
+    held: list[Listener] = []
+    secured = {}
+    for one in past.listeners:
+        address = addresses.parse(one.requested)
+        try:
+            held.append(sockets.adopt(one.fd, address, one.transport))
+        except OSError as error:  # an older arun does not look whether its app had closed it
+            logs.warning(f"the socket of {one.requested} is lost: {error.strerror}")
+            if one.transport.tls:
+                secured[address] = one.transport
+    secured.update((addresses.parse(one.requested), one.transport) for one in past.closed)
+    secured.update((addresses.parse(one.address), one.transport) for one in past.wanted if one.transport.tls)
+    return held, secured

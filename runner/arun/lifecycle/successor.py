@@ -1,0 +1,203 @@
+"""The successor: how the process becomes it. The exec in here is the only one of the house: same pid, same binary.
+
+A fallback is started with its config as the one argument; the return to the primary and an upgrade with the command line
+that there was.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from os import execve  # bound now: an app may put something else in its place
+
+from arun.core.failures import EXEC_FAILED, StartupFailure, printable
+from arun.lifecycle import handover
+from arun.lifecycle.fallback import is_gone, shown
+from arun.settings.entries import split_reference
+from arun.system import logs, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+    from arun.core.failures import FailureRecord
+    from arun.lifecycle.instance import Instance
+    from arun.supervisor.contract import InheritedWorker
+    from arun.system.launch import Launch
+
+__all__ = ("become_fallback", "files_are_away", "installed_version", "needed_files", "return_to_primary", "upgrade")
+
+#: Loads what a start needs, from the folder that is its argument, and prints the version. What it imports stays by that
+#: name for good: the arun that asks is older than the one that answers.
+_PROBE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import arun.__main__
+print(arun.__main__.load())
+"""
+#: Seconds that it may take.
+_PROBE_TIMEOUT = 10.0
+
+
+def become_fallback(instance: Instance, config: str, records: Sequence[FailureRecord]) -> NoReturn:
+    """Replace this process by arun with ``config`` as its one argument; bound listeners and the handover go along.
+
+    Raises:
+        StopRequested: a stop signal came in time; there is no need for a successor.
+        StartupFailure(EXEC_FAILED): the system refuses; the process is as it was, but its children are gone and stop signals blocked.
+    """
+    if instance.signals.count:
+        raise process.StopRequested
+    launch = instance.launch
+    logs.write(f"!!! {launch.program} (pid: {os.getpid()}) exited with status 1 !!!\n")
+    logs.write(f"!!! Fallback config to {printable(shown(config, launch.directory))} !!!\n")
+    _replace_process(instance, (config,), instance.history(records))
+
+
+def return_to_primary(instance: Instance) -> NoReturn:
+    """Replace this fallback by the first start of its chain, with the listeners and without the history.
+
+    Raises:
+        StopRequested: a stop signal came in time.
+        StartupFailure(EXEC_FAILED): as in ``become_fallback``.
+    """
+    arguments = instance.past.argv[1:]
+    logs.info(f"arun: going back to the first start: {' '.join([instance.launch.program, *arguments])}")
+    _replace_process(instance, arguments, handover.Handover())
+
+
+def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...]) -> NoReturn:
+    """Replace this process by the arun that is installed now, started as this one was; its workers go on serving.
+
+    Other children that it has are on their way out already, and are left to it.
+
+    Raises:
+        StopRequested: a stop signal came in time.
+        StartupFailure(EXEC_FAILED): as in ``become_fallback``, but that no child was ended.
+    """
+    past = instance.past._replace(workers=workers)
+    _replace_process(instance, instance.launch.arguments, past, spared=frozenset(process.children()))
+
+
+def installed_version(launch: Launch) -> tuple[bool, str]:
+    """Return whether the arun that is installed now loads, in a process of its own, and its version.
+
+    Where it does not, the text is the reason, as the end of a sentence: an exec of one that is half installed has no way
+    back.
+    """
+    import subprocess  # of a supervisor, only an upgrade pays for it
+
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    try:
+        asked = subprocess.run(  # noqa: S603 - ourselves
+            [launch.command[0], "-c", _PROBE, home],
+            env=dict(launch.environ),
+            cwd=launch.called,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return False, f"cannot be loaded: {last}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, f"does not start ({error})"
+    return True, asked.stdout.decode(errors="replace").strip()
+
+
+def needed_files(launch: Launch, config: str | None) -> tuple[str, ...]:
+    """Return the files that a successor has to read: the interpreter, its library, arun, the config if it has one."""
+    needed = (launch.command[0], os.__file__, os.path.abspath(__file__))
+    return needed if config is None else (*needed, split_reference(config)[0])
+
+
+def files_are_away() -> bool:
+    """Return whether files are gone that this process was started from: an installer may be at work, or was."""
+    return any(is_gone(path) for path in _own_files())
+
+
+def _replace_process(
+    instance: Instance, arguments: tuple[str, ...], past: handover.Handover, spared: frozenset[int] = frozenset()
+) -> NoReturn:
+    launch = instance.launch
+    try:
+        late_signals = process.block_stop_signals()
+        process.end_children(spared=launch.children | spared)
+        _check(instance, arguments[0] if past.tried else None)
+        _execute(instance, arguments, past, late_signals)
+    except StartupFailure:
+        raise
+    except Exception as error:  # whatever an app has done to this process, it can still respond by itself
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise StartupFailure(EXEC_FAILED, f"cannot execute {launch.command[0]}: {reason}") from error
+
+
+def _check(instance: Instance, config: str | None) -> None:
+    if instance.signals.count:
+        raise process.StopRequested
+    if path := _obstacle(instance.launch, config):
+        raise StartupFailure(EXEC_FAILED, f"the successor could not read {path}, as uid {os.geteuid()}")
+
+
+def _obstacle(launch: Launch, config: str | None) -> str | None:
+    """Return a file without which the exec would succeed and the successor die before it could write a word.
+
+    An interpreter that was replaced is still to be had, and a missing config is reported by the successor.
+    """
+    for path in needed_files(launch, config):
+        if not is_gone(path) and not os.access(path, os.R_OK):
+            return path
+    return next(filter(is_gone, _own_files()), None)
+
+
+def _own_files() -> list[str]:
+    """Return the files of arun that this process has loaded, and where Python's library is."""
+    own = [module.__file__ for name, module in tuple(sys.modules.items()) if name.partition(".")[0] == "arun"]
+    return [os.__file__, *(path for path in own if path)]
+
+
+def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
+    launch = instance.launch
+    passed = tuple(
+        handover.InheritedListener(listener.socket.fileno(), str(listener.requested), listener.transport)
+        for listener in instance.sockets.still_open()
+    )
+    closed = tuple(
+        handover.InheritedListener(-1, str(address), transport)
+        for address, transport in instance.sockets.secured.items()
+    )
+    past = past._replace(
+        listeners=passed,
+        closed=closed if past.tried else (),
+        signals=late_signals,
+        detached=instance.output.is_detached,
+        log_file=instance.output.path,
+    )
+    fd = handover.write(past)
+    environ = {**launch.environ, handover.VARIABLE: str(fd)}
+    try:
+        workers = [worker.fd for worker in past.workers]
+        process.close_on_exec_except([fd, late_signals, *workers, *(listener.fd for listener in passed)])
+        process.reset_for_exec(keep_ignored=launch.ignored)
+        _return_to(launch.called)
+        os.umask(launch.surroundings.umask)
+        _exec((*launch.command, *arguments), environ)
+    finally:  # only reached when the exec failed
+        os.close(fd)
+
+
+def _exec(command: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
+    try:
+        execve(command[0], command, environ)  # noqa: S606 - ourselves, as we were started
+    except FileNotFoundError:  # replaced by an upgrade since: the kernel still has the file that we run
+        execve("/proc/self/exe", command, environ)  # noqa: S606
+
+
+def _return_to(directory: str) -> None:
+    """Go back to where the first start stood, so that relative paths in the fallback mean what its author meant."""
+    try:
+        os.chdir(directory)
+    except OSError:
+        return  # gone, or closed to the user that we have become: the fallback's own path is absolute
