@@ -331,7 +331,7 @@ def _wanted_by(config: str, directory: str, held: Sockets, *, is_fallback: bool)
     """Return where a fallback config wants to listen, as far as it can be read."""
     layers = settings.read((config,), os.environ, directory=directory, factory_reset=True)
     try:
-        chosen = settings.judge(layers)
+        chosen = settings.validate(layers)
     except settings.SettingsRejected as rejected:
         chosen = rejected.partial
     shared, named = _wanted(chosen, _before(held, is_fallback=is_fallback), inherits=is_fallback)

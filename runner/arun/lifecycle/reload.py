@@ -196,7 +196,7 @@ class Reloader:
         before = Configuration(instance.configuration.name, directory, instance.initial_policy)
         configuration = before.read(layers)
         instance.status.read(layers, directory, is_built_in=instance.is_built_in)
-        chosen = settings.judge(layers)
+        chosen = settings.validate(layers)
         instance.status.without_effect(chosen)
         self._check_identity(chosen)
         return configuration.validated(chosen)

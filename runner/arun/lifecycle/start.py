@@ -92,7 +92,7 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         return
     if not asked:
         instance.status.read(layers, directory, is_built_in=instance.is_built_in)
-    chosen = settings.judge(layers)
+    chosen = settings.validate(layers)
     if asked:
         sys.stdout.write(settings.show_config(chosen, descriptors.connections_possible()))
         return

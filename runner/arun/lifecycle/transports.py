@@ -121,7 +121,7 @@ def _tls(chosen: Settings) -> Tls:
     return Tls(
         tuple(
             Certificate(*pair) for pair in zip(certfiles, keyfiles, strict=False)
-        ),  # judge() refuses those that differ
+        ),  # validate() refuses those that differ
         chosen.ssl_keyfile_password or "",
         chosen.ssl_version,
         chosen.ssl_cert_reqs,

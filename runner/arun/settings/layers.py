@@ -29,7 +29,7 @@ class Layers(Value):
 
     The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.
     ``fallback`` is absolute (``/a/b.ini``, ``/a/b.ini:section``), ``welcome``, or None; ``last_resort`` is ``page``,
-    ``exit``, or None where nobody said it.
+    ``exit``, or None where no layer names it. With ``factory_reset`` they are the settings of a fallback.
     """
 
     said: tuple[tuple[Entry, ...], ...]
@@ -39,6 +39,7 @@ class Layers(Value):
     configs: tuple[Config, ...]
     directory: str
     last_resort: str | None = None
+    factory_reset: bool = False
 
     @property
     def asked(self) -> frozenset[str]:
@@ -98,6 +99,7 @@ def read(
         configs=files.configs,
         directory=directory,
         last_resort=known_last_resort(_last_said(said, LAST_RESORT)),
+        factory_reset=factory_reset,
     )
 
 

@@ -13,6 +13,7 @@ from .declaration import option, repeated
 from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Size, Text
 from .names import (
     Cause,
+    Ciphers,
     ClientCertificates,
     Fallback,
     FieldName,
@@ -163,10 +164,11 @@ class _Transport:
         about="the authorities that certificates of clients come from",
     )
     ssl_ciphers = option(
-        Text("LIST"),
+        Ciphers("LIST"),
         default=None,
         aliases=("ciphers",),
         about="the ciphers of TLS 1.2, in OpenSSL's notation; by default ECDHE with AES-GCM or ChaCha20",
+        hint="it takes OpenSSL's notation, such as ECDHE+AESGCM:ECDHE+CHACHA20",
     )
     proxy_protocol = option(
         ProxyProtocol(), default=None, about="connections begin with a PROXY header, version 1 or 2; others are closed"
