@@ -16,7 +16,7 @@ from arun.supervisor.brake import Brake
 from arun.supervisor.channel import Span
 from arun.supervisor.reports import FAILED, READY, Lines, Report, failure_of, line_of
 from arun.supervisor.workers import counted, ended_by
-from arun.system.file_watch import Touched
+from arun.system.file_watch import FileWatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,7 @@ def test_a_worker_is_spent_by_what_it_has_served_by_its_age_or_by_its_memory() -
 
 def test_a_file_asks_when_it_is_touched_written_replaced_or_made_and_not_when_it_goes(tmp_path: Path) -> None:
     path, now = tmp_path / "reload", time.monotonic()
-    touched = Touched([str(path)])
+    touched = FileWatch([str(path)])
 
     def asks() -> bool:
         nonlocal now
@@ -138,7 +138,7 @@ def test_a_folder_stands_for_the_python_files_below_it(tmp_path: Path) -> None:
     (folder / "pages" / "deep").mkdir(parents=True)
     (folder / "venv").mkdir()
     (folder / "venv" / "pyvenv.cfg").write_text("")
-    touched = Touched([str(folder)])
+    touched = FileWatch([str(folder)])
 
     def asks() -> bool:
         nonlocal now
@@ -177,7 +177,7 @@ def test_a_folder_stands_for_the_python_files_below_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_pattern_stands_for_all_that_match_it(tmp_path: Path, pattern: str, name: str, wanted: bool) -> None:  # noqa: FBT001 - the value under test
-    touched = Touched([str(tmp_path / pattern)])
+    touched = FileWatch([str(tmp_path / pattern)])
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("")
     assert touched.changed(1.0) is wanted
@@ -188,14 +188,14 @@ def test_a_pattern_stands_for_all_that_match_it(tmp_path: Path, pattern: str, na
 def test_a_name_that_looks_like_a_pattern_is_a_file_where_it_is_there(tmp_path: Path) -> None:
     path = tmp_path / "what[1].txt"
     path.write_text("")
-    touched = Touched([str(path)])
+    touched = FileWatch([str(path)])
     os.utime(path, ns=(1, 1))
     assert touched.changed(1.0)
 
 
 def test_files_are_looked_at_once_a_second(tmp_path: Path) -> None:
     path = tmp_path / "reload"
-    touched = Touched([str(path)])
+    touched = FileWatch([str(path)])
     assert not touched.changed(10.0)
     path.write_text("")
     assert not touched.changed(10.5)

@@ -9,13 +9,13 @@ from arun import settings
 from arun.core import addresses, exits, genuine
 from arun.core.failures import FailureRecord
 from arun.core.values import Value
-from arun.lifecycle import fallback, handover
+from arun.lifecycle import handover
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
 from arun.lifecycle.output import Output
 from arun.lifecycle.status import Status
 from arun.listen import activation, sockets
 from arun.listen.held import Sockets
-from arun.settings.entries import Entry
+from arun.settings import entries
 from arun.system import logs, pidfile, process, tracebacks
 from arun.system.launch import Launch
 
@@ -54,7 +54,7 @@ class Configuration(Value):
     def read(self, layers: Layers) -> Configuration:
         """Return it with what is known before settings are validated: the config's name, and the fallback."""
         policy = self.fallback._replace(
-            config=None if layers.asked else fallback.located(layers.fallback),
+            config=None if layers.asked else entries.located(layers.fallback),
             last_resort=layers.last_resort or self.fallback.last_resort,
         )
         name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
@@ -148,7 +148,7 @@ class Instance:
             name = COMMAND_LINE
             config = settings.scan_fallback(launch.arguments, os.environ, launch.directory)
             last_resort = settings.scan_last_resort(launch.arguments, os.environ) or policy.last_resort
-            policy = policy._replace(config=fallback.located(config), last_resort=last_resort)
+            policy = policy._replace(config=entries.located(config), last_resort=last_resort)
         return cls(
             launch,
             past,
@@ -188,7 +188,9 @@ class Instance:
 
     def read(self, environ: Mapping[str, str], directory: str) -> Layers:
         """Read the settings of this start; a fallback goes by its config alone, the built-in one by what it inherits too."""
-        inherited = (Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+        inherited = (
+            (entries.Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+        )
         return settings.read(
             self.launch.arguments, environ, directory=directory, factory_reset=self.is_fallback, inherited=inherited
         )
@@ -219,7 +221,7 @@ class Instance:
     @property
     def is_built_in(self) -> bool:
         """Whether this start has no config of a user's: it is the built-in fallback, or the page in the same process."""
-        return self.is_last_resort or (self.is_fallback and self.configuration.name == fallback.welcome_config())
+        return self.is_last_resort or (self.is_fallback and self.configuration.name == entries.welcome_config())
 
     @property
     def can_go_back(self) -> bool:
@@ -232,7 +234,7 @@ class Instance:
         policy = self.configuration.fallback
         if policy.config is not None or not self.is_fallback or policy.last_resort == "exit":
             return policy.config
-        return None if self.is_built_in else fallback.welcome_config()
+        return None if self.is_built_in else entries.welcome_config()
 
     # ---- what is known of its failures
 
@@ -277,12 +279,12 @@ class Instance:
             pidfiles=self.pidfiles,
             workers=(),
         )
-        return past.after(tuple(records), fallback.config_key(self.configuration.name))
+        return past.after(tuple(records), entries.config_key(self.configuration.name))
 
     @property
     def shown_name(self) -> str:
         """The name of its config as a user would write it."""
-        return fallback.shown(self.configuration.name, self.configuration.directory)
+        return entries.shown(self.configuration.name, self.configuration.directory)
 
     def describe(self, app: str) -> str:
         """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""

@@ -9,6 +9,7 @@ import time
 from arun import __version__
 from arun.core import addresses
 from arun.lifecycle import fallback
+from arun.settings import entries
 from arun.system import logs
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class Status:
     def read(self, layers: Layers, directory: str, *, is_built_in: bool) -> None:
         """Report the configs, the lines that they print, and what is odd in them."""
         for config in layers.configs:
-            name = fallback.shown(os.path.join(directory, config.name), directory)
+            name = entries.shown(os.path.join(directory, config.name), directory)
             if is_built_in:
                 logs.info(f"[arun] getting the built-in configuration, {name}")
             else:
@@ -65,7 +66,7 @@ class Status:
         date = time.strftime("%a %b %d %H:%M:%S %Y")
         logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
         if policy.config and (why := fallback.unfit(policy.config)):
-            name = fallback.shown(policy.config, directory)
+            name = entries.shown(policy.config, directory)
             then = "the welcome page is served" if policy.last_resort == "page" else "so will its fallback"
             logs.warning(f"the fallback config {name} {why}: should this start fail, {then}")
 

@@ -12,8 +12,8 @@ from os import execve  # bound now: an app may put something else in its place
 
 from arun.core.failures import EXEC_FAILED, StartupFailure, printable
 from arun.lifecycle import handover
-from arun.lifecycle.fallback import is_gone, shown
-from arun.settings.entries import split_reference
+from arun.lifecycle.fallback import is_gone
+from arun.settings.entries import shown, split_reference
 from arun.system import logs, process
 
 TYPE_CHECKING = False

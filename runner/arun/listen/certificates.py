@@ -20,7 +20,7 @@ from arun.core.failures import (
     OPTION_INVALID,
     StartupFailure,
 )
-from arun.system import logs
+from arun.system import file_watch, logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.core.transport import Certificate, Tls
+    from arun.system.file_watch import Signature
 
 __all__ = ("Context", "LiveContext", "load")
 
@@ -79,9 +80,8 @@ class LiveContext:
         else:
             logs.info(f"arun: certificates reread: {', '.join(one.certfile for one in self._tls.certificates)}")
 
-    def _state(self) -> tuple[tuple[int, ...], ...]:
-        """What changes when a file is written or replaced, links followed."""
-        return tuple(_identity(path) for path in self._tls.files)
+    def _state(self) -> tuple[Signature | None, ...]:
+        return tuple(map(file_watch.signature, self._tls.files))
 
 
 def load(tls: Tls) -> Context:
@@ -273,11 +273,3 @@ def _warn_if_out_of_date(path: str, fields: dict[str, Any]) -> None:
     end = ssl.cert_time_to_seconds(fields["notAfter"])
     if end < time.time():
         logs.warning(f"the certificate {path} has expired, on {time.strftime('%Y-%m-%d', time.gmtime(end))}")
-
-
-def _identity(path: str) -> tuple[int, ...]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""What somebody said, before it is judged: one entry per key, and how references to config files are written."""
+"""Entries: keys with their values and origins before validation; and references to config files, ``FILE:SECTION``."""
 
 from __future__ import annotations
 
@@ -18,16 +18,25 @@ __all__ = (
     "LAST_RESORT",
     "PLACEHOLDER_KEYS",
     "UNREAD_FORMATS",
+    "WELCOME",
     "Entry",
     "Source",
     "absolute_reference",
+    "config_key",
     "format_of",
+    "located",
     "names_config",
     "normal",
     "placeholders",
+    "shown",
     "split_reference",
+    "welcome_config",
 )
 
+#: The folder that holds the packages ``arun`` and ``arun_welcome``.
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+#: The name that stands for the built-in fallback config.
+WELCOME = "welcome"
 #: The formats of config files by the end of their names; a name that ends otherwise is read as ini.
 FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
@@ -114,4 +123,31 @@ def absolute_reference(text: str, folder: str) -> str | None:
     """Return where a fallback config is: absolute, or ``welcome``; None for nowhere (empty or ``none``)."""
     if text in {"", "none"}:
         return None
-    return text if text == "welcome" else os.path.abspath(os.path.join(folder, text))
+    return text if text == WELCOME else os.path.abspath(os.path.join(folder, text))
+
+
+def config_key(reference: str) -> str:
+    """Return what makes a config the same config: device and inode of its file, and its section."""
+    path, section = split_reference(reference)
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return reference
+    return f"{status.st_dev}:{status.st_ino}:{section}"
+
+
+def shown(reference: str, directory: str) -> str:
+    """Return a config as a user would name it: relative below the directory, the built-in one by its name."""
+    if reference == welcome_config():
+        return WELCOME
+    return os.path.relpath(reference, directory) if reference.startswith(directory.rstrip("/") + "/") else reference
+
+
+def located(reference: str | None) -> str | None:
+    """Return the file that a reference means; only the built-in config has a name that is no path."""
+    return welcome_config() if reference == WELCOME else reference
+
+
+def welcome_config() -> str:
+    """Return the path of the built-in fallback config."""
+    return os.path.join(_HOME, "arun_welcome", "welcome.ini")

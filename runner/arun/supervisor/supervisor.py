@@ -20,7 +20,7 @@ from arun.supervisor.contract import PARTING
 from arun.supervisor.wakeup import Wakeup
 from arun.supervisor.workers import Bounds, Generation, Worker, counted
 from arun.system import logs
-from arun.system.file_watch import Touched
+from arun.system.file_watch import FileWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Supervisor:
         self._failed: Generation | None = None
         #: Every process that is not buried yet, those that are on their way out too.
         self._workers = [*self._current.workers, *self._current.leaving]
-        self._bounds, self._touched = Bounds(), Touched(())
+        self._bounds, self._touched = Bounds(), FileWatch(())
         self._brake, self._late = Brake(0, 0), Brake(0, 0)
         self._heed(recipe)
         #: No further worker is started; those that are there were told to go.
@@ -403,7 +403,7 @@ class Supervisor:
             self._bounds = recipe.bounds
             self._brake = Brake(recipe.bounds.deaths, recipe.bounds.interval)
             self._late = Brake(0, recipe.bounds.interval)
-            self._touched = Touched(recipe.touched)
+            self._touched = FileWatch(recipe.touched)
 
     def _reload(self) -> None:
         """Begin a new generation, in place of one that has begun and is not ready."""
