@@ -417,11 +417,11 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) ->
     )
     deadline.leave_signals_to_loop()
     logs.adopt_logging()
-    signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
+    signals.on_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
         _run(loop, server.serve(work, signals), signals)
     finally:
-        signals.tell_reopen(instance.output.reopen)
+        signals.on_reopen(instance.output.reopen)
         if log is not None:
             log.close()
 

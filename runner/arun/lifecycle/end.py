@@ -36,7 +36,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     It may be called in another thread than the main one, where that one does not come back.
     """
     signals = instance.signals
-    signals.hold()
+    signals.ignore()
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:

@@ -78,15 +78,15 @@ def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
 
 def _run(instance: Instance, supervisor: Supervisor) -> None:
     signals = instance.signals
-    signals.tell(supervisor.stop)
-    signals.tell_hangup(supervisor.reload)
+    signals.on_stop(supervisor.stop)
+    signals.on_hangup(supervisor.reload)
     gc.collect()
     gc.freeze()  # what is here now is shared with the workers: the collector is not to write into it
     descriptors.connections_possible()  # a reload has twice as many lines to workers
     try:
         failure = supervisor.run()
     finally:
-        signals.tell_hangup(None)
+        signals.on_hangup(None)
         if forking.adopts_orphans():  # among them what has hung in a fork of the process that loads the app
             process.end_children(spared=instance.launch.children)
     if failure is not None:

@@ -94,7 +94,7 @@ def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, c
 def _run(instance: Instance, channel: Channel, slot: int | None, began: float, body: Body) -> NoReturn:
     """Run the body with signals and a deadline of its own; report its end to the supervisor."""
     chosen, signals = instance.configuration.chosen, instance.signals
-    signals.tell_reopen(instance.output.reopen)
+    signals.on_reopen(instance.output.reopen)
 
     def run() -> None:
         signals.install()
@@ -117,7 +117,7 @@ def _run(instance: Instance, channel: Channel, slot: int | None, began: float, b
 def _leave(instance: Instance, outcome: Outcome) -> NoReturn:
     """End the process: its supervisor draws the conclusions."""
     signals = instance.signals
-    signals.hold()
+    signals.ignore()
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     instance.report(failures)
     exits.leave(int(bool(failures) and not signals.count), hurried=signals.count > 1, unwinds=True)

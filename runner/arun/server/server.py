@@ -256,7 +256,7 @@ async def _unless_stopped(
     """Start the engine; a stop signal cancels the app's start-up, and then there is nothing to serve."""
     start = asyncio.ensure_future(engine.start())
     stop = asyncio.ensure_future(stopping.wait())
-    signals.tell(tell)
+    signals.on_stop(tell)
     try:
         await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
         return start.result() if start.done() else None
@@ -313,11 +313,11 @@ def _renewed(contexts: Sequence[LiveContext], signals: StopSignals) -> Iterator[
     from arun.listen.renewal import Renewal
 
     renewal = Renewal(contexts)
-    signals.tell_hangup(renewal.reread)
+    signals.on_hangup(renewal.reread)
     try:
         yield
     finally:
-        signals.tell_hangup(None)
+        signals.on_hangup(None)
         renewal.stop()
 
 
