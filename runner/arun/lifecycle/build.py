@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
-    from arun.core.transport import Transport
+    from arun.core.listen_spec import ListenSpec
     from arun.http.access.line import AccessLog
     from arun.http.contract import Engine
     from arun.lifecycle.deadline import Deadline
     from arun.lifecycle.instance import Instance
-    from arun.lifecycle.transports import Contexts
     from arun.listen.sockets import Listener
+    from arun.listen.tls import Contexts
     from arun.server.gate import Rules
     from arun.server.server import Entrance, Leaving, Orders
     from arun.settings import Settings
@@ -240,7 +240,7 @@ def entrances(listeners: Iterable[Listener], contexts: Contexts, chosen: Setting
 
     served = []
     for listener in listeners:
-        rules = None if listener.transport.is_plain else _rules(listener.transport, contexts, chosen)
+        rules = None if listener.spec.is_plain else _rules(listener.spec, contexts, chosen)
         served.append(Entrance(listener.socket, rules))
     return served
 
@@ -266,13 +266,13 @@ def _deafen(leaving: Sequence[Listener]) -> None:
         sockets.deafen(listener)
 
 
-def _rules(transport: Transport, contexts: Contexts, chosen: Settings) -> Rules:
+def _rules(spec: ListenSpec, contexts: Contexts, chosen: Settings) -> Rules:
     from arun.http.forwarded import TrustedPeers
     from arun.server.gate import Rules
 
     return Rules(
-        proxies=TrustedPeers(transport.proxies) if transport.proxies else None,
-        context=None if transport.tls is None else contexts[transport.tls],
+        proxies=TrustedPeers(spec.proxies) if spec.proxies else None,
+        context=None if spec.tls is None else contexts[spec.tls],
         timeout=chosen.timeout_header,
         most=descriptors.connections_possible() if chosen.limit_connections is None else chosen.limit_connections,
     )

@@ -6,7 +6,7 @@ import os
 import time
 
 from arun import settings
-from arun.core import addresses, exits, genuine
+from arun.core import exits, genuine
 from arun.core.failures import FailureRecord
 from arun.core.values import Value
 from arun.lifecycle import handover
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from arun.core.addresses import Address
     from arun.core.failures import StartupFailure
-    from arun.core.transport import Transport
+    from arun.core.listen_spec import ListenSpec
     from arun.listen.held import Listening
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
@@ -269,11 +269,8 @@ class Instance:
         """Return what the successor of this start is to know."""
         policy, launch = self.configuration.fallback, self.launch
         past = self.past if self.is_fallback else handover.Handover(launch.argv, launch.directory)
-        wanted = tuple(
-            handover.WantedAddress(str(one.address), one.origin, one.transport) for one in self.sockets.wanted
-        )
         past = past._replace(
-            wanted=wanted or past.wanted,
+            wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
             pidfiles=self.pidfiles,
@@ -337,18 +334,17 @@ def _handed_over() -> handover.Handover:
         return handover.Handover()
 
 
-def _adopted(past: handover.Handover) -> tuple[list[Listener], dict[Address, Transport]]:
+def _adopted(past: handover.Handover) -> tuple[list[Listener], dict[Address, ListenSpec]]:
     """Return the listeners of a predecessor, and where TLS was spoken by those that are closed."""
     held: list[Listener] = []
     secured = {}
-    for one in past.listeners:
-        address = addresses.parse(one.requested)
+    for fd, spec in past.listeners:
         try:
-            held.append(sockets.adopt(one.fd, address, one.transport))
+            held.append(sockets.adopt(fd, spec))
         except OSError as error:  # an older arun does not look whether its app had closed it
-            logs.warning(f"the socket of {one.requested} is lost: {error.strerror}")
-            if one.transport.tls:
-                secured[address] = one.transport
-    secured.update((addresses.parse(one.requested), one.transport) for one in past.closed)
-    secured.update((addresses.parse(one.address), one.transport) for one in past.wanted if one.transport.tls)
+            logs.warning(f"the socket of {spec.address} is lost: {error.strerror}")
+            if spec.tls:
+                secured[spec.address] = spec
+    secured.update((spec.address, spec) for spec in past.closed)
+    secured.update((spec.address, spec) for spec in past.wanted if spec.tls)
     return held, secured

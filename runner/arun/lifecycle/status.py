@@ -141,5 +141,5 @@ class Status:
 
 def _running_on(served: Iterable[Listener]) -> None:
     for listener in served:
-        url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
+        url = addresses.url(listener.address, "https" if listener.spec.tls else "http")
         logs.info(f"arun running on {url} (Press CTRL+C to quit)")

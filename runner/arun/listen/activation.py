@@ -7,7 +7,7 @@ import socket
 
 from arun.core import addresses
 from arun.core.addresses import Inherited
-from arun.core.transport import Tls, Transport
+from arun.core.listen_spec import ListenSpec, Tls
 from arun.listen import sockets
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:
 
 
 def _passed(fd: int, name: str) -> Listener:
-    return stored_listener(fd, name) or sockets.adopt(fd, Inherited(fd))
+    return stored_listener(fd, name) or sockets.adopt(fd, ListenSpec(Inherited(fd)))
 
 
 def stored_listener(fd: int, name: str) -> Listener | None:
@@ -72,15 +72,15 @@ def stored_listener(fd: int, name: str) -> Listener | None:
         requested = addresses.parse(_unescaped(name.removeprefix(_TLS if tls else _PLAIN)))
     except ValueError:  # the name of a unit that looks like ours
         return None
-    return sockets.adopt(fd, requested, Transport(Tls(())) if tls else Transport())
+    return sockets.adopt(fd, ListenSpec(requested, Tls(()) if tls else None))
 
 
 def named(listeners: Iterable[Listener]) -> dict[str, list[int]]:
     """Return the descriptors of the listeners that arun bound, by their names in the store; a host's addresses have one together."""
     found: dict[str, list[int]] = {}
     for listener in listeners:
-        if not isinstance(listener.requested, Inherited):
-            found.setdefault(_name(listener.requested, tls=listener.transport.tls is not None), []).append(
+        if not isinstance(listener.spec.address, Inherited):
+            found.setdefault(_name(listener.spec.address, tls=listener.spec.tls is not None), []).append(
                 listener.socket.fileno()
             )
     return found

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from arun.core.transport import Certificate, Tls
+    from arun.core.listen_spec import Certificate, Tls
     from arun.system.file_watch import Signature
 
 __all__ = ("Context", "LiveContext", "load")

@@ -19,7 +19,6 @@ import sys
 
 from arun.core.addresses import ALL_IPV6, Address, Inherited, Tcp, Unix, of_unix
 from arun.core.failures import ADDRESS_DENIED, ADDRESS_IN_USE, ADDRESS_UNAVAILABLE, StartupFailure
-from arun.core.transport import Transport
 from arun.core.values import Value
 from arun.listen import socket_files
 from arun.listen.places import numeric, real
@@ -29,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from arun.core.listen_spec import ListenSpec
     from arun.listen.socket_files import FileId
 
 __all__ = (
@@ -42,7 +42,6 @@ __all__ = (
     "is_deaf",
 )
 
-_PLAIN = Transport()
 #: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that nobody has.
 _BIND_TO_INTERFACE, _NO_INTERFACE = 62, 0x7FFF_FFFF
 
@@ -63,14 +62,13 @@ class Options(Value):
 
 
 class Listener(Value):
-    """A bound socket together with the address that was asked for; ``address`` is where it really is.
+    """A bound socket with the spec that it was bound for; ``address`` is where it really is.
 
-    ``transport`` says what stands before HTTP there. ``file`` is device and inode of the file of a unix socket.
+    ``file`` is device and inode of the file of a unix socket.
     """
 
     socket: socket.socket
-    requested: Address
-    transport: Transport = Transport()
+    spec: ListenSpec
     file: FileId | None = None
 
     @property
@@ -87,7 +85,7 @@ class Listener(Value):
         try:
             name = self.socket.getsockname()
         except OSError:
-            return self.requested
+            return self.spec.address
         return numeric(name, name[1]) if isinstance(name, tuple) else real(of_unix(name))
 
     @property
@@ -106,8 +104,8 @@ class Listener(Value):
 
     def remove_file(self) -> None:
         """Remove the file of a unix socket if it is this one's; where that is refused, it is told."""
-        if isinstance(self.requested, Unix) and self.file is not None:
-            socket_files.remove(self.requested.path, self.file)
+        if isinstance(self.spec.address, Unix) and self.file is not None:
+            socket_files.remove(self.spec.address.path, self.file)
 
     @property
     def is_open(self) -> bool:
@@ -121,9 +119,9 @@ class Listener(Value):
             return False
         if kind != socket.SOCK_STREAM or _has_peer(self.socket):
             return False
-        if isinstance(self.requested, Tcp):
-            return isinstance(name, tuple) and self.requested.port in {0, name[1]}
-        return not isinstance(self.requested, Unix) or self.place == real(self.requested)
+        if isinstance(self.spec.address, Tcp):
+            return isinstance(name, tuple) and self.spec.address.port in {0, name[1]}
+        return not isinstance(self.spec.address, Unix) or self.place == real(self.spec.address)
 
     @property
     def listens(self) -> bool:
@@ -134,27 +132,26 @@ class Listener(Value):
             return False
 
 
-def bind(
-    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
-) -> Listener:
-    """Bind a place, for the address that was asked for; ``beside`` are own listeners that overlap it.
+def bind(place: Address, spec: ListenSpec, options: Options, *, beside: Sequence[Listener] = ()) -> Listener:
+    """Bind a place of the spec's address; ``beside`` are own listeners that overlap it.
 
     Raises:
-        StartupFailure(ADDRESS_IN_USE): somebody else listens there.
-        StartupFailure(ADDRESS_DENIED): this user may not.
+        StartupFailure(ADDRESS_IN_USE): another process listens there.
+        StartupFailure(ADDRESS_DENIED): this user may not bind it.
         StartupFailure(ADDRESS_UNAVAILABLE): it is no address of this machine, or cannot carry a listening socket.
     """
+    requested = spec.address
     if isinstance(requested, Inherited):
-        return _inherited(requested, options, origin)
+        return _inherited(requested, spec, options)
     shown = place if isinstance(place, Tcp) and isinstance(requested, Tcp) and requested.port else requested
     try:
-        return _open(place, requested, options, origin, beside)
+        return _open(place, spec, options, beside)
     except OSError as error:
-        raise _explained(error, shown, origin, beside) from error
+        raise _explained(error, shown, spec.origin, beside) from error
 
 
 def bind_again(
-    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
+    place: Address, spec: ListenSpec, options: Options, *, beside: Sequence[Listener] = ()
 ) -> Listener | None:
     """Bind a place that was busy; None while it is. Nothing is looked up, so that it may be tried again and again.
 
@@ -162,11 +159,11 @@ def bind_again(
         StartupFailure(ADDRESS_DENIED or ADDRESS_UNAVAILABLE): as in ``bind``.
     """
     try:
-        return _open(place, requested, options, origin, beside)
+        return _open(place, spec, options, beside)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return None
-        raise _explained(error, requested, origin, beside) from error
+        raise _explained(error, spec.address, spec.origin, beside) from error
 
 
 def is_busy(failure: StartupFailure) -> bool:
@@ -190,13 +187,13 @@ def deafen(listener: Listener) -> None:
 
     Without effect where the system cannot, and on a descriptor that was passed to this process.
     """
-    if sys.platform == "linux" and not isinstance(listener.requested, Inherited):  # which somebody else has as well
+    if sys.platform == "linux" and not isinstance(listener.spec.address, Inherited):  # which somebody else has as well
         with contextlib.suppress(OSError):
             listener.socket.setsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE, _NO_INTERFACE)
 
 
-def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listener:
-    """Take over a listening socket that a predecessor bound.
+def adopt(fd: int, spec: ListenSpec) -> Listener:
+    """Return the listener of a socket that a predecessor has bound.
 
     Raises:
         OSError: the descriptor is no socket.
@@ -206,7 +203,7 @@ def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listene
     taken.setblocking(False)
     name = taken.getsockname() if taken.family == socket.AF_UNIX else ""
     file = socket_files.identify(name) if isinstance(name, str) and name else None
-    return Listener(taken, requested, transport, file)
+    return Listener(taken, spec, file)
 
 
 def _has_peer(of: socket.socket) -> bool:
@@ -217,10 +214,14 @@ def _has_peer(of: socket.socket) -> bool:
     return True
 
 
-def _open(place: Address, requested: Address, options: Options, origin: str, beside: Sequence[Listener]) -> Listener:
-    """Bind a place; whatever the kernel says against it is raised as it is."""
+def _open(place: Address, spec: ListenSpec, options: Options, beside: Sequence[Listener]) -> Listener:
+    """Bind a place.
+
+    Raises:
+        OSError: from the kernel.
+    """
     if isinstance(place, Unix):
-        return _open_unix(place, requested, options, origin)
+        return _open_unix(place, spec, options)
     assert isinstance(place, Tcp)  # noqa: S101 - descriptors are adopted, not bound
     host, _, scope = place.host.partition("%")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -234,7 +235,7 @@ def _open(place: Address, requested: Address, options: Options, origin: str, bes
         if family == socket.AF_INET6:  # only the wildcard of IPv6 serves IPv4 too, as in other runners
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL_IPV6)
         opened.bind((host, place.port, 0, int(scope or 0)) if family == socket.AF_INET6 else (host, place.port))
-        return _listening(Listener(opened, requested), options, beside)
+        return _listening(Listener(opened, spec), options, beside)
     except OSError:
         opened.close()
         raise
@@ -253,11 +254,12 @@ def _listening(listener: Listener, options: Options, beside: Sequence[Listener] 
     return listener
 
 
-def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -> Listener:
+def _open_unix(place: Unix, spec: ListenSpec, options: Options) -> Listener:
+    requested = spec.address
     path = requested.path if isinstance(requested, Unix) else place.path
     if place.is_abstract:
-        return _open_abstract(path, requested, options)
-    socket_files.remove_stale(Unix(path), origin)
+        return _open_abstract(path, spec, options)
+    socket_files.remove_stale(Unix(path), spec.origin)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         socket_files.bind(opened, path, private=options.mode is not None)
@@ -266,7 +268,7 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
         raise
     try:
         file = socket_files.give(path, options.owner, options.mode)
-        return _listening(Listener(opened, requested, file=file), options)
+        return _listening(Listener(opened, spec, file), options)
     except OSError as error:
         opened.close()
         with contextlib.suppress(OSError):
@@ -274,28 +276,29 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
         raise StartupFailure(
             ADDRESS_DENIED,
             f"cannot set mode and owner of {requested}: {error.strerror}",
-            origin=origin,
+            origin=spec.origin,
             hint="only root may give a socket to another user",
         ) from error
 
 
-def _open_abstract(path: str, requested: Address, options: Options) -> Listener:
+def _open_abstract(path: str, spec: ListenSpec, options: Options) -> Listener:
     if options.mode is not None or options.owner is not None:
-        logs.warning(f"{requested} has neither mode nor owner: who may connect to it cannot be restricted")
+        logs.warning(f"{spec.address} has neither mode nor owner: who may connect to it cannot be restricted")
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         opened.bind("\0" + path[1:])
-        return _listening(Listener(opened, requested), options)
+        return _listening(Listener(opened, spec), options)
     except OSError:
         opened.close()
         raise
 
 
-def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
+def _inherited(address: Inherited, spec: ListenSpec, options: Options) -> Listener:
+    origin = spec.origin
     hint = "pass a bound stream socket on that descriptor"
     try:
         os.fstat(address.fd)
-        listener = adopt(address.fd, address)
+        listener = adopt(address.fd, spec)
     except OSError as error:
         raise StartupFailure(
             ADDRESS_UNAVAILABLE, f"cannot listen on {address}: {error.strerror or error}", origin=origin, hint=hint
@@ -321,7 +324,7 @@ def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> Startu
     if beside:  # it was opened by another user, so that the port cannot be shared
         return StartupFailure(
             ADDRESS_IN_USE,
-            f"cannot listen on {address}: it overlaps {beside[0].requested}, which this process serves as well",
+            f"cannot listen on {address}: it overlaps {beside[0].spec.address}, which this process serves as well",
             origin=origin,
             hint="name one address that stands for both",
         )
