@@ -60,11 +60,11 @@ class Configuration(Value):
         name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
         return self._replace(name=name, fallback=policy)
 
-    def ending_as(self, said: Settings) -> Configuration:
+    def ending_as(self, settings: Settings) -> Configuration:
         """Return it with what settings say about the end of a start, also those that cannot be taken otherwise."""
-        policy = self.fallback._replace(limit=said.fallback_limit, causes=frozenset(said.fallback_on))
-        if said.said("debug"):
-            policy = policy._replace(debug=said.debug)
+        policy = self.fallback._replace(limit=settings.fallback_limit, causes=frozenset(settings.fallback_on))
+        if settings.given("debug"):
+            policy = policy._replace(debug=settings.debug)
         return self._replace(fallback=policy)
 
     @property

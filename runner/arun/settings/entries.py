@@ -42,16 +42,16 @@ FORMATS = {".ini": "INI", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".js
 
 #: The ends of the configs of others that no reader is for: uWSGI's xml and sqlite.
 UNREAD_FORMATS = frozenset({".xml", ".sqlite", ".sqlite3", ".db"})
-#: The config that gunicorn reads without being told.
+#: The config that gunicorn reads by default.
 GUNICORN = "gunicorn.conf.py"
 #: Keys that name placeholders instead of being one.
 PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
-#: What has to be known though the rest of a config cannot be read: what follows if the start fails.
+#: Keys that are found even where the rest of a config cannot be read: they decide what follows a failed start.
 EARLY = FALLBACK, LAST_RESORT = ("fallback-config", "last-resort")
 
 
 class Entry(Value):
-    """One thing that was said: the key as it was written (with dashes), its value, and where.
+    """A key as it was written (with dashes), its value, and where it comes from.
 
     ``value`` is text, None for a bare key, or the native value of a toml, json or yaml file. ``path`` is the absolute
     path of the file that holds it, empty on the command line and in the environment. ``lenient`` entries come from a
@@ -69,7 +69,7 @@ class Entry(Value):
 class Source(Value):
     """A section of a config file: its absolute path, the name it was called by, the section that is asked for.
 
-    ``lenient`` says that it was included by a section of uWSGI.
+    ``lenient``: it was included by a section of uWSGI.
     """
 
     path: str
@@ -87,13 +87,13 @@ def normal(key: str) -> str:
 
 
 def placeholders(entry: Entry) -> list[tuple[str, Entry]]:
-    """Return what placeholders may call the entry: its key, or the names that set-placeholder sets."""
+    """Return the names by which placeholders refer to the entry: its key, or those that set-placeholder sets."""
     if entry.key not in PLACEHOLDER_KEYS:
         return [(entry.key, entry)]
-    said = entry.value if isinstance(entry.value, list) else [entry.value]
+    values = entry.value if isinstance(entry.value, list) else [entry.value]
     if isinstance(entry.value, dict):
-        said = [f"{key}={value}" for key, value in entry.value.items()]
-    pairs = [str(one).partition("=") for one in said]
+        values = [f"{key}={value}" for key, value in entry.value.items()]
+    pairs = [str(one).partition("=") for one in values]
     return [(name.strip().replace("_", "-"), entry._replace(value=value.strip())) for name, _, value in pairs]
 
 
@@ -106,7 +106,7 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def names_config(text: str) -> bool:
-    """Whether a bare argument is a config file and no app, be it one that cannot be read."""
+    """Return whether a bare argument is a config file and no app, also one in a format that arun does not read."""
     path = split_reference(text)[0]
     ending = os.path.splitext(path)[1].lower()
     return ending in FORMATS or ending in UNREAD_FORMATS
@@ -127,7 +127,7 @@ def absolute_reference(text: str, folder: str) -> str | None:
 
 
 def config_key(reference: str) -> str:
-    """Return what makes a config the same config: device and inode of its file, and its section."""
+    """Return the identity of a config: device and inode of its file, and its section."""
     path, section = split_reference(reference)
     try:
         status = os.stat(path)
@@ -144,7 +144,7 @@ def shown(reference: str, directory: str) -> str:
 
 
 def located(reference: str | None) -> str | None:
-    """Return the file that a reference means; only the built-in config has a name that is no path."""
+    """Return the reference with a path; only the built-in config has a name that is none."""
     return welcome_config() if reference == WELCOME else reference
 
 

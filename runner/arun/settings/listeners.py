@@ -21,7 +21,7 @@ def default(settings: Settings, *, inherits: bool) -> ListenSpec:
     It speaks TLS if there is a certificate and no https-socket. With ``inherits`` what the settings do not give stays None,
     for the listener of a predecessor to give.
     """
-    tls = None if settings.https_socket or not settings.said("ssl-certfile") else _tls(settings)
+    tls = None if settings.https_socket or not settings.given("ssl-certfile") else _tls(settings)
     return ListenSpec(DEFAULT, tls, _proxies(settings, inherits=inherits), "default")
 
 

@@ -54,7 +54,7 @@ class Listener(Written):
 
 
 class SecureAddress(Value):
-    """An address that speaks TLS, with what is said about it alone; ``client_ca`` as uWSGI writes it, ``!`` demands."""
+    """An address that speaks TLS, with its own files and ciphers; ``client_ca`` as uWSGI writes it, ``!`` demands."""
 
     address: Address
     certfile: str = ""
@@ -70,7 +70,7 @@ class HttpsSocket(Written):
     _most = 5
 
     def __call__(self, text: str) -> SecureAddress:
-        """Return the address and what is said about its TLS."""
+        """Return the address with its files and ciphers."""
         address, *more = (part.strip() for part in text.split(","))
         if len(more) == 1 or len(more) >= self._most or (any(more) and not all(more[:2])):
             raise ValueError(f"{text!r} is not {self.metavar}")
@@ -280,7 +280,7 @@ class Owner(Written):
     metavar = "USER[:GROUP]"
 
     def __call__(self, text: str) -> tuple[str, str]:
-        """Return user and group, empty where nothing was said."""
+        """Return user and group, empty where one is not given."""
         user, colon, group = text.partition(":")
         if not (user or group) or (colon and not group) or ":" in group:
             raise ValueError(f"{text!r} is not an owner: it takes user, user:group or :group")

@@ -35,9 +35,9 @@ from .worker_options import Workers
 
 __all__ = ("BIND_RETRY", "DEFAULT", "Options")
 
-#: Where an instance listens that is told nothing.
+#: Where an instance listens whose settings name no address.
 DEFAULT = Tcp("127.0.0.1", 8000)
-#: Seconds for which an instance without a fallback that is told nothing tries a busy address again.
+#: Seconds for which a busy address is tried again by default, where there is no fallback.
 BIND_RETRY = 5.0
 
 
@@ -437,6 +437,6 @@ class _Arun:
 
 
 class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App):
-    """All options, in sections; help tells them from the last one to the first."""
+    """All options, in sections; help lists them from the last one to the first."""
 
     __slots__ = ()

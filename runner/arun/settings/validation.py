@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ("SettingsRejected", "validate")
 
-#: Options that answer one question together, with those that complete the others from a lower layer: a layer that
-#: answers replaces every answer of the layers below it.
-_ANSWERS = (
+#: Options that belong together, with those that complete the others from a lower layer: a layer that names one of them
+#: replaces all of the layers below it.
+_TOGETHER = (
     (("bind", "host", "port", "uds", "fd"), ("host", "port")),
     (("app", "wsgi-file", "callable"), ("callable",)),
 )
 
 
 class SettingsRejected(Exception):  # noqa: N818 - the design's word, beside StartupFailure
-    """Settings that cannot be taken: all problems, and the settings as far as they could be read."""
+    """Settings that failed validation: all problems, and the settings as far as they could be read."""
 
     def __init__(self, problems: tuple[StartupFailure, ...], partial: Settings) -> None:
         super().__init__("; ".join(one.sentence for one in problems))
@@ -47,7 +47,7 @@ def validate(layers: Layers) -> Settings:
             contradict each other.
     """
     problems, wrong = list(layers.problems), set[str]()
-    said: dict[str, tuple[Any, tuple[str, ...]]] = {}
+    given: dict[str, tuple[Any, tuple[str, ...]]] = {}
     for name, entries in _in_force(layers).items():
         option = declared(Settings)[name]
         values, origins = [], []
@@ -64,39 +64,39 @@ def validate(layers: Layers) -> Settings:
                 values += found
                 origins += [entry.origin] * len(found)
         if option.repeatable and (values or name not in wrong):
-            said[name] = (tuple(values), tuple(origins))
+            given[name] = (tuple(values), tuple(origins))
         elif values:
-            said[name] = (values[-1], (origins[-1],))
-    if "timeout" in said:
-        said.setdefault("worker-timeout", said["timeout"])
-    settings = Settings(said, layers.directory)
+            given[name] = (values[-1], (origins[-1],))
+    if "timeout" in given:
+        given.setdefault("worker-timeout", given["timeout"])
+    settings = Settings(given, layers.directory)
     problems += _contradictions(settings, wrong, inherits_tls=layers.factory_reset)
     if problems:
-        raise SettingsRejected(_worth_telling(problems), settings)
+        raise SettingsRejected(_reportable(problems), settings)
     settings.idle = _without_effect(settings)
     return settings
 
 
 def _hint(option: Option, entry: Entry) -> str:
-    """Return the hint; what a short flag means to others is told where that flag was written."""
+    """Return the hint; what a short flag means to other runners only where that flag was written."""
     return option.hint or (option.short_hint if entry.origin.startswith(f"-{option.short}") else "")
 
 
-def _worth_telling(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
-    """Return the problems, each once, for a key of another runner may stand for several options; of very many the first ones."""
-    from .hints import MOST_TOLD
+def _reportable(problems: list[StartupFailure]) -> tuple[StartupFailure, ...]:
+    """Return the problems, each once (a key of another runner may stand for several options), and of very many the first ones."""
+    from .hints import MOST_REPORTED
 
     problems = list({(one.cause.identifier, one.sentence, one.origin): one for one in problems}.values())
-    told, rest = problems[:MOST_TOLD], problems[MOST_TOLD:]
+    reported, rest = problems[:MOST_REPORTED], problems[MOST_REPORTED:]
     if rest:
-        told.append(StartupFailure(rest[0].cause, f"there are {len(rest)} more mistakes like these"))
-    return tuple(told)
+        reported.append(StartupFailure(rest[0].cause, f"there are {len(rest)} more mistakes like these"))
+    return tuple(reported)
 
 
 def _in_force(layers: Layers) -> dict[str, list[Entry]]:
     """Return for each option the entries of the highest layer that names it, less those that are superseded."""
     by_option: dict[str, tuple[int, list[Entry]]] = {}
-    for level, layer in enumerate(layers.said):
+    for level, layer in enumerate(layers.entries):
         for entry in layer:
             name = named(Settings)[entry.key].name
             found, entries = by_option.setdefault(name, (level, []))
@@ -104,10 +104,10 @@ def _in_force(layers: Layers) -> dict[str, list[Entry]]:
                 entries.append(entry)
     if (
         by_option.keys() & {"shared-socket", "https-socket"}
-        and by_option.get("bind", (0, []))[0] == len(layers.said) - 1
+        and by_option.get("bind", (0, []))[0] == len(layers.entries) - 1
     ):
         by_option.pop("bind", None)  # PORT is an address only where nothing else is one
-    for together, completing in _ANSWERS:
+    for together, completing in _TOGETHER:
         top = min((by_option[name][0] for name in together if name in by_option), default=None)
         complete = any(name in by_option and by_option[name][0] == top for name in completing)
         for name in together:
@@ -121,7 +121,7 @@ def _decode(option: Option, raw: Any) -> list[Any]:
     """Return the values of one entry; a list or a separated text may hold several.
 
     Raises:
-        ValueError: a sentence that says what the option cannot take.
+        ValueError: a sentence with what the option cannot take.
     """
     if raw is None or isinstance(raw, bool):
         if option.is_flag:
@@ -234,5 +234,5 @@ def _without_effect(settings: Settings) -> list[str]:
         f"{name} (from {settings.origin(name)}) does nothing without {what}"
         for is_there, what, names in rules
         for name in names
-        if not is_there and settings.said(name)
+        if not is_there and settings.given(name)
     ]
