@@ -84,7 +84,7 @@ class Status:
         logs.info(f"serving {app}")
         self.serving(state)
         if self._command is not None:
-            self._command.tell(serves=True)
+            self._command.release(serves=True)
 
     def ready_late(self, served: Iterable[Listener], state: str) -> None:
         """Report where the instance runs as well, now that another process does not any more."""
@@ -130,7 +130,7 @@ class Status:
     def refused(self) -> None:
         """Let the waiting command end: the instance does not serve what it was asked to."""
         if self._command is not None:
-            self._command.tell(serves=False)
+            self._command.release(serves=False)
 
     def ended(self, records: Sequence[FailureRecord]) -> None:
         """Report that the start has failed, and nothing follows."""

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ("from_service_manager", "named", "stored_listener")
 
-#: How the names begin under which a service manager stores what arun bound; a unit's own name is told apart by the rest.
+#: How the names begin under which a service manager stores what arun bound; the rest tells it from the name of a unit.
 _STORED = "arun-"
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3
-#: Digits of a number of sockets that somebody can mean.
+#: Digits of a plausible number of sockets.
 _LONGEST_COUNT = 4
 #: How the name of a stored listener begins where HTTP is the first thing, and where TLS comes before it.
 _PLAIN, _TLS = f"{_STORED}http-", f"{_STORED}https-"
@@ -57,9 +57,9 @@ def _passed(fd: int, name: str) -> Listener:
 
 
 def stored_listener(fd: int, name: str) -> Listener | None:
-    """Return the listener that was stored under the name, or None where the name is nobody's of ours.
+    """Return the listener that was stored under the name, or None where arun gave no such name.
 
-    Where TLS was spoken, the listener says so without a certificate: it is served with one that the settings name, or
+    A listener that spoke TLS has a spec with TLS and no certificate: it is served with one that the settings name, or
     not at all.
 
     Raises:

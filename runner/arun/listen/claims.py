@@ -1,4 +1,4 @@
-"""Which listeners an instance has: those it was started with, those it claims, those it gives up."""
+"""Claims: which listeners an instance takes from those it holds, which it binds, and which it gives up."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def try_again(one: Busy, held: list[Listener], options: sockets.Options) -> List
 
 
 def fits(listener: Listener, address: Address) -> bool:
-    """Tell whether a listener is what an address means: it was asked for so, or that is where it really is."""
+    """Return whether a listener fits an address: it was bound for it, or for another spelling of the same place."""
     if not _is_usable(listener):
         return False
     return listener.spec.address == address or listener.place in places.known(address)
@@ -142,22 +142,22 @@ def overlapping(place: Address, held: Sequence[Listener]) -> list[Listener]:
 
 
 def _is_usable(listener: Listener) -> bool:
-    """Tell whether clients reach a listener, or will when it listens."""
+    """Return whether clients reach a listener, or will when it listens."""
     return listener.socket.fileno() >= 0 and not sockets.is_deaf(listener.socket) and not listener.has_lost_its_file
 
 
 def _end(listener: Listener) -> None:
-    """Close a listener for all processes that have it, as a service manager has until it has read our word."""
+    """Close a listener for all processes that have it, as a service manager has until it has read our report."""
     with contextlib.suppress(OSError):  # macOS refuses it
         listener.socket.shutdown(socket.SHUT_RDWR)
     listener.socket.close()
 
 
 def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]:
-    """End what is held and of no use, before others are bound. Return them.
+    """Close the held listeners that are of no use, before others are bound; return them.
 
-    Of no use is what nobody wants, nor anything that overlaps it, and a unix socket without its file, as nobody can
-    connect there; a service manager removes such files with the folder of a service. What a manager passed to be served
+    Of no use is a listener that overlaps no wanted address, and a unix socket without its file, as no client can connect
+    there; a service manager removes such files with the folder of a service. What a manager passed to be served
     is left alone.
     """
     given_up = []
@@ -176,7 +176,7 @@ def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]
 
 
 def close(listener: Listener, *, keeps_file: bool = False) -> None:
-    """Close a listener that nobody wants any more; the file of a unix socket that arun made goes with it.
+    """Close a listener, and remove the file of a unix socket that arun made.
 
     With ``keeps_file`` the path belongs to another listener by now.
     """

@@ -41,7 +41,7 @@ class Listening(Value):
 
 
 class Sockets:
-    """Every listener that an instance holds, whoever bound it.
+    """Every listener that an instance holds, bound by itself or inherited.
 
     Args:
         inherited: the listeners of a predecessor.

@@ -1,7 +1,7 @@
 """Listening sockets: bound, adopted from a predecessor or a service manager, given up.
 
-A listener listens as soon as it is bound unless it is told to wait. Why one cannot be had is said as precisely as the
-system allows.
+A listener listens as soon as it is bound, unless the options make it wait. The failure of a bind is as precise as the system
+allows.
 
 Two listeners whose addresses overlap (a wildcard and one of its addresses, say) share the port by SO_REUSEPORT, which
 Linux lets be set on a socket that listens already. Connections go to the more specific one. One that is given up for
@@ -42,7 +42,7 @@ __all__ = (
     "is_deaf",
 )
 
-#: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that nobody has.
+#: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that does not exist.
 _BIND_TO_INTERFACE, _NO_INTERFACE = 62, 0x7FFF_FFFF
 
 
@@ -90,7 +90,7 @@ class Listener(Value):
 
     @property
     def has_lost_its_file(self) -> bool:
-        """Whether nobody can connect to a unix socket any more: its file is gone, or another one has its name."""
+        """Whether no client can connect to a unix socket any more: its file is gone, or another one has its name."""
         if self.socket.family != socket.AF_UNIX:
             return False
         try:
@@ -103,7 +103,7 @@ class Listener(Value):
         return self.file is not None and self.file != (status.st_dev, status.st_ino)
 
     def remove_file(self) -> None:
-        """Remove the file of a unix socket if it is this one's; where that is refused, it is told."""
+        """Remove the file of a unix socket if it is this one's; log it where that is refused."""
         if isinstance(self.spec.address, Unix) and self.file is not None:
             socket_files.remove(self.spec.address.path, self.file)
 
@@ -167,13 +167,13 @@ def bind_again(
 
 
 def is_busy(failure: StartupFailure) -> bool:
-    """Tell whether a failure may pass by itself: somebody listens there (EADDRINUSE)."""
+    """Return whether a failure may pass by itself: another process listens there (EADDRINUSE)."""
     error = failure.__cause__
     return failure.cause is ADDRESS_IN_USE and isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def is_deaf(listener: socket.socket) -> bool:
-    """Tell whether a listening socket gets no new connections any more, see ``deafen``."""
+    """Return whether a listening socket gets no new connections any more, see ``deafen``."""
     if sys.platform != "linux":
         return False
     try:
@@ -187,7 +187,9 @@ def deafen(listener: Listener) -> None:
 
     Without effect where the system cannot, and on a descriptor that was passed to this process.
     """
-    if sys.platform == "linux" and not isinstance(listener.spec.address, Inherited):  # which somebody else has as well
+    if sys.platform == "linux" and not isinstance(
+        listener.spec.address, Inherited
+    ):  # which another process has as well
         with contextlib.suppress(OSError):
             listener.socket.setsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE, _NO_INTERFACE)
 
@@ -243,7 +245,7 @@ def _open(place: Address, spec: ListenSpec, options: Options, beside: Sequence[L
 
 def _share_port(sockets: Iterable[socket.socket]) -> None:
     for one in sockets:
-        with contextlib.suppress(OSError):  # closed by an app: it is in nobody's way
+        with contextlib.suppress(OSError):  # closed by an app: it blocks no port
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
@@ -332,7 +334,7 @@ def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> Startu
 
 
 def _explained(error: OSError, address: Address, origin: str, beside: Sequence[Listener] = ()) -> StartupFailure:
-    """Turn what the kernel said about a bind into the failure that a user can act on."""
+    """Return the failure for an error of bind(2), with a hint for the user."""
     reason = (error.strerror or str(error)).lower()
     sentence = f"cannot listen on {address}: {reason}"
     if error.errno == errno.EADDRINUSE:

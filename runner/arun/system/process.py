@@ -78,7 +78,7 @@ class StopSignals:
         self._in_app: FrameType | None = None
 
     def install(self, *, can_go_back: bool = False) -> None:
-        """Take over the stop signals, SIGHUP and SIGUSR1, then let through what a predecessor held back."""
+        """Take over the stop signals, SIGHUP and SIGUSR1, then unblock them: a predecessor may have blocked them."""
         self._can_go_back = can_go_back
         self._own = dict.fromkeys(STOP_SIGNALS, self._receive)
         if self._is_workers:  # not ignored: what the app executes would inherit that
@@ -240,7 +240,9 @@ def _is_for_supervisors(number: int, _frame: FrameType | None) -> None:
     """Log that a signal changes nothing: its sender expects an effect."""
     logs.warning(f"{signal.Signals(number).name} changes nothing here: it is for a supervisor (--supervise)")
     if number != signal.SIGUSR2:
-        signal.signal(number, signal.SIG_IGN)  # a terminal sends it again and again to who reads in the background
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # a terminal sends it again and again to a process that reads in the background
 
 
 def open_standard_streams() -> None:
@@ -258,12 +260,12 @@ def open_standard_streams() -> None:
 
 
 def ignored_signals() -> frozenset[int]:
-    """Return the signals that are ignored now: whoever started us with SIGHUP ignored (nohup) meant it."""
+    """Return the signals that are ignored now: SIGHUP ignored by a parent (nohup) stays so."""
     return frozenset(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
 
 
 def block_stop_signals() -> int:
-    """Hold back the stop signals, and those that ask for something, until somebody can act; it survives an exec.
+    """Block the stop signals and those for reloads and the like, until a handler stands; the mask survives an exec.
 
     Another thread, one that the app left behind, may still take such a signal. Returns the reading end of a pipe into
     which the numbers of all signals go that are caught from now on, up to the exec itself.
@@ -278,19 +280,19 @@ def block_stop_signals() -> int:
 
 
 def unblock_signals() -> None:
-    """Let every signal through: a mask inherited from a predecessor or a careless parent would deafen us."""
+    """Let every signal through: a predecessor or the parent may have left a mask."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def silence() -> None:
-    """Stop the timers of the app and what it does on signals, for nothing of it may interrupt the way out.
+    """Stop the timers and signal handlers of the app: nothing of it may interrupt the way out.
 
     Without effect on handlers in another thread than the main one; there they do not run.
     """
     while True:
         try:
             _silence()
-        except Exception:  # noqa: BLE001, S112 - a handler of the app's, which has just struck once more
+        except Exception:  # noqa: BLE001, S112 - a handler of the app has run once more
             continue
         return
 
@@ -309,7 +311,7 @@ def _stop_timers() -> None:
 
 
 def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
-    """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers, affinity."""
+    """Undo what an exec would inherit: ignored signals become as at the start, timers and affinity are reset."""
     if _cores:
         os.sched_setaffinity(0, _cores)
     for number in signal.valid_signals():
@@ -335,7 +337,7 @@ def close_on_exec_except(kept: Iterable[int]) -> None:
 
 
 def dump_when_dying() -> None:
-    """Write the traceback of every thread when a fatal signal comes, also SIGABRT from a supervisor that gives up."""
+    """Write the traceback of every thread when a fatal signal comes, also SIGABRT from the supervisor."""
     import faulthandler
 
     try:
@@ -362,7 +364,7 @@ def bind_to_cores(number: int, cores: int) -> None:
 
 
 def children() -> set[int]:
-    """Return the pids of this process's children, zombies included; empty where the system does not tell."""
+    """Return the pids of this process's children, zombies included; empty where the system does not show them."""
     found: set[int] = set()
     try:
         for task in os.listdir("/proc/self/task"):
