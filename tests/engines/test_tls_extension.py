@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from arun.apps.asgi.tls import tls_extension
-from arun.core.transport import Certificate, Tls
+from arun.core.listen_spec import Certificate, Tls
 from arun.listen import certificates
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import tempfile
 import atheris
 
 with atheris.instrument_imports(include=["arun"]):
-    from arun.settings import SettingsRejected, judge, read
+    from arun.settings import SettingsRejected, read, validate
 
 _FORMATS = ("ini", "toml", "json", "yaml")
 _folder = tempfile.mkdtemp(prefix="arun-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
 def one_input(data: bytes) -> None:
-    """Read and judge the config that an input describes."""
+    """Read and validate the config that an input describes."""
     if not data:
         return
     name = f"fuzz.{_FORMATS[data[0] % len(_FORMATS)]}"
@@ -28,7 +28,7 @@ def one_input(data: bytes) -> None:
     environ = {"HOME": "/nonexistent", "NAME": "value"}
     layers = read([name], environ, directory=_folder, factory_reset=data[0] >= 128)
     try:
-        judge(layers)
+        validate(layers)
     except SettingsRejected as rejected:
         if not rejected.problems:
             raise AssertionError("rejected without a problem") from rejected

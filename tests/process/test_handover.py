@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from arun.core.transport import Certificate, Tls, Transport
-from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, WantedAddress, take, write
+from arun.core.addresses import Tcp, Unix
+from arun.core.listen_spec import Certificate, ListenSpec, Tls
+from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, take, write
 
 FIRST: dict[str, Any] = {
     "version": 1,
@@ -36,12 +37,15 @@ def test_what_is_written_is_what_is_taken() -> None:
         ("arun", "app.py"),
         "/srv",
         (
-            InheritedListener(3, "127.0.0.1:8443", Transport(tls, ("127.0.0.1",))),
-            InheritedListener(4, "127.0.0.1:8080", Transport(None, ())),
-            InheritedListener(5, "/run/app.sock", Transport(None, None)),
+            InheritedListener(3, ListenSpec(Tcp("127.0.0.1", 8443), tls, ("127.0.0.1",))),
+            InheritedListener(4, ListenSpec(Tcp("127.0.0.1", 8080), None, ())),
+            InheritedListener(5, ListenSpec(Unix("/run/app.sock"))),
         ),
         tried=("safe.ini",),
-        wanted=(WantedAddress("127.0.0.1:8443", "site.ini:2", Transport(tls)), WantedAddress(":8080", "--bind")),
+        wanted=(
+            ListenSpec(Tcp("127.0.0.1", 8443), tls, origin="site.ini:2"),
+            ListenSpec(Tcp("0.0.0.0", 8080), origin="--bind"),
+        ),
         signals=6,
         detached=True,
         log_file="/var/log/arun.log",
@@ -52,17 +56,34 @@ def test_what_is_written_is_what_is_taken() -> None:
     assert environ == {"HOME": "/root"}
 
 
+def test_specs_are_written_as_arun_0_1_wrote_listeners_and_wanted_addresses() -> None:
+    """An upgrade from it, and the way back to it, cross this."""
+    spec = ListenSpec(Tcp("127.0.0.1", 8443), Tls((Certificate("/c.pem", "/k.pem"),)), ("::1",), "--bind")
+    fd = write(Handover(listeners=(InheritedListener(3, spec),), closed=(spec,), wanted=(spec,)))
+    with open(fd, "rb") as file:
+        file.seek(0)
+        fields = json.load(file)
+    tls = [[["/c.pem", "/k.pem"]], "", "1.2", "none", "", "", ""]
+    assert fields["version"] == 2
+    assert fields["listeners"] == [[3, "127.0.0.1:8443", tls, ["::1"]]]
+    assert fields["closed"] == [[-1, "127.0.0.1:8443", tls, ["::1"]]]
+    assert fields["wanted"] == [["127.0.0.1:8443", "--bind", tls, ["::1"]]]
+
+
 def test_listeners_of_a_handover_of_version_1_are_plain() -> None:
     past = taken(FIRST)
     assert past is not None
-    assert past.listeners == (InheritedListener(3, "127.0.0.1:8080"), InheritedListener(4, "/run/app.sock"))
+    assert past.listeners == (
+        InheritedListener(3, ListenSpec(Tcp("127.0.0.1", 8080))),
+        InheritedListener(4, ListenSpec(Unix("/run/app.sock"))),
+    )
     assert past.wanted == (
-        WantedAddress("127.0.0.1:8080", "inherited"),
-        WantedAddress("/run/app.sock", "inherited"),
+        ListenSpec(Tcp("127.0.0.1", 8080), origin="inherited"),
+        ListenSpec(Unix("/run/app.sock"), origin="inherited"),
     )
     assert (past.argv, past.cwd, past.tried) == (("arun", "app.py"), "/srv", ("safe.ini",))
     assert (past.detached, past.log_file) == (False, "")
-    assert all(listener.transport.is_plain for listener in past.listeners)
+    assert all(listener.spec.is_plain for listener in past.listeners)
 
 
 @pytest.mark.parametrize("version", [0, 3, "2"])

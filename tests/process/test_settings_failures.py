@@ -102,12 +102,51 @@ def test_a_mistake_in_the_settings_is_named_and_the_fallback_answers(failing_sta
     assert "*** Starting" not in said  # a mistake is told before anything is done
 
 
-def test_options_that_contradict_each_other_are_all_told_before_anything_is_done(failing_start: FailingStart) -> None:
-    words = "--workers 2 --no-supervise --ssl-cert-reqs required --port abc app.py"
-    said = failing_start(*words.split(), fails=[INVALID] * 4)
+MISSING = "certificate-missing"
+
+
+@pytest.mark.parametrize(
+    ("words", "fails", "sentences"),
+    [
+        (
+            "--workers 2 --no-supervise --ssl-cert-reqs required app.py",
+            [INVALID, INVALID],
+            ["2 workers need a supervisor", "needs TLS"],
+        ),
+        (
+            "--workers 2 --no-supervise --ssl-cert-reqs required --port abc app.py",
+            [INVALID, INVALID, INVALID],
+            ["port: 'abc'", "2 workers need a supervisor", "it also needs the authorities"],
+        ),
+        (
+            "--ssl-certfile a.pem --ssl-ciphers banana --workers 2 --no-supervise app.py",
+            [INVALID, INVALID],
+            ["ssl-ciphers: 'banana' names no cipher", "2 workers need a supervisor"],
+        ),
+        (
+            "--https-socket 127.0.0.1:1 --workers 2 --no-supervise app.py",
+            [INVALID, MISSING],
+            ["2 workers need a supervisor", "TLS is asked for, and no certificate is named"],
+        ),
+        (
+            "--https-socket 127.0.0.1:1,a,b --https-socket 127.0.0.1:2,a,b,HIGH,ca --ssl-cert-reqs required --port x",
+            [INVALID, INVALID],
+            ["port: 'x'", "ssl-cert-reqs: required needs the authorities"],
+        ),
+        (
+            "--https-socket 127.0.0.1:1,a,b,banana --wsgi-file shop.py cart.py",
+            [INVALID, INVALID],
+            ["https-socket: 'banana' names no cipher", "two apps are named"],
+        ),
+    ],
+)
+def test_mistakes_that_show_in_the_settings_are_all_told_before_anything_is_done(
+    failing_start: FailingStart, words: str, fails: list[str], sentences: list[str]
+) -> None:
+    said = failing_start(*words.split(), fails=fails)
     assert "*** Starting" not in said
-    for told in ("port: 'abc'", "2 workers need a supervisor", "needs TLS", "needs the authorities"):
-        assert told in said
+    for sentence in sentences:
+        assert said.count(sentence) == 1
 
 
 def test_a_reload_is_refused_for_what_contradicts_itself_and_told_all_of_it(arun: Starter) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from arun.settings import SettingsRejected, judge, read
+from arun.settings import SettingsRejected, read, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,15 +32,15 @@ class Folder:
         return path
 
     def layers(self, *argv: str, environ: Mapping[str, str] | None = None, factory_reset: bool = False) -> Layers:
-        """Read without judging."""
+        """Read without validating."""
         return read(argv, environ or {}, directory=self.path, factory_reset=factory_reset)
 
     def settings(self, *argv: str, environ: Mapping[str, str] | None = None, factory_reset: bool = False) -> Settings:
-        """Read and judge; every problem is an error of the test."""
-        return judge(self.layers(*argv, environ=environ, factory_reset=factory_reset))
+        """Read and validate; every problem is an error of the test."""
+        return validate(self.layers(*argv, environ=environ, factory_reset=factory_reset))
 
     def rejected(self, *argv: str, environ: Mapping[str, str] | None = None) -> SettingsRejected:
-        """Read and judge what must not be taken."""
+        """Read and validate what must not be taken."""
         with pytest.raises(SettingsRejected) as caught:
             self.settings(*argv, environ=environ)
         return caught.value

@@ -144,7 +144,7 @@ def test_the_option_settles_the_format_where_the_name_does_not(folder: Folder) -
     ("word", "is_app"), [("app.py", True), ("shop.web:app", True), ("a.ini", False), ("a.YML:s", False)]
 )
 def test_an_argument_is_a_config_by_its_end(folder: Folder, word: str, is_app: bool) -> None:  # noqa: FBT001 - the value under test
-    (entry,) = folder.layers(word).said[0]
+    (entry,) = folder.layers(word).entries[0]
     assert entry.key == ("app" if is_app else "config")
 
 

@@ -42,6 +42,8 @@ VALUES = {
     "--pythonpath": "/a,/b",
     "--root-path": "/x",
     "--ssl-cert-reqs": "0",
+    "--ciphers": "HIGH",
+    "--ssl-ciphers": "HIGH",
     "--ssl-version": "17",
     "--umask": "022",
     "--user": "www",

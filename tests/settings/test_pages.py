@@ -100,11 +100,10 @@ def test_the_pages_are_written_to_the_folder_that_is_named(folder: Folder) -> No
 def test_an_ordinary_start_imports_no_page_and_no_reader_of_other_formats() -> None:
     program = (
         "import sys; before = set(sys.modules)\n"
-        "from arun.settings import judge, read, scan_fallback\n"
-        "judge(read(['app.py', '--bind', ':80', '--uid', '1'], {}, directory='/', factory_reset=False))\n"
+        "from arun.settings import read, scan_fallback, validate\n"
+        "validate(read(['app.py', '--bind', ':80', '--uid', '1'], {}, directory='/', factory_reset=False))\n"
         "heavy = {'argparse', 'difflib', 'json', 'logging', 'pathlib', 'shlex', 'socket', 'textwrap', 'tomllib', 'yaml',\n"
-        "         *('arun.settings.' + name for name in 'pages ini structured logic elsewhere translation hints'.split()),\n"
-        "         'arun.settings.agreement'}\n"
+        "         *('arun.settings.' + name for name in 'pages ini structured logic elsewhere translation hints'.split())}\n"
         "print(sorted(heavy & (set(sys.modules) - before)))\n"
     )
     done = subprocess.run(

@@ -103,7 +103,7 @@ def test_links_of_kubernetes_and_variables_of_images_are_no_settings(folder: Fol
     }
     layers = folder.layers(environ=environ)
     assert layers.warnings == ()
-    assert not any(layers.said)
+    assert not any(layers.entries)
 
 
 def test_arguments_that_cannot_be_split_are_told_and_still_arm_the_fallback(folder: Folder) -> None:

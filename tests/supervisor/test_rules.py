@@ -1,4 +1,4 @@
-"""The rules of a supervisor that are no process: the brake, what workers say, how an end is told, files that ask."""
+"""The rules of a supervisor that are no process: the crash backoff, reports of workers, how an end is described, file watch."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from typing import TYPE_CHECKING
 import pytest
 
 from arun.core.failures import APP_IMPORT_FAILED, INTERNAL_ERROR, FailureRecord, StartupFailure
-from arun.supervisor.brake import Brake
-from arun.supervisor.channel import Span
+from arun.supervisor.channel import WorkerLifetime
+from arun.supervisor.crash_backoff import CrashBackoff
 from arun.supervisor.reports import FAILED, READY, Lines, Report, failure_of, line_of
 from arun.supervisor.workers import counted, ended_by
-from arun.system.file_watch import Touched
+from arun.system.file_watch import FileWatch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_the_first_death_is_replaced_at_once_and_each_further_one_later_up_to_a_limit() -> None:
-    brake = Brake(0, 60)
-    assert [brake.died(float(number)) for number in range(10)] == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
+    backoff = CrashBackoff(0, 60)
+    assert [backoff.died(float(number)) for number in range(10)] == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
 
 
 def test_deaths_are_forgotten_after_the_interval() -> None:
-    brake = Brake(3, 10)
+    backoff = CrashBackoff(3, 10)
     for number in range(2):
-        brake.died(number)
-    assert brake.died(11.5) == 0
-    assert (brake.deaths, brake.is_loop) == (1, False)
+        backoff.died(number)
+    assert backoff.died(11.5) == 0
+    assert (backoff.deaths, backoff.is_loop) == (1, False)
 
 
 def test_so_many_deaths_in_the_interval_are_a_crash_loop() -> None:
-    brake = Brake(3, 10)
+    backoff = CrashBackoff(3, 10)
     told = []
     for number in range(3):
-        brake.died(number)
-        told.append(brake.is_loop)
+        backoff.died(number)
+        told.append(backoff.is_loop)
     assert told == [False, False, True]
 
 
 def test_with_a_limit_of_0_no_number_of_deaths_is_a_crash_loop() -> None:
-    brake = Brake(0, 10)
+    backoff = CrashBackoff(0, 10)
     for _ in range(1000):
-        brake.died(0)
-    assert not brake.is_loop
+        backoff.died(0)
+    assert not backoff.is_loop
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 4096])
@@ -101,17 +101,17 @@ def test_one_worker_is_no_workers() -> None:
 
 
 def test_a_worker_is_spent_by_what_it_has_served_by_its_age_or_by_its_memory() -> None:
-    assert Span().exceeded(10**9, 10**9) == ""
-    assert Span(requests=5).exceeded(4, 0) == ""
-    assert "5 requests" in Span(requests=5).exceeded(5, 0)
-    assert "60 s" in Span(lifetime=60).exceeded(0, 60.2)
-    assert "MB" in Span(rss=1).exceeded(0, 0)
-    assert Span(rss=1 << 50).exceeded(0, 0) == ""
+    assert WorkerLifetime().exceeded(10**9, 10**9) == ""
+    assert WorkerLifetime(requests=5).exceeded(4, 0) == ""
+    assert "5 requests" in WorkerLifetime(requests=5).exceeded(5, 0)
+    assert "60 s" in WorkerLifetime(lifetime=60).exceeded(0, 60.2)
+    assert "MB" in WorkerLifetime(rss=1).exceeded(0, 0)
+    assert WorkerLifetime(rss=1 << 50).exceeded(0, 0) == ""
 
 
 def test_a_file_asks_when_it_is_touched_written_replaced_or_made_and_not_when_it_goes(tmp_path: Path) -> None:
     path, now = tmp_path / "reload", time.monotonic()
-    touched = Touched([str(path)])
+    touched = FileWatch([str(path)])
 
     def asks() -> bool:
         nonlocal now
@@ -138,7 +138,7 @@ def test_a_folder_stands_for_the_python_files_below_it(tmp_path: Path) -> None:
     (folder / "pages" / "deep").mkdir(parents=True)
     (folder / "venv").mkdir()
     (folder / "venv" / "pyvenv.cfg").write_text("")
-    touched = Touched([str(folder)])
+    touched = FileWatch([str(folder)])
 
     def asks() -> bool:
         nonlocal now
@@ -177,7 +177,7 @@ def test_a_folder_stands_for_the_python_files_below_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_pattern_stands_for_all_that_match_it(tmp_path: Path, pattern: str, name: str, wanted: bool) -> None:  # noqa: FBT001 - the value under test
-    touched = Touched([str(tmp_path / pattern)])
+    touched = FileWatch([str(tmp_path / pattern)])
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("")
     assert touched.changed(1.0) is wanted
@@ -188,14 +188,14 @@ def test_a_pattern_stands_for_all_that_match_it(tmp_path: Path, pattern: str, na
 def test_a_name_that_looks_like_a_pattern_is_a_file_where_it_is_there(tmp_path: Path) -> None:
     path = tmp_path / "what[1].txt"
     path.write_text("")
-    touched = Touched([str(path)])
+    touched = FileWatch([str(path)])
     os.utime(path, ns=(1, 1))
     assert touched.changed(1.0)
 
 
 def test_files_are_looked_at_once_a_second(tmp_path: Path) -> None:
     path = tmp_path / "reload"
-    touched = Touched([str(path)])
+    touched = FileWatch([str(path)])
     assert not touched.changed(10.0)
     path.write_text("")
     assert not touched.changed(10.5)

@@ -38,7 +38,7 @@ if sys.argv[2] == "exec":
     os.execv("/bin/cat", ["cat"])
 if sys.argv[2] == "end":
     exits.leave(1)
-command.tell(serves=sys.argv[2] == "serve")
+command.release(serves=sys.argv[2] == "serve")
 os.read(go, 1)
 exits.leave(0)
 """

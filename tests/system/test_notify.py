@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from arun.core.addresses import Address, Inherited, Tcp, Unix
-from arun.core.transport import Certificate, Tls, Transport
+from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.listen import activation, claims
 from arun.listen.sockets import Listener
 from arun.system import notify
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from arun.system.notify import ServiceManager
 
-ENCRYPTED = Transport(Tls((Certificate("/c.pem", "/k.pem"),)))
+ENCRYPTED = Tls((Certificate("/c.pem", "/k.pem"),))
 
 
 class Manager:
@@ -144,7 +144,11 @@ def test_the_watchdog_is_called_at_half_its_time(variables: dict[str, str], inte
 def test_listeners_that_arun_bound_are_stored_under_their_addresses(manager: Manager, bound: socket.socket) -> None:
     told = manager.taken(FDSTORE="16")
 
-    told.store(activation.named([Listener(bound, Tcp("127.0.0.1", 8000)), Listener(bound, Inherited(3))]))
+    told.store(
+        activation.named(
+            [Listener(bound, ListenSpec(Tcp("127.0.0.1", 8000))), Listener(bound, ListenSpec(Inherited(3)))]
+        )
+    )
 
     assert manager.told() == "FDSTOREREMOVE=1\nFDNAME=arun-http-127.0.0.1%3A8000"
     text, (fd,) = manager.received()
@@ -156,7 +160,9 @@ def test_listeners_that_arun_bound_are_stored_under_their_addresses(manager: Man
 
 def test_the_addresses_of_a_host_are_stored_together(manager: Manager, bound: socket.socket) -> None:
     manager.taken(FDSTORE="16").store(
-        activation.named([Listener(bound, Tcp("localhost", 80)), Listener(bound, Tcp("localhost", 80))])
+        activation.named(
+            [Listener(bound, ListenSpec(Tcp("localhost", 80))), Listener(bound, ListenSpec(Tcp("localhost", 80)))]
+        )
     )
 
     manager.told()
@@ -167,7 +173,9 @@ def test_the_addresses_of_a_host_are_stored_together(manager: Manager, bound: so
 
 
 def test_what_nobody_wants_any_more_is_removed(manager: Manager, bound: socket.socket) -> None:
-    manager.taken(FDSTORE="16").remove(activation.named([Listener(bound, Unix("/run/a b:c.sock"), ENCRYPTED)]))
+    manager.taken(FDSTORE="16").remove(
+        activation.named([Listener(bound, ListenSpec(Unix("/run/a b:c.sock"), ENCRYPTED))])
+    )
 
     assert manager.told() == "FDSTOREREMOVE=1\nFDNAME=arun-https-unix%3A/run/a%20b%3Ac.sock"
 
@@ -178,8 +186,8 @@ def test_nothing_is_stored_where_there_is_no_store(
 ) -> None:
     told = manager.taken(**variables)
 
-    told.store(activation.named([Listener(bound, Tcp("127.0.0.1", 8000))]))
-    told.remove(activation.named([Listener(bound, Tcp("127.0.0.1", 8000))]))
+    told.store(activation.named([Listener(bound, ListenSpec(Tcp("127.0.0.1", 8000)))]))
+    told.remove(activation.named([Listener(bound, ListenSpec(Tcp("127.0.0.1", 8000)))]))
 
     assert manager.is_told_nothing()
 
@@ -196,11 +204,11 @@ def test_nothing_is_stored_where_there_is_no_store(
     ],
     ids=str,
 )
-@pytest.mark.parametrize("transport", [Transport(), ENCRYPTED], ids=["plain", "tls"])
+@pytest.mark.parametrize("tls", [None, ENCRYPTED], ids=["plain", "tls"])
 def test_what_is_stored_is_known_again_by_its_name(
-    manager: Manager, bound: socket.socket, requested: Address, transport: Transport
+    manager: Manager, bound: socket.socket, requested: Address, tls: Tls | None
 ) -> None:
-    manager.taken(FDSTORE="1").store(activation.named([Listener(bound, requested, transport)]))
+    manager.taken(FDSTORE="1").store(activation.named([Listener(bound, ListenSpec(requested, tls))]))
     manager.told()
     text, (fd,) = manager.received()
 
@@ -212,8 +220,8 @@ def test_what_is_stored_is_known_again_by_its_name(
     assert ":" not in name
     assert stored is not None
     with stored.socket:
-        assert stored.requested == requested
-        assert (stored.transport.tls is not None) == (transport.tls is not None)  # it never turns plain
+        assert stored.spec.address == requested
+        assert (stored.spec.tls is not None) == (tls is not None)  # it never turns plain
 
 
 @pytest.mark.parametrize(
@@ -230,7 +238,7 @@ def test_a_manager_that_is_not_there_stops_nothing(address: str, bound: socket.s
     told = notify.take({"NOTIFY_SOCKET": address, "FDSTORE": "1", "WATCHDOG_USEC": "1000000"})
 
     told.ready("serving")
-    told.store(activation.named([Listener(bound, Tcp("127.0.0.1", 8000))]))
+    told.store(activation.named([Listener(bound, ListenSpec(Tcp("127.0.0.1", 8000)))]))
     told.watchdog()
     told.close()
     told.stopping("stopping")
@@ -264,7 +272,7 @@ def held(tmp_path: Path) -> Iterator[dict[str, Listener]]:
                 opened.bind(requested.path)
             else:
                 opened = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            made[name] = Listener(opened, requested)
+            made[name] = Listener(opened, ListenSpec(requested))
         (tmp_path / "b.sock").unlink()
         yield made
 

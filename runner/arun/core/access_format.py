@@ -1,7 +1,7 @@
 """The format of an access log: from what an operator writes to the values a line is made of.
 
 Both habits are read, and may be mixed: gunicorn's ``%(h)s`` and Apache's ``%h``. Where one letter means different things
-to them (``a``, ``f``, ``T``, ``L``, ``q``, ``p``), it means in each spelling what its inventor says.
+to them (``a``, ``f``, ``T``, ``L``, ``q``, ``p``), each spelling has the meaning of its inventor.
 """
 
 from __future__ import annotations

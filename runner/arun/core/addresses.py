@@ -61,7 +61,7 @@ def parse(text: str) -> Address:
     ``:80`` (all IPv4 interfaces), ``host:80``, ``[::1]:80``, ``unix:/path`` or ``/path``, ``unix:@name`` (abstract), ``fd://3``.
 
     Raises:
-        ValueError: a sentence that says what is wrong with the text.
+        ValueError: a sentence with what is wrong with the text.
     """
     if text.startswith("fd://"):
         return Inherited(_number(text.removeprefix("fd://"), "a descriptor", 1_000_000))

@@ -59,7 +59,7 @@ _LOOPS_PART, _HURRIED_THREADS_PART, _THREADS_PART = 0.25, 0.5, 0.8
 _LOOK = 0.05
 #: Seconds that a child of multiprocessing gets to end by SIGTERM.
 _CHILD_PATIENCE = 0.3
-#: Descriptors kept back for the way out: a pipe, the handover, and a file at a time to tell the failure.
+#: Descriptors reserved for the way out: a pipe, the handover, and one file at a time for the report of the failure.
 _RESERVED = 5
 #: Descriptors below which none is kept back.
 _FEW = 32
@@ -90,7 +90,7 @@ class _Shim:
     def __init__(self, *, has_caller: bool) -> None:
         self.pid = getpid()
         self.main_thread = get_ident()
-        #: Whether frames of somebody else's stand below, who may want to go on; a forked process has only ours there.
+        #: Whether frames of another program are below, which may want to go on; a forked process has only ours there.
         self.has_caller = has_caller
         self.has_returned = False
         #: What closes the event loops, given the seconds that it may take.
@@ -119,7 +119,7 @@ def arm() -> None:
 
 
 def _has_caller() -> bool:
-    """Tell whether a program has called arun that may want to go on: a profiler, a coverage tool, one of a user's.
+    """Return whether a program has called arun that may want to go on: a profiler, a coverage tool, one of a user's.
 
     Not so the interpreter itself, by a console script or ``-m``: its own end would have no bound, and nothing to do.
     """
@@ -164,11 +164,11 @@ def reserve_descriptors() -> None:
         while _shim is not None and len(_shim.reserve) < _RESERVED:
             _shim.reserve.append(os.open(os.devnull, os.O_RDONLY))
     except OSError:
-        return  # so many are open that the start will say so itself
+        return  # so many are open that the start itself will fail over it
 
 
 def release_descriptors() -> None:
-    """Give them back: the start is over, or has failed and is about to be told."""
+    """Close them: the start is over, or has failed and is about to be reported."""
     if _shim is not None:
         held, _shim.reserve = _shim.reserve, []
         for fd in held:
@@ -185,12 +185,12 @@ def continue_in_child() -> None:
 
 
 def in_forked_child() -> bool:
-    """Tell whether this is a child that the app forked: it inherits the hooks and must not use them."""
+    """Return whether this is a child that the app forked: it inherits the hooks and must not use them."""
     return _shim is not None and getpid() != _shim.pid
 
 
 def interruption_in(error: BaseException) -> Interruption | None:
-    """Return the interruption that an exception is, or comes of: whoever caught it may have raised another, or a group."""
+    """Return the interruption that an exception is or comes from: code that caught it may have raised another, or a group."""
     waiting: list[BaseException | None] = [error]
     seen = set[int]()
     while waiting:
@@ -255,7 +255,7 @@ def leave(
         if not returns:
             _run_exitfuncs()
     except BaseException as error:  # noqa: BLE001 - no thread can be had, or an app has changed what is called here
-        _say(f"the way out goes on without its hooks: {_shown(error)}")
+        _write_line(f"the way out goes on without its hooks: {_shown(error)}")
     if returns:
         shim.has_returned = True
         _relent()
@@ -266,7 +266,7 @@ def leave(
 
 
 def hurry() -> None:
-    """Cut the end short that has begun: somebody forces it. Handlers of signals may call it."""
+    """Cut short the end that has begun, because a user forces it. Handlers of signals may call it."""
     shim = _shim
     if shim is not None and shim.bound > HURRIED_BOUND:
         shim.bound = HURRIED_BOUND
@@ -278,7 +278,7 @@ def hurry() -> None:
 def start_thread(function: Callable[..., object], *arguments: object) -> None:
     """Start a thread of arun's own, deaf to signals: they are the main thread's, up to the last moment before an exec.
 
-    It is nobody's to join and holds nothing back.
+    No code joins it, and it delays nothing.
     """
     with _deaf():
         start_new_thread(function, arguments)
@@ -311,8 +311,8 @@ def _finish() -> None:
     if shim.then is not None:
         try:
             shim.status = shim.then()
-        except BaseException as error:  # noqa: BLE001 - the end of the process: there is nobody left to tell but stderr
-            _say(f"the way out failed: {_shown(error)}")
+        except BaseException as error:  # noqa: BLE001 - the end of the process: only stderr is left
+            _write_line(f"the way out failed: {_shown(error)}")
     _exit(shim.status)
 
 
@@ -411,7 +411,7 @@ def _end_processes() -> None:
         return
 
 
-def _say(what: str) -> None:
+def _write_line(what: str) -> None:
     try:
         write(2, f"arun: internal-error: {what}\n".encode(errors="replace"))
     except OSError:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 #: The stages of a start, in their order. ``--fallback-on`` takes these names as well as identifiers.
 STAGES = ("settings", "identity", "listen", "privileges", "load", "startup", "serve", "fallback")
 
-#: Characters of a sentence that are worth telling: an app's exception may carry megabytes.
+#: Characters of a sentence that are reported: an app's exception may carry megabytes.
 _LONGEST_SENTENCE = 2048
-#: Characters of a traceback that are worth telling.
+#: Characters of a traceback that are reported.
 _LONGEST_TEXT = 65_536
 
 
@@ -296,7 +296,7 @@ class StartupFailure(Exception):  # noqa: N818 - the design's word
 
 
 class FailureRecord(Value):
-    """One failure as it is told, logged and handed to a successor; ``when`` is in seconds since the epoch."""
+    """One failure as it is reported, logged and handed to a successor; ``when`` is in seconds since the epoch."""
 
     identifier: str
     stage: str

@@ -2,7 +2,7 @@
 
 gevent and eventlet exchange locks, threads and waiting for their own, and take ``select.poll`` away; guards wrap the
 calls that block; some apps just break things. Imported before any code of an app runs: what runs beside an app's code takes
-its locks, threads and system calls from here, and a failed start puts the modules back before it tells of its failure.
+its locks, threads and system calls from here, and a failed start restores the modules before it reports its failure.
 """
 
 from __future__ import annotations
@@ -69,5 +69,5 @@ def settle_threads() -> None:
 
 
 def threads_are_exchanged() -> bool:
-    """Tell whether ``settle_threads`` has found that a thread of Python's is none of the system's."""
+    """Return whether ``settle_threads`` has found that a thread of Python is none of the system."""
     return _exchanged

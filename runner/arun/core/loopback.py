@@ -1,4 +1,4 @@
-"""Whether a request was made on this machine, by the person who looks after it: the one rule for what only they are shown."""
+"""Whether a request was made on this machine by its operator: the one rule for what only the operator is shown."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _IPV4_OCTETS = 4
 
 
 def asked_from_this_machine(peer: str | None, fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Return whether the one who asks sits at this machine, as far as the connection can show it.
+    """Return whether a client is on this machine, as far as the connection shows it.
 
-    ``peer`` is the address of the client as the socket tells it, None for a unix socket; the names of the header fields
+    ``peer`` is the address of the client as the socket names it, None for a unix socket; the names of the header fields
     are in lower case. A unix socket does not count: what connects there is mostly a proxy. Neither does a request that a
     proxy has marked as forwarded, nor one for the name of another host: a page elsewhere whose name was bound anew to
     127.0.0.1 makes the operator's own browser ask.

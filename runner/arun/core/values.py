@@ -20,7 +20,7 @@ else:
                 return super().__new__(cls, name, bases, body)
             fields = body.pop("__annotations__", {})
             defaults = [body.pop(field) for field in fields if field in body]
-            made = namedtuple(name, fields, defaults=defaults, module=body.pop("__module__"))  # noqa: PYI024 - as the head of the file says
+            made = namedtuple(name, fields, defaults=defaults, module=body.pop("__module__"))  # noqa: PYI024 - see the head of the file
             for key, value in body.items():
                 if key != "__slots__":
                     setattr(made, key, value)

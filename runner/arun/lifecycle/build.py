@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from arun.http.server import Application, HttpServer
     from arun.lifecycle.deadline import Deadline
     from arun.lifecycle.instance import Instance
-    from arun.lifecycle.transports import Contexts
     from arun.listen.sockets import Listener
+    from arun.listen.tls import Contexts
     from arun.server.served_socket import ServedSocket
     from arun.server.server import Server, ServerEvents
     from arun.system.line_file import LineFile
@@ -233,12 +233,12 @@ def served_sockets(listeners: Iterable[Listener], contexts: Contexts) -> list[Se
 
     served = []
     for listener in listeners:
-        transport, proxies = listener.transport, None
-        if transport.proxies:
+        spec, proxies = listener.spec, None
+        if spec.proxies:
             from arun.http.forwarded import TrustedPeers
 
-            proxies = TrustedPeers(transport.proxies)
-        context = None if transport.tls is None else contexts[transport.tls]
+            proxies = TrustedPeers(spec.proxies)
+        context = None if spec.tls is None else contexts[spec.tls]
         served.append(ServedSocket(listener.socket, proxies, context))
     return served
 
@@ -411,11 +411,11 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) ->
     )
     deadline.leave_signals_to_loop()
     logs.adopt_logging()
-    signals.tell_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
+    signals.on_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
     try:
         _run(loop, serving.serve(signals), signals)
     finally:
-        signals.tell_reopen(instance.output.reopen)
+        signals.on_reopen(instance.output.reopen)
         if log is not None:
             log.close()
 

@@ -11,6 +11,7 @@ from arun.core.failures import EXEC_FAILED, StartupFailure, printable
 from arun.lifecycle import fallback, last_resort, start, successor
 from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
+from arun.settings import entries
 from arun.system import logs, process, tracebacks
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     It may be called in another thread than the main one, where that one does not come back.
     """
     signals = instance.signals
-    signals.hold()
+    signals.ignore()
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:
@@ -71,7 +72,7 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
         refused = _refusal(error)
-        if policy.last_resort == "page" or plan.config in {None, fallback.welcome_config()}:
+        if policy.last_resort == "page" or plan.config in {None, entries.welcome_config()}:
             return _serve_here(instance, refused, records, partial(_become, instance, plan.config, records))
         _report_chain(instance, records, refused)
     else:
@@ -116,8 +117,8 @@ def _report_plan(instance: Instance, plan: Plan, records: tuple[FailureRecord, .
     """
     policy = instance.configuration.fallback
     if plan.is_narrowed:
-        config = policy.config or fallback.welcome_config()
-        name = printable(fallback.shown(config, instance.configuration.directory))
+        config = policy.config or entries.welcome_config()
+        name = printable(entries.shown(config, instance.configuration.directory))
         logs.info(f"arun: no fallback to {name}: fallback-on is {', '.join(sorted(policy.causes))}")
     if not plan.is_last:
         return ()
@@ -159,7 +160,7 @@ def _serve_here(
     if not isinstance(outcome, Failed):
         return 0
     for failure in outcome.failures:  # no descriptor, no memory, a file that is gone
-        logs.frame(page.record(failure)._replace(config=fallback.WELCOME))
+        logs.frame(page.record(failure)._replace(config=entries.WELCOME))
     return _respond_plainly(instance, None, "it cannot do that;")
 
 

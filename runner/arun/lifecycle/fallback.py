@@ -7,7 +7,7 @@ import stat
 
 from arun.core.failures import FALLBACK_LIMIT, FALLBACK_LOOP, StartupFailure
 from arun.core.values import Value
-from arun.settings.entries import UNREAD_FORMATS, split_reference
+from arun.settings.entries import UNREAD_FORMATS, config_key, shown, split_reference, welcome_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,24 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = (
     "COMMAND_LINE",
-    "WELCOME",
     "FallbackPolicy",
     "Plan",
-    "config_key",
     "is_gone",
-    "located",
     "plan",
-    "shown",
     "unfit",
-    "welcome_config",
 )
 
-#: The folder that holds the packages ``arun`` and ``arun_welcome``.
-_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 #: The name of a start that no config file describes.
 COMMAND_LINE = "command line"
-#: The name that stands for the built-in fallback, and the file that it means.
-WELCOME = "welcome"
 
 
 class FallbackPolicy(Value):
@@ -93,33 +84,6 @@ def plan(
             return Plan(policy.config)
     serves_page = is_chain and policy.last_resort == "page" and config_key(welcome_config()) not in known
     return Plan(welcome_config() if serves_page else None, is_chain, end)
-
-
-def config_key(reference: str) -> str:
-    """Return what makes a config the same config: device and inode of its file, and its section."""
-    path, section = split_reference(reference)
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return reference
-    return f"{status.st_dev}:{status.st_ino}:{section}"
-
-
-def shown(reference: str, directory: str) -> str:
-    """Return a config as a user would name it: relative below the directory, the built-in one by its name."""
-    if reference == welcome_config():
-        return WELCOME
-    return os.path.relpath(reference, directory) if reference.startswith(directory.rstrip("/") + "/") else reference
-
-
-def located(reference: str | None) -> str | None:
-    """Return the file that a reference means; only the built-in config has a name that is no path."""
-    return welcome_config() if reference == WELCOME else reference
-
-
-def welcome_config() -> str:
-    """Return the path of the built-in fallback config."""
-    return os.path.join(_HOME, "arun_welcome", "welcome.ini")
 
 
 def unfit(config: str) -> str:

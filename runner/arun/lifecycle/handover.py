@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 
+from arun.core import addresses
 from arun.core.failures import FailureRecord
-from arun.core.transport import Transport
+from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
 from arun.supervisor.contract import InheritedWorker
 
@@ -27,7 +28,6 @@ __all__ = (
     "VARIABLE",
     "Handover",
     "InheritedListener",
-    "WantedAddress",
     "take",
     "write",
 )
@@ -40,19 +40,10 @@ _RECORDS_KEPT = 16
 
 
 class InheritedListener(Value):
-    """A listening socket that is passed on: its descriptor, the address that was asked for as text, its transport."""
+    """A listening socket that is passed on: its descriptor, and what it was bound for."""
 
     fd: int
-    requested: str
-    transport: Transport = Transport()
-
-
-class WantedAddress(Value):
-    """An address where the failed start wanted to listen, bound or not: as text, where it was asked for, its transport."""
-
-    address: str
-    origin: str
-    transport: Transport = Transport()
+    spec: ListenSpec
 
 
 class Handover(Value):
@@ -65,10 +56,10 @@ class Handover(Value):
     tried: tuple[str, ...] = ()
     #: The reading end of a pipe with the signals that were caught too late, -1 for none.
     signals: int = -1
-    #: Listeners that spoke TLS and are closed by now: no successor may listen there without it. They have no descriptor.
-    closed: tuple[InheritedListener, ...] = ()
-    #: Where a successor listens that names no address.
-    wanted: tuple[WantedAddress, ...] = ()
+    #: Where TLS was spoken by listeners that are closed by now: no successor may listen there without it.
+    closed: tuple[ListenSpec, ...] = ()
+    #: Where a successor listens that names no address: where the failed start wanted to, bound or not.
+    wanted: tuple[ListenSpec, ...] = ()
     #: The workers that serve until an upgraded supervisor has workers of its own.
     workers: tuple[InheritedWorker, ...] = ()
     #: Whether the process has gone to the background: no successor does so again, for its pid would be another one.
@@ -103,9 +94,9 @@ def write(handover: Handover) -> int:
             "version": _VERSION,
             "argv": handover.argv,
             "cwd": handover.cwd,
-            "listeners": _encode(handover.listeners),
-            "closed": _encode(handover.closed),
-            "wanted": [[one.address, one.origin, *one.transport.as_json()] for one in handover.wanted],
+            "listeners": [_encode(one.fd, one.spec) for one in handover.listeners],
+            "closed": [_encode(-1, one) for one in handover.closed],
+            "wanted": [[str(one.address), one.origin, one.tls, one.proxies] for one in handover.wanted],
             "failures": [record.as_dict() for record in handover.failures],
             "tried": handover.tried,
             "signals": handover.signals,
@@ -152,11 +143,11 @@ def take(environ: MutableMapping[str, str]) -> Handover | None:
 def _decode(fields: dict[str, Any]) -> Handover:
     if fields["version"] not in _UNDERSTOOD:
         raise ValueError(f"it is of version {fields['version']}")
-    listeners = _decode_listeners(fields["listeners"])
-    wanted = tuple(WantedAddress(one.requested, "inherited", one.transport) for one in listeners)
+    listeners = tuple(InheritedListener(fd, _decode_spec(*spec)) for fd, *spec in fields["listeners"])
+    wanted = tuple(one.spec._replace(origin="inherited") for one in listeners)
     if "wanted" in fields:
         wanted = tuple(
-            WantedAddress(address, origin, Transport.of_json(*transport))
+            _decode_spec(address, *transport)._replace(origin=origin)
             for address, origin, *transport in fields["wanted"]
         )
     return Handover(
@@ -164,7 +155,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         cwd=fields["cwd"],
         listeners=listeners,
         wanted=wanted,
-        closed=_decode_listeners(fields.get("closed", ())),
+        closed=tuple(_decode_spec(*spec) for _, *spec in fields.get("closed", ())),
         failures=tuple(FailureRecord(**record) for record in fields["failures"]),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
@@ -177,15 +168,17 @@ def _decode(fields: dict[str, Any]) -> Handover:
     )
 
 
-def _encode(listeners: tuple[InheritedListener, ...]) -> list[list[Any]]:
-    return [[listener.fd, listener.requested, *listener.transport.as_json()] for listener in listeners]
+def _encode(fd: int, spec: ListenSpec) -> list[Any]:
+    return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
 
 
-def _decode_listeners(encoded: list[list[Any]]) -> tuple[InheritedListener, ...]:
-    return tuple(
-        InheritedListener(fd, requested, Transport.of_json(*transport) if transport else Transport())
-        for fd, requested, *transport in encoded
-    )
+def _decode_spec(address: str, tls: list[Any] | None = None, proxies: list[str] | None = None) -> ListenSpec:
+    """Return a spec; version 1 wrote the address only."""
+    decoded = None
+    if tls is not None:
+        certificates, *more = tls
+        decoded = Tls(tuple(Certificate(*one) for one in certificates), *more)
+    return ListenSpec(addresses.parse(address), decoded, None if proxies is None else tuple(proxies))
 
 
 def _anonymous_file() -> int:

@@ -6,16 +6,16 @@ import os
 import time
 
 from arun import settings
-from arun.core import addresses, exits, genuine
+from arun.core import exits, genuine
 from arun.core.failures import FailureRecord
 from arun.core.values import Value
-from arun.lifecycle import fallback, handover
+from arun.lifecycle import handover
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
 from arun.lifecycle.output import Output
 from arun.lifecycle.status import Status
 from arun.listen import activation, sockets
 from arun.listen.held import Sockets
-from arun.settings.entries import Entry
+from arun.settings import entries
 from arun.system import logs, pidfile, process, tracebacks
 from arun.system.launch import Launch
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from arun.core.addresses import Address
     from arun.core.failures import StartupFailure
-    from arun.core.transport import Transport
+    from arun.core.listen_spec import ListenSpec
     from arun.listen.held import Listening
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
@@ -54,17 +54,17 @@ class Configuration(Value):
     def read(self, layers: Layers) -> Configuration:
         """Return it with what is known before settings are validated: the config's name, and the fallback."""
         policy = self.fallback._replace(
-            config=None if layers.asked else fallback.located(layers.fallback),
+            config=None if layers.asked else entries.located(layers.fallback),
             last_resort=layers.last_resort or self.fallback.last_resort,
         )
         name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
         return self._replace(name=name, fallback=policy)
 
-    def ending_as(self, said: Settings) -> Configuration:
+    def ending_as(self, settings: Settings) -> Configuration:
         """Return it with what settings say about the end of a start, also those that cannot be taken otherwise."""
-        policy = self.fallback._replace(limit=said.fallback_limit, causes=frozenset(said.fallback_on))
-        if said.said("debug"):
-            policy = policy._replace(debug=said.debug)
+        policy = self.fallback._replace(limit=settings.fallback_limit, causes=frozenset(settings.fallback_on))
+        if settings.given("debug"):
+            policy = policy._replace(debug=settings.debug)
         return self._replace(fallback=policy)
 
     @property
@@ -148,7 +148,7 @@ class Instance:
             name = COMMAND_LINE
             config = settings.scan_fallback(launch.arguments, os.environ, launch.directory)
             last_resort = settings.scan_last_resort(launch.arguments, os.environ) or policy.last_resort
-            policy = policy._replace(config=fallback.located(config), last_resort=last_resort)
+            policy = policy._replace(config=entries.located(config), last_resort=last_resort)
         return cls(
             launch,
             past,
@@ -188,7 +188,9 @@ class Instance:
 
     def read(self, environ: Mapping[str, str], directory: str) -> Layers:
         """Read the settings of this start; a fallback goes by its config alone, the built-in one by what it inherits too."""
-        inherited = (Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+        inherited = (
+            (entries.Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+        )
         return settings.read(
             self.launch.arguments, environ, directory=directory, factory_reset=self.is_fallback, inherited=inherited
         )
@@ -219,7 +221,7 @@ class Instance:
     @property
     def is_built_in(self) -> bool:
         """Whether this start has no config of a user's: it is the built-in fallback, or the page in the same process."""
-        return self.is_last_resort or (self.is_fallback and self.configuration.name == fallback.welcome_config())
+        return self.is_last_resort or (self.is_fallback and self.configuration.name == entries.welcome_config())
 
     @property
     def can_go_back(self) -> bool:
@@ -232,7 +234,7 @@ class Instance:
         policy = self.configuration.fallback
         if policy.config is not None or not self.is_fallback or policy.last_resort == "exit":
             return policy.config
-        return None if self.is_built_in else fallback.welcome_config()
+        return None if self.is_built_in else entries.welcome_config()
 
     # ---- what is known of its failures
 
@@ -267,22 +269,19 @@ class Instance:
         """Return what the successor of this start is to know."""
         policy, launch = self.configuration.fallback, self.launch
         past = self.past if self.is_fallback else handover.Handover(launch.argv, launch.directory)
-        wanted = tuple(
-            handover.WantedAddress(str(one.address), one.origin, one.transport) for one in self.sockets.wanted
-        )
         past = past._replace(
-            wanted=wanted or past.wanted,
+            wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
             pidfiles=self.pidfiles,
             workers=(),
         )
-        return past.after(tuple(records), fallback.config_key(self.configuration.name))
+        return past.after(tuple(records), entries.config_key(self.configuration.name))
 
     @property
     def shown_name(self) -> str:
         """The name of its config as a user would write it."""
-        return fallback.shown(self.configuration.name, self.configuration.directory)
+        return entries.shown(self.configuration.name, self.configuration.directory)
 
     def describe(self, app: str) -> str:
         """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""
@@ -335,18 +334,17 @@ def _handed_over() -> handover.Handover:
         return handover.Handover()
 
 
-def _adopted(past: handover.Handover) -> tuple[list[Listener], dict[Address, Transport]]:
+def _adopted(past: handover.Handover) -> tuple[list[Listener], dict[Address, ListenSpec]]:
     """Return the listeners of a predecessor, and where TLS was spoken by those that are closed."""
     held: list[Listener] = []
     secured = {}
-    for one in past.listeners:
-        address = addresses.parse(one.requested)
+    for fd, spec in past.listeners:
         try:
-            held.append(sockets.adopt(one.fd, address, one.transport))
+            held.append(sockets.adopt(fd, spec))
         except OSError as error:  # an older arun does not look whether its app had closed it
-            logs.warning(f"the socket of {one.requested} is lost: {error.strerror}")
-            if one.transport.tls:
-                secured[address] = one.transport
-    secured.update((addresses.parse(one.requested), one.transport) for one in past.closed)
-    secured.update((addresses.parse(one.address), one.transport) for one in past.wanted if one.transport.tls)
+            logs.warning(f"the socket of {spec.address} is lost: {error.strerror}")
+            if spec.tls:
+                secured[spec.address] = spec
+    secured.update((spec.address, spec) for spec in past.closed)
+    secured.update((spec.address, spec) for spec in past.wanted if spec.tls)
     return held, secured

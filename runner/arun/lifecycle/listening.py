@@ -8,23 +8,22 @@ import time
 from arun import settings
 from arun.core import addresses
 from arun.core.failures import CERTIFICATE_UNUSABLE, StartupFailure
-from arun.lifecycle import transports
 from arun.lifecycle.successor import needed_files
-from arun.listen import claims, places, sockets
-from arun.listen.claims import Wanted
+from arun.listen import claims, places, sockets, tls
 from arun.listen.held import Listening
+from arun.settings import listeners
 from arun.system import logs, privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arun.core.transport import Transport
+    from arun.core.listen_spec import ListenSpec
     from arun.lifecycle.fallback import FallbackPolicy
     from arun.lifecycle.instance import Configuration, Instance
-    from arun.lifecycle.transports import Contexts
     from arun.listen.held import Sockets
     from arun.listen.sockets import Listener
+    from arun.listen.tls import Contexts
     from arun.settings import Settings
 
 __all__ = (
@@ -66,20 +65,20 @@ def listen(
     shared, named = _wanted(chosen, before, inherits=is_fallback)
     if not is_fallback:
         held.give_up_stored([one.address for one in (*shared, *named)] or [settings.DEFAULT])
-    ordinary = transports.ordinary(chosen, inherits=is_fallback)
-    contexts = dict(transports.load([ordinary, *(one.transport for one in named)]))
+    default = listeners.default(chosen, inherits=is_fallback)
+    contexts = dict(tls.load([default, *named]))
     is_named = bool(shared) or any(one.origin != "PORT" for one in named)
-    named = _completed(instance, held, shared, named, ordinary)
+    named = _completed(instance, held, shared, named, default)
     wanted = [*shared, *named]
     if is_fallback:
-        shared, never = transports.inherit(shared, before, contexts)
-        named, neither = transports.inherit(named, before, contexts)
+        shared, never = tls.inherit(shared, before, contexts)
+        named, neither = tls.inherit(named, before, contexts)
         refused = [*never, *neither]
         wanted = [*shared, *named, *refused]
         held.refuse(refused)
     held.want(wanted)
     patience = _patience(chosen, configuration.fallback, is_fallback=is_fallback, beside_workers=beside_workers)
-    claim = _Claim(held, options, patience)
+    claim = _Claim(held, options, patience, inherits=is_fallback)
     claimed = claim.all(shared)
     if identity is not None:
         _prepare_for_drop(instance, held, identity, contexts)
@@ -104,8 +103,8 @@ def want(instance: Instance, chosen: Settings) -> None:
     """Note where settings want to listen, before anything of it is tried: the start may end before it comes to that."""
     held, inherits = instance.sockets, instance.is_fallback
     shared, named = _wanted(chosen, _before(held, is_fallback=inherits), inherits=inherits)
-    ordinary = transports.ordinary(chosen, inherits=inherits)
-    held.want([*shared, *_completed(instance, held, shared, named, ordinary)])
+    default = listeners.default(chosen, inherits=inherits)
+    held.want([*shared, *_completed(instance, held, shared, named, default)])
 
 
 def bind_late(held: Sockets, options: sockets.Options) -> list[Listener]:
@@ -145,12 +144,12 @@ class _Claim:
     failure of an address that could be done without.
     """
 
-    def __init__(self, held: Sockets, options: sockets.Options, patience: float) -> None:
-        self._sockets, self._options, self._patience = held, options, patience
+    def __init__(self, held: Sockets, options: sockets.Options, patience: float, *, inherits: bool) -> None:
+        self._sockets, self._options, self._patience, self._inherits = held, options, patience, inherits
         self.busy: list[claims.Busy] = []
         self.skipped: StartupFailure | None = None
 
-    def all(self, wanted: Sequence[Wanted], *, skips_failures: bool = False) -> list[Listener]:
+    def all(self, wanted: Sequence[ListenSpec], *, skips_failures: bool = False) -> list[Listener]:
         """Return the listeners for the wanted addresses."""
         claimed: list[Listener] = []
         for one in wanted:
@@ -163,9 +162,9 @@ class _Claim:
                 logs.warning(failure.sentence)
         return claimed
 
-    def _one(self, one: Wanted) -> list[Listener]:
+    def _one(self, one: ListenSpec) -> list[Listener]:
         held = self._sockets.listeners
-        claimed, busy = claims.claim([one], held, self._options, spare=self._spare)
+        claimed, busy = claims.claim([one], held, self._options, spare=self._spare, inherits=self._inherits)
         if not busy:
             return claimed
         if not self._patience:
@@ -205,44 +204,41 @@ def _patience(chosen: Settings, policy: FallbackPolicy, *, is_fallback: bool, be
     return 0.0 if beside_workers else settings.BIND_RETRY
 
 
-def _before(held: Sockets, *, is_fallback: bool) -> list[transports.Before]:
+def _before(held: Sockets, *, is_fallback: bool) -> list[ListenSpec]:
     """Return what stood, or was to stand, before HTTP in this chain, by address."""
-    before = [(address, one.transport) for one in held.listeners for address in (one.requested, one.place)]
-    return [*before, *held.secured.items()] if is_fallback else before
+    before = [spec for one in held.listeners for spec in (one.spec, one.spec.at(one.place))]
+    return [*before, *held.secured.values()] if is_fallback else before
 
 
 def _completed(
-    instance: Instance, held: Sockets, shared: Sequence[Wanted], named: list[Wanted], ordinary: Transport
-) -> list[Wanted]:
+    instance: Instance, held: Sockets, shared: Sequence[ListenSpec], named: list[ListenSpec], default: ListenSpec
+) -> list[ListenSpec]:
     """Return what is wanted beside the shared sockets: what is named, or what stands for it where nothing is.
 
     A service manager's sockets are served in any case by a first start: it would not pass them otherwise.
     """
     is_named = bool(shared) or any(one.origin != "PORT" for one in named)
     if instance.is_fallback:
-        past = [
-            Wanted(addresses.parse(one.address), one.origin, ordinary.over(one.transport), inherits=True)
-            for one in instance.past.wanted
-        ]
+        past = [default.over(one)._replace(address=one.address, origin=one.origin) for one in instance.past.wanted]
         if past and not is_named:
             return past
     else:
         passed = [
-            Wanted(listener.requested, "inherited", ordinary)
+            default._replace(address=listener.spec.address, origin="inherited")
             for listener in held.listeners
-            if isinstance(listener.requested, addresses.Inherited)
+            if isinstance(listener.spec.address, addresses.Inherited)
         ]
         if passed:
             return named + passed if is_named else passed
-    return named or ([] if shared or held.secured else [Wanted(settings.DEFAULT, "default", ordinary)])
+    return named or ([] if shared or held.secured else [default])
 
 
-def _with_real_port(one: Wanted, claimed: Sequence[Listener]) -> Wanted:
+def _with_real_port(one: ListenSpec, claimed: Sequence[Listener]) -> ListenSpec:
     """Return a wanted address with the port that the kernel has chosen, should its socket be lost."""
     if isinstance(one.address, addresses.Tcp) and not one.address.port:
         for listener in claimed:
-            if listener.requested == one.address and isinstance(listener.place, addresses.Tcp):
-                return one._replace(address=one.address._replace(port=listener.place.port))
+            if listener.spec.address == one.address and isinstance(listener.place, addresses.Tcp):
+                return one.at(one.address._replace(port=listener.place.port))
     return one
 
 
@@ -252,7 +248,7 @@ def _leaving(others: Sequence[Listener], served: Sequence[Listener]) -> list[Lis
     for listener in others:
         taking = [one for one in served if places.overlap(listener.place, one.place)]
         if taking and listener.listens:
-            leaving.append(listener._replace(transport=taking[0].transport))
+            leaving.append(listener._replace(spec=taking[0].spec.at(listener.spec.address)))
     return leaving
 
 
@@ -266,13 +262,11 @@ def _nowhere(held: Sockets) -> StartupFailure:
 
 
 def _wanted(
-    chosen: Settings, before: Sequence[transports.Before], *, inherits: bool
-) -> tuple[list[Wanted], list[Wanted]]:
+    chosen: Settings, before: Sequence[ListenSpec], *, inherits: bool
+) -> tuple[list[ListenSpec], list[ListenSpec]]:
     """Return what the settings name: to be bound before a drop of privileges, and after it."""
-    ordinary = transports.ordinary(chosen, inherits=inherits)
-    shared = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.shared_addresses]
-    named = [Wanted(address, origin, ordinary, inherits) for address, origin in chosen.addresses]
-    return shared, named + transports.secure(chosen, before, inherits=inherits)
+    shared, named = listeners.shared(chosen, inherits=inherits), listeners.named(chosen, inherits=inherits)
+    return shared, [tls.with_certificates(one, before) for one in named] if inherits else named
 
 
 def bind_what_is_known(instance: Instance, partial: Settings) -> None:
@@ -308,7 +302,7 @@ def _options(chosen: Settings) -> sockets.Options:
 
 def _prepare_for_drop(instance: Instance, held: Sockets, identity: privileges.Identity, contexts: Contexts) -> None:
     """Notice before the drop what the dropped user will not be able to read, and load what serving needs while we can."""
-    secrets = [path for tls in contexts for path in tls.files]
+    secrets = [path for one in contexts for path in one.files]
     for path in privileges.unreadable_after_drop(identity, secrets) if secrets else ():
         logs.warning(f"uid {identity.uid} cannot read {path}: neither a fallback nor a renewal can load it again")
     config = instance.successor
@@ -327,11 +321,11 @@ def _prepare_for_drop(instance: Instance, held: Sockets, identity: privileges.Id
         )
 
 
-def _wanted_by(config: str, directory: str, held: Sockets, *, is_fallback: bool) -> list[Wanted]:
+def _wanted_by(config: str, directory: str, held: Sockets, *, is_fallback: bool) -> list[ListenSpec]:
     """Return where a fallback config wants to listen, as far as it can be read."""
     layers = settings.read((config,), os.environ, directory=directory, factory_reset=True)
     try:
-        chosen = settings.judge(layers)
+        chosen = settings.validate(layers)
     except settings.SettingsRejected as rejected:
         chosen = rejected.partial
     shared, named = _wanted(chosen, _before(held, is_fallback=is_fallback), inherits=is_fallback)

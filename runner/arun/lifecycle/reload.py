@@ -20,10 +20,10 @@ from arun.lifecycle.worker import work
 from arun.supervisor import forking
 from arun.supervisor.contract import PARTING, InheritedWorker
 from arun.supervisor.supervisor import Supervisor
-from arun.supervisor.workers import Bounds, Generation, Recipe, counted
+from arun.supervisor.workers import Generation, WorkerSpec, WorkerTimeouts, counted
 from arun.system import descriptors, logs, process, tracebacks
 from arun.system.environment import Surroundings, working_directory
-from arun.system.file_watch import missing
+from arun.system.file_watch import FileWatch, missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ def supervise(instance: Instance, candidate: Candidate, began: float) -> None:
     Raises:
         StartupFailure: of a start that failed, or a crash loop.
     """
-    reloader = Reloader(instance, candidate if instance.has_workers else None)
-    _run(instance, Supervisor(reloader, reloader.recipe(candidate, began), _inherited(instance)))
+    leaving = candidate.configuration.listeners.leaving
+    reloader = Reloader(instance, SupervisedStatus(instance, leaving), candidate if instance.has_workers else None)
+    spec = reloader.worker_spec(candidate, began)
+    reloader.watch(candidate.configuration)
+    _run(instance, Supervisor(reloader, spec, _inherited(instance)))
 
 
 def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
@@ -66,27 +69,27 @@ def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
     """
     instance.sockets.revert()
     instance.launch.surroundings.restore(where_possible=True)
-    reloader = Reloader(instance)
+    status = SupervisedStatus(instance)
     for failure in failures:
-        reloader.tell(failure)
+        status.failed(failure)
     if failures:
         text = "the upgrade has failed: the workers from before it go on serving"
         logs.warning(text)
-        reloader.unchanged(text)
-    _run(instance, Supervisor(reloader, None, _inherited(instance)))
+        status.unchanged(text)
+    _run(instance, Supervisor(Reloader(instance, status), None, _inherited(instance)))
 
 
 def _run(instance: Instance, supervisor: Supervisor) -> None:
     signals = instance.signals
-    signals.tell(supervisor.stop)
-    signals.tell_hangup(supervisor.reload)
+    signals.on_stop(supervisor.stop)
+    signals.on_hangup(supervisor.reload)
     gc.collect()
     gc.freeze()  # what is here now is shared with the workers: the collector is not to write into it
     descriptors.connections_possible()  # a reload has twice as many lines to workers
     try:
         failure = supervisor.run()
     finally:
-        signals.tell_hangup(None)
+        signals.on_hangup(None)
         if forking.adopts_orphans():  # among them what has hung in a fork of the process that loads the app
             process.end_children(spared=instance.launch.children)
     if failure is not None:
@@ -105,43 +108,97 @@ def _inherited(instance: Instance) -> Generation | None:
     return generation
 
 
-class Reloader:
-    """What a supervisor asks of the instance; see runner/arun/supervisor/contract.py."""
+class SupervisedStatus:
+    """The status of an instance with workers; see runner/arun/supervisor/contract.py.
 
-    def __init__(self, instance: Instance, candidate: Candidate | None = None) -> None:
+    ``leaving`` are listeners to close as soon as the workers accept the connections that wait there.
+    """
+
+    def __init__(self, instance: Instance, leaving: Sequence[Listener] = ()) -> None:
+        self._instance = instance
+        self._leaving = leaving
+        self._was_ready = False
+
+    def ready(self, app: str, workers: int) -> None:
+        instance = self._instance
+        exits.release_descriptors()
+        served = f"{app} with {counted(workers)}"
+        if self._was_ready:
+            logs.info(f"arun: reloaded, serving {served}")
+            self._serving(instance.describe(served))
+            return
+        self._was_ready = True
+        instance.sockets.let_go(self._leaving)  # the workers have them
+        instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
+        instance.sockets.store()
+
+    def failed(self, failure: StartupFailure) -> None:
+        logs.frame(self._instance.record(failure))
+
+    def unchanged(self, text: str) -> None:
+        self._was_ready = True  # what serves next is a reload
+        self._serving(text)
+
+    def stopping(self, workers: Sequence[Worker]) -> float:
+        instance, signals = self._instance, self._instance.signals
+        instance.status.leaving(f"stopping {counted(len(workers))}", returns=signals.going_back and not signals.count)
+        if signals.going_back:
+            return PARTING
+        for listener in instance.sockets.listeners:
+            listener.socket.close()  # the workers have it too, and accept the connections that wait before it is gone
+        return 0.0
+
+    def reopen(self) -> None:
+        self._instance.output.reopen()
+
+    def _serving(self, state: str) -> None:
+        self._instance.status.serving(state)
+        self._instance.sockets.store()
+
+
+class Reloader:
+    """The configurations of an instance with workers; see runner/arun/supervisor/contract.py."""
+
+    def __init__(self, instance: Instance, status: SupervisedStatus, candidate: Candidate | None = None) -> None:
+        self.status = status
         self._instance = instance
         self._next = candidate
-        self._was_ready = False
-        #: When the service manager is told again that this process is alive, on the monotonic clock.
+        self._watch = FileWatch(())
+        #: What reporting a failure needs is loaded: while the first workers start, so that they do not wait for it.
+        self._is_provided = False
+        #: When the watchdog of the service manager is due, on the monotonic clock.
         self._next_ping = 0.0
         #: When a busy address is tried again, on the monotonic clock, and seconds until then after a reload for it.
         self._next_try, self._retry = 0.0, _RETRY
-        #: What is given up as soon as the workers accept the connections that wait there.
-        self._leaving: list[Listener] = []
 
-    def touched(self) -> None:
-        self._instance.signals.hang_up()
+    def watch(self, configuration: Configuration) -> None:
+        """Watch the files of ``touch-reload`` from now on."""
+        self._watch = FileWatch(_touch_reload(configuration))
 
-    def recipe(self, candidate: Candidate, began: float) -> Recipe:
+    def worker_spec(self, candidate: Candidate, began: float) -> WorkerSpec:
         """Return how workers are made that serve with this candidate."""
         chosen = candidate.configuration.chosen
-        bounds = Bounds(
+        timeouts = WorkerTimeouts(
             start=chosen.start_timeout or 0.0,
             silence=chosen.worker_timeout,
             drain_delay=chosen.drain_delay,
             grace=chosen.timeout_graceful_shutdown,
             keep_alive=chosen.timeout_keep_alive,
-            deaths=chosen.crash_limit,
-            interval=chosen.crash_interval,
         )
         preload = chosen.preload and forking.adopt_orphans()
         if chosen.preload and not preload:
             logs.warning("preload: this system cannot do it; every worker loads the app by itself")
-        touched = tuple(os.path.join(candidate.configuration.directory, path) for path in chosen.touch_reload)
-        for path in filter(missing, touched):
+        for path in filter(missing, _touch_reload(candidate.configuration)):
             logs.warning(f"touch-reload: {path} is not there; a reload follows when it is")
-        self._leaving = candidate.configuration.listeners.leaving
-        return Recipe(partial(self._work, candidate), chosen.workers, bounds, began, touched, preload)
+        return WorkerSpec(
+            partial(self._work, candidate),
+            chosen.workers,
+            timeouts,
+            began,
+            crash_limit=chosen.crash_limit,
+            crash_interval=chosen.crash_interval,
+            preload=preload,
+        )
 
     def _work(self, candidate: Candidate, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
         """Run as a worker. First close listeners of other generations: this process would keep them open without accepting."""
@@ -153,13 +210,10 @@ class Reloader:
                     listener.socket.close()
         work(self._instance, candidate, slot, began, connection)
 
-    def provide(self) -> None:
-        provisions.load_now()
-
     def lacks_files(self) -> bool:
         return successor.files_are_away()
 
-    def reread(self) -> Recipe | None:
+    def candidate(self) -> WorkerSpec | None:
         logs.info("arun: reloading")
         instance = self._instance
         instance.status.reloading("reloading")
@@ -177,16 +231,16 @@ class Reloader:
         except Exception as error:  # noqa: BLE001 - whatever it is, the workers that serve go on
             failures = failures_of(error)
             for failure in failures:
-                self.tell(failure)
+                self.status.failed(failure)
             text = f"reload failed ({failures[0].cause.identifier}): those who served before go on"
             logs.warning(text)
-            self.unchanged(text)
+            self.status.unchanged(text)
             held.close(held.beside(instance.sockets))
             return None
         finally:
             now.restore(where_possible=True)
         self._next = Candidate(configuration, held)
-        return self.recipe(self._next, began)
+        return self.worker_spec(self._next, began)
 
     def _read(self) -> Configuration:
         """Read and validate the settings again, from where the links of the starting directory lead by now."""
@@ -196,7 +250,7 @@ class Reloader:
         before = Configuration(instance.configuration.name, directory, instance.initial_policy)
         configuration = before.read(layers)
         instance.status.read(layers, directory, is_built_in=instance.is_built_in)
-        chosen = settings.judge(layers)
+        chosen = settings.validate(layers)
         instance.status.without_effect(chosen)
         self._check_identity(chosen)
         return configuration.validated(chosen)
@@ -221,6 +275,7 @@ class Reloader:
         if configuration.surroundings is not None:
             configuration.surroundings.restore(where_possible=True)
         self._move_pidfile(configuration)
+        self.watch(configuration)
 
     def withdraw(self) -> None:
         if self._next is not None:
@@ -238,36 +293,17 @@ class Reloader:
         try:
             self._instance.write_pidfile(path, origin=configuration.chosen.origin("pidfile"))
         except StartupFailure as failure:
-            self.tell(failure)
+            self.status.failed(failure)
 
-    def ready(self, app: str, workers: int) -> None:
-        instance = self._instance
-        exits.release_descriptors()
-        served = f"{app} with {counted(workers)}"
-        if self._was_ready:
-            logs.info(f"arun: reloaded, serving {served}")
-            self._serving(instance.describe(served))
-            return
-        self._was_ready = True
-        instance.sockets.let_go(self._leaving)  # the workers have them
-        instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
-        instance.sockets.store()
+    def should_reload(self, *, is_settled: bool) -> bool:
+        """Return whether an address is free that was busy: workers of a reload serve there, for these do not have it.
 
-    def _serving(self, state: str) -> None:
-        self._instance.status.serving(state)
-        self._instance.sockets.store()
-
-    def tell(self, failure: StartupFailure) -> None:
-        logs.frame(self._instance.record(failure))
-
-    def unchanged(self, text: str) -> None:
-        self._was_ready = True  # what serves next is a reload
-        self._serving(text)
-
-    def should_reload(self) -> bool:
-        """Whether an address is free that was busy: workers of a reload serve there, for these do not have it."""
+        A touched file does what SIGHUP does: a fallback goes back to the first start.
+        """
         now = time.monotonic()
-        if not self._instance.sockets.busy or now < self._next_try:
+        if self._watch.changed(now):
+            self._instance.signals.hang_up()
+        if not is_settled or not self._instance.sockets.busy or now < self._next_try:
             return False
         self._next_try = now + _RETRY
         if not listening.is_free(self._instance.sockets):
@@ -277,7 +313,14 @@ class Reloader:
         self._retry = min(self._retry * 2, _SELDOM)
         return True
 
-    def alive(self) -> float:
+    def tick(self) -> float:
+        if not self._is_provided:
+            self._is_provided = True
+            provisions.load_now()
+        return self._ping()
+
+    def _ping(self) -> float:
+        """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""
         status = self._instance.status
         if status.watchdog_interval is None:
             return math.inf
@@ -287,21 +330,9 @@ class Reloader:
             self._next_ping = now + status.watchdog_interval
         return self._next_ping - now
 
-    def stopping(self, workers: Sequence[Worker]) -> float:
-        instance, signals = self._instance, self._instance.signals
-        instance.status.leaving(f"stopping {counted(len(workers))}", returns=signals.going_back and not signals.count)
-        if signals.going_back:
-            return PARTING
-        for listener in instance.sockets.listeners:
-            listener.socket.close()  # the workers have it too, and accept the connections that wait before it is gone
-        return 0.0
-
-    def reopen(self) -> None:
-        self._instance.output.reopen()
-
     def upgrade(self, workers: Sequence[Worker]) -> None:
         instance = self._instance
-        self.alive()
+        self._ping()
         try:
             loads, version = successor.installed_version(instance.launch)
         except Exception as error:  # noqa: BLE001 - a file is away, or no descriptor is left: the workers that serve go on
@@ -324,6 +355,10 @@ class Reloader:
             successor.upgrade(instance, passed)
         except (StartupFailure, process.StopRequested) as error:
             if isinstance(error, StartupFailure):
-                self.tell(error)
-            self.unchanged("upgrade refused: those who served before go on")
+                self.status.failed(error)
+            self.status.unchanged("upgrade refused: those who served before go on")
             instance.signals.install(can_go_back=instance.can_go_back)
+
+
+def _touch_reload(configuration: Configuration) -> tuple[str, ...]:
+    return tuple(os.path.join(configuration.directory, path) for path in configuration.chosen.touch_reload)

@@ -40,7 +40,7 @@ def run(instance: Instance, leave: Callable[[Outcome], object]) -> Outcome:
 def _begin(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     """Start; where that fails, workers from before an upgrade go on, or what the fallback needs is bound."""
     try:
-        instance.signals.tell_reopen(instance.output.reopen)
+        instance.signals.on_reopen(instance.output.reopen)
         instance.signals.install(can_go_back=instance.can_go_back)
         if instance.past.signals >= 0 and not instance.is_last_resort:
             instance.signals.collect(instance.past.signals)
@@ -92,7 +92,7 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         return
     if not asked:
         instance.status.read(layers, directory, is_built_in=instance.is_built_in)
-    chosen = settings.judge(layers)
+    chosen = settings.validate(layers)
     if asked:
         sys.stdout.write(settings.show_config(chosen, descriptors.connections_possible()))
         return

@@ -9,6 +9,7 @@ import time
 from arun import __version__
 from arun.core import addresses
 from arun.lifecycle import fallback
+from arun.settings import entries
 from arun.system import logs
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class Status:
     def read(self, layers: Layers, directory: str, *, is_built_in: bool) -> None:
         """Report the configs, the lines that they print, and what is odd in them."""
         for config in layers.configs:
-            name = fallback.shown(os.path.join(directory, config.name), directory)
+            name = entries.shown(os.path.join(directory, config.name), directory)
             if is_built_in:
                 logs.info(f"[arun] getting the built-in configuration, {name}")
             else:
@@ -65,7 +66,7 @@ class Status:
         date = time.strftime("%a %b %d %H:%M:%S %Y")
         logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
         if policy.config and (why := fallback.unfit(policy.config)):
-            name = fallback.shown(policy.config, directory)
+            name = entries.shown(policy.config, directory)
             then = "the welcome page is served" if policy.last_resort == "page" else "so will its fallback"
             logs.warning(f"the fallback config {name} {why}: should this start fail, {then}")
 
@@ -83,7 +84,7 @@ class Status:
         logs.info(f"serving {app}")
         self.serving(state)
         if self._command is not None:
-            self._command.tell(serves=True)
+            self._command.release(serves=True)
 
     def ready_late(self, served: Iterable[Listener], state: str) -> None:
         """Report where the instance runs as well, now that another process does not any more."""
@@ -129,7 +130,7 @@ class Status:
     def refused(self) -> None:
         """Let the waiting command end: the instance does not serve what it was asked to."""
         if self._command is not None:
-            self._command.tell(serves=False)
+            self._command.release(serves=False)
 
     def ended(self, records: Sequence[FailureRecord]) -> None:
         """Report that the start has failed, and nothing follows."""
@@ -140,5 +141,5 @@ class Status:
 
 def _running_on(served: Iterable[Listener]) -> None:
     for listener in served:
-        url = addresses.url(listener.address, "https" if listener.transport.tls else "http")
+        url = addresses.url(listener.address, "https" if listener.spec.tls else "http")
         logs.info(f"arun running on {url} (Press CTRL+C to quit)")

@@ -12,8 +12,8 @@ from os import execve  # bound now: an app may put something else in its place
 
 from arun.core.failures import EXEC_FAILED, StartupFailure, printable
 from arun.lifecycle import handover
-from arun.lifecycle.fallback import is_gone, shown
-from arun.settings.entries import split_reference
+from arun.lifecycle.fallback import is_gone
+from arun.settings.entries import shown, split_reference
 from arun.system import logs, process
 
 TYPE_CHECKING = False
@@ -161,16 +161,12 @@ def _own_files() -> list[str]:
 def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     launch = instance.launch
     passed = tuple(
-        handover.InheritedListener(listener.socket.fileno(), str(listener.requested), listener.transport)
+        handover.InheritedListener(listener.socket.fileno(), listener.spec)
         for listener in instance.sockets.still_open()
-    )
-    closed = tuple(
-        handover.InheritedListener(-1, str(address), transport)
-        for address, transport in instance.sockets.secured.items()
     )
     past = past._replace(
         listeners=passed,
-        closed=closed if past.tried else (),
+        closed=tuple(instance.sockets.secured.values()) if past.tried else (),
         signals=late_signals,
         detached=instance.output.is_detached,
         log_file=instance.output.path,

@@ -13,7 +13,7 @@ from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import Failed, outcome_of
 from arun.lifecycle.status import Status
 from arun.supervisor import forking
-from arun.supervisor.channel import Channel, Span
+from arun.supervisor.channel import Channel, WorkerLifetime
 from arun.supervisor.reports import DRAINING, FAILED, READY
 from arun.system import process
 
@@ -49,7 +49,7 @@ def work(
     configuration = candidate.configuration
     chosen, surroundings = configuration.chosen, configuration.surroundings
     assert surroundings is not None  # noqa: S101 - a start that has come to its workers has entered them
-    channel = Channel(connection, _span(chosen), chosen.worker_timeout)
+    channel = Channel(connection, _lifetime(chosen), chosen.worker_timeout)
     supervisor = os.getppid()
 
     def serve(instance: Instance, deadline: Deadline) -> None:
@@ -84,7 +84,7 @@ def work(
 def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
     """Be a worker that was forked with the app in it."""
     configuration = loader.configuration
-    channel = Channel(connection, _span(configuration.chosen), configuration.chosen.worker_timeout)
+    channel = Channel(connection, _lifetime(configuration.chosen), configuration.chosen.worker_timeout)
     served = Candidate(configuration, loader.sockets)
     instance = loader.as_worker(Status(report=partial(channel.report, FAILED)), served)
     fresh = loaded.afresh(configuration.chosen)
@@ -94,7 +94,7 @@ def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, c
 def _run(instance: Instance, channel: Channel, slot: int | None, began: float, body: Body) -> NoReturn:
     """Run the body with signals and a deadline of its own; report its end to the supervisor."""
     chosen, signals = instance.configuration.chosen, instance.signals
-    signals.tell_reopen(instance.output.reopen)
+    signals.on_reopen(instance.output.reopen)
 
     def run() -> None:
         signals.install()
@@ -117,7 +117,7 @@ def _run(instance: Instance, channel: Channel, slot: int | None, began: float, b
 def _leave(instance: Instance, outcome: Outcome) -> NoReturn:
     """End the process: its supervisor draws the conclusions."""
     signals = instance.signals
-    signals.hold()
+    signals.ignore()
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     instance.report(failures)
     exits.leave(int(bool(failures) and not signals.count), hurried=signals.count > 1, unwinds=True)
@@ -130,8 +130,8 @@ def _serve(instance: Instance, loaded: Loaded, deadline: Deadline, channel: Chan
     build.serve(instance, loaded, deadline, build.Told(ready, partial(channel.report, DRAINING), channel.spent))
 
 
-def _span(chosen: Settings) -> Span:
+def _lifetime(chosen: Settings) -> WorkerLifetime:
     requests = chosen.max_requests
     if requests and chosen.max_requests_jitter:
         requests += int.from_bytes(os.urandom(8), "big") % (chosen.max_requests_jitter + 1)
-    return Span(requests, chosen.max_worker_lifetime, chosen.reload_on_rss)
+    return WorkerLifetime(requests, chosen.max_worker_lifetime, chosen.reload_on_rss)

@@ -1,1 +1,1 @@
-"""Listening sockets: where to bind, who keeps which, what a service manager passes, certificates."""
+"""Listening sockets: where to bind, which are kept, what a service manager passes, certificates."""

@@ -7,7 +7,7 @@ import socket
 
 from arun.core import addresses
 from arun.core.addresses import Inherited
-from arun.core.transport import Tls, Transport
+from arun.core.listen_spec import ListenSpec, Tls
 from arun.listen import sockets
 
 TYPE_CHECKING = False
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ("from_service_manager", "named", "stored_listener")
 
-#: How the names begin under which a service manager stores what arun bound; a unit's own name is told apart by the rest.
+#: How the names begin under which a service manager stores what arun bound; the rest tells it from the name of a unit.
 _STORED = "arun-"
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3
-#: Digits of a number of sockets that somebody can mean.
+#: Digits of a plausible number of sockets.
 _LONGEST_COUNT = 4
 #: How the name of a stored listener begins where HTTP is the first thing, and where TLS comes before it.
 _PLAIN, _TLS = f"{_STORED}http-", f"{_STORED}https-"
@@ -53,13 +53,13 @@ def from_service_manager(environ: MutableMapping[str, str]) -> list[Listener]:
 
 
 def _passed(fd: int, name: str) -> Listener:
-    return stored_listener(fd, name) or sockets.adopt(fd, Inherited(fd))
+    return stored_listener(fd, name) or sockets.adopt(fd, ListenSpec(Inherited(fd)))
 
 
 def stored_listener(fd: int, name: str) -> Listener | None:
-    """Return the listener that was stored under the name, or None where the name is nobody's of ours.
+    """Return the listener that was stored under the name, or None where arun gave no such name.
 
-    Where TLS was spoken, the listener says so without a certificate: it is served with one that the settings name, or
+    A listener that spoke TLS has a spec with TLS and no certificate: it is served with one that the settings name, or
     not at all.
 
     Raises:
@@ -72,15 +72,15 @@ def stored_listener(fd: int, name: str) -> Listener | None:
         requested = addresses.parse(_unescaped(name.removeprefix(_TLS if tls else _PLAIN)))
     except ValueError:  # the name of a unit that looks like ours
         return None
-    return sockets.adopt(fd, requested, Transport(Tls(())) if tls else Transport())
+    return sockets.adopt(fd, ListenSpec(requested, Tls(()) if tls else None))
 
 
 def named(listeners: Iterable[Listener]) -> dict[str, list[int]]:
     """Return the descriptors of the listeners that arun bound, by their names in the store; a host's addresses have one together."""
     found: dict[str, list[int]] = {}
     for listener in listeners:
-        if not isinstance(listener.requested, Inherited):
-            found.setdefault(_name(listener.requested, tls=listener.transport.tls is not None), []).append(
+        if not isinstance(listener.spec.address, Inherited):
+            found.setdefault(_name(listener.spec.address, tls=listener.spec.tls is not None), []).append(
                 listener.socket.fileno()
             )
     return found

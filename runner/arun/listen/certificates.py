@@ -1,6 +1,6 @@
 """Certificates: from the paths of a listener's TLS to a context that serves, and to a new one when the files change.
 
-Only a start with TLS imports this module, as it imports ``ssl``. Why a context cannot be had is told by file.
+Only a start with TLS imports this module, as it imports ``ssl``. A failure names the file that is its cause.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from arun.core.failures import (
     OPTION_INVALID,
     StartupFailure,
 )
-from arun.system import logs
+from arun.system import file_watch, logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from arun.core.transport import Certificate, Tls
+    from arun.core.listen_spec import Certificate, Tls
+    from arun.system.file_watch import Signature
 
 __all__ = ("Context", "LiveContext", "load")
 
@@ -39,7 +40,7 @@ _PEM_END = "-----END CERTIFICATE-----"
 
 
 class Context(ssl.SSLContext):
-    """A server's context that knows its certificate in PEM: an SSL object of the standard library does not tell it."""
+    """A server's context that knows its certificate in PEM: an SSL object of the standard library does not have it."""
 
     server_certificate: str = ""
 
@@ -59,7 +60,7 @@ class LiveContext:
         self._loaded = self._seen = self._state()
         self.current = load(tls)
         if len(tls.certificates) > 1:
-            sys.unraisablehook = _tell_unraisable
+            sys.unraisablehook = _report_unraisable
 
     def poll(self) -> None:
         """Reread the files if they have changed, and have not gone on changing since the last poll."""
@@ -69,7 +70,7 @@ class LiveContext:
             self.reread()
 
     def reread(self) -> None:
-        """Exchange the context for what the files say now; where they are unusable it stays, and the log says why."""
+        """Load the context again; where the files are unusable it stays as it is, and the reason is logged."""
         self._loaded = self._seen = self._state()
         try:
             self.current = load(self._tls)
@@ -79,9 +80,8 @@ class LiveContext:
         else:
             logs.info(f"arun: certificates reread: {', '.join(one.certfile for one in self._tls.certificates)}")
 
-    def _state(self) -> tuple[tuple[int, ...], ...]:
-        """What changes when a file is written or replaced, links followed."""
-        return tuple(_identity(path) for path in self._tls.files)
+    def _state(self) -> tuple[Signature | None, ...]:
+        return tuple(map(file_watch.signature, self._tls.files))
 
 
 def load(tls: Tls) -> Context:
@@ -122,13 +122,13 @@ def load(tls: Tls) -> Context:
     return default
 
 
-def _tell_unraisable(unraisable: sys.UnraisableHookArgs, tell: Callable[..., Any] = sys.unraisablehook) -> None:
-    """Tell an exception that nobody can catch, but for one that any client can cause.
+def _report_unraisable(unraisable: sys.UnraisableHookArgs, report: Callable[..., Any] = sys.unraisablehook) -> None:
+    """Report an exception that no code can catch, except for one that any client can cause.
 
     A name in SNI that is not ASCII ends its handshake before the chooser is called; ``ssl`` reports it with a traceback.
     """
     if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
-        tell(unraisable)
+        report(unraisable)
 
 
 def _chooser(by_name: dict[str, Context]) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
@@ -187,9 +187,9 @@ def _load_certificate(context: Context, certificate: Certificate, tls: Tls) -> N
         context.load_cert_chain(certfile, keyfile, password)
     except ssl.SSLError as error:
         if asked:
-            said = "the password does not open it" if tls.password else "no password is given"
+            reason = "the password does not open it" if tls.password else "no password is given"
             raise StartupFailure(
-                CERTIFICATE_LOCKED, f"the key {keyfile} is encrypted, and {said}", origin=tls.origin
+                CERTIFICATE_LOCKED, f"the key {keyfile} is encrypted, and {reason}", origin=tls.origin
             ) from None
         if error.reason == "KEY_VALUES_MISMATCH":
             raise StartupFailure(
@@ -210,7 +210,7 @@ def _load_certificate(context: Context, certificate: Certificate, tls: Tls) -> N
 
 
 def _invalid(certificate: Certificate, error: ssl.SSLError, origin: str) -> StartupFailure:
-    """Say which of the two files it is."""
+    """Return the failure of the file that is the cause."""
     certfile, keyfile = certificate
     reason = (error.reason or "not in PEM format").lower().replace("_", " ")
     try:
@@ -230,7 +230,7 @@ def _invalid(certificate: Certificate, error: ssl.SSLError, origin: str) -> Star
 
 
 def _check_readable(path: str, origin: str) -> None:
-    """Open the file once: OpenSSL does not say which of two it could not read, or why.
+    """Open the file once: OpenSSL does not report which of two it could not read, or why.
 
     Raises:
         StartupFailure(CERTIFICATE_MISSING): it is not there.
@@ -258,7 +258,7 @@ def _first_certificate(path: str) -> str:
 
 
 def _described(path: str, origin: str) -> dict[str, Any]:
-    """Return what a certificate says of itself, as ``SSLObject.getpeercert`` would on the other side."""
+    """Return the fields of a certificate, as ``SSLObject.getpeercert`` would on the other side."""
     # The one way that the standard library has to read a certificate which is not a peer's; its own tests stand on it.
     try:
         fields: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined] # noqa: SLF001
@@ -273,11 +273,3 @@ def _warn_if_out_of_date(path: str, fields: dict[str, Any]) -> None:
     end = ssl.cert_time_to_seconds(fields["notAfter"])
     if end < time.time():
         logs.warning(f"the certificate {path} has expired, on {time.strftime('%Y-%m-%d', time.gmtime(end))}")
-
-
-def _identity(path: str) -> tuple[int, ...]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

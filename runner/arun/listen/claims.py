@@ -1,4 +1,4 @@
-"""Which listeners an instance has: those it was started with, those it claims, those it gives up."""
+"""Claims: which listeners an instance takes from those it holds, which it binds, and which it gives up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 
 from arun.core.addresses import Address, Inherited, Tcp
 from arun.core.failures import ADDRESS_UNAVAILABLE, StartupFailure
-from arun.core.transport import Transport
 from arun.core.values import Value
 from arun.listen import places, sockets
 
@@ -15,11 +14,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from arun.core.listen_spec import ListenSpec
     from arun.listen.sockets import Listener
 
 __all__ = (
     "Busy",
-    "Wanted",
     "claim",
     "close",
     "fits",
@@ -29,39 +28,28 @@ __all__ = (
 )
 
 
-class Wanted(Value):
-    """An address to listen on, where it was asked for, and what is to stand before HTTP there.
-
-    ``inherits`` says that a listener which is held already keeps what ``transport`` does not say: a TLS port never
-    turns plain.
-    """
-
-    address: Address
-    origin: str
-    transport: Transport = Transport()
-    inherits: bool = False
-
-
 class Busy(Value):
-    """A place where somebody else listens, the wanted address that leads there, and what was found in the way."""
+    """A place where another process listens, the wanted address that leads there, and the failure to bind it."""
 
     place: Address
-    wanted: Wanted
+    wanted: ListenSpec
     failure: StartupFailure
 
 
 def claim(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[ListenSpec],
     held: list[Listener],
     options: sockets.Options,
     *,
     spare: Callable[[], Collection[Listener]] = tuple,
+    inherits: bool = False,
 ) -> tuple[list[Listener], list[Busy]]:
-    """Return the listeners for the wanted addresses, and where somebody else listens.
+    """Return the listeners for the wanted addresses, and the places where another process listens.
 
     A listener that is held already is taken where it fits, the others are bound. What is bound is put into ``held`` at
     once, so that the successor knows it if the next one fails. Own listeners that overlap a new one share the
-    port with it; where the system refuses that, those that are ``spare`` are closed for it.
+    port with it; where the system refuses that, those that are ``spare`` are closed for it. With ``inherits`` a listener
+    that is held keeps what the spec does not give: a TLS port never turns plain.
 
     Raises:
         StartupFailure: one of the failures of the stage "listen".
@@ -69,17 +57,17 @@ def claim(
     claimed: dict[socket.socket, Listener] = {}
     busy: list[Busy] = []
     for one in wanted:
-        fitting = [listener for listener in held if listener.requested == one.address and _is_usable(listener)]
+        fitting = [listener for listener in held if listener.spec.address == one.address and _is_usable(listener)]
         for listener in fitting or _at_its_places(one, held, options, spare, busy):
             if options.listen and (listener.listens or not options.yields):
                 listener.socket.listen(options.backlog)
-            transport = one.transport.over(listener.transport) if one.inherits else one.transport
-            held[held.index(listener)] = claimed[listener.socket] = listener._replace(transport=transport)
+            spec = (one.over(listener.spec) if inherits else one).at(listener.spec.address)
+            held[held.index(listener)] = claimed[listener.socket] = listener._replace(spec=spec)
     return list(claimed.values()), busy
 
 
 def _at_its_places(
-    one: Wanted,
+    one: ListenSpec,
     held: list[Listener],
     options: sockets.Options,
     spare: Callable[[], Collection[Listener]],
@@ -110,21 +98,21 @@ def _at_its_places(
 
 def _bind(
     place: Address,
-    one: Wanted,
+    one: ListenSpec,
     held: list[Listener],
     options: sockets.Options,
     spare: Callable[[], Collection[Listener]],
 ) -> Listener:
     beside = overlapping(place, held)
     try:
-        bound = sockets.bind(place, one.address, options, origin=one.origin, beside=beside)
+        bound = sockets.bind(place, one, options, beside=beside)
     except StartupFailure as failure:
         in_the_way = [listener for listener in beside if listener in spare()]
         if not in_the_way or not sockets.is_busy(failure):
             raise
         for listener in in_the_way:
             _end(listener)
-        bound = sockets.bind(place, one.address, options, origin=one.origin, beside=overlapping(place, held))
+        bound = sockets.bind(place, one, options, beside=overlapping(place, held))
     held.append(bound)
     return bound
 
@@ -135,19 +123,17 @@ def try_again(one: Busy, held: list[Listener], options: sockets.Options) -> List
     Raises:
         StartupFailure: it cannot be bound any more, for another reason.
     """
-    beside = overlapping(one.place, held)
-    bound = sockets.bind_again(one.place, one.wanted.address, options, origin=one.wanted.origin, beside=beside)
+    bound = sockets.bind_again(one.place, one.wanted, options, beside=overlapping(one.place, held))
     if bound is not None:
-        bound = bound._replace(transport=one.wanted.transport)
         held.append(bound)
     return bound
 
 
 def fits(listener: Listener, address: Address) -> bool:
-    """Tell whether a listener is what an address means: it was asked for so, or that is where it really is."""
+    """Return whether a listener fits an address: it was bound for it, or for another spelling of the same place."""
     if not _is_usable(listener):
         return False
-    return listener.requested == address or listener.place in places.known(address)
+    return listener.spec.address == address or listener.place in places.known(address)
 
 
 def overlapping(place: Address, held: Sequence[Listener]) -> list[Listener]:
@@ -156,30 +142,30 @@ def overlapping(place: Address, held: Sequence[Listener]) -> list[Listener]:
 
 
 def _is_usable(listener: Listener) -> bool:
-    """Tell whether clients reach a listener, or will when it listens."""
+    """Return whether clients reach a listener, or will when it listens."""
     return listener.socket.fileno() >= 0 and not sockets.is_deaf(listener.socket) and not listener.has_lost_its_file
 
 
 def _end(listener: Listener) -> None:
-    """Close a listener for all processes that have it, as a service manager has until it has read our word."""
+    """Close a listener for all processes that have it, as a service manager has until it has read our report."""
     with contextlib.suppress(OSError):  # macOS refuses it
         listener.socket.shutdown(socket.SHUT_RDWR)
     listener.socket.close()
 
 
 def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]:
-    """End what is held and of no use, before others are bound. Return them.
+    """Close the held listeners that are of no use, before others are bound; return them.
 
-    Of no use is what nobody wants, nor anything that overlaps it, and a unix socket without its file, as nobody can
-    connect there; a service manager removes such files with the folder of a service. What a manager passed to be served
+    Of no use is a listener that overlaps no wanted address, and a unix socket without its file, as no client can connect
+    there; a service manager removes such files with the folder of a service. What a manager passed to be served
     is left alone.
     """
     given_up = []
     wanted_places = [place for address in wanted for place in places.known(address)]
     for listener in tuple(held):
-        if isinstance(listener.requested, Inherited):
+        if isinstance(listener.spec.address, Inherited):
             continue
-        is_wanted = listener.requested in wanted or any(
+        is_wanted = listener.spec.address in wanted or any(
             places.overlap(listener.place, place) for place in wanted_places
         )
         if not is_wanted or listener.has_lost_its_file:
@@ -190,7 +176,7 @@ def give_up(held: list[Listener], wanted: Collection[Address]) -> list[Listener]
 
 
 def close(listener: Listener, *, keeps_file: bool = False) -> None:
-    """Close a listener that nobody wants any more; the file of a unix socket that arun made goes with it.
+    """Close a listener, and remove the file of a unix socket that arun made.
 
     With ``keeps_file`` the path belongs to another listener by now.
     """

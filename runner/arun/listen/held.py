@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from arun.core.addresses import Address
-    from arun.core.transport import Tls, Transport
+    from arun.core.listen_spec import ListenSpec, Tls
     from arun.listen.certificates import LiveContext
-    from arun.listen.claims import Busy, Wanted
+    from arun.listen.claims import Busy
     from arun.listen.sockets import Listener
     from arun.system.notify import ServiceManager
 
@@ -41,7 +41,7 @@ class Listening(Value):
 
 
 class Sockets:
-    """Every listener that an instance holds, whoever bound it.
+    """Every listener that an instance holds, bound by itself or inherited.
 
     Args:
         inherited: the listeners of a predecessor.
@@ -54,21 +54,21 @@ class Sockets:
         self,
         inherited: Iterable[Listener] = (),
         passed: Iterable[Listener] = (),
-        secured: Mapping[Address, Transport] | None = None,
+        secured: Mapping[Address, ListenSpec] | None = None,
         manager: ServiceManager | None = None,
     ) -> None:
         passed = tuple(passed)
         self.inherited = (*inherited, *passed)
         self.listeners: list[Listener] = list(self.inherited)
-        self.secured: dict[Address, Transport] = dict(secured or {})
+        self.secured: dict[Address, ListenSpec] = dict(secured or {})
         #: Where the instance wants to listen, for a successor that names no address.
-        self.wanted: tuple[Wanted, ...] = ()
+        self.wanted: tuple[ListenSpec, ...] = ()
         #: Where its fallback would listen, as far as that could be read before a drop of privileges.
-        self.wanted_by_fallback: tuple[Wanted, ...] = ()
+        self.wanted_by_fallback: tuple[ListenSpec, ...] = ()
         #: Wanted addresses where another process listens, until it is gone.
         self.busy: tuple[Busy, ...] = ()
         #: Listeners out of the store, until it is known which are wanted.
-        self._stored = tuple(one for one in passed if not isinstance(one.requested, Inherited))
+        self._stored = tuple(one for one in passed if not isinstance(one.spec.address, Inherited))
         self._manager = manager
 
     def candidate(self, more: Iterable[Listener] = ()) -> Sockets:
@@ -103,17 +103,17 @@ class Sockets:
         self.close([one for one in self.listeners if one.socket not in inherited])
         self.listeners = list(self.inherited)
 
-    def want(self, wanted: Iterable[Wanted], busy: Iterable[Busy] = ()) -> None:
+    def want(self, wanted: Iterable[ListenSpec], busy: Iterable[Busy] = ()) -> None:
         """Want these addresses; ``busy`` are those of them where another process listens."""
         self.wanted, self.busy = tuple(wanted), tuple(busy)
 
-    def note_wanted_by_fallback(self, wanted: Iterable[Wanted]) -> None:
+    def note_wanted_by_fallback(self, wanted: Iterable[ListenSpec]) -> None:
         """Note where the fallback would listen, which may not be readable when it is needed."""
         self.wanted_by_fallback = tuple(wanted)
 
-    def refuse(self, refused: Iterable[Wanted]) -> None:
+    def refuse(self, refused: Iterable[ListenSpec]) -> None:
         """Note where TLS was spoken and cannot be any more: no listener is opened there."""
-        self.secured.update((one.address, one.transport) for one in refused)
+        self.secured.update((one.address, one) for one in refused)
 
     def close(self, surplus: Sequence[Listener]) -> None:
         """Close listeners that are not wanted any more, and let a service manager forget them; they stay in ``listeners``."""
@@ -150,7 +150,7 @@ class Sockets:
 
     def remember_tls(self, closed: Iterable[Listener]) -> None:
         """Note where TLS was spoken by listeners that are closed now."""
-        self.secured.update((one.requested, one.transport) for one in closed if one.transport.tls)
+        self.secured.update((one.spec.address, one.spec) for one in closed if one.spec.tls)
 
     def still_open(self) -> list[Listener]:
         """Return the listeners that are there still: an app may have closed descriptors that are not its own.
@@ -158,14 +158,14 @@ class Sockets:
         One of a name that has lost another is known by its own address from now on, so that the other is bound again.
         """
         lost = [one for one in self.listeners if not one.is_open]
-        names = {one.requested for one in lost}
+        names = {one.spec.address for one in lost}
         self.remember_tls(lost)
         for listener in lost:
             if listener.socket.fileno() >= 0:
-                logs.warning(f"the socket of {listener.requested} is lost: the app has closed it")
+                logs.warning(f"the socket of {listener.spec.address} is lost: the app has closed it")
                 listener.socket.detach()  # the number may be something else by now
         return [
-            one._replace(requested=one.place) if one.requested in names else one
+            one._replace(spec=one.spec.at(one.place)) if one.spec.address in names else one
             for one in self.listeners
             if one not in lost
         ]
@@ -176,7 +176,7 @@ class Sockets:
 
     def plain(self) -> list[socket.socket]:
         """Return the open sockets where HTTP begins without TLS: a TLS port never turns plain."""
-        return [one.socket for one in self.listeners if one.transport.tls is None and one.socket.fileno() >= 0]
+        return [one.socket for one in self.listeners if one.spec.tls is None and one.socket.fileno() >= 0]
 
     def give_to(self, uid: int) -> None:
         """Let the user that this process becomes share the ports of what is bound: Linux lets the same user alone."""

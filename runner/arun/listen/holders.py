@@ -1,4 +1,4 @@
-"""Who listens on an address, as far as /proc tells: for the message about a busy address, never for a decision."""
+"""The process that listens on an address, as far as /proc shows it: for the message about a busy address, never for a decision."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def known(address: Address) -> tuple[Address, ...]:
 
 
 def overlap(one: Address, other: Address) -> bool:
-    """Tell whether two places are the same, or have addresses in common: a wildcard and what it stands for."""
+    """Return whether two places are the same, or have addresses in common: a wildcard and what it stands for."""
     if not (isinstance(one, Tcp) and isinstance(other, Tcp)):
         return one == other
     if one.port != other.port or not one.port:
@@ -48,7 +48,7 @@ def real(address: Address) -> Address:
 
 
 def numeric(name: tuple[str | int, ...], port: int) -> Tcp:
-    """Return a socket's name as an address; one of a single link is told apart by its scope (RFC 4007 section 11)."""
+    """Return a socket's name as an address; one of a single link has its scope (RFC 4007 section 11)."""
     scope = f"%{name[3]}" if len(name) > 3 and name[3] else ""  # noqa: PLR2004 - host, port, flow, scope
     return Tcp(f"{name[0]}{scope}", port)
 

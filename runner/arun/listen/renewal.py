@@ -1,4 +1,4 @@
-"""Renewal: certificates are reread when their files change, or when somebody asks, while connections go on."""
+"""Renewal: certificates are read again when their files change, or on request, while connections go on."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ __all__ = ("FileId", "bind", "give", "identify", "remove", "remove_stale")
 
 #: Device and inode.
 FileId = tuple[int, int]
-#: The umask under which a socket is bound that gets a mode of its own: nobody else connects before it has it.
+#: The umask for binding a socket that gets a mode of its own: no other user connects before it has it.
 _PRIVATE = 0o177
 
 
@@ -39,7 +39,7 @@ def bind(opened: socket.socket, path: str, *, private: bool) -> None:
 
 
 def identify(path: str) -> FileId | None:
-    """Return what tells the file of a socket from another one of its name; None where there is none."""
+    """Return the identity of a socket file; None where there is none."""
     with contextlib.suppress(OSError, ValueError), links.place_of(path) as place:
         return _file_of(place)
     return None
@@ -51,7 +51,7 @@ def _file_of(place: Place) -> FileId | None:
 
 
 def remove(path: str, file: FileId) -> None:
-    """Remove a socket's file if it is still this one; where that is refused, it is told."""
+    """Remove a socket's file if it is still this one; log it where that is refused."""
     try:
         with links.place_of(path) as place:
             if _file_of(place) == file:
@@ -95,7 +95,7 @@ def remove_stale(address: Unix, origin: str) -> None:
 
     Raises:
         StartupFailure(ADDRESS_IN_USE): something else is there.
-        OSError: somebody listens there, or a link of another user's leads there (ELOOP).
+        OSError: a process listens there, or a link of another user leads there (ELOOP).
     """
     try:
         with links.place_of(address.path) as place:
@@ -114,12 +114,12 @@ def remove_stale(address: Unix, origin: str) -> None:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise
-        return  # there is none, or what is wrong is told by bind()
+        return  # there is none, or bind() raises what is wrong
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _is_refused(path: str) -> bool:
-    """Tell whether nobody listens on a unix socket any more; a full backlog or no permission means that somebody is there."""
+    """Return whether no process listens on a unix socket; with a full backlog or without permission one does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

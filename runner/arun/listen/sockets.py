@@ -1,7 +1,7 @@
 """Listening sockets: bound, adopted from a predecessor or a service manager, given up.
 
-A listener listens as soon as it is bound unless it is told to wait. Why one cannot be had is said as precisely as the
-system allows.
+A listener listens as soon as it is bound, unless the options make it wait. The failure of a bind is as precise as the system
+allows.
 
 Two listeners whose addresses overlap (a wildcard and one of its addresses, say) share the port by SO_REUSEPORT, which
 Linux lets be set on a socket that listens already. Connections go to the more specific one. One that is given up for
@@ -19,7 +19,6 @@ import sys
 
 from arun.core.addresses import ALL_IPV6, Address, Inherited, Tcp, Unix, of_unix
 from arun.core.failures import ADDRESS_DENIED, ADDRESS_IN_USE, ADDRESS_UNAVAILABLE, StartupFailure
-from arun.core.transport import Transport
 from arun.core.values import Value
 from arun.listen import socket_files
 from arun.listen.places import numeric, real
@@ -29,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from arun.core.listen_spec import ListenSpec
     from arun.listen.socket_files import FileId
 
 __all__ = (
@@ -42,8 +42,7 @@ __all__ = (
     "is_deaf",
 )
 
-_PLAIN = Transport()
-#: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that nobody has.
+#: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that does not exist.
 _BIND_TO_INTERFACE, _NO_INTERFACE = 62, 0x7FFF_FFFF
 
 
@@ -63,14 +62,13 @@ class Options(Value):
 
 
 class Listener(Value):
-    """A bound socket together with the address that was asked for; ``address`` is where it really is.
+    """A bound socket with the spec that it was bound for; ``address`` is where it really is.
 
-    ``transport`` says what stands before HTTP there. ``file`` is device and inode of the file of a unix socket.
+    ``file`` is device and inode of the file of a unix socket.
     """
 
     socket: socket.socket
-    requested: Address
-    transport: Transport = Transport()
+    spec: ListenSpec
     file: FileId | None = None
 
     @property
@@ -87,12 +85,12 @@ class Listener(Value):
         try:
             name = self.socket.getsockname()
         except OSError:
-            return self.requested
+            return self.spec.address
         return numeric(name, name[1]) if isinstance(name, tuple) else real(of_unix(name))
 
     @property
     def has_lost_its_file(self) -> bool:
-        """Whether nobody can connect to a unix socket any more: its file is gone, or another one has its name."""
+        """Whether no client can connect to a unix socket any more: its file is gone, or another one has its name."""
         if self.socket.family != socket.AF_UNIX:
             return False
         try:
@@ -105,9 +103,9 @@ class Listener(Value):
         return self.file is not None and self.file != (status.st_dev, status.st_ino)
 
     def remove_file(self) -> None:
-        """Remove the file of a unix socket if it is this one's; where that is refused, it is told."""
-        if isinstance(self.requested, Unix) and self.file is not None:
-            socket_files.remove(self.requested.path, self.file)
+        """Remove the file of a unix socket if it is this one's; log it where that is refused."""
+        if isinstance(self.spec.address, Unix) and self.file is not None:
+            socket_files.remove(self.spec.address.path, self.file)
 
     @property
     def is_open(self) -> bool:
@@ -121,9 +119,9 @@ class Listener(Value):
             return False
         if kind != socket.SOCK_STREAM or _has_peer(self.socket):
             return False
-        if isinstance(self.requested, Tcp):
-            return isinstance(name, tuple) and self.requested.port in {0, name[1]}
-        return not isinstance(self.requested, Unix) or self.place == real(self.requested)
+        if isinstance(self.spec.address, Tcp):
+            return isinstance(name, tuple) and self.spec.address.port in {0, name[1]}
+        return not isinstance(self.spec.address, Unix) or self.place == real(self.spec.address)
 
     @property
     def listens(self) -> bool:
@@ -134,27 +132,26 @@ class Listener(Value):
             return False
 
 
-def bind(
-    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
-) -> Listener:
-    """Bind a place, for the address that was asked for; ``beside`` are own listeners that overlap it.
+def bind(place: Address, spec: ListenSpec, options: Options, *, beside: Sequence[Listener] = ()) -> Listener:
+    """Bind a place of the spec's address; ``beside`` are own listeners that overlap it.
 
     Raises:
-        StartupFailure(ADDRESS_IN_USE): somebody else listens there.
-        StartupFailure(ADDRESS_DENIED): this user may not.
+        StartupFailure(ADDRESS_IN_USE): another process listens there.
+        StartupFailure(ADDRESS_DENIED): this user may not bind it.
         StartupFailure(ADDRESS_UNAVAILABLE): it is no address of this machine, or cannot carry a listening socket.
     """
+    requested = spec.address
     if isinstance(requested, Inherited):
-        return _inherited(requested, options, origin)
+        return _inherited(requested, spec, options)
     shown = place if isinstance(place, Tcp) and isinstance(requested, Tcp) and requested.port else requested
     try:
-        return _open(place, requested, options, origin, beside)
+        return _open(place, spec, options, beside)
     except OSError as error:
-        raise _explained(error, shown, origin, beside) from error
+        raise _explained(error, shown, spec.origin, beside) from error
 
 
 def bind_again(
-    place: Address, requested: Address, options: Options, *, origin: str, beside: Sequence[Listener] = ()
+    place: Address, spec: ListenSpec, options: Options, *, beside: Sequence[Listener] = ()
 ) -> Listener | None:
     """Bind a place that was busy; None while it is. Nothing is looked up, so that it may be tried again and again.
 
@@ -162,21 +159,21 @@ def bind_again(
         StartupFailure(ADDRESS_DENIED or ADDRESS_UNAVAILABLE): as in ``bind``.
     """
     try:
-        return _open(place, requested, options, origin, beside)
+        return _open(place, spec, options, beside)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return None
-        raise _explained(error, requested, origin, beside) from error
+        raise _explained(error, spec.address, spec.origin, beside) from error
 
 
 def is_busy(failure: StartupFailure) -> bool:
-    """Tell whether a failure may pass by itself: somebody listens there (EADDRINUSE)."""
+    """Return whether a failure may pass by itself: another process listens there (EADDRINUSE)."""
     error = failure.__cause__
     return failure.cause is ADDRESS_IN_USE and isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def is_deaf(listener: socket.socket) -> bool:
-    """Tell whether a listening socket gets no new connections any more, see ``deafen``."""
+    """Return whether a listening socket gets no new connections any more, see ``deafen``."""
     if sys.platform != "linux":
         return False
     try:
@@ -190,13 +187,15 @@ def deafen(listener: Listener) -> None:
 
     Without effect where the system cannot, and on a descriptor that was passed to this process.
     """
-    if sys.platform == "linux" and not isinstance(listener.requested, Inherited):  # which somebody else has as well
+    if sys.platform == "linux" and not isinstance(
+        listener.spec.address, Inherited
+    ):  # which another process has as well
         with contextlib.suppress(OSError):
             listener.socket.setsockopt(socket.SOL_SOCKET, _BIND_TO_INTERFACE, _NO_INTERFACE)
 
 
-def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listener:
-    """Take over a listening socket that a predecessor bound.
+def adopt(fd: int, spec: ListenSpec) -> Listener:
+    """Return the listener of a socket that a predecessor has bound.
 
     Raises:
         OSError: the descriptor is no socket.
@@ -206,7 +205,7 @@ def adopt(fd: int, requested: Address, transport: Transport = _PLAIN) -> Listene
     taken.setblocking(False)
     name = taken.getsockname() if taken.family == socket.AF_UNIX else ""
     file = socket_files.identify(name) if isinstance(name, str) and name else None
-    return Listener(taken, requested, transport, file)
+    return Listener(taken, spec, file)
 
 
 def _has_peer(of: socket.socket) -> bool:
@@ -217,10 +216,14 @@ def _has_peer(of: socket.socket) -> bool:
     return True
 
 
-def _open(place: Address, requested: Address, options: Options, origin: str, beside: Sequence[Listener]) -> Listener:
-    """Bind a place; whatever the kernel says against it is raised as it is."""
+def _open(place: Address, spec: ListenSpec, options: Options, beside: Sequence[Listener]) -> Listener:
+    """Bind a place.
+
+    Raises:
+        OSError: from the kernel.
+    """
     if isinstance(place, Unix):
-        return _open_unix(place, requested, options, origin)
+        return _open_unix(place, spec, options)
     assert isinstance(place, Tcp)  # noqa: S101 - descriptors are adopted, not bound
     host, _, scope = place.host.partition("%")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -234,7 +237,7 @@ def _open(place: Address, requested: Address, options: Options, origin: str, bes
         if family == socket.AF_INET6:  # only the wildcard of IPv6 serves IPv4 too, as in other runners
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL_IPV6)
         opened.bind((host, place.port, 0, int(scope or 0)) if family == socket.AF_INET6 else (host, place.port))
-        return _listening(Listener(opened, requested), options, beside)
+        return _listening(Listener(opened, spec), options, beside)
     except OSError:
         opened.close()
         raise
@@ -242,7 +245,7 @@ def _open(place: Address, requested: Address, options: Options, origin: str, bes
 
 def _share_port(sockets: Iterable[socket.socket]) -> None:
     for one in sockets:
-        with contextlib.suppress(OSError):  # closed by an app: it is in nobody's way
+        with contextlib.suppress(OSError):  # closed by an app: it blocks no port
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
@@ -253,11 +256,12 @@ def _listening(listener: Listener, options: Options, beside: Sequence[Listener] 
     return listener
 
 
-def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -> Listener:
+def _open_unix(place: Unix, spec: ListenSpec, options: Options) -> Listener:
+    requested = spec.address
     path = requested.path if isinstance(requested, Unix) else place.path
     if place.is_abstract:
-        return _open_abstract(path, requested, options)
-    socket_files.remove_stale(Unix(path), origin)
+        return _open_abstract(path, spec, options)
+    socket_files.remove_stale(Unix(path), spec.origin)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         socket_files.bind(opened, path, private=options.mode is not None)
@@ -266,7 +270,7 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
         raise
     try:
         file = socket_files.give(path, options.owner, options.mode)
-        return _listening(Listener(opened, requested, file=file), options)
+        return _listening(Listener(opened, spec, file), options)
     except OSError as error:
         opened.close()
         with contextlib.suppress(OSError):
@@ -274,28 +278,29 @@ def _open_unix(place: Unix, requested: Address, options: Options, origin: str) -
         raise StartupFailure(
             ADDRESS_DENIED,
             f"cannot set mode and owner of {requested}: {error.strerror}",
-            origin=origin,
+            origin=spec.origin,
             hint="only root may give a socket to another user",
         ) from error
 
 
-def _open_abstract(path: str, requested: Address, options: Options) -> Listener:
+def _open_abstract(path: str, spec: ListenSpec, options: Options) -> Listener:
     if options.mode is not None or options.owner is not None:
-        logs.warning(f"{requested} has neither mode nor owner: who may connect to it cannot be restricted")
+        logs.warning(f"{spec.address} has neither mode nor owner: who may connect to it cannot be restricted")
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         opened.bind("\0" + path[1:])
-        return _listening(Listener(opened, requested), options)
+        return _listening(Listener(opened, spec), options)
     except OSError:
         opened.close()
         raise
 
 
-def _inherited(address: Inherited, options: Options, origin: str) -> Listener:
+def _inherited(address: Inherited, spec: ListenSpec, options: Options) -> Listener:
+    origin = spec.origin
     hint = "pass a bound stream socket on that descriptor"
     try:
         os.fstat(address.fd)
-        listener = adopt(address.fd, address)
+        listener = adopt(address.fd, spec)
     except OSError as error:
         raise StartupFailure(
             ADDRESS_UNAVAILABLE, f"cannot listen on {address}: {error.strerror or error}", origin=origin, hint=hint
@@ -321,7 +326,7 @@ def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> Startu
     if beside:  # it was opened by another user, so that the port cannot be shared
         return StartupFailure(
             ADDRESS_IN_USE,
-            f"cannot listen on {address}: it overlaps {beside[0].requested}, which this process serves as well",
+            f"cannot listen on {address}: it overlaps {beside[0].spec.address}, which this process serves as well",
             origin=origin,
             hint="name one address that stands for both",
         )
@@ -329,7 +334,7 @@ def _in_use(address: Address, origin: str, beside: Sequence[Listener]) -> Startu
 
 
 def _explained(error: OSError, address: Address, origin: str, beside: Sequence[Listener] = ()) -> StartupFailure:
-    """Turn what the kernel said about a bind into the failure that a user can act on."""
+    """Return the failure for an error of bind(2), with a hint for the user."""
     reason = (error.strerror or str(error)).lower()
     sentence = f"cannot listen on {address}: {reason}"
     if error.errno == errno.EADDRINUSE:

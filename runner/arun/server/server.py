@@ -161,7 +161,7 @@ class Server:
         """Start the app; a stop signal cancels its start-up, and then there is nothing to serve."""
         start = asyncio.ensure_future(self._http.start())
         stop = asyncio.ensure_future(self._stopping.wait())
-        signals.tell(on_stop)
+        signals.on_stop(on_stop)
         try:
             await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
             return start.result() if start.done() else None
@@ -358,9 +358,9 @@ def _renewed(contexts: Sequence[LiveContext], signals: StopSignals) -> Iterator[
     from arun.listen.renewal import Renewal
 
     renewal = Renewal(contexts)
-    signals.tell_hangup(renewal.reread)
+    signals.on_hangup(renewal.reread)
     try:
         yield
     finally:
-        signals.tell_hangup(None)
+        signals.on_hangup(None)
         renewal.stop()

@@ -6,7 +6,7 @@ from .command_line import scan_fallback, scan_last_resort
 from .layers import Layers, read
 from .options import BIND_RETRY, DEFAULT
 from .settings import Settings
-from .validation import SettingsRejected, judge
+from .validation import SettingsRejected, validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ __all__ = (
     "Settings",
     "SettingsRejected",
     "help_text",
-    "judge",
     "read",
     "reference",
     "scan_fallback",
     "scan_last_resort",
     "schema",
     "show_config",
+    "validate",
 )
 
 

@@ -35,18 +35,18 @@ EXTRA_ARGUMENTS = "ARUN_CMD_ARGS"
 def scan_fallback(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> str | None:
     """Return the fallback that the command line or the environment names, absolute; look at nothing else.
 
-    This comes before anything is parsed and never raises: whatever else is wrong, the fallback is known.
+    This comes before anything is parsed and never raises: the fallback is known whatever else is wrong.
     """
     return absolute_reference(_scan(FALLBACK, argv, environ) or "", directory)
 
 
 def scan_last_resort(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return what a chain that ends comes to, ``page`` or ``exit``, as scan_fallback does; None where it is not said."""
+    """Return the end of a chain, ``page`` or ``exit``, as scan_fallback does; None where it is not given."""
     return known_last_resort(_scan(LAST_RESORT, argv, environ))
 
 
 def known_last_resort(text: str | None) -> str | None:
-    """Return the word if the option takes it; what it does not take is a problem that the judgement tells."""
+    """Return the word if the option takes it; else None: validation reports it."""
     try:
         return None if text is None else str(named(Settings)[LAST_RESORT].kind(text))
     except ValueError:
@@ -54,22 +54,22 @@ def known_last_resort(text: str | None) -> str | None:
 
 
 def _scan(key: str, argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    said = _said(f"--{key}", argv)
-    if said is None and f"--{key}" in environ.get(EXTRA_ARGUMENTS, ""):
-        said = _said(f"--{key}", split_extra(environ)[0])
-    return environ.get(f"ARUN_{key.upper().replace('-', '_')}") if said is None else said
+    value = _last_value(f"--{key}", argv)
+    if value is None and f"--{key}" in environ.get(EXTRA_ARGUMENTS, ""):
+        value = _last_value(f"--{key}", split_extra(environ)[0])
+    return environ.get(f"ARUN_{key.upper().replace('-', '_')}") if value is None else value
 
 
-def _said(flag: str, argv: Sequence[str]) -> str | None:
-    said = None
+def _last_value(flag: str, argv: Sequence[str]) -> str | None:
+    value = None
     for place, word in enumerate(argv):
         if word == "--":
             break
         if word == flag and place + 1 < len(argv) and not argv[place + 1].startswith("-"):
-            said = argv[place + 1]
+            value = argv[place + 1]
         elif word.startswith(f"{flag}="):
-            said = word.removeprefix(f"{flag}=")
-    return said
+            value = word.removeprefix(f"{flag}=")
+    return value
 
 
 def split_extra(environ: Mapping[str, str]) -> tuple[list[str], list[StartupFailure]]:
@@ -108,7 +108,7 @@ def read_arguments(argv: Sequence[str], suffix: str = "") -> tuple[list[Entry], 
 
 
 def _is_value(word: str) -> bool:
-    """Whether a word may be the value of the option before it: a dash stands for a stream, or for a negative number."""
+    """Return whether a word may be the value of the option before it: a dash stands for a stream, or for a negative number."""
     return not word.startswith("-") or word == "-" or _is_number(word)
 
 
@@ -174,7 +174,7 @@ class _Line:
             self.following(option, option.name, word)
 
     def foreign(self, flag: str, name: str, value: str | None) -> None:
-        """Take an option that another runner has, to be translated later; it is told if nobody has it."""
+        """Take an option of another runner, to be translated later; one that no runner has is a problem."""
         from .elsewhere import meaning
 
         key = normal(name)
@@ -206,7 +206,7 @@ class _Line:
             )
 
     def next_is_value_of(self, option: Option) -> bool:
-        """Whether the next word can only be meant for an option whose value may be left out."""
+        """Return whether the next word can only be the value of this option, whose value may be left out."""
         try:
             return bool(self.words) and option.kind(self.words[0]) is not None
         except ValueError:

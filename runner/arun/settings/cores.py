@@ -47,7 +47,7 @@ def _groups(root: str) -> Iterator[tuple[str, str]]:
         if kind not in paths or (kind == "cgroup" and "cpu" not in options.split(",")):
             continue
         top = os.path.normpath(os.path.join(root, where.lstrip("/")))
-        # A container may see its own group as the top, or be told the path that the host knows it by.
+        # A container may see its own group as the top, or by the path that it has on the host.
         below = os.path.relpath(paths[kind], mounted) if _is_below(paths[kind], mounted) else "."
         yield os.path.normpath(os.path.join(top, below)), top
 

@@ -50,7 +50,7 @@ class Option:
         self.separator: str = more.get("separator", "")
         self.bare: str | None = more.get("bare")
         self.hint: str = more.get("hint", "")
-        #: What to say of a wrong value that stands behind the short flag.
+        #: The hint for a wrong value behind the short flag.
         self.short_hint: str = more.get("short_hint", "")
         self.metavar: str = more.get("metavar") or kind.metavar
         self.command_line_only: bool = more.get("command_line_only", False)
@@ -67,7 +67,7 @@ class Option:
 
     @property
     def is_flag(self) -> bool:
-        """Whether the bare name already says yes."""
+        """Whether the bare name means yes."""
         return self.kind.metavar == "yes|no"
 
     @property
@@ -77,12 +77,12 @@ class Option:
 
 
 def option(kind: Kind[T], *, default: D, about: str, **more: Any) -> T | D:
-    """Declare an option that has one value; the last one said counts."""
+    """Declare an option that has one value; the last one counts."""
     return Option(kind, default, about, **more)  # type: ignore[return-value] # the descriptor yields what is promised
 
 
 def repeated(kind: Kind[T], *, about: str, default: tuple[T, ...] = (), **more: Any) -> tuple[T, ...]:
-    """Declare an option that may be said several times; all values of the highest layer count, in their order."""
+    """Declare an option that may be repeated; all values of the highest layer count, in their order."""
     return Option(kind, default, about, repeatable=True, **more)  # type: ignore[return-value] # as in option()
 
 

@@ -27,7 +27,7 @@ __all__ = (
 
 
 class Meaning(Value):
-    """What arun does with a name: ``kind`` says which, ``text`` is an option of arun, a reason, or what to do instead.
+    """What arun does with a name: ``kind`` is which, ``text`` is an option of arun, a reason, or what to do instead.
 
     ``same`` is another name for an option of arun; ``silent`` and ``noted`` change nothing that is served, the second is
     told; ``unsupported`` would change it; ``by-value`` is decided in runner/arun/settings/translation.py.
@@ -93,7 +93,7 @@ ATOMS = {
     "user": "%(u)s",
 }
 
-#: Options of arun, and what says the same elsewhere, with the same values.
+#: Options of arun, and their equivalents elsewhere with the same values.
 _SAME = {
     "app": "wsgi-app=",
     "access-logfile": "accesslog=",
@@ -136,7 +136,7 @@ _SAME = {
     "ws-ping-interval": "websocket-ping-interval=",
 }
 
-#: Nothing that anybody could notice: said in silence in a section of uWSGI, noted where it is said to arun itself.
+#: Names without a visible effect: ignored in a section of uWSGI, noted where they are given to arun itself.
 _SILENT = """die-on-term exit-on-reload lazy lazy-apps single-interpreter enable-threads no-threads-wait thunder-lock strict
     no-orphans close-on-exec close-on-exec2 honour-stdin daemons-honour-stdin memory-report auto-procname procname*=
     ignore-sigpipe ignore-write-errors write-errors-tolerance= write-errors-exception-only disable-write-exception
@@ -248,7 +248,7 @@ _NO_RELOAD = "arun reloads on SIGHUP, and when what {touch-reload} names is touc
 _NO_STATS = "arun has no statistics of its own"
 _LINES = "lines go to {log-file} and {access-logfile}, or to standard error"
 
-#: What is left out and told in one line, by the reason, which may be empty.
+#: Names that are left out and reported in one line, by the reason, which may be empty.
 _NOTED = {
     "": "proc-name= default-proc-name= name= process-name= worker-tmp-dir= tmp-upload-dir= spew backlog-metric "
     "disable-redirect-access-to-syslog reset-contextvars asgi-disconnect-grace-period= uwsgi-allow-from= uwsgi-allow-ips= "
@@ -315,7 +315,7 @@ def _table() -> _Table:
 
 
 def meaning(name: str) -> Meaning | None:
-    """Return what arun does with a name of others, written with dashes; None for one that nobody has."""
+    """Return what arun does with a name of others, written with dashes; None for one that no runner has."""
     table = _table()
     if name in table.exact:
         return table.exact[name]

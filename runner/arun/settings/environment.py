@@ -23,8 +23,8 @@ _OURS = frozenset({EXTRA_ARGUMENTS, "ARUN_HANDOVER"})
 def read_environment(environ: Mapping[str, str]) -> tuple[list[Entry], list[str]]:
     """Read ``ARUN_*``; return entries and warnings.
 
-    An empty variable says nothing, as compose files write it. What is unknown is a warning and no error: the
-    environment is shared ground.
+    An empty variable counts as none, as compose files write it. An unknown one is a warning and no error: programs share the
+    environment.
     """
     entries, warnings, others = list[Entry](), list[str](), list[str]()
     for name, value in environ.items():
@@ -50,7 +50,7 @@ def read_environment(environ: Mapping[str, str]) -> tuple[list[Entry], list[str]
 def read_shared(environ: Mapping[str, str], *, factory_reset: bool) -> list[Entry]:
     """Read what other runners read too: PORT, WEB_CONCURRENCY and FORWARDED_ALLOW_IPS, as gunicorn does.
 
-    They are defaults that a platform sets for any program: whatever is said to arun itself wins, in files as well.
+    They are defaults that a platform sets for any program: every setting of arun goes before them, in files as well.
     """
     entries = []
     port = environ.get("PORT", "")
@@ -64,7 +64,7 @@ def read_shared(environ: Mapping[str, str], *, factory_reset: bool) -> list[Entr
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes set the variable for a service called arun or arun-something.
+    """Return whether Kubernetes has set the variable for a service called arun or arun-something.
 
     Source: kubernetes.io, "Service", "Environment variables": {NAME}_SERVICE_HOST, {NAME}_SERVICE_PORT[_PORTNAME], and
     the Docker links {NAME}_PORT=tcp://..., {NAME}_PORT_80_TCP[_PROTO|_PORT|_ADDR].

@@ -31,7 +31,7 @@ _LARGEST_FILE = 65_536
 class Surroundings:
     """What the values of config files may refer to; ``keys`` fills while files are read, ``used`` while they expand.
 
-    ``waits`` says whether files may be pipes and the like, see reading.py.
+    ``waits``: files may be pipes and the like, see reading.py.
     """
 
     def __init__(self, environ: Mapping[str, str], directory: str, *, waits: bool = True) -> None:
@@ -57,7 +57,7 @@ def expand(
     ``keeps_unknown`` a ``%(name)`` without a value stays as it is.
 
     Raises:
-        ValueError: a sentence that says what cannot be replaced.
+        ValueError: a sentence with what cannot be replaced.
     """
     if not any(sign in text for sign in "%$@"):
         return text

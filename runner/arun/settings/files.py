@@ -47,7 +47,7 @@ _LOG_FORMATS = ("log-format", "logformat")
 
 
 class Config(Value):
-    """A config file that was read: its name as it was written, its absolute path, format, and lines to say."""
+    """A config file that was read: its name as it was written, its absolute path, its format, and the lines that it prints."""
 
     name: str
     path: str
@@ -58,7 +58,7 @@ class Config(Value):
 class ConfigFiles:
     """All config files of a start: ``read`` each that is named, then ``finish`` once.
 
-    With ``waits`` they may be pipes and the like, and are waited for; a fallback takes regular files alone.
+    With ``waits`` they may be pipes and the like, which are read to their end; a fallback takes regular files only.
     """
 
     def __init__(self, environ: Mapping[str, str], directory: str, *, waits: bool) -> None:
@@ -67,37 +67,37 @@ class ConfigFiles:
         self.configs: list[Config] = []
         self._read: list[tuple[Entry, int, Mapping[str, Entry]]] = []
 
-    def read(self, said: Entry, reference: str, chain: tuple[Source, ...] = ()) -> None:
-        """Read a file with what it includes; the entry that names it may tell the format by its key.
+    def read(self, entry: Entry, reference: str, chain: tuple[Source, ...] = ()) -> None:
+        """Read a file with what it includes; the key of the entry that names it may be the format.
 
         ``chain`` holds the files that are being read; a relative path counts from the last of them, or from the
         starting directory.
         """
         if reference.endswith(".py") or reference.startswith("python:"):
-            self._refuse_python(said, reference)
+            self._refuse_python(entry, reference)
             return
         written, section = split_reference(reference)
         if os.path.splitext(written)[1].lower() in UNREAD_FORMATS:
             sentence = f"{written} is no config that arun can read: it reads ini, toml, json and yaml"
             hint = "write its options into an ini file, whose section [uwsgi] takes the same names"
-            self.problems.append(StartupFailure(CONFIG_FORMAT_UNAVAILABLE, sentence, origin=said.origin, hint=hint))
+            self.problems.append(StartupFailure(CONFIG_FORMAT_UNAVAILABLE, sentence, origin=entry.origin, hint=hint))
             return
         above = chain[-1] if chain else Source(os.path.join(self.around.directory, ""), "")
         name = os.path.normpath(os.path.join(os.path.dirname(above.name), written)) if written else above.name
         path = os.path.abspath(os.path.join(os.path.dirname(above.path), written)) if written else above.path
-        source = Source(path, name, section, said.lenient)
+        source = Source(path, name, section, entry.lenient)
         loop = any((path, section) == (one.path, one.section) for one in chain)
         if loop or len(self.configs) >= _MOST_FILES:
             way = " -> ".join(str(one) for one in (*chain, source))
             what = f"includes itself: {way}" if loop else f"is one file too many, {_MOST_FILES} were read: {way}"
-            self.problems.append(StartupFailure(CONFIG_INCLUDE_LOOP, f"{source} {what}", origin=said.origin))
+            self.problems.append(StartupFailure(CONFIG_INCLUDE_LOOP, f"{source} {what}", origin=entry.origin))
             return
-        told = len(self.problems)
-        text = self._text(path, name, said.origin)
+        before = len(self.problems)
+        text = self._text(path, name, entry.origin)
         if text is None:
             return
-        is_broken = len(self.problems) > told
-        kind = format_of(path, said.key)
+        is_broken = len(self.problems) > before
+        kind = format_of(path, entry.key)
         self.configs.append(Config(str(source), path, kind))
         if kind == "INI":
             from .ini import parse_ini
@@ -113,9 +113,9 @@ class ConfigFiles:
         self._walk(entries, (*chain, source))
 
     def finish(self) -> tuple[Entry, ...]:
-        """Replace what stands in the values and return what may be a setting; lines to print belong to their file."""
+        """Return the entries that may be settings, with placeholders replaced; lines to print go to their config."""
         expanded = [(self._expanded(entry, ahead), number) for entry, number, ahead in self._read]
-        said, lines = [], dict[int, list[str]]()
+        settings, lines = [], dict[int, list[str]]()
         for entry, number in expanded:
             if entry is None or entry.key in PLACEHOLDER_KEYS:
                 continue
@@ -124,20 +124,20 @@ class ConfigFiles:
                 texts = entry.value if isinstance(entry.value, list) else [entry.value]
                 lines.setdefault(number, []).extend(str(line) for line in texts)
             else:
-                said.append(entry)
+                settings.append(entry)
         self.configs = [one._replace(lines=tuple(lines.get(number, ()))) for number, one in enumerate(self.configs)]
-        return tuple(said)
+        return tuple(settings)
 
-    def _refuse_python(self, said: Entry, reference: str) -> None:
+    def _refuse_python(self, entry: Entry, reference: str) -> None:
         name = reference.removeprefix("file:")
         sentence = (
             f"{name} is a program in Python, as gunicorn's configs are, and arun runs no program to be configured"
         )
         hint = "write its names and values into an ini or toml file, such as workers = 4; hooks belong into the app"
-        self.problems.append(StartupFailure(OPTION_UNSUPPORTED, sentence, origin=said.origin, hint=hint))
+        self.problems.append(StartupFailure(OPTION_UNSUPPORTED, sentence, origin=entry.origin, hint=hint))
 
     def _text(self, path: str, name: str, origin: str) -> str | None:
-        """Return what the file holds; None, and a problem, if nothing can be read."""
+        """Return the text of the file; None, and a problem, if it cannot be read."""
         try:
             raw = read_file(path, _LARGEST + 1, waits=self.around.waits)
         except (FileNotFoundError, NotADirectoryError):
@@ -165,7 +165,7 @@ class ConfigFiles:
             return raw.decode("utf-8", "replace")
 
     def _walk(self, entries: list[Entry], chain: tuple[Source, ...]) -> None:
-        """Note the entries of one file in order, reading what it includes where it includes it."""
+        """Collect the entries of one file in order; a file that it includes is read in its place."""
         number = len(self.configs) - 1
         ahead: dict[str, Entry] = {}
         for entry in entries:
@@ -188,7 +188,7 @@ class ConfigFiles:
                     self.problems.append(StartupFailure(OPTION_INVALID, sentence, origin=entry.origin))
 
     def _expanded(self, entry: Entry, ahead: Mapping[str, Entry]) -> Entry | None:
-        """Return the entry with everything in its value replaced, a fallback made absolute; None, and a problem."""
+        """Return the entry with placeholders replaced and a fallback made absolute; None, and a problem, where that fails."""
         if entry.key in PLACEHOLDER_KEYS:
             return entry  # its value is replaced where it is used
         try:

@@ -1,4 +1,4 @@
-"""What to say about a key that nobody has: the option that was probably meant."""
+"""Hints for unknown keys: the option that was probably meant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("MOST_TOLD", "nearest")
+__all__ = ("MOST_REPORTED", "nearest")
 
-#: Mistakes that are told one by one; a file of noise has one in each line.
-MOST_TOLD = 100
+#: Mistakes that are reported one by one; a file of noise has one in each line.
+MOST_REPORTED = 100
 
 
 def nearest(key: str, others: Iterable[str] = ()) -> str:

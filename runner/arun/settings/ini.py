@@ -5,7 +5,7 @@ grammar goes line by line: ``[section]``, ``key = value``, a bare ``key``; ``;``
 start of a line; keys may repeat and so may sections; there are no quotes and no continued lines; conditions and loops
 (runner/arun/settings/logic.py) enclose lines. What uWSGI passes over
 in silence (a line that is none of these, a missing section, an ``endif`` without ``if``) is a problem here, and reading
-goes on, so that all of them are told and a fallback behind them is found.
+goes on, so that all of them are reported and a fallback behind them is found.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class _Section:
             self.begin(number, word, value)
 
     def entry(self, number: int, key: str, value: str | None) -> None:
-        """Keep one key as often as what encloses it says."""
+        """Keep one key as often as the blocks around it repeat it."""
         origin = f"{self.source.name}:{number}"
         values: list[str | None] = [value]
         for block in reversed(self.open):
@@ -129,7 +129,7 @@ class _Section:
         self.entries += [Entry(key, one, origin, self.source.path, self.lenient) for one in values]
 
     def begin(self, number: int, word: str, argument: str) -> None:
-        """Decide a condition or a loop; one that nobody knows is told, and its lines are passed over."""
+        """Decide a condition or a loop; an unknown one is a problem, and its lines are skipped."""
         from .logic import CONDITIONS, LOOPS, decide, turns
 
         origin, values = f"{self.source.name}:{number}", tuple[str, ...]()
@@ -142,14 +142,14 @@ class _Section:
         elif word in LOOPS and any(block.word in LOOPS for block in self.open):
             self.malformed(number, f"{word} stands in another loop")
         elif all(block.values for block in self.open):
-            said = {entry.key: entry for entry in reversed(self.entries)}
+            before = {entry.key: entry for entry in reversed(self.entries)}
             try:
                 named = {name: one for entry in reversed(self.entries) for name, one in placeholders(entry)}
                 argument = expand(argument, self.source.path, self.around, named)
                 if word in LOOPS:
                     values = tuple(turns(word, argument, self.around))
                 else:
-                    holds, seen = decide(plain, argument, self.around, said)
+                    holds, seen = decide(plain, argument, self.around, before)
                     values = (seen,) if holds == (plain == word) else ()
             except ValueError as error:
                 self.problems.append(StartupFailure(OPTION_INVALID, f"{word}: {error}", origin=origin))

@@ -1,4 +1,4 @@
-"""Everything that was said, by whom, before it is judged; the fallback is known even when the rest is wrong."""
+"""Layers: the entries of command line, environment and files before validation; the fallback is known even if others are wrong."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ __all__ = ("Layers", "read")
 
 
 class Layers(Value):
-    """What was said, the highest layer first; nothing has been judged but what could not be read at all.
+    """The entries of each layer, the highest first, not validated, and the problems of reading them.
 
     The layers are the command line, ARUN_CMD_ARGS, the environment, the files, and the defaults of the platform.
     ``fallback`` is absolute (``/a/b.ini``, ``/a/b.ini:section``), ``welcome``, or None; ``last_resort`` is ``page``,
-    ``exit``, or None where nobody said it.
+    ``exit``, or None where no layer names it. With ``factory_reset`` they are the settings of a fallback.
     """
 
-    said: tuple[tuple[Entry, ...], ...]
+    entries: tuple[tuple[Entry, ...], ...]
     problems: tuple[StartupFailure, ...]
     warnings: tuple[str, ...]
     fallback: str | None
     configs: tuple[Config, ...]
     directory: str
     last_resort: str | None = None
+    factory_reset: bool = False
 
     @property
     def asked(self) -> frozenset[str]:
         """The questions about arun itself on the command line, by their canonical names: help, version, schema ..."""
-        options = ((named(Settings)[entry.key], entry.value) for entry in self.said[0])
+        options = ((named(Settings)[entry.key], entry.value) for entry in self.entries[0])
         return frozenset(option.name for option, value in options if option.command_line_only and value is not False)
 
 
@@ -80,29 +81,30 @@ def read(
     named_files = next((found for layer in upper if (found := _configs(layer))), [])
     files = _read_files(named_files, environ, directory, waits=not factory_reset) if named_files else _NO_FILES
     shared = [*read_shared(environ, factory_reset=factory_reset), *inherited]
-    translator = translator or _translator([files.said], directory)
-    said: tuple[tuple[Entry, ...], ...] = (*map(tuple, upper), files.said, tuple(shared))
+    translator = translator or _translator([files.entries], directory)
+    entries: tuple[tuple[Entry, ...], ...] = (*map(tuple, upper), files.entries, tuple(shared))
     refused: list[StartupFailure] = []
     notes: list[str] = []
     if translator is not None:
-        said, refused, notes = translator.finished([*upper, translator.layer(files.said, files.used), shared])
+        entries, refused, notes = translator.finished([*upper, translator.layer(files.entries, files.used), shared])
     is_ignored = translator is not None and GUNICORN in translator.ignored
     if not (named_files or factory_reset or is_ignored) and os.path.exists(os.path.join(directory, GUNICORN)):
         hint = f"say to arun what it says to gunicorn; ignore = {GUNICORN} quiets this line"
         notes.append(f"{GUNICORN} is here, and arun does not read it: {hint}")
     return Layers(
-        said=said,
+        entries=entries,
         problems=(*problems, *files.problems, *refused),
         warnings=(*warnings, *notes),
-        fallback=absolute_reference(_last_said(said, FALLBACK) or "", directory),
+        fallback=absolute_reference(_last_value(entries, FALLBACK) or "", directory),
         configs=files.configs,
         directory=directory,
-        last_resort=known_last_resort(_last_said(said, LAST_RESORT)),
+        last_resort=known_last_resort(_last_value(entries, LAST_RESORT)),
+        factory_reset=factory_reset,
     )
 
 
 def _translator(layers: Sequence[Sequence[Entry]], directory: str) -> Translator | None:
-    """Return what translates the names of other runners, if there are any: a start without imports nothing for them."""
+    """Return the translator of names of other runners, if there are any; other starts import nothing for it."""
     if not any(_is_foreign(entry) for layer in layers for entry in layer):
         return None
     from .translation import Translator
@@ -111,7 +113,7 @@ def _translator(layers: Sequence[Sequence[Entry]], directory: str) -> Translator
 
 
 def _is_foreign(entry: Entry) -> bool:
-    """Whether the entry means nothing to arun as it stands, or may mean something else to uWSGI."""
+    """Return whether the entry means nothing to arun as it stands, or may mean something else to uWSGI."""
     option = named(Settings).get(entry.key)
     if option is None or option.name == "ignore" or entry.lenient or (option.command_line_only and entry.path):
         return True
@@ -119,9 +121,9 @@ def _is_foreign(entry: Entry) -> bool:
 
 
 class _Files(Value):
-    """What was said in files, and what was noticed while they were read."""
+    """The entries of all files, and the problems of reading them."""
 
-    said: tuple[Entry, ...] = ()
+    entries: tuple[Entry, ...] = ()
     problems: tuple[StartupFailure, ...] = ()
     configs: tuple[Config, ...] = ()
     used: frozenset[str] = frozenset()
@@ -136,8 +138,8 @@ def _read_files(references: list[Entry], environ: Mapping[str, str], directory: 
     files = ConfigFiles(environ, directory, waits=waits)
     for entry in references:
         files.read(entry, entry.value)
-    said = files.finish()
-    return _Files(said, tuple(files.problems), tuple(files.configs), frozenset(files.around.used))
+    entries = files.finish()
+    return _Files(entries, tuple(files.problems), tuple(files.configs), frozenset(files.around.used))
 
 
 def _configs(layer: list[Entry]) -> list[Entry]:
@@ -150,8 +152,8 @@ def _absolute_fallback(entry: Entry, directory: str) -> Entry:
     return entry._replace(value=absolute_reference(entry.value, directory) or entry.value)
 
 
-def _last_said(said: tuple[tuple[Entry, ...], ...], key: str) -> str | None:
-    for layer in said:
+def _last_value(layers: tuple[tuple[Entry, ...], ...], key: str) -> str | None:
+    for layer in layers:
         values = [str(entry.value) for entry in layer if entry.key == key and isinstance(entry.value, str)]
         if values:
             return values[-1]

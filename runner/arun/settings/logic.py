@@ -2,7 +2,7 @@
 
 Source: uWSGI's documentation, "Configuration logic", and what uWSGI 2.0.30 was seen to do: ``%(_)`` stands for what a
 condition has looked at, or for the value of a loop; a loop repeats each of its lines by itself. Relative paths count
-from the starting directory. What only uWSGI could tell (``if-reload``, ``if-plugin``) is no condition here.
+from the starting directory. What only uWSGI knows (``if-reload``, ``if-plugin``) is no condition here.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _MOST_TURNS = 1024
 _LARGEST_FILE = 65_536
 
 
-def decide(kind: str, argument: str, around: Surroundings, said: Mapping[str, Entry]) -> tuple[bool, str]:
-    """Return whether a condition holds, and what ``%(_)`` stands for behind it; ``said`` are the keys before it."""
+def decide(kind: str, argument: str, around: Surroundings, before: Mapping[str, Entry]) -> tuple[bool, str]:
+    """Return whether a condition holds, and what ``%(_)`` stands for behind it; ``before`` are the entries before it."""
     name, equals, wanted = (part.strip() for part in argument.partition("="))
     if kind == "if-env":
         value = around.environ.get(name)
         return value is not None and (not equals or value == wanted), value or ""
     if kind == "if-opt":
-        entry = said.get(name.replace("_", "-"))
+        entry = before.get(name.replace("_", "-"))
         value = None if entry is None else str("" if entry.value is None else entry.value)
         return value is not None and (not equals or value == wanted), value or ""
     if kind == "if-hostname":
@@ -45,7 +45,7 @@ def turns(kind: str, argument: str, around: Surroundings) -> list[str]:
     """Return the values of a loop.
 
     Raises:
-        ValueError: a sentence that says why there are none.
+        ValueError: a sentence with the reason why there are none.
     """
     path = os.path.join(around.directory, argument)
     if kind == "for-times":

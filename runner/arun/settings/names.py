@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Cause",
+    "Ciphers",
     "ClientCertificates",
     "Fallback",
     "FieldName",
@@ -53,7 +54,7 @@ class Listener(Written):
 
 
 class SecureAddress(Value):
-    """An address that speaks TLS, with what is said about it alone; ``client_ca`` as uWSGI writes it, ``!`` demands."""
+    """An address that speaks TLS, with its own files and ciphers; ``client_ca`` as uWSGI writes it, ``!`` demands."""
 
     address: Address
     certfile: str = ""
@@ -69,11 +70,14 @@ class HttpsSocket(Written):
     _most = 5
 
     def __call__(self, text: str) -> SecureAddress:
-        """Return the address and what is said about its TLS."""
+        """Return the address with its files and ciphers."""
         address, *more = (part.strip() for part in text.split(","))
         if len(more) == 1 or len(more) >= self._most or (any(more) and not all(more[:2])):
             raise ValueError(f"{text!r} is not {self.metavar}")
-        return SecureAddress(Listener()(address), *more)
+        found = SecureAddress(Listener()(address), *more)
+        if found.ciphers:
+            Ciphers("LIST")(found.ciphers)
+        return found
 
     def shown(self, value: Any) -> str:
         """Return address and files as they were written."""
@@ -119,6 +123,21 @@ class TlsVersion(Written):
         return {
             "anyOf": [{"enum": [1.2, 1.3, 2, 17]}, {"type": "string", "pattern": r"^([Tt][Ll][Ss][Vv]?)?1[._][23]$"}]
         }
+
+
+class Ciphers(Text):
+    """Ciphers of TLS 1.2 in OpenSSL's notation."""
+
+    def __call__(self, text: str) -> str:
+        """Return the list as it is written, if OpenSSL knows one of its ciphers."""
+        import ssl  # a start that names ciphers speaks TLS
+
+        super().__call__(text)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(text)
+        except ssl.SSLError:
+            raise ValueError(f"{text!r} names no cipher that OpenSSL has") from None
+        return text
 
 
 class ClientCertificates(Written):
@@ -261,7 +280,7 @@ class Owner(Written):
     metavar = "USER[:GROUP]"
 
     def __call__(self, text: str) -> tuple[str, str]:
-        """Return user and group, empty where nothing was said."""
+        """Return user and group, empty where one is not given."""
         user, colon, group = text.partition(":")
         if not (user or group) or (colon and not group) or ":" in group:
             raise ValueError(f"{text!r} is not an owner: it takes user, user:group or :group")

@@ -13,6 +13,7 @@ from .declaration import option, repeated
 from .kinds import Choice, Flag, Number, Octal, PidPath, Seconds, Size, Text
 from .names import (
     Cause,
+    Ciphers,
     ClientCertificates,
     Fallback,
     FieldName,
@@ -34,9 +35,9 @@ from .worker_options import Workers
 
 __all__ = ("BIND_RETRY", "DEFAULT", "Options")
 
-#: Where an instance listens that is told nothing.
+#: Where an instance listens whose settings name no address.
 DEFAULT = Tcp("127.0.0.1", 8000)
-#: Seconds for which an instance without a fallback that is told nothing tries a busy address again.
+#: Seconds for which a busy address is tried again by default, where there is no fallback.
 BIND_RETRY = 5.0
 
 
@@ -163,10 +164,11 @@ class _Transport:
         about="the authorities that certificates of clients come from",
     )
     ssl_ciphers = option(
-        Text("LIST"),
+        Ciphers("LIST"),
         default=None,
         aliases=("ciphers",),
         about="the ciphers of TLS 1.2, in OpenSSL's notation; by default ECDHE with AES-GCM or ChaCha20",
+        hint="it takes OpenSSL's notation, such as ECDHE+AESGCM:ECDHE+CHACHA20",
     )
     proxy_protocol = option(
         ProxyProtocol(), default=None, about="connections begin with a PROXY header, version 1 or 2; others are closed"
@@ -435,6 +437,6 @@ class _Arun:
 
 
 class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App):
-    """All options, in sections; help tells them from the last one to the first."""
+    """All options, in sections; help lists them from the last one to the first."""
 
     __slots__ = ()

@@ -81,7 +81,7 @@ def help_text() -> str:
 def show_config(settings: Settings, connections: int | None = None) -> str:
     """Return each setting with its origin behind it, one line for each value; values of env are masked.
 
-    Where nobody said a value the one that holds is shown; it is empty where there is none. ``connections`` are those that
+    Where a value is not given the one that holds is shown; it is empty where there is none. ``connections`` are those that
     the descriptors of the process allow.
     """
     lines = []
@@ -99,7 +99,7 @@ def show_config(settings: Settings, connections: int | None = None) -> str:
 
 
 def _effective(settings: Settings) -> dict[str, Any]:
-    """Return the values that follow from other options, or from the start, where nobody said one."""
+    """Return the values that follow from other options, or from the start, where none is given."""
     used: dict[str, Any] = {
         "app-dir": ".",
         "bind-retry": BIND_RETRY if settings.fallback_config is None else 0.0,
@@ -122,11 +122,13 @@ def schema() -> dict[str, Any]:
         if one.command_line_only:
             continue
         single = {"anyOf": [one.kind.schema(), {"type": "string", "pattern": r"[%$@]"}]}
-        said: dict[str, Any] = {"anyOf": [single, {"type": "array", "items": single}]} if one.repeatable else single
+        values: dict[str, Any] = {"anyOf": [single, {"type": "array", "items": single}]} if one.repeatable else single
         if one.name == "env":
-            said["anyOf"].append({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+            values["anyOf"].append(
+                {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+            )
         for spelling in one.spellings:
-            properties[spelling] = {"description": one.about + _default(one), **said}
+            properties[spelling] = {"description": one.about + _default(one), **values}
             if "-" in spelling:
                 properties[spelling.replace("-", "_")] = {"$ref": f"#/properties/{spelling}"}
     properties["set-placeholder"] = {"description": "NAME=VALUE for %(NAME) in other values; may be a list or a table"}

@@ -1,7 +1,7 @@
 """How the bytes of a config are read: bounded in size and in time, whatever its path names.
 
-A path may name a pipe that never ends or to which nobody writes. It is no place to wait in: clients may be waiting for
-what a start, or its fallback, makes of it.
+A path may name a pipe that never ends or has no writer. Reading must not wait for it: clients may be waiting for the start
+or its fallback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PIPE_TIMEOUT = 10.0
 
 
 def read_file(path: str, most: int, *, waits: bool) -> bytes:
-    """Return the first ``most`` bytes of a file; what is no regular file is read up to its end if ``waits`` says so.
+    """Return the first ``most`` bytes of a file; other than a regular file is read to its end with ``waits``.
 
     Raises:
         OSError: it cannot be opened or read.

@@ -22,21 +22,21 @@ __all__ = ("Settings",)
 class Settings(Options):
     """All settings of an instance, frozen; each knows where it came from."""
 
-    __slots__ = ("_said", "directory", "idle")
+    __slots__ = ("_given", "directory", "idle")
 
-    def __init__(self, said: Mapping[str, tuple[Any, tuple[str, ...]]], directory: str) -> None:
-        self._said = said
+    def __init__(self, given: Mapping[str, tuple[Any, tuple[str, ...]]], directory: str) -> None:
+        self._given = given
         self.directory = directory
-        #: A sentence for each option that was said and does nothing beside what else was said.
+        #: A sentence for each option that is given and has no effect beside the others.
         self.idle: list[str] = []
 
     def value(self, name: str) -> Any:
-        """Return the value of an option by its canonical name (``log-level``), the default when none was said."""
-        return self._said[name][0] if name in self._said else declared(Settings)[name].default
+        """Return the value of an option by its canonical name (``log-level``), or its default."""
+        return self._given[name][0] if name in self._given else declared(Settings)[name].default
 
     def origins(self, name: str) -> tuple[str, ...]:
         """Return where the value came from, one origin for each value of a repeatable option; empty for the default."""
-        return self._said[name.replace("_", "-")][1] if name.replace("_", "-") in self._said else ()
+        return self._given[name.replace("_", "-")][1] if name.replace("_", "-") in self._given else ()
 
     def origin(self, name: str) -> str:
         """Return where the value came from: ``--http-socket``, ``ARUN_BIND``, ``site.ini:12``, ``default``."""
@@ -69,10 +69,10 @@ class Settings(Options):
 
     @property
     def needing_supervisor(self) -> list[str]:
-        """The options that were said and that only a supervisor obeys."""
+        """The options that are given and that only a supervisor applies."""
         replaced = "max-requests", "max-worker-lifetime", "reload-on-rss", "worker-timeout"
         names = "touch-reload", "preload", "crash-limit", "crash-interval", *replaced
-        return [name for name in names if self.said(name) and self.value(name)]
+        return [name for name in names if self.given(name) and self.value(name)]
 
     @property
     def logs_requests(self) -> bool:
@@ -82,12 +82,12 @@ class Settings(Options):
 
     @property
     def names_requests(self) -> bool:
-        """Whether every request gets an id: asked for, or by naming the header field that carries it."""
-        return self.said("request-id-header") if self.request_id is None else self.request_id
+        """Whether every request gets an id: it is asked for, or the header field that carries it is named."""
+        return self.given("request-id-header") if self.request_id is None else self.request_id
 
     @property
     def is_supervised(self) -> bool:
-        """Whether workers serve that a process of its own watches over: where it is asked for, or something needs it."""
+        """Whether a supervisor runs workers: where it is asked for, or an option needs it."""
         if self.supervise is not None:
             return self.supervise
         return self.workers > 1 or bool(self.needing_supervisor)
@@ -95,11 +95,11 @@ class Settings(Options):
     @property
     def timeout_wsgi_request(self) -> float:
         """Seconds that a WSGI app may take for a request: gunicorn's timeout bounds one at a time, as its sync workers do."""
-        one_at_a_time = not self.said("threads") or self.threads == 1
-        if self.timeout is None or self.said("timeout-request") or not one_at_a_time:
+        one_at_a_time = not self.given("threads") or self.threads == 1
+        if self.timeout is None or self.given("timeout-request") or not one_at_a_time:
             return self.timeout_request
         return self.timeout
 
-    def said(self, name: str) -> bool:
-        """Tell whether somebody named the option, even with a value that it could not take."""
-        return name in self._said
+    def given(self, name: str) -> bool:
+        """Return whether a layer names the option, even with a value that it does not take."""
+        return name in self._given

@@ -23,7 +23,7 @@ def parse_structured(text: str, kind: str, source: Source) -> tuple[list[Entry],
     """Read a TOML, JSON or YAML file: ``kind`` is one of these words, the rest as for parse_ini.
 
     Without a section the table ``arun`` is read, else ``uwsgi``, else the top level; in pyproject.toml ``tool.arun``.
-    A text that its parser refuses still yields what its lines say to follow a failed start.
+    A text that its parser refuses still yields the lines that decide what follows a failed start.
     """
     name, path = source.name, source.path
     reader = {"TOML": _toml, "JSON": _json, "YAML": _yaml}[kind]

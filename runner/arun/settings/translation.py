@@ -1,4 +1,4 @@
-"""From the names of other runners to settings: what says the same is taken, what would change the site is refused.
+"""From the names of other runners to settings: equivalents are taken, names that would change the site are refused.
 
 Only a start that meets such a name, or a section of uWSGI, imports it; the names are in runner/arun/settings/elsewhere.py.
 """
@@ -13,7 +13,7 @@ from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, OPTION_UNSUPPORTE
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
 from .entries import GUNICORN, normal
-from .hints import MOST_TOLD, nearest
+from .hints import MOST_REPORTED, nearest
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ _LANGUAGES = tuple(LANGUAGES.split())
 
 
 class Translator:
-    """Translates the layers of a start one by one; then tells what is refused, and what is left out, in one line."""
+    """Translates the layers of a start one by one; then returns what is refused, and what is left out, in one line."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -65,7 +65,7 @@ class Translator:
         A kind of worker decides what gunicorn's timeout means in all of them, and what one ignores is ignored in all.
         """
         counting = {"timeout": "worker-timeout"} if self._is_concurrent else {}
-        said = tuple(tuple(one._replace(key=counting.get(one.key, one.key)) for one in layer) for layer in layers)
+        translated = tuple(tuple(one._replace(key=counting.get(one.key, one.key)) for one in layer) for layer in layers)
         origins = {name: entry.origin for layer in layers for entry in layer for name in _ignored(entry)}
         self.ignored = ignored = frozenset(origins)
         unknown = [self._unknown_ignored(name, origin) for name, origin in origins.items() if not self._knows(name)]
@@ -73,10 +73,10 @@ class Translator:
         notes = [
             f"{label} ({why})" if why else label for label, (key, why) in self._notes.items() if key not in ignored
         ]
-        return said, refused, unknown + ([f"arun does without {', '.join(notes)}"] if notes else [])
+        return translated, refused, unknown + ([f"arun does without {', '.join(notes)}"] if notes else [])
 
     def _knows(self, name: str) -> bool:
-        """Whether there is something of that name to be ignored."""
+        """Return whether there is an entry of that name to be ignored."""
         met = name in self._notes or any(name == key for key, _ in self._refused)
         return met or name == GUNICORN or meaning(name) is not None
 
@@ -112,7 +112,7 @@ class Translator:
         return []
 
     def _decided(self, entry: Entry, found: Meaning, context: _Context) -> list[Entry] | Meaning:
-        """Return the entries of arun that say the same, or why there are none."""
+        """Return the equivalent entries of arun, or why there are none."""
         if found.kind == "same":
             return [entry._replace(key=name) for name in found.text.split()]
         if found.kind != "by-value":
@@ -143,7 +143,7 @@ class Translator:
                 (entry.key, StartupFailure(OPTION_UNKNOWN, f"no file has {entry.key}", origin=entry.origin, hint=hint))
             )
             return
-        is_noise = len(self._refused) + len(self._notes) >= MOST_TOLD  # to look for what was meant takes a while
+        is_noise = len(self._refused) + len(self._notes) >= MOST_REPORTED  # to look for what was meant takes a while
         near = "" if is_noise else nearest(entry.key, names() if entry.lenient else ())
         if entry.lenient and not near and not context.is_strict:
             self._notes.setdefault(entry.key, (entry.key, "uWSGI does not know it either"))
@@ -157,19 +157,19 @@ class Translator:
 
 
 class _Context:
-    """What else is said in a layer, where relative paths count from, and what a value has told."""
+    """The other entries of a layer, the folder of relative paths, and notes on values."""
 
     def __init__(self, entries: list[Entry], directory: str) -> None:
         folders = [str(entry.value) for entry in entries if entry.key in {"chdir", "force-cwd"} and entry.value]
         self.directory = os.path.join(directory, *folders[-1:])
-        said = [str(entry.value) for entry in entries if entry.key in {"protocol", "socket-protocol"}]
-        self.speaks_http = bool(said) and said[-1] in {"http", "http11"}
+        protocols = [str(entry.value) for entry in entries if entry.key in {"protocol", "socket-protocol"}]
+        self.speaks_http = bool(protocols) and protocols[-1] in {"http", "http11"}
         self.is_strict = any(entry.key == "strict" and str(entry.value).lower() not in _OFF for entry in entries)
         self.is_concurrent = False
 
 
 def _ignored(entry: Entry) -> list[str]:
-    """Return the names that an entry of ``ignore`` holds; the judgement tells of a value that is none."""
+    """Return the names that an entry of ``ignore`` holds; validation reports a value that is none."""
     if entry.key != "ignore":
         return []
     found = entry.value if isinstance(entry.value, list) else str(entry.value or "").split(",")
@@ -321,7 +321,7 @@ def _client_verify(entry: Entry, _context: _Context) -> list[Entry]:
 
 
 def _umask_or_module(entry: Entry, _context: _Context) -> list[Entry] | Meaning:
-    """What -m says: to gunicorn the umask, to users of Python a module."""
+    """What -m means: to gunicorn the umask, to users of Python a module."""
     if str(entry.value).removeprefix("0o").isdigit():
         return [entry._replace(key="umask")]
     return [entry._replace(key="module")]

@@ -1,4 +1,4 @@
-"""A worker's end of the line to its supervisor: it reports, beats while its loop turns, and hears the order to retire."""
+"""A worker's end of its connection to the supervisor: reports, heartbeats while its loop turns, the order to retire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from arun.core.failures import FailureRecord
 
-__all__ = ("Channel", "Span")
+__all__ = ("Channel", "WorkerLifetime")
 
 #: Seconds between two beats of a worker, at most.
 _BEATS = 1.0
@@ -23,8 +23,8 @@ _BEATS = 1.0
 _PATIENCE = 5.0
 
 
-class Span(Value):
-    """How long a worker serves before it asks for a successor; 0 stands for no bound.
+class WorkerLifetime(Value):
+    """How long a worker serves before it asks for a successor; 0 is no bound.
 
     ``requests`` is a number, ``lifetime`` in seconds, ``rss`` in bytes of resident memory.
     """
@@ -34,7 +34,7 @@ class Span(Value):
     rss: int = 0
 
     def exceeded(self, requests: int, lifetime: float) -> str:
-        """Return what is used up, in words; empty while nothing is."""
+        """Return the bound that is reached as a sentence; empty while none is."""
         if 0 < self.requests <= requests:
             return f"it has served {requests} requests (--max-requests)"
         if 0 < self.lifetime <= lifetime:
@@ -45,11 +45,11 @@ class Span(Value):
 
 
 class Channel:
-    """The line of one worker; it never raises: a supervisor that is gone takes its workers along."""
+    """The connection of one worker to its supervisor. It never raises: workers end with their supervisor."""
 
-    def __init__(self, connection: socket.socket, span: Span, timeout: float) -> None:
+    def __init__(self, connection: socket.socket, lifetime: WorkerLifetime, timeout: float) -> None:
         self._socket = connection
-        self._span = span
+        self._lifetime = lifetime
         #: Several beats in the time after which a silent worker counts as stuck.
         self._beats = min(_BEATS, timeout / 4) if timeout else _BEATS
         self._began = 0.0
@@ -57,19 +57,19 @@ class Channel:
         self._lines = Lines()
         connection.settimeout(_PATIENCE)
 
-    def report(self, word: str, said: str | FailureRecord = "") -> None:
-        """Say something."""
+    def report(self, word: str, content: str | FailureRecord = "") -> None:
+        """Send a report; without effect if the supervisor is gone."""
         try:
-            self._socket.sendall(line_of(word, said))
+            self._socket.sendall(line_of(word, content))
         except OSError:
-            return  # there is nobody left to tell
+            return
 
     def waiting(self, step: str) -> None:
-        """Say what the start waits for now."""
+        """Report what the start waits for now."""
         self.report(WAITING, step)
 
     def spent(self, reason: str) -> None:
-        """Ask for a successor, once; the supervisor says when to go."""
+        """Ask for a successor, once; the supervisor orders when to retire."""
         if not self._spent:
             self._spent = True
             self.report(SPENT, reason)
@@ -77,10 +77,10 @@ class Channel:
     def serve(
         self, app: str, requests: Callable[[], int], retire: Callable[[], None], gone: Callable[[], None]
     ) -> None:
-        """Report that the app is served, and go on to beat and listen on the running loop.
+        """Report that the app is served; from now on send heartbeats and read orders on the running loop.
 
-        ``requests`` tells how many have begun so far; ``retire`` is called at that order, ``gone`` when the supervisor
-        has gone. Who retires already stays with that: it was left alone by an upgrade.
+        ``requests`` returns how many have begun so far; ``retire`` is called at that order, ``gone`` when the supervisor
+        has gone. A worker that retires already ignores the latter: an upgrade has left it alone.
         """
         import asyncio  # a supervisor has no loop, and does not pay for one
 
@@ -106,8 +106,8 @@ class Channel:
 
         def beat() -> None:
             loop.call_later(self._beats, beat)
-            self.report(BEAT)  # lost when the supervisor does not read: it looks at the time when it does
-            if not self._spent and (reason := self._span.exceeded(requests(), time.monotonic() - self._began)):
+            self.report(BEAT)  # lost while the supervisor does not read: it checks the time when it does
+            if not self._spent and (reason := self._lifetime.exceeded(requests(), time.monotonic() - self._began)):
                 self.spent(reason)
 
         loop.add_reader(self._socket.fileno(), hear)
@@ -116,7 +116,7 @@ class Channel:
 
 
 def _resident() -> int:
-    """Bytes of resident memory of this process; 0 where the system does not tell."""
+    """Return the resident memory of this process in bytes; 0 where the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

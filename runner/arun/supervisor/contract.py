@@ -1,4 +1,4 @@
-"""What a supervisor asks of the instance whose workers it runs."""
+"""What a supervisor needs of the instance whose workers it runs: its configurations, and where their state is reported."""
 
 from __future__ import annotations
 
@@ -10,93 +10,93 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from arun.core.failures import StartupFailure
-    from arun.supervisor.workers import Recipe, Worker
+    from arun.supervisor.workers import Worker, WorkerSpec
 
     class Instance(Protocol):
-        """What a supervisor asks of the instance whose workers it runs."""
+        """The configurations of the instance: the one that is served, and the candidate of a reload."""
 
-        def touched(self) -> None:
-            """Do what SIGHUP does: a file asks for it."""
+        @property
+        def status(self) -> Status:
+            """Where the state of the workers is reported."""
             ...
 
-        def provide(self) -> None:
-            """Load what telling a failure needs, as the files may be away when one happens."""
-            ...
+        def candidate(self) -> WorkerSpec | None:
+            """Read the settings again and bind what they add; return None, and report why, where that fails.
 
-        def lacks_files(self) -> bool:
-            """Tell whether files of arun are gone that a new worker would have to load, as while an installer replaces them."""
-            ...
-
-        def reread(self) -> Recipe | None:
-            """Read the settings again and bind what they add; None where that failed, which it has told.
-
-            A recipe from before that was neither adopted nor discarded is given up: what it has bound can be used again.
+            A candidate from before that was neither adopted nor discarded is replaced: its sockets can be used again.
             """
             ...
 
         def adopt(self) -> None:
-            """Note that the workers of what was read again serve: what only those before them used is let go."""
+            """Make the candidate the configuration, as its workers serve, and close what only those before it used."""
             ...
 
         def withdraw(self) -> None:
-            """Note that what was read again comes to nothing, before its workers are told to go.
-
-            What it has bound beside listeners of those who serve gets no connections any more.
-            """
-            ...
-
-        def should_reload(self) -> bool:
-            """Tell whether a reload would bring something that was not to be had; it is asked about once a second."""
+            """Let the candidate's sockets get no new connections that others could serve; its workers retire after this."""
             ...
 
         def discard(self) -> None:
-            """Note that what was read again came to nothing, and its workers are gone: what only it used is let go."""
+            """Close what only the candidate used; its workers are gone."""
             ...
+
+        def upgrade(self, workers: Sequence[Worker]) -> None:
+            """Replace this process by the arun that is installed now, which takes over these workers.
+
+            Where that is refused, report why and return.
+            """
+            ...
+
+        def tick(self) -> float:
+            """Do what is due while the supervisor's loop turns; return in how many seconds it is due again."""
+            ...
+
+        def should_reload(self, *, is_settled: bool) -> bool:
+            """Return whether a reload would change something; called at every turn.
+
+            ``is_settled``: all workers are ready, and no reload has begun.
+            """
+            ...
+
+        def lacks_files(self) -> bool:
+            """Return whether files of arun are missing that a new worker would load, as while an installer replaces them."""
+            ...
+
+    class Status(Protocol):
+        """Where the state of the workers is reported."""
 
         def ready(self, app: str, workers: int) -> None:
-            """Note that all workers serve."""
+            """Report that all workers serve."""
             ...
 
-        def tell(self, failure: StartupFailure) -> None:
-            """Write why workers could not be started, though the instance goes on."""
+        def failed(self, failure: StartupFailure) -> None:
+            """Report why workers could not be started; the instance goes on."""
             ...
 
         def unchanged(self, text: str) -> None:
-            """Note that a reload or an upgrade has failed, and those who served before go on."""
-            ...
-
-        def alive(self) -> float:
-            """Note that the supervisor's loop turns; return within how many seconds it should turn again."""
+            """Report that a reload or an upgrade has failed, and the workers from before it go on."""
             ...
 
         def stopping(self, workers: Sequence[Worker]) -> float:
-            """Note that these workers are told to stop, because somebody wants it.
+            """Report that these workers are stopped because of a signal.
 
-            Returns for how many seconds they may part from kept connections before that.
+            Returns for how many seconds they close kept connections before that.
             """
             ...
 
         def reopen(self) -> None:
-            """Open the log files again."""
-            ...
-
-        def upgrade(self, workers: Sequence[Worker]) -> None:
-            """Become a new arun that takes over these workers.
-
-            It returns where that is refused, which it has told.
-            """
+            """Open the log file again."""
             ...
 
 
-#: Seconds in which kept connections are told to come back on another one, before a process that serves becomes another.
-#: An idle connection that is closed takes along the request that is on its way.
+#: Seconds in which kept connections are closed after their next response, before a process that serves becomes another.
+#: Closing an idle connection at once loses the request that is on its way.
 PARTING = 0.5
 
 
 class InheritedWorker(Value):
-    """A worker of a supervisor that is upgraded: its process, the descriptor of its line, and its number.
+    """A worker of a supervisor that is upgraded: its process, the descriptor of its connection, and its number.
 
-    It goes on serving, or is on its way out.
+    ``is_leaving``: it was stopped or retired before the upgrade.
     """
 
     pid: int

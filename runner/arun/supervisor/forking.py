@@ -1,6 +1,6 @@
-"""How a worker comes to be: forked by the supervisor, or with preload by a process that has loaded the app already.
+"""Forking of workers: by the supervisor, or with preload by a process that has loaded the app already.
 
-A worker dies with its supervisor: the kernel sees to it on Linux, elsewhere the end of its line does (channel.py).
+A worker ends with its supervisor: by the kernel on Linux, elsewhere by the end of its connection (channel.py).
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = (
     "worker_orders",
 )
 
-#: Seconds between two looks at who the parent is.
+#: Seconds between two looks at the pid of the parent.
 _TURN = 0.0005
-#: What a worker is told by signals.
+#: The signals that a worker acts on.
 _WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 #: From linux/prctl.h.
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 
 
 def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> tuple[int, socket.socket]:
-    """Fork a process that runs ``run`` with its end of a line; return its pid and the other end.
+    """Fork a process that runs ``run`` with its end of a socket pair; return its pid and the other end.
 
-    ``inherited`` is what the supervisor holds for itself (anything with ``close``): the child lets go of it. Whoever
-    calls this has no thread beside the main one.
+    ``inherited`` is what only the supervisor uses (anything with ``close``): the child closes it. The caller has no thread
+    beside the main one.
 
     Raises:
         OSError: the system has no process, memory or descriptor left.
@@ -71,9 +71,9 @@ def fork(run: Callable[[socket.socket], NoReturn], inherited: Iterable[Any]) -> 
 def fork_for(
     supervisor: int, run: Callable[[socket.socket], NoReturn], theirs: socket.socket, loader: socket.socket
 ) -> None:
-    """Fork a worker in the name of the supervisor, whose child it becomes; called in the process that has loaded the app.
+    """Fork a worker that becomes a child of the supervisor; called in the process that has loaded the app.
 
-    ``theirs`` is the worker's end of its line, ``loader`` that of this process, which the worker lets go of.
+    ``theirs`` is the worker's end of its connection, ``loader`` that of this process, which the worker closes.
     The process in between ends at once, so that the worker goes to the nearest process that adopts orphans.
     """
     _flush()
@@ -105,28 +105,28 @@ def fork_for(
 
 
 def flush_files() -> None:
-    """Write what any file of this process has buffered: forks would all write it. Those that an app has opened are found too."""
+    """Flush every file of this process, the app's too: each fork would write what is buffered."""
     import gc
     import io
 
     kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
     for one in gc.get_objects():
-        if issubclass(type(one), kinds):  # isinstance asks the object, and may wake a lazy one
+        if issubclass(type(one), kinds):  # isinstance calls the object, and may load a lazy one
             with contextlib.suppress(Exception):  # closed, detached, full
                 one.flush()
 
 
 def _flush() -> None:
-    """Write what is buffered, here and in C: parent and child would both write it."""
+    """Flush the buffers of Python and C: parent and child would both write them."""
     exits.flush()
     if _libc is not None:
         _libc.fflush(None)
 
 
 def _hold_signals() -> set[int]:
-    """Hold back the signals that a worker acts on, for it has its parent's handlers until it has its own; return the mask.
+    """Block the signals that a worker acts on, until it has handlers of its own; return the mask before.
 
-    Its own handlers let them through (StopSignals.install).
+    StopSignals.install unblocks them.
     """
     return signal.pthread_sigmask(signal.SIG_BLOCK, _WORKERS)
 
@@ -139,15 +139,15 @@ def _be_worker(
         for one in let_go:
             one.close()
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == parent:  # else it died before the kernel was told
+        if os.getppid() == parent:  # else it died before prctl
             run(theirs)
     finally:
-        # A stop signal may strike when it is about to end. Below are the frames of who forked it: they would end its workers.
+        # A stop signal may come at the very end. Below are frames of the supervisor, which would end its workers.
         exits.leave_at_once(1)
 
 
 def adopt_orphans() -> bool:
-    """Become the parent of what descendants leave behind; False where the system knows no such thing."""
+    """Become the parent of orphaned descendants (PR_SET_CHILD_SUBREAPER); return False where the system cannot."""
     global _adopts  # noqa: PLW0603 - of this process
     load_prctl()
     _adopts = _prctl(_SET_CHILD_SUBREAPER, 1)
@@ -155,15 +155,15 @@ def adopt_orphans() -> bool:
 
 
 def adopts_orphans() -> bool:
-    """Tell whether ``adopt_orphans`` was called, with success."""
+    """Return whether ``adopt_orphans`` has succeeded."""
     return _adopts
 
 
 def order_worker(loader: socket.socket, number: int, began: float) -> socket.socket:
-    """Ask the process that has loaded the app for a worker; return our end of that worker's line.
+    """Order a worker from the process that has loaded the app; return our end of that worker's connection.
 
     Raises:
-        OSError: it is gone, or has more orders waiting than it reads.
+        OSError: it is gone, or reads its orders too slowly.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -178,8 +178,8 @@ def order_worker(loader: socket.socket, number: int, began: float) -> socket.soc
 
 
 def worker_orders(connection: socket.socket) -> Iterator[tuple[int, float, socket.socket]]:
-    """Yield slot, beginning and line of each worker that is asked for, until the supervisor is gone."""
-    connection.settimeout(None)  # what is reported has a time limit, an order may be long in coming
+    """Yield slot, beginning and connection of each worker that is ordered, until the supervisor is gone."""
+    connection.settimeout(None)  # reports have a time limit, an order may come late
     while True:
         data, fds, _, _ = socket.recv_fds(connection, 4096, 64)
         if not data:
@@ -194,7 +194,7 @@ _adopts = False
 
 
 def load_prctl() -> None:
-    """Load it before the first fork, as each worker would pay for it, and before a drop of privileges may hide it."""
+    """Load the C library before the first fork, which each worker would pay for, and before a drop of privileges hides it."""
     global _libc  # noqa: PLW0603 - one C library
     if _libc is None and sys.platform == "linux":
         try:
@@ -202,7 +202,7 @@ def load_prctl() -> None:
 
             _libc = ctypes.CDLL(None)
         except (ImportError, OSError):
-            return  # workers hear then by their line that the supervisor has gone
+            return  # workers learn then from their connection that the supervisor has gone
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -1,6 +1,6 @@
-"""What a worker and its supervisor say to each other: typed lines on a socket pair.
+"""Reports of a worker and orders of its supervisor: typed lines on a socket pair.
 
-A worker reports, the supervisor orders. A line is a word and what belongs to it; failures travel as JSON, in which a
+A line is a word and the text that belongs to it; failures travel as JSON, in which a
 newline is never raw. The end of the stream is the end of the other side.
 """
 
@@ -24,10 +24,10 @@ __all__ = (
     "line_of",
 )
 
-#: Reports of a worker: who it is, what its start waits for, that it serves (and what), why it cannot, that its loop
-#: turns, that it has done its part and wants a successor, and that it stops.
+#: Reports of a worker: its pid, what its start waits for, that it serves (and what), why it cannot, that its loop
+#: turns, that it has reached its lifetime and wants a successor, and that it stops.
 PID, WAITING, READY, FAILED, BEAT, SPENT, DRAINING = "pid", "waiting", "ready", "failed", "beat", "spent", "draining"
-#: The one order that is no signal: take nothing new, finish what has begun, let idle clients go in peace.
+#: The one order that is no signal: accept no new connections, finish open requests, close idle connections in time.
 RETIRE = "retire"
 
 
@@ -38,31 +38,31 @@ class Report(Value):
     text: str = ""
 
 
-def line_of(word: str, said: str | FailureRecord = "") -> bytes:
+def line_of(word: str, content: str | FailureRecord = "") -> bytes:
     """Return the line for a report."""
-    if isinstance(said, FailureRecord):
+    if isinstance(content, FailureRecord):
         import json
 
-        said = json.dumps(said.as_dict())
+        content = json.dumps(content.as_dict())
     else:
-        said = printable(said)
-    return f"{word} {said}\n".encode(errors="surrogateescape")
+        content = printable(content)
+    return f"{word} {content}\n".encode(errors="surrogateescape")
 
 
 def failure_of(report: Report) -> StartupFailure:
-    """Return the failure that a report of one carries; one that cannot be read is a failure too."""
+    """Return the failure of a report; a report that cannot be read is a failure too."""
     try:
         import json
 
         record = FailureRecord(**json.loads(report.text))
         cause = CAUSES.get(record.identifier, INTERNAL_ERROR)
-    except Exception:  # noqa: BLE001 - nor does a supervisor end where files of Python's or of ours are away
+    except Exception:  # noqa: BLE001 - files of Python or arun may be missing, and the supervisor goes on
         return StartupFailure(INTERNAL_ERROR, "a worker failed, and its report cannot be read")
     return StartupFailure(cause, record.sentence, origin=record.origin, hint=record.hint, detail=record.detail)
 
 
 class Lines:
-    """Puts lines together from what comes in pieces."""
+    """Assembles lines from the pieces that a socket yields."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -1,8 +1,8 @@
-"""The supervisor: a small loop of its own that starts workers, hears them, replaces them, and ends them.
+"""The supervisor: a small loop that starts workers, reads their reports, replaces them, and ends them.
 
-It holds no code of an app's and no event loop, so that it can become the fallback cleanly whatever a worker does. What
-is wanted stands in the slots of a generation, and each turn compares that with what is there. A reload is a second
-generation beside the first: it takes over when all of it is ready, and is thrown away when one of it fails.
+It runs no code of the app and no event loop, so that it can become the fallback whatever a worker does. The slots of a
+generation say which workers are wanted, and each turn compares them with those that live. A reload is a second generation
+beside the first: it takes over when all its workers are ready, and is dropped when one of them fails.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from functools import partial
 
 from arun.core.failures import CRASH_LOOP, START_TIMEOUT, WORKER_DIED, WORKERS_LOST, StartupFailure
 from arun.supervisor import forking
-from arun.supervisor.brake import Brake
 from arun.supervisor.contract import PARTING
+from arun.supervisor.crash_backoff import CrashBackoff
 from arun.supervisor.wakeup import Wakeup
-from arun.supervisor.workers import Bounds, Generation, Worker, counted
+from arun.supervisor.workers import Generation, Worker, WorkerTimeouts, counted
 from arun.system import logs
-from arun.system.file_watch import Touched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.supervisor.contract import Instance
-    from arun.supervisor.workers import Recipe, Slot
+    from arun.supervisor.workers import Slot, WorkerSpec
 
 __all__ = ("Supervisor",)
 
-#: Seconds between two looks at the clock.
-_TICK = 1.0
-#: Seconds that a start has beyond its limit to say by itself what it waits for.
+#: Seconds between two turns of the loop, at most.
+_TURN = 1.0
+#: Seconds beyond its limit in which a start may report by itself what it waits for.
 _PATIENCE = 4.0
 #: Seconds that the process which has loaded the app may take to fork.
 _FORKED = 10.0
-#: Seconds until an order is tried again that found no room.
+#: Seconds until an order is tried again that the loader had no room for.
 _SOON = 0.05
-#: Seconds between two looks for files of arun that are gone.
+#: Seconds between two looks for files of arun that are missing.
 _FILES_LOOK = 0.5
-#: Seconds by which a turn may be late that is no pause.
+#: Seconds by which a turn may be late without being a pause.
 _LATE = 0.1
 _MOST_WORKERS = 1024
 
@@ -47,37 +46,36 @@ _MOST_WORKERS = 1024
 class Supervisor:
     """Runs the workers of one instance.
 
-    ``inherited`` are workers that served before an upgrade: they go on until those of ``recipe`` are ready. Without a
-    recipe nobody is started but by a reload.
+    ``inherited`` are workers from before an upgrade: they serve until those of ``spec`` are ready. Without a spec only a
+    reload starts workers.
     """
 
-    def __init__(self, instance: Instance, recipe: Recipe | None, inherited: Generation | None = None) -> None:
+    def __init__(self, instance: Instance, spec: WorkerSpec | None, inherited: Generation | None = None) -> None:
         self._instance = instance
-        #: Who serves, and who is to serve in its place as soon as all of it are ready.
-        self._current = inherited or Generation(recipe)
-        self._next = Generation(recipe, "upgrade") if inherited and recipe else None
-        #: What a reload that came to nothing has left on its way out: as long as somebody of it lives, its listeners are in use.
+        #: The generation that serves, and the one that takes over as soon as all its workers are ready.
+        self._current = inherited or Generation(spec)
+        self._next = Generation(spec, "upgrade") if inherited and spec else None
+        #: The generation of a failed reload: while one of its workers lives, its listeners are in use.
         self._failed: Generation | None = None
-        #: Every process that is not buried yet, those that are on their way out too.
+        #: Every process that is not reaped yet.
         self._workers = [*self._current.workers, *self._current.leaving]
-        self._bounds, self._touched = Bounds(), Touched(())
-        self._brake, self._late = Brake(0, 0), Brake(0, 0)
-        self._heed(recipe)
-        #: No further worker is started; those that are there were told to go.
+        self._timeouts = WorkerTimeouts()
+        self._backoff, self._late_backoff = CrashBackoff(0, 0), CrashBackoff(0, 0)
+        self._apply(spec)
+        #: No further worker is started; all were stopped.
         self._ending = False
         self._failure: StartupFailure | None = None
         self._stops = self._stops_obeyed = 0
-        #: Signals that ask for something which has to wait.
-        self._wanted: set[int] = set()
-        self._told = ""
-        #: What telling a failure needs is loaded: while the first workers start, so that they do not wait for it.
-        self._is_provided = False
+        #: Signals whose effect has to wait.
+        self._waiting: set[int] = set()
+        #: The sentence of the failure that was reported last.
+        self._reported = ""
         self._lacks_files = False
         self._wakeup = Wakeup()
         #: When the last turn ended, on the monotonic clock.
         self._turned = time.monotonic()
 
-    # ---- what handlers of signals may call: it only notes
+    # ---- for handlers of signals: they only note
 
     def stop(self, count: int) -> None:
         """Stop: at the first call gracefully, then at once."""
@@ -90,45 +88,41 @@ class Supervisor:
     # ---- the loop
 
     def run(self) -> StartupFailure | None:
-        """Supervise until the end: None after a stop, or what has failed. No worker is left then."""
+        """Supervise until no worker is left; return None after a stop, else the failure."""
         try:
             while True:
-                self._obey()
-                self._hear()  # before anybody is judged: what was obeyed may have taken long
-                self._bury()
+                self._handle_signals()
+                self._read_reports()  # before _reconcile, as what a signal asked for may have taken long
+                self._reap()
                 if self._ending and not self._workers:
                     break
-                self._look()
-                if not self._is_provided:
-                    self._is_provided = True
-                    self._instance.provide()
+                self._reconcile()
                 self._wait()
-        finally:  # also when a third stop signal comes through: nobody is left behind
+        finally:  # also when a third stop signal raises: no worker is left behind
             self._ending = True
             for worker in self._workers:
                 worker.kill(signal.SIGKILL)
             self._workers = [worker for worker in self._workers if worker.pid]
             while self._workers:
-                self._bury(waiting=True)
+                self._reap(waiting=True)
             self._wakeup.close()
         return self._failure
 
-    def _look(self) -> None:
-        """Compare what is wanted with what is there, and look at the clock."""
+    def _reconcile(self) -> None:
+        """Start the workers that are missing, send the signals that are due, and reload if there is a reason."""
         now = time.monotonic()
         for generation in (self._current, self._next):
             if generation is not None:
-                self._fill(generation, now)
+                self._start_missing(generation, now)
         for worker in self._workers:
-            self._judge(worker, now)
+            self._check(worker, now)
             worker.enforce(now)
-        if not self._ending and self._touched.changed(now):
-            self._instance.touched()
-        if not self._ending and self._next is None and self._current.is_complete and self._instance.should_reload():
+        is_settled = self._next is None and self._current.is_complete
+        if not self._ending and self._instance.should_reload(is_settled=is_settled):
             self.reload()
 
-    def _fill(self, generation: Generation, now: float) -> None:
-        """Start whom a generation wants, unless that is the end of it."""
+    def _start_missing(self, generation: Generation, now: float) -> None:
+        """Start the workers that a generation lacks, unless it fails over one of them."""
         if not self._ending:
             self._settle(generation)
         for slot in generation.slots:
@@ -138,13 +132,16 @@ class Supervisor:
                 self._start(generation, slot)
 
     def _wait(self) -> None:
-        """Sleep until a signal, a word from a worker, or the time of something that is due."""
+        """Sleep until a signal, a report of a worker, or the time of something that is due."""
+        next_tick = self._instance.tick()
         now = time.monotonic()
         due = [worker.next_due for worker in self._workers if worker.due]
         for generation in (self._current, self._next):
             due += [slot.due for slot in generation.slots if slot.due > now] if generation else []
-        tick = min(_TICK, self._bounds.silence / 4) if self._bounds.silence else _TICK  # as often as workers beat
-        seconds = max(0.0, min([tick, self._instance.alive(), *(moment - now for moment in due)]))
+        turn = (
+            min(_TURN, self._timeouts.silence / 4) if self._timeouts.silence else _TURN
+        )  # as often as heartbeats come
+        seconds = max(0.0, min([turn, next_tick, *(moment - now for moment in due)]))
         waiting = select.poll()
         waiting.register(self._wakeup.fd, select.POLLIN)
         for worker in self._workers:
@@ -155,26 +152,26 @@ class Supervisor:
         before, self._turned = self._turned, time.monotonic()
         late = self._turned - before - seconds
         if late > _LATE:
-            self._excuse(late)
+            self._postpone(late)
 
-    def _excuse(self, seconds: float) -> None:
-        """Give everybody so much more time: this process was stopped meanwhile, and so were they, or could not be heard.
+    def _postpone(self, seconds: float) -> None:
+        """Move the times of all workers by a pause: this process was stopped, and so were they, or their reports waited.
 
         Ctrl-Z and SIGSTOP stop a whole group, and ``docker pause`` a container; the monotonic clock goes on.
         """
         for worker in self._workers:
-            worker.excuse(seconds)
+            worker.postpone(seconds)
         for generation in (self._current, self._next):
-            if generation is not None and generation.recipe is not None:
-                generation.recipe = generation.recipe._replace(began=generation.recipe.began + seconds)
+            if generation is not None and generation.spec is not None:
+                generation.spec = generation.spec._replace(began=generation.spec.began + seconds)
 
-    def _hear(self) -> None:
+    def _read_reports(self) -> None:
         for worker in self._workers:
             if worker.speaks and not worker.read():
                 worker.connection.close()
 
-    def _bury(self, *, waiting: bool = False) -> None:
-        """Reap what has ended, and draw the conclusions; orphans that this process was given are reaped as well."""
+    def _reap(self, *, waiting: bool = False) -> None:
+        """Reap the processes that have ended and act on it; adopted orphans are reaped as well."""
         while True:
             try:
                 pid, status = os.waitpid(-1, 0 if waiting else os.WNOHANG)
@@ -187,7 +184,7 @@ class Supervisor:
             self._reaped(pid, status)
             if waiting:
                 return
-        self._bury_stillborn()
+        self._drop_unforked()
         if self._failed and not any(worker.generation is self._failed for worker in self._workers):
             self._failed = None
             self._instance.discard()
@@ -195,22 +192,22 @@ class Supervisor:
     def _reaped(self, pid: int, status: int) -> None:
         for worker in self._workers:
             if not worker.pid and worker.speaks:
-                worker.read()  # it may have died before its pid was heard
+                worker.read()  # it may have died before its pid was read
         for worker in [one for one in self._workers if one.pid == pid]:
             if worker.speaks:
-                worker.read()  # its last words
+                worker.read()  # its last reports
                 worker.connection.close()
             self._workers.remove(worker)
             self._ended(worker, status)
 
-    def _bury_stillborn(self) -> None:
-        """Draw the conclusions where a worker never came to be."""
-        for worker in [one for one in self._workers if one.is_stillborn]:
+    def _drop_unforked(self) -> None:
+        """Act on workers that the loader has not forked."""
+        for worker in [one for one in self._workers if one.is_unforked]:
             self._workers.remove(worker)
             slot, generation = worker.slot, worker.generation
             if slot is not None:
                 slot.forget(worker)
-            if slot is not None and not worker.is_leaving:  # as those of a reload are that came to nothing
+            if slot is not None and not worker.is_leaving:  # as those of a failed reload are
                 how = f"worker {slot.number} could not be forked"
                 self._lost(
                     generation,
@@ -219,49 +216,49 @@ class Supervisor:
                     how,
                 )
 
-    def _obey(self) -> None:
+    def _handle_signals(self) -> None:
         """Act on the signals that were caught."""
         caught = self._wakeup.take()
         if self._stops > self._stops_obeyed:
-            parting = 0.0 if self._stops_obeyed else self._instance.stopping(self._current.workers)
+            parting = 0.0 if self._stops_obeyed else self._instance.status.stopping(self._current.workers)
             self._stops_obeyed = self._stops
             self._end(None, forced=self._stops > 1, parting=parting)
         if self._ending:
             return
         if signal.SIGUSR1 in caught:
-            self._instance.reopen()
+            self._instance.status.reopen()
             for worker in self._workers:
                 worker.kill(signal.SIGUSR1)
-        for number in {signal.SIGHUP, signal.SIGUSR2}.intersection(caught) - self._wanted:
-            self._wanted.add(number)
+        for number in {signal.SIGHUP, signal.SIGUSR2}.intersection(caught) - self._waiting:
+            self._waiting.add(number)
             if not self._current.is_complete:
                 logs.info(f"arun: {signal.Signals(number).name} waits until the workers are ready")
         self._resize(caught.count(signal.SIGTTIN) - caught.count(signal.SIGTTOU))
-        if self._current.is_complete:  # until then they wait
-            if signal.SIGHUP in self._wanted:
-                self._wanted.discard(signal.SIGHUP)
+        if self._current.is_complete:  # else they wait
+            if signal.SIGHUP in self._waiting:
+                self._waiting.discard(signal.SIGHUP)
                 self._reload()
-            if signal.SIGUSR2 in self._wanted and self._next is None:
-                self._wanted.discard(signal.SIGUSR2)
+            if signal.SIGUSR2 in self._waiting and self._next is None:
+                self._waiting.discard(signal.SIGUSR2)
                 self._instance.upgrade([worker for worker in self._workers if worker.pid and worker.speaks])
                 self._wakeup.arm()
 
     # ---- starting, and becoming ready
 
     def _start(self, generation: Generation, slot: Slot) -> None:
-        recipe = generation.recipe
-        if recipe is None or self._waits_for_files(generation, slot):
+        spec = generation.spec
+        if spec is None or self._waits_for_files(generation, slot):
             return
         if slot.serving is not None:
             logs.info(f"arun: {slot.serving} gets a successor: {slot.serving.spent}")
         try:
-            if recipe.preload:
-                generation.loader = generation.loader or self._fork(generation, recipe, None)
+            if spec.preload:
+                generation.loader = generation.loader or self._fork(generation, spec, None)
                 line = forking.order_worker(generation.loader.connection, slot.number, generation.start_began())
                 slot.coming = Worker(line, slot, generation)
                 self._workers.append(slot.coming)
             else:
-                slot.coming = self._fork(generation, recipe, slot)
+                slot.coming = self._fork(generation, spec, slot)
         except BlockingIOError:  # the loader has more orders than it has read
             slot.due = time.monotonic() + _SOON
         except OSError as error:
@@ -270,7 +267,7 @@ class Supervisor:
             self._lost(generation, slot, StartupFailure(WORKER_DIED, why, hint=hint), why)
 
     def _waits_for_files(self, generation: Generation, slot: Slot) -> bool:
-        """Put a replacement off while the files of arun are gone, which is no fault of the app; others serve meanwhile."""
+        """Return whether to put off a replacement: files of arun are missing, which is no fault of the app, and others serve."""
         served = generation.is_complete and any(one.serving for one in generation.slots)
         waits = served and self._instance.lacks_files()
         if waits:
@@ -280,36 +277,36 @@ class Supervisor:
         self._lacks_files = waits
         return waits
 
-    def _fork(self, generation: Generation, recipe: Recipe, slot: Slot | None) -> Worker:
+    def _fork(self, generation: Generation, spec: WorkerSpec, slot: Slot | None) -> Worker:
         inherited = [self._wakeup, *(worker.connection for worker in self._workers)]
-        run = partial(recipe.run, slot.number if slot else None, generation.start_began())
+        run = partial(spec.run, slot.number if slot else None, generation.start_began())
         pid, line = forking.fork(run, inherited)
         worker = Worker(line, slot, generation, pid)
         self._workers.append(worker)
         return worker
 
     def _settle(self, generation: Generation) -> None:
-        """Let those who are ready serve, and a generation that is ready take over."""
+        """Let the workers serve that are ready; a generation that is complete takes over."""
         for slot in generation.slots:
             if slot.coming is not None and slot.coming.is_ready:
                 before, slot.serving, slot.coming = slot.serving, slot.coming, None
                 if before is not None:
-                    before.retire(self._bounds)
-        recipe = generation.recipe
-        if generation.is_complete or recipe is None or any(slot.serving is None for slot in generation.slots):
+                    before.retire(self._timeouts)
+        spec = generation.spec
+        if generation.is_complete or spec is None or any(slot.serving is None for slot in generation.slots):
             return
         generation.is_complete = True
         if generation is self._next:
             old, self._current, self._next = self._current, generation, None
             self._instance.adopt()
             for worker in old.members:
-                worker.retire(self._bounds)
-            self._heed(recipe)
-        self._instance.ready(generation.workers[0].app, len(generation.slots))
+                worker.retire(self._timeouts)
+            self._apply(spec)
+        self._instance.status.ready(generation.workers[0].app, len(generation.slots))
 
     # ---- the ends of workers
 
-    def _judge(self, worker: Worker, now: float) -> None:
+    def _check(self, worker: Worker, now: float) -> None:
         """End a worker that is not ready in time, or whose loop does not turn."""
         if worker.due or worker.is_leaving or (worker.slot is None and worker.is_ready):
             return
@@ -318,23 +315,23 @@ class Supervisor:
             worker.failure = StartupFailure(WORKER_DIED, f"{worker} could not be forked: {loader} hangs")
             worker.due = [(now, signal.SIGKILL)]
         elif worker.failure is not None or not worker.speaks:
-            # It has said that it ends, or is about to; if not, its app has closed what is not its own.
+            # It has reported that it ends, or is about to; if not, its app has closed the connection.
             worker.due = [(now + _PATIENCE, signal.SIGKILL)]
             worker.is_mute = worker.failure is None
         elif not worker.is_ready:
-            limit = worker.generation.recipe.bounds.start if worker.generation.recipe else 0
+            limit = worker.generation.spec.timeouts.start if worker.generation.spec else 0
             if limit and now > worker.start_began + limit + _PATIENCE:
                 waited = f"; it was waiting for {worker.waiting_for}" if worker.waiting_for else ""
                 worker.failure = StartupFailure(START_TIMEOUT, f"{worker} was not ready in time{waited}")
                 worker.abort(now)
-        elif self._bounds.silence and now - worker.heard > self._bounds.silence:
+        elif self._timeouts.silence and now - worker.heard > self._timeouts.silence:
             logs.warning(
                 f"{worker} has been stuck for {now - worker.heard:.0f} s (--worker-timeout); its threads were here:"
             )
             worker.abort(now)
 
     def _ended(self, worker: Worker, status: int) -> None:
-        """Draw the conclusions from the end of a process."""
+        """Act on the end of a process."""
         generation = worker.generation
         if worker.slot is not None:
             worker.slot.forget(worker)
@@ -347,7 +344,7 @@ class Supervisor:
         elif worker.slot is not None or not generation.is_complete:
             served = f" after {time.monotonic() - worker.began:.3g} s" if worker.is_ready else " before it was ready"
             if worker.is_ready and worker.failure is not None:
-                self._tell(worker.failure)
+                self._report(worker.failure)
             self._lost(
                 generation, worker.slot, worker.why(status), f"{worker} {how}{served}", was_ready=worker.is_ready
             )
@@ -357,87 +354,86 @@ class Supervisor:
     def _lost(
         self, generation: Generation, slot: Slot | None, failure: StartupFailure, how: str, *, was_ready: bool = False
     ) -> None:
-        """Go on after an end that nobody wanted: a start or a reload has failed, or the worker is replaced."""
+        """Act on an end that was not ordered: a start or a reload has failed, or the worker is replaced."""
         if self._ending:
             return
         if generation is self._next:
             self._drop_next(failure)
         elif not generation.is_complete:
             self._end(failure, parting=PARTING)
-        elif generation.recipe is None:
+        elif generation.spec is None:
             logs.warning(f"{how}; it is from before the upgrade, and not replaced")
             if not generation.workers and self._next is None:
                 self._end(StartupFailure(WORKERS_LOST, "the workers from before the upgrade are gone"), parting=PARTING)
         else:
-            # Whoever still serves has lost nothing: only its successor has to wait, and comes again and again.
-            brake = self._late if slot is not None and slot.serving is not None else self._brake
-            delay = brake.died(time.monotonic())
+            # A worker that still serves is not lost: only its successor waits, without end.
+            backoff = self._late_backoff if slot is not None and slot.serving is not None else self._backoff
+            delay = backoff.died(time.monotonic())
             logs.warning(f"{how}; it is replaced {f'in {delay:.1f} s' if delay else 'now'}")
             if not was_ready:
-                self._tell(failure)
-            if brake.is_loop:
-                many = f"{self._brake.deaths} workers died within {self._bounds.interval:g} s"
+                self._report(failure)
+            if backoff.is_loop:
+                many = f"{self._backoff.deaths} workers died within {generation.spec.crash_interval:g} s"
                 self._end(StartupFailure(CRASH_LOOP, f"{many}; the last one: {how}"), parting=PARTING)
             elif slot is not None:
                 slot.due = time.monotonic() + delay
 
-    def _tell(self, failure: StartupFailure) -> None:
-        """Tell a failure that the instance survives, once: the same again and again would fill a disk."""
-        if failure.sentence != self._told:
-            self._told = failure.sentence
-            self._instance.tell(failure)
+    def _report(self, failure: StartupFailure) -> None:
+        """Report a failure that the instance survives; not the same one twice in a row, which would fill a disk."""
+        if failure.sentence != self._reported:
+            self._reported = failure.sentence
+            self._instance.status.failed(failure)
 
     def _end(self, failure: StartupFailure | None, *, forced: bool = False, parting: float = 0.0) -> None:
-        """Tell everybody to go, those who serve after ``parting`` seconds for their clients to come back elsewhere."""
+        """Stop all workers; those that serve close kept connections for ``parting`` seconds before."""
         if not self._ending:
             self._ending, self._failure = True, failure
         self._drop_next(None)
         for worker in self._workers:
-            worker.stop(self._bounds, forced=forced, parting=parting)
+            worker.stop(self._timeouts, forced=forced, parting=parting)
 
     # ---- what signals ask for
 
-    def _heed(self, recipe: Recipe | None) -> None:
-        """Go by the bounds of a recipe from now on."""
-        if recipe is not None:
-            self._bounds = recipe.bounds
-            self._brake = Brake(recipe.bounds.deaths, recipe.bounds.interval)
-            self._late = Brake(0, recipe.bounds.interval)
-            self._touched = Touched(recipe.touched)
+    def _apply(self, spec: WorkerSpec | None) -> None:
+        """Apply the timeouts and the crash limit of a spec from now on."""
+        if spec is not None:
+            self._timeouts = spec.timeouts
+            self._backoff = CrashBackoff(spec.crash_limit, spec.crash_interval)
+            self._late_backoff = CrashBackoff(0, spec.crash_interval)
 
     def _reload(self) -> None:
-        """Begin a new generation, in place of one that has begun and is not ready."""
+        """Begin a new generation, in place of one that is not ready yet."""
         if self._next is not None:
             logs.info("arun: another reload: what had begun is given up")
             self._drop_next(None)
-        self._failed, recipe = None, self._instance.reread()
-        if recipe is not None:
-            self._next = Generation(recipe)
+        self._failed, spec = None, self._instance.candidate()
+        if spec is not None:
+            self._next = Generation(spec)
 
     def _drop_next(self, failure: StartupFailure | None) -> None:
-        """Throw away the generation that was to take over; without a failure another one may use what it has bound."""
+        """Drop the generation that was to take over; without a failure the next one may use what it has bound."""
         generation, self._next = self._next, None
         if generation is None:
             return
         self._failed = generation
         self._instance.withdraw()
-        for worker in generation.members:  # of whom some may be ready, and have clients
-            worker.retire(self._bounds)
+        for worker in generation.members:  # some may be ready and have clients
+            worker.retire(self._timeouts)
         if failure is None:
             return
-        if not self._current.workers and self._current.recipe is None:
+        if not self._current.workers and self._current.spec is None:
             self._end(failure, parting=PARTING)
             return
-        self._instance.tell(failure)
+        self._instance.status.failed(failure)
         text = f"{generation.what} failed ({failure.cause.identifier}): those who served before go on"
         logs.warning(text)
-        self._instance.unchanged(text)
+        self._instance.status.unchanged(text)
 
     def _resize(self, more: int) -> None:
-        """Have so many workers more, or fewer; one at least."""
+        """Change the number of workers by ``more``, to one at least."""
         before = len(self._current.slots)
         wanted = min(max(before + more, 1), _MOST_WORKERS)
-        if self._current.recipe is not None and wanted != before:
+        if self._current.spec is not None and wanted != before:
             logs.info(f"arun: {counted(before)} so far, {wanted} from now on")
             for worker in self._current.resize(wanted):
-                worker.retire(self._bounds)
+                worker.retire(self._timeouts)

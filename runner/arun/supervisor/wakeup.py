@@ -1,4 +1,4 @@
-"""What wakes a supervisor: the signals that are its own, which are only noted, and the pipe that ends its sleep."""
+"""What wakes a supervisor: its own signals, which are only noted, and the pipe that ends its sleep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ("SUPERVISORS", "Wakeup")
 
-#: The signals that a supervisor acts on and no worker has from it; stop signals and SIGHUP come through StopSignals.
+#: The signals that only a supervisor acts on; stop signals and SIGHUP come through StopSignals.
 SUPERVISORS = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -31,11 +31,11 @@ class Wakeup:
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
 
     def note(self, number: int) -> None:
-        """Note a signal that somebody else has caught."""
+        """Note a signal that another handler has caught."""
         self.caught.append(number)
 
     def take(self) -> list[int]:
-        """Return what was caught since the last call."""
+        """Return the signals that were caught since the last call."""
         try:
             while os.read(self.fd, 4096):
                 pass
@@ -45,7 +45,7 @@ class Wakeup:
         return caught
 
     def close(self) -> None:
-        """Let go of the pipe, and put back the handlers that were there; in a forked child too."""
+        """Close the pipe and restore the handlers from before; in a forked child too."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._before:
             signal.signal(number, handler)

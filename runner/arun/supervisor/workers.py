@@ -1,4 +1,4 @@
-"""Workers as a supervisor knows them: what each has reported, the slots that they fill, and the generations of those."""
+"""Workers as a supervisor knows them: their reports, their slots, and the generations of slots."""
 
 from __future__ import annotations
 
@@ -13,31 +13,28 @@ from arun.supervisor.reports import DRAINING, FAILED, PID, READY, RETIRE, SPENT,
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import NoReturn
 
     from arun.supervisor.reports import Report
 
-__all__ = ("Bounds", "Generation", "Recipe", "Slot", "Worker", "counted", "ended_by")
+__all__ = ("Generation", "Slot", "Worker", "WorkerSpec", "WorkerTimeouts", "counted", "ended_by")
 
-#: Bytes of what a worker says that are read at once.
+#: Bytes of reports that are read at once.
 _CHUNK = 65_536
 #: Seconds beyond the time for requests that a stop may take: for the app's shut-down, its threads, and the machine.
 _MARGIN = 10.0
-#: Seconds that a worker gets that was forced to stop, and one that had not begun to serve.
+#: Seconds until a worker is killed that was forced to stop, and one that was stopped before it served.
 _FORCED, _UNREADY = 5.0, 2.0
-
-
-#: Seconds from the signal that makes a stuck worker tell where it is to the one that ends it.
+#: Seconds from the signal that makes a stuck worker write its tracebacks to the one that ends it.
 _DUMP = 1.0
 
 
-class Bounds(Value):
-    """How long things may take, in seconds; 0 stands for no bound where it says so.
+class WorkerTimeouts(Value):
+    """How long a worker may take, in seconds.
 
-    ``start`` is for a worker to be ready (0: no bound), ``silence`` for a worker whose loop does not turn (0: no bound),
-    ``drain_delay``, ``grace`` and ``keep_alive`` are those of a stop. ``deaths`` within ``interval`` are a crash loop
-    (0: never).
+    ``start`` is until it is ready, ``silence`` between two heartbeats; 0 is no bound for these. ``drain_delay``, ``grace``
+    and ``keep_alive`` are those of a stop.
     """
 
     start: float = 0.0
@@ -45,22 +42,20 @@ class Bounds(Value):
     drain_delay: float = 0.0
     grace: float = 8.0
     keep_alive: float = 5.0
-    deaths: int = 10
-    interval: float = 60.0
 
     @property
     def stop(self) -> float:
-        """Seconds after which a worker that was told to stop is killed."""
+        """Seconds after which a stopping worker is killed."""
         return self.drain_delay + self.grace + _MARGIN
 
     @property
     def retire(self) -> float:
-        """Seconds after which a worker that was ordered to retire is told to stop."""
+        """Seconds after which a retiring worker is stopped."""
         return self.keep_alive + self.grace + _MARGIN
 
 
 class Worker:
-    """One process from its fork to its burial."""
+    """One process from its fork until it is reaped."""
 
     def __init__(self, connection: socket.socket, slot: Slot | None, generation: Generation, pid: int = 0) -> None:
         #: When its start began: that of all, or its own where it replaces another.
@@ -71,21 +66,21 @@ class Worker:
         #: 0 while a preloaded process is being forked by another.
         self.pid = pid
         self.began = self.heard = time.monotonic()
-        #: It serves, or has loaded the app for those who will.
+        #: It serves, or has loaded the app for others.
         self.is_ready = False
         self.waiting_for = ""
         self.app = ""
         self.failure: StartupFailure | None = None
-        #: Why it wants a successor; empty while it does not.
+        #: Why it asks for a successor; empty while it does not.
         self.spent = ""
-        #: It was told to go: its end is no death.
+        #: It was stopped or retired: its end is no death.
         self.is_leaving = False
         self._retires = False
-        #: It stops by itself, whoever has told it.
+        #: It stops, by an order or a signal of its own.
         self.is_draining = False
-        #: Its line is closed though it lives; it was sent a signal that nobody survives.
+        #: Its connection is closed though it lives; SIGKILL was sent.
         self.is_mute = self.is_killed = False
-        #: The signals that it still gets, and when; the first at the front.
+        #: The signals still to be sent with their times, the earliest first.
         self.due: list[tuple[float, signal.Signals]] = []
         self._lines = Lines()
 
@@ -94,7 +89,7 @@ class Worker:
         return f"{name} (pid: {self.pid})"
 
     def read(self) -> bool:
-        """Hear what it says; False at the end of the line."""
+        """Read its reports; return False at the end of the connection."""
         try:
             data = self.connection.recv(_CHUNK)
         except BlockingIOError:
@@ -102,11 +97,11 @@ class Worker:
         except OSError:
             return False
         for report in self._lines.feed(data):
-            self._hear(report)
+            self._note(report)
         return bool(data)
 
-    def _hear(self, report: Report) -> None:
-        self.heard = time.monotonic()  # whatever it says: that is what a beat is for
+    def _note(self, report: Report) -> None:
+        self.heard = time.monotonic()  # every report is a heartbeat
         if report.word == READY:
             self.is_ready, self.app = True, report.text
         elif report.word == WAITING:
@@ -120,50 +115,50 @@ class Worker:
         elif report.word == PID:
             self.pid = int(report.text)
 
-    def excuse(self, seconds: float) -> None:
-        """Do not count so much of the time that has passed: neither against it, nor for what it still gets."""
+    def postpone(self, seconds: float) -> None:
+        """Move its times by a pause of this process."""
         self.start_began += seconds
         self.began += seconds
         self.heard += seconds
         self.due = [(moment + seconds, number) for moment, number in self.due]
 
     def _order(self, line: bytes) -> None:
-        """Say something to it; without effect where it does not listen any more."""
+        """Send an order; without effect if its connection is closed."""
         try:
             self.connection.send(line)
         except OSError:
             return
 
     def abort(self, now: float) -> None:
-        """Have it tell where its threads are, and end."""
+        """End it after it has written the tracebacks of its threads."""
         self.due = [(now, signal.SIGABRT), (now + _DUMP, signal.SIGKILL)]
 
     def kill(self, number: signal.Signals) -> None:
-        """Send a signal; where the process is not known yet, whoever should have forked it is killed in its place."""
+        """Send a signal; SIGKILL goes to the loader while the pid is unknown."""
         loader = self.generation.loader
         pid = self.pid or (loader.pid if loader is not None and number == signal.SIGKILL else 0)
         if pid:
             self.is_killed = self.is_killed or number == signal.SIGKILL
             try:
                 os.kill(pid, number)
-            except (ProcessLookupError, PermissionError):  # gone, or it has become somebody else
+            except (ProcessLookupError, PermissionError):  # gone, or its pid is another process
                 return
 
     @property
     def speaks(self) -> bool:
-        """Whether its line is open."""
+        """Whether its connection is open."""
         return self.connection.fileno() >= 0
 
     @property
-    def is_stillborn(self) -> bool:
-        """Whether it never came to be: the process that should have forked it has let go of its line."""
+    def is_unforked(self) -> bool:
+        """Whether the loader has closed its connection without forking it."""
         loader = self.generation.loader
         return not self.pid and not self.speaks and (loader is None or loader.speaks)
 
-    def stop(self, bounds: Bounds, *, forced: bool = False, parting: float = 0.0) -> None:
-        """Tell it to stop, gracefully or at once; what a worker was told before is not told again.
+    def stop(self, timeouts: WorkerTimeouts, *, forced: bool = False, parting: float = 0.0) -> None:
+        """Stop it, gracefully or at once; a worker that is stopping already gets no second signal.
 
-        For ``parting`` seconds before that it tells its kept connections to come back on another one.
+        For ``parting`` seconds before that it closes kept connections after their next response.
         """
         now = time.monotonic()
         if forced:
@@ -172,48 +167,48 @@ class Worker:
             if parting and self.is_ready:
                 self._order(line_of(RETIRE))
                 now += parting
-            self.due = [(now, signal.SIGTERM), (now + (bounds.stop if self.is_ready else _UNREADY), signal.SIGKILL)]
+            self.due = [(now, signal.SIGTERM), (now + (timeouts.stop if self.is_ready else _UNREADY), signal.SIGKILL)]
         self.is_leaving, self._retires = True, False
 
-    def retire(self, bounds: Bounds) -> None:
-        """Order it to go when its clients have gone; one that does not serve is told to stop."""
+    def retire(self, timeouts: WorkerTimeouts) -> None:
+        """Let it finish its connections and end; one that does not serve is stopped."""
         if not self.is_ready or self.slot is None:
-            self.stop(bounds)
+            self.stop(timeouts)
         elif not self.is_leaving:
             self._order(line_of(RETIRE))
             self.is_leaving = self._retires = True
-            until = time.monotonic() + bounds.retire
-            self.due = [(until, signal.SIGTERM), (until + bounds.stop, signal.SIGKILL)]
+            until = time.monotonic() + timeouts.retire
+            self.due = [(until, signal.SIGTERM), (until + timeouts.stop, signal.SIGKILL)]
 
     @property
     def next_due(self) -> float:
-        """When the next signal is due: the last one, where the process is not known that should get the others."""
+        """When the next signal is due; of a process without a pid yet the last one, as only that can be sent."""
         return self.due[0 if self.pid else -1][0]
 
     def enforce(self, now: float) -> None:
-        """Send the signals whose time has come."""
+        """Send the signals that are due."""
         while self.due and self.next_due <= now:
             self.kill(self.due.pop(0 if self.pid else -1)[1])
 
     def why(self, status: int) -> StartupFailure:
-        """Return why it has ended before it was ready: what it said, or what the system says."""
+        """Return why it has ended before it was ready: the failure that it reported, or its wait status."""
         waited = f"; it was waiting for {self.waiting_for}" if self.waiting_for else ""
         return self.failure or StartupFailure(WORKER_DIED, f"{self} {self.end(status)} before it was ready{waited}")
 
     def end(self, status: int) -> str:
-        """Say how it ended, from its wait status."""
+        """Return how it ended, from its wait status."""
         if not (self.is_killed and status == signal.SIGKILL):
             return ended_by(status)
         return "had to be killed" + (", as the app had closed its line to the supervisor" if self.is_mute else "")
 
 
 def counted(workers: int) -> str:
-    """Say how many."""
+    """Return the number of workers in words."""
     return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def ended_by(status: int) -> str:
-    """Say how a process ended, from its wait status."""
+    """Return how a process ended, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with status {code}"
@@ -225,24 +220,26 @@ def ended_by(status: int) -> str:
     return f"was ended by {name}{hint}"
 
 
-class Recipe(Value):
+class WorkerSpec(Value):
     """How the workers of a generation are made: ``run`` is called in the new process and never returns.
 
-    It is given the number of a slot, when its start began, and the line to the supervisor. With ``preload`` it is called
-    once, without a slot, in a process that loads the app and forks the others. ``began`` is when the start of all of
-    them began. Times are of the monotonic clock, in seconds.
+    Its arguments are the number of a slot, when its start began, and the connection to the supervisor. With ``preload`` it
+    is called once, without a slot, in a process that loads the app and forks the others. ``began`` is when the start of all
+    of them began. Times are of the monotonic clock, in seconds. ``crash_limit`` deaths within ``crash_interval`` seconds are
+    a crash loop (0: never).
     """
 
     run: Callable[[int | None, float, socket.socket], NoReturn]
     workers: int
-    bounds: Bounds
+    timeouts: WorkerTimeouts
     began: float
-    touched: Sequence[str] = ()
+    crash_limit: int = 10
+    crash_interval: float = 60.0
     preload: bool = False
 
 
 class Slot:
-    """One place among the workers: who serves there, who is to, and from when on somebody may be started."""
+    """One place among the workers: the worker that serves, the one that is to, and from when on another may be started."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -252,11 +249,11 @@ class Slot:
 
     @property
     def held(self) -> list[Worker]:
-        """Who is there."""
+        """Its workers."""
         return [worker for worker in (self.serving, self.coming) if worker is not None]
 
     def forget(self, worker: Worker) -> None:
-        """Take a worker out."""
+        """Remove a worker."""
         if self.serving is worker:
             self.serving = None
         if self.coming is worker:
@@ -264,61 +261,61 @@ class Slot:
 
 
 class Generation:
-    """The workers of one recipe; those that an upgrade has left have none, and are not replaced."""
+    """The workers of one spec. Without a spec they are from before an upgrade, and not replaced."""
 
-    def __init__(self, recipe: Recipe | None, what: str = "reload") -> None:
-        self.recipe = recipe
-        #: What brings it about, where another one serves already.
+    def __init__(self, spec: WorkerSpec | None, what: str = "reload") -> None:
+        self.spec = spec
+        #: What it is for, where another one serves already.
         self.what = what
-        self.slots = [Slot(number) for number in range(1, recipe.workers + 1)] if recipe else []
+        self.slots = [Slot(number) for number in range(1, spec.workers + 1)] if spec else []
         #: The process that has loaded the app and forks the others, with ``preload``; and why the last one ended.
         self.loader: Worker | None = None
         self.loader_failure: StartupFailure | None = None
-        #: Who was inherited on its way out.
+        #: Inherited workers that were leaving already.
         self.leaving: list[Worker] = []
         #: All were ready once.
-        self.is_complete = recipe is None
+        self.is_complete = spec is None
 
     @property
     def workers(self) -> list[Worker]:
-        """Who is in the slots."""
+        """The workers in the slots."""
         return [worker for slot in self.slots for worker in slot.held]
 
     @property
     def members(self) -> list[Worker]:
-        """Who belongs to it."""
+        """All its processes."""
         return self.workers if self.loader is None else [self.loader, *self.workers]
 
     def inherit(self, connection: socket.socket, pid: int, number: int, *, is_leaving: bool) -> None:
-        """Take a worker over from the arun that this process was; one that is on its way out has no slot any more."""
+        """Add a worker from before an upgrade; one that is leaving gets no slot."""
         slot = Slot(number)
         worker = Worker(connection, slot, self, pid)
         worker.is_ready = True
         if is_leaving:
-            worker.retire(Bounds())
+            worker.retire(WorkerTimeouts())
             self.leaving.append(worker)
         else:
             slot.serving = worker
             self.slots.append(slot)
 
     def resize(self, wanted: int) -> list[Worker]:
-        """Have so many slots, and return who has none any more."""
+        """Set the number of slots; return the workers that have none any more."""
         while len(self.slots) < wanted:
             self.slots.append(Slot(len(self.slots) + 1))
         surplus, self.slots = self.slots[wanted:], self.slots[:wanted]
         return [worker for slot in surplus for worker in slot.held]
 
     def wants(self, slot: Slot, now: float) -> bool:
-        """Tell whether a worker is to be started for a slot: nobody is there, or who is there wants a successor.
+        """Return whether to start a worker for a slot: it is empty, or its worker asks for a successor.
 
         Successors come one after the other: workers that began together are spent together.
         """
-        if self.recipe is None or slot.coming is not None or now < slot.due:
+        if self.spec is None or slot.coming is not None or now < slot.due:
             return False
         if slot.serving is None:
             return True
         return bool(slot.serving.spent) and not any(one.serving and one.coming for one in self.slots)
 
     def start_began(self) -> float:
-        """Return when the start of a worker began that is started now."""
-        return time.monotonic() if self.is_complete or self.recipe is None else self.recipe.began
+        """Return when the start of a worker began that is forked now."""
+        return time.monotonic() if self.is_complete or self.spec is None else self.spec.began

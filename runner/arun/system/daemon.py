@@ -26,13 +26,13 @@ _MOST_REPEATED = 65_536
 class WaitingCommand:
     """The command that the user typed, as the daemon knows it: a pipe that it waits on.
 
-    Its end comes with the first of three: ``tell``, an exec, the end of this process and of all that it has forked.
+    Its end comes with the first of three: ``release``, an exec, the end of this process and of all that it has forked.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def tell(self, *, serves: bool) -> None:
+    def release(self, *, serves: bool) -> None:
         """Let the command end: with status 0 if the instance serves as it was asked to, and otherwise with 1."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -47,7 +47,7 @@ def detach(log_file: LogFile, *, origin: str) -> WaitingCommand:
     """Go on as a process without a terminal, in a session of its own, whose output goes to the file (daemon(7)).
 
     Directory and umask stay as they are. It returns in the daemon alone; the process that called it waits there for
-    the start to end, repeats on standard error what was told of a failed one, and leaves. Call it while there is one
+    the start to end, repeats the report of a failed one on standard error, and leaves. Call it while there is one
     thread, and before anything is bound.
 
     Raises:
@@ -67,7 +67,7 @@ def detach(log_file: LogFile, *, origin: str) -> WaitingCommand:
     os.close(reading)
     os.setsid()
     try:
-        parent_of_daemon = os.fork() != 0  # who leads no session gets no terminal again by opening one
+        parent_of_daemon = os.fork() != 0  # a process that leads no session gets no terminal again by opening one
     except OSError:
         parent_of_daemon = False  # no terminal is opened by arun itself without O_NOCTTY
     if parent_of_daemon:
@@ -96,7 +96,7 @@ def _repeat(log_file: LogFile) -> None:
         fd = links.open_file(log_file.path, os.O_RDONLY | os.O_NONBLOCK, 0)
         status = os.fstat(fd)
         begin = max(log_file.begin, status.st_size - _MOST_REPEATED)
-        told = os.pread(fd, _MOST_REPEATED, begin) if stat.S_ISREG(status.st_mode) else b""
+        report = os.pread(fd, _MOST_REPEATED, begin) if stat.S_ISREG(status.st_mode) else b""
     except OSError:
-        told = b""
-    logs.write(told.decode(errors="replace") or f"arun: the start failed; {log_file.path} tells why\n")
+        report = b""
+    logs.write(report.decode(errors="replace") or f"arun: the start failed; {log_file.path} tells why\n")

@@ -28,7 +28,7 @@ def connections_possible() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         wanted = min(hard, _DESCRIPTORS) if hard != resource.RLIM_INFINITY else _DESCRIPTORS
-        with contextlib.suppress(ValueError, OSError):  # macOS has a limit below the one that it tells
+        with contextlib.suppress(ValueError, OSError):  # macOS has a limit below the one that it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:

@@ -63,7 +63,7 @@ class Surroundings(Value):
                 here = working_directory()
                 sys.path[:] = [here if entry == self.directory else entry for entry in self.path]
                 return
-        if working_directory() != self.directory:  # which may be closed to a user who is in it
+        if working_directory() != self.directory:  # which may be closed to a user inside it
             try:
                 enter(self.directory, origin="chdir")
             except StartupFailure:

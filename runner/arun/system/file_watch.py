@@ -1,4 +1,4 @@
-"""Files, folders and patterns of files that ask for something by being touched."""
+"""File watch: what changes when a file is written, touched or replaced, and a look at many files once a second."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    Signature = tuple[int, ...]
+    #: Device, inode, size in bytes, and time of the last change in nanoseconds.
+    Signature = tuple[int, int, int, int]
 
-__all__ = ("Touched", "missing")
+__all__ = ("FileWatch", "missing", "signature")
 
 #: Seconds between two looks.
 _INTERVAL = 1.0
@@ -19,11 +20,11 @@ _INTERVAL = 1.0
 _MOST = 4096
 
 
-class Touched:
-    """What may be touched, and how it was when it was last looked at; a file that is not there has not been touched.
+class FileWatch:
+    """Watches files, folders and patterns; a file that is missing has not changed.
 
-    A folder stands for the Python files below it (its own time changes with every log and cache), a path with ``*``, ``?`` or ``[`` for all that match it
-    (``**`` for folders of any depth).
+    A folder stands for the Python files below it (its own time changes with every log and cache), a path with ``*``,
+    ``?`` or ``[`` for all that match it (``**`` for folders of any depth).
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -32,7 +33,10 @@ class Touched:
         self._next = 0.0
 
     def changed(self, now: float) -> bool:
-        """Look, once a second of the monotonic clock at most: whether one was written, touched, made or replaced since."""
+        """Return whether a file was written, touched, made or replaced since the last look.
+
+        It looks once a second at most; ``now`` is seconds of the monotonic clock.
+        """
         if not self._paths or now < self._next:
             return False
         self._next = now + _INTERVAL
@@ -43,14 +47,14 @@ class Touched:
         found: dict[str, Signature] = {}
         for path in self._paths:
             for one in itertools.islice(_files(path), _MOST):
-                signature = _signature(one)
-                if signature is not None:
-                    found[one] = signature
+                is_now = signature(one)
+                if is_now is not None:
+                    found[one] = is_now
         return found
 
 
 def missing(path: str) -> bool:
-    """Whether nothing is there to be touched now."""
+    """Return whether no file is there that the path names or matches."""
     return not os.path.exists(path) and next(_files(path), path) == path
 
 
@@ -72,9 +76,10 @@ def _files(path: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in files if name.endswith(".py"))
 
 
-def _signature(path: str) -> Signature | None:
+def signature(path: str) -> Signature | None:
+    """Return what changes when a file is written, touched or replaced, links followed; None where none can be seen."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return (status.st_mtime_ns, status.st_ino, status.st_size)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

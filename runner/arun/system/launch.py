@@ -91,6 +91,6 @@ def _interpreter(word: str, directory: str) -> str:
 
 
 def _started_by_name() -> bool:
-    """Whether the last word of the command is a module (``-m arun``, ``-marun``, ``-Im arun``) or code (-c), not a file."""
+    """Return whether the last word of the command is a module (``-m arun``, ``-marun``, ``-Im arun``) or code (-c), not a file."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return sys.argv[0] == "-c" or (spec is not None and "." in spec.name)  # a zip file's is called __main__

@@ -1,6 +1,6 @@
 """A file that takes lines: gathered, written many at once, and never waited for.
 
-A pipe that nobody reads, a closed one and a full disk cost lines, whose number is told, and nothing else.
+A pipe without a reader, a closed one and a full disk lose lines, whose number is logged, and nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LineFile:
     It belongs to the thread of the event loop; ``name`` is what messages call it, in which a path is absolute.
 
     Raises:
-        OSError: the file cannot be opened for writing; ENXIO is a pipe with a name that nobody reads.
+        OSError: the file cannot be opened for writing; ENXIO is a named pipe without a reader.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -69,7 +69,7 @@ class LineFile:
         os.close(old)
 
     def close(self) -> None:
-        """Write what is left, as long as somebody reads, and let go of the file."""
+        """Write the lines that wait, as long as they are read, and close the file."""
         if self._timer is not None:
             self._timer.cancel()
         self._write_out(_PATIENCE)

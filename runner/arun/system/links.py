@@ -23,7 +23,7 @@ __all__ = ("Place", "open_file", "place_of")
 
 #: Links in one path, as in the kernel's MAXSYMLINKS.
 _MOST_LINKS = 40
-#: Who else may write: the group, and everybody.
+#: Write permission of the group and of all others.
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -52,7 +52,7 @@ def open_file(path: str, flags: int, mode: int) -> int:
     """Open a file as ``os.open`` does.
 
     Raises:
-        OSError: also ELOOP, for a link that is not to be followed, or a file with a second name that somebody else gave it.
+        OSError: also ELOOP, for a link that is not to be followed, or a file with a second name that another user gave it.
     """
     with place_of(path) as place:
         fd = place.open(flags, mode)
@@ -140,7 +140,7 @@ def _link(folder: int, name: str, path: str) -> str | None:
 
 
 def _is_open(folder: os.stat_result) -> bool:
-    """Tell whether somebody else than root may write to a folder."""
+    """Return whether other users than root may write to a folder."""
     return folder.st_uid != 0 or bool(folder.st_mode & _OTHERS_WRITE)
 
 

@@ -11,7 +11,7 @@ from arun.system import links, logs
 
 __all__ = ("LogFile",)
 
-#: The rights of a new file: the group reads, as those who watch logs do; nobody else, for lines may tell secrets.
+#: The mode of a new file: the group may read it, as log readers do; others may not, for lines may hold secrets.
 _MODE = 0o640
 
 
@@ -28,7 +28,7 @@ class LogFile:
         """Open it; ``origin`` is where a user named it.
 
         Raises:
-            StartupFailure(FILE_UNUSABLE): it cannot be opened for writing; that is also a pipe with a name that nobody reads.
+            StartupFailure(FILE_UNUSABLE): it cannot be opened for writing; also a named pipe without a reader.
         """
         try:
             self._fd = _opened(self.path)

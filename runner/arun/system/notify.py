@@ -1,4 +1,4 @@
-"""The service manager that started the process: told what goes on, and given descriptors to keep, over its socket.
+"""The service manager that started the process: over its socket it gets the state, and descriptors to keep.
 
 The protocol is that of sd_notify(3), in datagrams of ``NAME=value`` lines; no library is needed for it. Nothing in here
 raises, and nothing waits longer than a tenth of a second for a manager that does not read: it must not stop an instance.
@@ -24,7 +24,7 @@ __all__ = ("ServiceManager", "take")
 _LONGEST_STATUS = 1024
 #: Microseconds that a datagram waits for a manager which does not read.
 _PATIENCE = 100_000
-#: Digits of a number that somebody can mean.
+#: Digits of a plausible number.
 _LONGEST_NUMBER = 18
 
 
@@ -32,7 +32,7 @@ class ServiceManager:
     """The manager behind ``$NOTIFY_SOCKET``; without one nothing happens.
 
     ``watchdog_interval`` is the time between two calls of ``watchdog`` in seconds, half of what the manager waits for
-    (sd_watchdog_enabled(3)), and None where it waits for none of this process. ``keeps_listeners`` says that it has a
+    (sd_watchdog_enabled(3)), and None where it waits for none of this process. ``keeps_listeners``: it has a
     store of descriptors.
     """
 
@@ -43,23 +43,23 @@ class ServiceManager:
         self._socket = None if self._address is None else _opened()
 
     def ready(self, status: str) -> None:
-        """Tell that the instance serves, for the first time or again after a reload."""
+        """Report that the instance serves, for the first time or again after a reload."""
         self._send(f"READY=1\nSTATUS={_one_line(status)}")
 
     def reloading(self, status: str) -> None:
-        """Tell that a reload has begun; ``ready`` ends it."""
+        """Report that a reload has begun; ``ready`` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS={_one_line(status)}")
 
     def stopping(self, status: str) -> None:
-        """Tell that a stop has begun."""
+        """Report that a stop has begun."""
         self._send(f"STOPPING=1\nSTATUS={_one_line(status)}")
 
     def status(self, text: str) -> None:
-        """Tell what goes on, on one line, as ``systemctl status`` shows it."""
+        """Report the state on one line, as ``systemctl status`` shows it."""
         self._send(f"STATUS={_one_line(text)}", waits=False)
 
     def watchdog(self) -> None:
-        """Tell that the process is alive."""
+        """Report that the process is alive."""
         self._send("WATCHDOG=1", waits=False)
 
     def stay_alive(self, call_later: Callable[..., object]) -> None:
@@ -86,7 +86,7 @@ class ServiceManager:
                 self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
     def close(self) -> None:
-        """Let go of the socket; nothing is told any more."""
+        """Close the socket; nothing is reported any more."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
@@ -123,7 +123,7 @@ def _socket_address(text: str) -> bytes | None:
 
 
 def _opened() -> socket.socket | None:
-    """Return a socket to tell with, kept open: an instance whose clients have used up all descriptors is still alive."""
+    """Return the socket for reports, kept open: an instance whose clients have used up all descriptors is still alive."""
     try:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, _PATIENCE))

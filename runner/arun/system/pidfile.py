@@ -49,7 +49,7 @@ def write(path: str, *, origin: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove the pid file if it is ours; where that is refused, it is told."""
+    """Remove the pid file if it is ours; log it where that is refused."""
     try:
         with links.place_of(path) as place:
             if _content(place)[0] == os.getpid():
@@ -112,9 +112,9 @@ def _content(place: Place) -> tuple[int, float]:
 
 
 def _is_arun(pid: int, written: float) -> bool:
-    """Tell whether a process is an arun that lived when the file was written: pids are used again, after a reboot the same ones.
+    """Return whether a process is an arun that lived when the file was written: pids are used again, after a reboot the same ones.
 
-    Where the system does not tell (macOS), nobody is in the way.
+    False where the system does not show it (macOS).
     """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -131,5 +131,5 @@ def _is_arun(pid: int, written: float) -> bool:
 
 
 def _names_arun(arguments: list[bytes]) -> bool:
-    """Tell whether a command line starts arun, as its script or as a module."""
+    """Return whether a command line starts arun, as its script or as a module."""
     return any(os.path.basename(one) == b"arun" for one in arguments) or b"arun.__main__" in arguments

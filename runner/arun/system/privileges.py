@@ -23,10 +23,10 @@ class Identity(Value):
     origin: str
 
     def holds(self) -> bool:
-        """Tell whether the process already is this identity, saved ids included."""
+        """Return whether the process already is this identity, saved ids included."""
         if hasattr(os, "getresuid"):
             uids, gids = {*os.getresuid()}, {*os.getresgid()}
-        else:  # macOS does not tell the saved ids
+        else:  # macOS does not show the saved ids
             uids, gids = {os.getuid(), os.geteuid()}, {os.getgid(), os.getegid()}
         return uids == {self.uid} and gids == {self.gid}
 

@@ -45,20 +45,19 @@ _FORCES = 2
 
 
 class StopRequested(Interruption):
-    """A stop signal came before there was a loop to tell."""
+    """A stop signal came before ``StopSignals.on_stop`` was called."""
 
 
 class StopSignals:
-    """Receives SIGTERM, SIGINT and SIGQUIT from the first moment to the last and tells whoever is in charge.
+    """Receives SIGTERM, SIGINT and SIGQUIT from the first moment to the last and calls the callback of the process.
 
     SIGQUIT counts twice: it stops at once. A worker leaves SIGINT to its supervisor, for a terminal sends it to both.
 
-    SIGHUP makes a fallback stop serving as well, but only to go back to the first start; elsewhere it is handed to
-    whoever has asked for it with ``tell_hangup``, or just noted, for other runners reload on it, and nobody who sends it
-    means to end the instance.
+    SIGHUP makes a fallback stop serving as well, but only to go back to the first start. Elsewhere the callback of
+    ``on_hangup`` is called; without one the signal changes nothing, for it means a reload to other runners, never an end.
 
-    Until ``tell`` names somebody, a signal interrupts the start by raising StopRequested in the main thread; a second
-    one does so in any case, as the first has had no effect. After ``hold`` a second one cuts the end short.
+    Until ``on_stop`` sets a callback, a stop signal raises StopRequested in the main thread. One beyond the second always
+    does: the callback has not reacted. After ``ignore`` a second one only cuts the end short.
 
     ``of_app`` are the handlers that an app has installed for these signals in this process: they are called as well.
     """
@@ -69,17 +68,17 @@ class StopSignals:
         self.of_app: dict[int, Handler] = dict(of_app or {})
         self._is_workers = is_workers
         self._can_go_back = False
-        self._teller: Callable[[int], None] | None = None
+        self._on_stop: Callable[[int], None] | None = None
         self._on_hangup: Callable[[], None] | None = None
         self._on_reopen: Callable[[], object] | None = None
-        self._hung_up = self._held = False
+        self._hung_up = self._ignores = False
         #: The handlers of the signals that this process acts on.
         self._own: dict[int, Handler] = {}
-        #: Where the process was when it got the signal that a handler of the app's is being told.
-        self._telling: FrameType | None = None
+        #: The frame that was interrupted by the signal for which the app's handler runs now.
+        self._in_app: FrameType | None = None
 
     def install(self, *, can_go_back: bool = False) -> None:
-        """Take over the stop signals, SIGHUP and SIGUSR1, then let through what a predecessor held back."""
+        """Take over the stop signals, SIGHUP and SIGUSR1, then unblock them: a predecessor may have blocked them."""
         self._can_go_back = can_go_back
         self._own = dict.fromkeys(STOP_SIGNALS, self._receive)
         if self._is_workers:  # not ignored: what the app executes would inherit that
@@ -97,7 +96,7 @@ class StopSignals:
         unblock_signals()
 
     def take_back(self) -> None:
-        """Take the signals back that the app has taken, or blocked, and say so; a handler of its own is called as well.
+        """Take back the signals that the app has taken or blocked, and log it; the app's own handlers are called as well.
 
         What an app registers with its loop, the loop calls by itself as long as Python handles the signal at all.
         """
@@ -131,26 +130,26 @@ class StopSignals:
                 if number in STOP_SIGNALS and self._note(number):
                     raise StopRequested
 
-    def tell(self, teller: Callable[[int], None] | None) -> None:
-        """Call ``teller`` with the count so far at each signal, instead of interrupting."""
-        self._teller = teller
-        if teller is not None and (self.count or self.going_back):
-            teller(max(self.count, 1))
+    def on_stop(self, callback: Callable[[int], None]) -> None:
+        """Call ``callback`` with the count so far at each stop signal, instead of interrupting; at once for earlier ones."""
+        self._on_stop = callback
+        if self.count or self.going_back:
+            callback(max(self.count, 1))
 
-    def tell_hangup(self, on_hangup: Callable[[], None] | None) -> None:
-        """Call ``on_hangup`` at each SIGHUP that does not make a fallback go back."""
-        self._on_hangup = on_hangup
-        if self._hung_up and on_hangup is not None:
+    def on_hangup(self, callback: Callable[[], None] | None) -> None:
+        """Call ``callback`` at each SIGHUP that does not make a fallback go back; at once for an earlier one."""
+        self._on_hangup = callback
+        if self._hung_up and callback is not None:
             self._hung_up = False
-            on_hangup()
+            callback()
 
-    def tell_reopen(self, on_reopen: Callable[[], object]) -> None:
-        """Call ``on_reopen`` at each SIGUSR1: the log files have been moved."""
-        self._on_reopen = on_reopen
+    def on_reopen(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` at each SIGUSR1: the log files have been moved."""
+        self._on_reopen = callback
 
-    def hold(self) -> None:
-        """Only count from now on: the process is on its way out. No handler of the app's is called any more."""
-        self._held = True
+    def ignore(self) -> None:
+        """Only count from now on: the process is about to end. The app's handlers are not called any more."""
+        self._ignores = True
         with contextlib.suppress(ValueError):  # not the main thread: that one is stuck
             for number, own in self._own.items():
                 if number in STOP_SIGNALS:
@@ -162,64 +161,64 @@ class StopSignals:
             if self._on_hangup is not None:
                 self._on_hangup()
                 return
-            if self._teller is None:  # nobody is in charge yet; whoever will be is told
+            if self._on_stop is None:  # the start goes on: on_hangup will find it
                 self._hung_up = True
                 return
             if signal.SIGHUP not in self.of_app:
                 logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
             return
         self.going_back = True
-        if self._teller is not None and not self.count:
-            self._teller(1)
+        if self._on_stop is not None and not self.count:
+            self._on_stop(1)
 
     def _reopen(self, number: int, frame: FrameType | None) -> None:
         if self._on_reopen is not None:
             self._on_reopen()
-        self._tell_app(number, frame)
+        self._call_app(number, frame)
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self.hang_up()
-        self._tell_app(number, frame)
+        self._call_app(number, frame)
 
     def _leave_to_supervisor(self, number: int, frame: FrameType | None) -> None:
         """Do nothing on a signal that went to the whole group."""
-        self._tell_app(number, frame)
+        self._call_app(number, frame)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if in_forked_child():  # the signal of somebody else's child: it ends by it, as any process does
+        if in_forked_child():  # a child that the app has forked ends by the signal, as any process does
             signal.signal(number, self.of_app.get(number, signal.SIG_DFL))
             os.kill(os.getpid(), number)
             return
-        if self.count and (frame is None or frame is self._telling):
-            return  # an app's handler that passes on what it was told: the interpreter gives each signal its own frame
+        if self.count and (frame is None or frame is self._in_app):
+            return  # called by the app's own handler for this signal: the interpreter gives each signal its own frame
         interrupts = self._note(number)
-        self._tell_app(number, frame)
+        self._call_app(number, frame)
         if interrupts:
             raise StopRequested
 
     def _note(self, number: int) -> bool:
-        """Count a stop signal and tell who is in charge; return whether the start, or the stop, is to be interrupted."""
-        told = self.count
+        """Count a stop signal and call the callback; return whether the start, or the stop, is to be interrupted."""
+        before = self.count
         if number == signal.SIGQUIT:
             self.count += _FORCES
-        elif not (self._is_workers and told):  # a worker is forced by SIGQUIT: a whole group may be told twice to stop
+        elif not (self._is_workers and before):  # a worker is forced by SIGQUIT: a whole group may get SIGTERM twice
             self.count += 1
-        if self._held:
+        if self._ignores:
             if self.count >= _FORCES:
                 hurry()
             return False
-        if self._teller is not None:
-            self._teller(self.count)
-            if told < _FORCES:  # the first asks, the second forces, the third does not ask the loop
+        if self._on_stop is not None:
+            self._on_stop(self.count)
+            if before < _FORCES:  # the first asks, the second forces, the third does not ask the loop
                 return False
         return True
 
-    def _tell_app(self, number: int, frame: FrameType | None) -> None:
+    def _call_app(self, number: int, frame: FrameType | None) -> None:
         """Call the app's own handler; what it raises to end the process is not needed, as a stop is under way."""
         handler = self.of_app.get(number)
-        if handler is None or self._held:
+        if handler is None or self._ignores:
             return
-        before, self._telling = self._telling, frame
+        before, self._in_app = self._in_app, frame
         try:
             handler(number, frame)
         except Interruption:
@@ -229,19 +228,21 @@ class StopSignals:
         except BaseException as error:  # noqa: BLE001 - the app's
             logs.warning(f"the app's handler of {signal.Signals(number).name} raised {type(error).__name__}")
         finally:
-            self._telling = before
+            self._in_app = before
 
 
 def _is_of_a_loop(handler: object) -> bool:
-    """Tell whether a handler does nothing but let a loop hear of the signal by the wakeup descriptor (asyncio, uvloop)."""
+    """Return whether a handler does nothing: the loop learns of the signal by the wakeup descriptor (asyncio, uvloop)."""
     return getattr(handler, "__name__", "").lstrip("_") in {"sighandler_noop", "sighandler"}
 
 
 def _is_for_supervisors(number: int, _frame: FrameType | None) -> None:
-    """Say that a signal changes nothing, as whoever sent it expects something of it."""
+    """Log that a signal changes nothing: its sender expects an effect."""
     logs.warning(f"{signal.Signals(number).name} changes nothing here: it is for a supervisor (--supervise)")
     if number != signal.SIGUSR2:
-        signal.signal(number, signal.SIG_IGN)  # a terminal sends it again and again to who reads in the background
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # a terminal sends it again and again to a process that reads in the background
 
 
 def open_standard_streams() -> None:
@@ -259,12 +260,12 @@ def open_standard_streams() -> None:
 
 
 def ignored_signals() -> frozenset[int]:
-    """Return the signals that are ignored now: whoever started us with SIGHUP ignored (nohup) meant it."""
+    """Return the signals that are ignored now: SIGHUP ignored by a parent (nohup) stays so."""
     return frozenset(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
 
 
 def block_stop_signals() -> int:
-    """Hold back the stop signals, and those that ask for something, until somebody can act; it survives an exec.
+    """Block the stop signals and those for reloads and the like, until a handler stands; the mask survives an exec.
 
     Another thread, one that the app left behind, may still take such a signal. Returns the reading end of a pipe into
     which the numbers of all signals go that are caught from now on, up to the exec itself.
@@ -279,19 +280,19 @@ def block_stop_signals() -> int:
 
 
 def unblock_signals() -> None:
-    """Let every signal through: a mask inherited from a predecessor or a careless parent would deafen us."""
+    """Let every signal through: a predecessor or the parent may have left a mask."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def silence() -> None:
-    """Stop the timers of the app and what it does on signals, for nothing of it may interrupt the way out.
+    """Stop the timers and signal handlers of the app: nothing of it may interrupt the way out.
 
     Without effect on handlers in another thread than the main one; there they do not run.
     """
     while True:
         try:
             _silence()
-        except Exception:  # noqa: BLE001, S112 - a handler of the app's, which has just struck once more
+        except Exception:  # noqa: BLE001, S112 - a handler of the app has run once more
             continue
         return
 
@@ -310,7 +311,7 @@ def _stop_timers() -> None:
 
 
 def reset_for_exec(*, keep_ignored: frozenset[int]) -> None:
-    """Undo what an exec would carry on unasked: signals ignored or not as they were at the start, timers, affinity."""
+    """Undo what an exec would inherit: ignored signals become as at the start, timers and affinity are reset."""
     if _cores:
         os.sched_setaffinity(0, _cores)
     for number in signal.valid_signals():
@@ -336,7 +337,7 @@ def close_on_exec_except(kept: Iterable[int]) -> None:
 
 
 def dump_when_dying() -> None:
-    """Write the traceback of every thread when a fatal signal comes, also SIGABRT from a supervisor that gives up."""
+    """Write the traceback of every thread when a fatal signal comes, also SIGABRT from the supervisor."""
     import faulthandler
 
     try:
@@ -363,7 +364,7 @@ def bind_to_cores(number: int, cores: int) -> None:
 
 
 def children() -> set[int]:
-    """Return the pids of this process's children, zombies included; empty where the system does not tell."""
+    """Return the pids of this process's children, zombies included; empty where the system does not show them."""
     found: set[int] = set()
     try:
         for task in os.listdir("/proc/self/task"):

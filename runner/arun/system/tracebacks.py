@@ -1,7 +1,7 @@
 """Tracebacks as a user of arun wants them: the app's own frames, without ours and the import system's.
 
 None of these functions raises what the app's objects raise, or fails for want of a file: an exception that cannot be
-formatted is told as far as it can be. In every text, control characters are escaped, and only the lines of Python's own
+formatted is described as far as it can be. In every text, control characters are escaped, and only the lines of Python's own
 form begin at the margin: a text that an exception carries cannot be taken for a line of the log.
 """
 
@@ -34,7 +34,7 @@ _MOST_EXCEPTIONS = 256
 def app_traceback(exc: BaseException) -> str:
     """Format an exception and what led to it, without the frames of arun and of importlib.
 
-    A traceback that holds no other frames is kept whole: it tells of a fault of arun's.
+    A traceback that holds no other frames is kept whole: it is a fault of arun.
     """
     return _traceback(exc, is_whole=False)
 
@@ -48,10 +48,10 @@ def _traceback(exc: BaseException, *, is_whole: bool) -> str:
     try:
         from traceback import TracebackException
 
-        told = TracebackException.from_exception(exc, compact=True)
+        formatted = TracebackException.from_exception(exc, compact=True)
         if not is_whole:
-            _trim(told, exc)
-        return contained("".join(told.format()), (*_BETWEEN, *_names(exc)))
+            _trim(formatted, exc)
+        return contained("".join(formatted.format()), (*_BETWEEN, *_names(exc)))
     except Interruption:
         raise
     except BaseException as second:  # noqa: BLE001 - code of the app's, a missing file of Python's, memory
@@ -59,7 +59,7 @@ def _traceback(exc: BaseException, *, is_whole: bool) -> str:
 
 
 def described(exc: BaseException) -> str:
-    """Return name and message of an exception on one line; one that cannot say what it is still has a name."""
+    """Return name and message of an exception on one line; one whose message cannot be had still has a name."""
     try:
         text = str(exc)
     except Interruption:
@@ -72,7 +72,7 @@ def described(exc: BaseException) -> str:
 def task_stack(task: asyncio.Task[Any]) -> str:
     """Format where a task waits, from the app's outermost frame to its innermost.
 
-    It ends where the app waits for an async generator or another task: those do not say on whom they wait.
+    It ends where the app waits for an async generator or another task: those do not show what they wait for.
     """
     frames: list[FrameType] = []
     waiting: Any = task.get_coro()
@@ -122,9 +122,9 @@ def _bare(exc: BaseException, second: BaseException, *, is_whole: bool) -> str:
         if is_whole or not _is_ours(trace.tb_frame.f_code.co_filename):
             places.append(_place(trace.tb_frame, trace.tb_lineno))
         trace = trace.tb_next
-    said = printable(described(exc))
+    text = printable(described(exc))
     why = printable(described(second))
-    return f"{_TRACEBACK}\n{''.join(places)}{said}\n    (it cannot be told in full: {why})\n"
+    return f"{_TRACEBACK}\n{''.join(places)}{text}\n    (it cannot be told in full: {why})\n"
 
 
 def _place(frame: FrameType, number: int) -> str:
@@ -148,8 +148,8 @@ def _names(exc: BaseException) -> Iterator[str]:
             waiting += one.exceptions
 
 
-def _trim(told: TracebackException, exc: BaseException) -> None:
-    waiting, seen = [told], set[int]()
+def _trim(formatted: TracebackException, exc: BaseException) -> None:
+    waiting, seen = [formatted], set[int]()
     while waiting:
         one = waiting.pop()
         if id(one) in seen:

@@ -1,4 +1,4 @@
-"""What stands between a socket and HTTP on a listener, as pure values: a PROXY header, TLS. No file is read here.
+"""Where an instance listens and what stands before HTTP there, as pure values. No file is read here.
 
 TLS is described by the paths of its files: so it crosses an exec with its listener, and no key does.
 """
@@ -9,9 +9,9 @@ from arun.core.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from arun.core.addresses import Address
 
-__all__ = ("Certificate", "Tls", "Transport")
+__all__ = ("Certificate", "ListenSpec", "Tls")
 
 
 class Certificate(Value):
@@ -44,37 +44,28 @@ class Tls(Value):
         return tuple(dict.fromkeys([*pairs, self.client_ca] if self.client_ca else pairs))
 
 
-class Transport(Value):
-    """What comes before HTTP; ``proxies`` are the peers that begin with a PROXY header, empty if nobody does.
+class ListenSpec(Value):
+    """An address to listen on, and what stands before HTTP there: TLS, a PROXY header. None is what is not given.
 
-    None stands for what nobody has said.
+    ``proxies`` are the peers whose connections begin with a PROXY header, empty for none. ``origin`` is where a user asked
+    for the address.
     """
 
+    address: Address
     tls: Tls | None = None
     proxies: tuple[str, ...] | None = None
+    origin: str = ""
 
-    def over(self, other: Transport) -> Transport:
-        """Return this transport, completed with what only the other one says."""
-        return Transport(self.tls or other.tls, other.proxies if self.proxies is None else self.proxies)
+    def over(self, other: ListenSpec) -> ListenSpec:
+        """Return this spec, completed with what only the other one gives."""
+        proxies = other.proxies if self.proxies is None else self.proxies
+        return self._replace(tls=self.tls or other.tls, proxies=proxies)
+
+    def at(self, address: Address) -> ListenSpec:
+        """Return the same for another address."""
+        return self._replace(address=address)
 
     @property
     def is_plain(self) -> bool:
         """Whether HTTP begins with the first byte."""
         return not (self.tls or self.proxies)
-
-    def as_json(self) -> list[Any]:
-        """Return the transport as values that JSON knows."""
-        return [self.tls, self.proxies]  # named tuples are lists there
-
-    @classmethod
-    def of_json(cls, tls: list[Any] | None, proxies: list[str] | None) -> Transport:
-        """Return the transport that ``as_json`` has written.
-
-        Raises:
-            TypeError: it is none.
-        """
-        decoded = None
-        if tls is not None:
-            certificates, *more = tls
-            decoded = Tls(tuple(Certificate(*one) for one in certificates), *more)
-        return cls(decoded, None if proxies is None else tuple(proxies))

@@ -1,4 +1,4 @@
-"""Options beside each other: those that contradict are refused together, those that do nothing are told."""
+"""Options beside each other: all contradictions are reported together, and so are options without effect."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
         ("--ssl-cert-reqs 1 --ssl-ca-certs a", "no certificate is named", "--ssl-cert-reqs"),
         ("--ssl-cert-reqs required --ssl-certfile a", "authorities", "--ssl-cert-reqs"),
         ("--ssl-cert-reqs required --https-socket :1,a,b", "authorities", "--ssl-cert-reqs"),
+        ("--ssl-cert-reqs 2 --https-socket :1,a,b --https-socket :2,a,b,HIGH,ca", "authorities", "--ssl-cert-reqs"),
+        ("--ssl-cert-reqs required", "and no certificate is named; it also needs the authorities", "--ssl-cert-reqs"),
+        ("--ssl-certfile a --ssl-ciphers banana", "ssl-ciphers: 'banana' names no cipher", "--ssl-ciphers"),
+        ("--https-socket :1,a,b,banana", "https-socket: 'banana' names no cipher", "--https-socket"),
         ("--wsgi-file shop.py cart.py", "two apps are named, 'cart.py' and 'shop.py'", "--wsgi-file"),
     ],
 )
@@ -31,7 +35,15 @@ def test_options_that_contradict_each_other_are_refused(folder: Folder, words: s
 def test_all_of_them_are_told_with_all_others(folder: Folder) -> None:
     words = "--workers 2 --no-supervise --ssl-cert-reqs required --port x --bogus"
     rejected = folder.rejected(*words.split())
-    assert len(rejected.problems) == 5
+    assert len(rejected.problems) == 4
+
+
+def test_an_address_with_tls_needs_a_certificate_except_in_a_fallback(folder: Folder) -> None:
+    """A fallback may take the certificate of the failed start at the same address."""
+    problem = folder.problem("--https-socket", ":1")
+    assert (problem.cause.identifier, problem.origin) == ("certificate-missing", "--https-socket")
+    folder.write("site.ini", "[arun]\nhttps-socket = :1\n")
+    assert folder.settings("site.ini", factory_reset=True).https_socket[0].certfile == ""
 
 
 @pytest.mark.parametrize(
@@ -39,6 +51,7 @@ def test_all_of_them_are_told_with_all_others(folder: Folder) -> None:
     [
         "--workers many --no-supervise",
         "--workers 2 --supervise=maybe",
+        "--ssl-certfile= --https-socket :1",
         "--ssl-cert-reqs required --ssl-ca-certs a --https-socket nowhere",
     ],
 )
@@ -71,7 +84,7 @@ def test_an_app_of_a_higher_layer_replaces_another(folder: Folder) -> None:
     [
         ("--no-supervise --max-requests 5 -t 3", ["worker-timeout", "max-requests"], "a supervisor"),
         ("--access-logformat json --access-log-quiet /x", ["access-logformat", "access-log-quiet"], "--access-log or"),
-        ("--ssl-ciphers x --ssl-version 1.3", ["ssl-ciphers", "ssl-version"], "a certificate"),
+        ("--ssl-ciphers HIGH --ssl-version 1.3", ["ssl-ciphers", "ssl-version"], "a certificate"),
         ("--proxy-allow-from 10.0.0.1", ["proxy-allow-from"], "--proxy-protocol"),
         ("--max-requests-jitter 5", ["max-requests-jitter"], "--max-requests"),
     ],

@@ -1,17 +1,17 @@
-"""The brake: how soon a worker that died is replaced, and when deaths have become a crash loop. A pure rule of times."""
+"""Crash backoff: how soon a worker that died is replaced, and when deaths have become a crash loop. A pure rule of times."""
 
 from __future__ import annotations
 
 from collections import deque
 
-__all__ = ("Brake",)
+__all__ = ("CrashBackoff",)
 
 #: Seconds that the second of two deaths waits for its replacement; each further one waits twice as long, up to a limit.
 _FIRST, _LONGEST = 0.1, 10.0
 
 
-class Brake:
-    """The deaths of late. Times are seconds of one clock.
+class CrashBackoff:
+    """The recent deaths of workers. Times are seconds of one clock.
 
     ``limit`` deaths within ``interval`` seconds are a crash loop; with 0 there is none.
     """
@@ -22,7 +22,7 @@ class Brake:
         self._times: deque[float] = deque()
 
     def died(self, now: float) -> float:
-        """Note a death and return the seconds to wait with its replacement: none for the first."""
+        """Count a death; return the seconds until its replacement, 0 for the first."""
         self._times.append(now)
         while self._times[0] <= now - self._interval:
             self._times.popleft()
@@ -36,5 +36,5 @@ class Brake:
 
     @property
     def deaths(self) -> int:
-        """How many deaths there were lately."""
+        """The number of recent deaths."""
         return len(self._times)
