@@ -106,7 +106,7 @@ def test_a_command_that_is_interrupted_ends_and_the_daemon_goes_on(folder: Path)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(reading, True)
     os.mkfifo(folder / "hold")
-    script = PROCESS.replace("command.tell", "open('hold').read()\ncommand.tell")
+    script = PROCESS.replace("command.release", "open('hold').read()\ncommand.release")
     with subprocess.Popen([sys.executable, "-c", script, "arun.log", "serve"], cwd=folder) as process:
         writing = os.open(folder / "hold", os.O_WRONLY)  # the daemon waits there, and the command for the daemon
         pid = int(os.read(reading, 100).split()[0])
