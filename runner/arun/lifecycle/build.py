@@ -52,26 +52,26 @@ __all__ = (
 )
 
 
-def surround(chosen: Settings) -> None:
+def surround(settings: Settings) -> None:
     """Enter directory, umask, environment and import path as the settings name them.
 
     Raises:
         StartupFailure(DIRECTORY_UNUSABLE or FILE_UNUSABLE): the directory or the env file is not to be had.
     """
-    if chosen.chdir:
-        environment.enter(chosen.chdir, origin=chosen.origin("chdir"))
-    if chosen.umask is not None:
-        os.umask(chosen.umask)
-    if chosen.env_file:
+    if settings.chdir:
+        environment.enter(settings.chdir, origin=settings.origin("chdir"))
+    if settings.umask is not None:
+        os.umask(settings.umask)
+    if settings.env_file:
         from arun.system import env_file
 
-        environment.change_environment(env_file.read(chosen.env_file, origin=chosen.origin("env_file")))
-    environment.change_environment(chosen.env)
-    environment.extend_import_path(chosen.pythonpath)
+        environment.change_environment(env_file.read(settings.env_file, origin=settings.origin("env_file")))
+    environment.change_environment(settings.env)
+    environment.extend_import_path(settings.pythonpath)
 
 
 def choose_app(
-    chosen: Settings, failures: tuple[FailureRecord, ...], loop: Callable[[], asyncio.AbstractEventLoop]
+    settings: Settings, failures: tuple[FailureRecord, ...], loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> App:
     """Load the app that the settings name, find one in the folder, or take the built-in one.
 
@@ -83,44 +83,44 @@ def choose_app(
     from arun.apps import load
     from arun.apps import target as targets
 
-    places = targets.Places.of(environment.working_directory(), chosen.app_dir)
-    name, text = _named(chosen)
-    origin = chosen.origin(name)
+    places = targets.Places.of(environment.working_directory(), settings.app_dir)
+    name, text = _named(settings)
+    origin = settings.origin(name)
     if text is None and not failures:
         text, origin = targets.find(places.app_dir), f"the folder {places.app_dir}"
     try:
         if text is None:
-            return _unnamed(chosen, failures, places.app_dir)
+            return _unnamed(settings, failures, places.app_dir)
         is_path = name == "wsgi_file"
-        target = targets.parse(text, places, origin=origin, attribute=chosen.callable or "", is_path=is_path)
-        if chosen.factory:
+        target = targets.parse(text, places, origin=origin, attribute=settings.callable or "", is_path=is_path)
+        if settings.factory:
             target = target._replace(factory=True)
-        return load.load(target, chosen.interface, lambda made: loop().run_until_complete(made))
+        return load.load(target, settings.interface, lambda made: loop().run_until_complete(made))
     except StartupFailure as failure:
-        if chosen.need_app is not False:
+        if settings.need_app is not False:
             raise
         logs.frame(FailureRecord.of(failure, config="", when=0))
         logs.warning("started without an app, as --no-need-app says: every request is answered with status 500")
         return _built_in("no app", _no_app())
 
 
-def _named(chosen: Settings) -> tuple[str, str | None]:
+def _named(settings: Settings) -> tuple[str, str | None]:
     """Return which option names the app, and how."""
-    return ("app", chosen.app) if chosen.app is not None else ("wsgi_file", chosen.wsgi_file)
+    return ("app", settings.app) if settings.app is not None else ("wsgi_file", settings.wsgi_file)
 
 
-def _unnamed(chosen: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
-    if chosen.need_app:
+def _unnamed(settings: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
+    if settings.need_app:
         raise StartupFailure(
-            APP_NOT_NAMED, f"no app is named, and {directory} holds none", origin=chosen.origin("need_app")
+            APP_NOT_NAMED, f"no app is named, and {directory} holds none", origin=settings.origin("need_app")
         )
     from arun.server import loops
 
-    if chosen.loop == "auto":
+    if settings.loop == "auto":
         loops.import_asyncio_without_tls()
     import arun_welcome
 
-    page = arun_welcome.make_app(status=chosen.welcome_status, failures=failures, debug=chosen.debug)
+    page = arun_welcome.make_app(status=settings.welcome_status, failures=failures, debug=settings.debug)
     return _built_in("the welcome page", page)
 
 
@@ -136,14 +136,14 @@ def _built_in(name: str, app: Callable[..., object]) -> App:
     return load.App(app, "asgi", target.Target(name, "", name, ""))
 
 
-def access_file(chosen: Settings, directory: str) -> LineFile | None:
+def access_file(settings: Settings, directory: str) -> LineFile | None:
     """Open the file of the access log, a relative path from ``directory``; None while the log is off.
 
     Raises:
         StartupFailure(FILE_UNUSABLE): it cannot be opened for writing.
     """
-    path = chosen.access_logfile
-    if not chosen.logs_requests:
+    path = settings.access_logfile
+    if not settings.logs_requests:
         return None
     from arun.system.line_file import LineFile
 
@@ -153,17 +153,17 @@ def access_file(chosen: Settings, directory: str) -> LineFile | None:
     try:
         return LineFile(path, f"the access log {path}")
     except OSError as error:
-        origin = chosen.origin("access_logfile")
+        origin = settings.origin("access_logfile")
         raise StartupFailure(
             FILE_UNUSABLE, f"cannot write the access log {path}: {error.strerror or error}", origin=origin
         ) from error
 
 
 def engine_for(
-    app: App, chosen: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
+    app: App, settings: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
 ) -> HttpServer:
     """Return the HTTP server of an app, with the options that the settings make for its kind."""
-    options = http_options(app.kind, chosen, access_file, thread_lost)
+    options = http_options(app.kind, settings, access_file, thread_lost)
     if app.kind == "aiohttp" and options.root_path:
         logs.warning("root-path does nothing for an aiohttp app: its add_subapp mounts one app in another")
     if app.kind == "wsgi" and options.timeout_request and not options.threads:
@@ -199,32 +199,32 @@ def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
 
 
 def http_options(
-    kind: str, chosen: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
+    kind: str, settings: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
 ) -> HttpOptions:
     """Return the options of the HTTP server for an app of this kind: the settings of the same names, and what derives of them."""
     from arun.http.options import HttpOptions
 
-    values = {name: getattr(chosen, name) for name in HttpOptions._fields if hasattr(Settings, name)}
-    if not chosen.proxy_headers:
+    values = {name: getattr(settings, name) for name in HttpOptions._fields if hasattr(Settings, name)}
+    if not settings.proxy_headers:
         values["forwarded_allow_ips"] = ()
-    if chosen.limit_connections is None:
+    if settings.limit_connections is None:
         values["limit_connections"] = descriptors.connections_possible()
     if kind == "wsgi":
-        values["timeout_request"] = chosen.timeout_wsgi_request
-    if not chosen.names_requests:
+        values["timeout_request"] = settings.timeout_wsgi_request
+    if not settings.names_requests:
         values["request_id_header"] = None
     return HttpOptions(
         **values,
-        access=None if access_file is None else _access_log(chosen, access_file),
+        access=None if access_file is None else _access_log(settings, access_file),
         on_error=logs.write,
         thread_lost=thread_lost,
     )
 
 
-def _access_log(chosen: Settings, access_file: LineFile) -> AccessLog:
+def _access_log(settings: Settings, access_file: LineFile) -> AccessLog:
     from arun.http.access.log import access_log
 
-    return access_log(chosen.access_logformat, chosen.access_log_quiet, access_file.write)
+    return access_log(settings.access_logformat, settings.access_log_quiet, access_file.write)
 
 
 def served_sockets(listeners: Iterable[Listener], contexts: Contexts) -> list[ServedSocket]:
@@ -249,7 +249,7 @@ def _deafen(leaving: Sequence[Listener]) -> None:
         sockets.deafen(listener)
 
 
-def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
+def new_loop(settings: Settings) -> asyncio.AbstractEventLoop:
     """Return a new event loop of the kind that ``--loop`` names; it is closed when the process ends.
 
     Raises:
@@ -257,7 +257,7 @@ def new_loop(chosen: Settings) -> asyncio.AbstractEventLoop:
     """
     from arun.server import loops
 
-    loop = loops.new_loop(chosen.loop, origin=chosen.origin("loop"))
+    loop = loops.new_loop(settings.loop, origin=settings.origin("loop"))
     exits.on_leaving(partial(loops.close, loop))
     return loop
 
@@ -268,9 +268,9 @@ class Loaded(Value):
     app: App
     loop: Callable[[], asyncio.AbstractEventLoop]
 
-    def afresh(self, chosen: Settings) -> Loaded:
+    def afresh(self, settings: Settings) -> Loaded:
         """Return it for a forked process: a loop cannot be shared."""
-        return self._replace(loop=_one_loop(chosen))
+        return self._replace(loop=_one_loop(settings))
 
 
 def load(instance: Instance, deadline: Deadline) -> Loaded:
@@ -280,10 +280,10 @@ def load(instance: Instance, deadline: Deadline) -> Loaded:
         StartupFailure: one of the failures of the stage "load".
         StopRequested, DeadlineReached: what the import was interrupted with, also where the app has caught it.
     """
-    chosen, signals = instance.configuration.chosen, instance.signals
-    deadline.step(f"{chosen.app or chosen.wsgi_file or 'the app'} to be imported")
-    loop = _one_loop(chosen)
-    app = choose_app(chosen, instance.past.failures, loop)
+    settings, signals = instance.configuration.chosen, instance.signals
+    deadline.step(f"{settings.app or settings.wsgi_file or 'the app'} to be imported")
+    loop = _one_loop(settings)
+    app = choose_app(settings, instance.past.failures, loop)
     genuine.settle_threads()
     signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if signals.count:
@@ -293,9 +293,9 @@ def load(instance: Instance, deadline: Deadline) -> Loaded:
     return Loaded(app, loop)
 
 
-def _one_loop(chosen: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
+def _one_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the loop when it is asked for the first time."""
-    return cache(partial(new_loop, chosen))
+    return cache(partial(new_loop, settings))
 
 
 class Told(Value):
@@ -388,9 +388,9 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) ->
     """
     from arun.server import server
 
-    chosen, claimed, signals = instance.configuration.chosen, instance.configuration.listeners, instance.signals
+    settings, claimed, signals = instance.configuration.chosen, instance.configuration.listeners, instance.signals
     deadline.step("the app's own start-up")
-    log = access_file(chosen, instance.launch.directory)
+    log = access_file(settings, instance.launch.directory)
     loop = loaded.loop()
 
     def reopen() -> None:
@@ -402,9 +402,9 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) ->
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
     events = _events(instance, loaded, deadline, told, leaving)
     serving = server.Server(
-        engine_for(loaded.app, chosen, log, events.thread_lost),
+        engine_for(loaded.app, settings, log, events.thread_lost),
         served_sockets(claimed.listeners, claimed.contexts),
-        server.ServerOptions(chosen.backlog, chosen.drain_delay, chosen.timeout_graceful_shutdown, PARTING),
+        server.ServerOptions(settings.backlog, settings.drain_delay, settings.timeout_graceful_shutdown, PARTING),
         events,
         leaving=served_sockets(leaving, claimed.contexts),
         contexts=tuple(claimed.contexts.values()),

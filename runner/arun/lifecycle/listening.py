@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 
-from arun import settings
 from arun.core import addresses
 from arun.core.failures import CERTIFICATE_UNUSABLE, StartupFailure
 from arun.lifecycle.successor import needed_files
 from arun.listen import claims, places, sockets, tls
 from arun.listen.held import Listening
-from arun.settings import listeners
+from arun.settings import BIND_RETRY, DEFAULT, SettingsRejected, listeners, read, validate
 from arun.system import logs, privileges
 
 TYPE_CHECKING = False
@@ -56,16 +55,16 @@ def listen(
     Raises:
         StartupFailure: one of the failures of the stages "identity", "listen" and "privileges".
     """
-    chosen, is_fallback = configuration.chosen, instance.is_fallback
+    settings, is_fallback = configuration.chosen, instance.is_fallback
     identity = privileges.lookup(
-        chosen.uid, chosen.gid, user_origin=chosen.origin("uid"), group_origin=chosen.origin("gid")
+        settings.uid, settings.gid, user_origin=settings.origin("uid"), group_origin=settings.origin("gid")
     )
-    options = _options(chosen)._replace(yields=beside_workers)
+    options = _options(settings)._replace(yields=beside_workers)
     before = _before(held, is_fallback=is_fallback)
-    shared, named = _wanted(chosen, before, inherits=is_fallback)
+    shared, named = _wanted(settings, before, inherits=is_fallback)
     if not is_fallback:
-        held.give_up_stored([one.address for one in (*shared, *named)] or [settings.DEFAULT])
-    default = listeners.default(chosen, inherits=is_fallback)
+        held.give_up_stored([one.address for one in (*shared, *named)] or [DEFAULT])
+    default = listeners.default(settings, inherits=is_fallback)
     contexts = dict(tls.load([default, *named]))
     is_named = bool(shared) or any(one.origin != "PORT" for one in named)
     named = _completed(instance, held, shared, named, default)
@@ -77,7 +76,7 @@ def listen(
         wanted = [*shared, *named, *refused]
         held.refuse(refused)
     held.want(wanted)
-    patience = _patience(chosen, configuration.fallback, is_fallback=is_fallback, beside_workers=beside_workers)
+    patience = _patience(settings, configuration.fallback, is_fallback=is_fallback, beside_workers=beside_workers)
     claim = _Claim(held, options, patience, inherits=is_fallback)
     claimed = claim.all(shared)
     if identity is not None:
@@ -99,11 +98,11 @@ def listen(
     return Listening(list(served.values()), contexts, surplus, leaving, options)
 
 
-def want(instance: Instance, chosen: Settings) -> None:
+def want(instance: Instance, settings: Settings) -> None:
     """Note where settings want to listen, before anything of it is tried: the start may end before it comes to that."""
     held, inherits = instance.sockets, instance.is_fallback
-    shared, named = _wanted(chosen, _before(held, is_fallback=inherits), inherits=inherits)
-    default = listeners.default(chosen, inherits=inherits)
+    shared, named = _wanted(settings, _before(held, is_fallback=inherits), inherits=inherits)
+    default = listeners.default(settings, inherits=inherits)
     held.want([*shared, *_completed(instance, held, shared, named, default)])
 
 
@@ -193,15 +192,15 @@ class _Claim:
         return [one for one in self._sockets.listeners if not any(claims.fits(one, each) for each in wanted)]
 
 
-def _patience(chosen: Settings, policy: FallbackPolicy, *, is_fallback: bool, beside_workers: bool) -> float:
+def _patience(settings: Settings, policy: FallbackPolicy, *, is_fallback: bool, beside_workers: bool) -> float:
     """Return for how many seconds a busy address is tried again before the start fails."""
-    if chosen.bind_retry is not None and not beside_workers:
-        return chosen.bind_retry
+    if settings.bind_retry is not None and not beside_workers:
+        return settings.bind_retry
     if policy.config is not None:
         return 0.0
     if is_fallback:
         return _WITHOUT_END
-    return 0.0 if beside_workers else settings.BIND_RETRY
+    return 0.0 if beside_workers else BIND_RETRY
 
 
 def _before(held: Sockets, *, is_fallback: bool) -> list[ListenSpec]:
@@ -234,7 +233,7 @@ def _completed(
 
 
 def _with_real_port(one: ListenSpec, claimed: Sequence[Listener]) -> ListenSpec:
-    """Return a wanted address with the port that the kernel has chosen, should its socket be lost."""
+    """Return a wanted address with the port that the kernel has settings, should its socket be lost."""
     if isinstance(one.address, addresses.Tcp) and not one.address.port:
         for listener in claimed:
             if listener.spec.address == one.address and isinstance(listener.place, addresses.Tcp):
@@ -262,10 +261,10 @@ def _nowhere(held: Sockets) -> StartupFailure:
 
 
 def _wanted(
-    chosen: Settings, before: Sequence[ListenSpec], *, inherits: bool
+    settings: Settings, before: Sequence[ListenSpec], *, inherits: bool
 ) -> tuple[list[ListenSpec], list[ListenSpec]]:
     """Return what the settings name: to be bound before a drop of privileges, and after it."""
-    shared, named = listeners.shared(chosen, inherits=inherits), listeners.named(chosen, inherits=inherits)
+    shared, named = listeners.shared(settings, inherits=inherits), listeners.named(settings, inherits=inherits)
     return shared, [tls.with_certificates(one, before) for one in named] if inherits else named
 
 
@@ -284,18 +283,18 @@ def bind_what_is_known(instance: Instance, partial: Settings) -> None:
             continue  # what is reported is why the start failed
 
 
-def _options(chosen: Settings) -> sockets.Options:
+def _options(settings: Settings) -> sockets.Options:
     owner = None
-    if chosen.chown_socket:
-        user, group = chosen.chown_socket
-        origin = chosen.origin("chown_socket")
+    if settings.chown_socket:
+        user, group = settings.chown_socket
+        origin = settings.origin("chown_socket")
         identity = privileges.lookup(user, group or None, user_origin=origin, group_origin=origin)
         owner = (identity.uid, identity.gid) if identity else None
     return sockets.Options(
-        backlog=chosen.backlog,
-        reuse_port=chosen.reuse_port,
-        listen=chosen.listen == "early",
-        mode=chosen.chmod_socket,
+        backlog=settings.backlog,
+        reuse_port=settings.reuse_port,
+        listen=settings.listen == "early",
+        mode=settings.chmod_socket,
         owner=owner,
     )
 
@@ -323,10 +322,10 @@ def _prepare_for_drop(instance: Instance, held: Sockets, identity: privileges.Id
 
 def _wanted_by(config: str, directory: str, held: Sockets, *, is_fallback: bool) -> list[ListenSpec]:
     """Return where a fallback config wants to listen, as far as it can be read."""
-    layers = settings.read((config,), os.environ, directory=directory, factory_reset=True)
+    layers = read((config,), os.environ, directory=directory, factory_reset=True)
     try:
-        chosen = settings.validate(layers)
-    except settings.SettingsRejected as rejected:
-        chosen = rejected.partial
-    shared, named = _wanted(chosen, _before(held, is_fallback=is_fallback), inherits=is_fallback)
+        settings = validate(layers)
+    except SettingsRejected as rejected:
+        settings = rejected.partial
+    shared, named = _wanted(settings, _before(held, is_fallback=is_fallback), inherits=is_fallback)
     return [*shared, *named]

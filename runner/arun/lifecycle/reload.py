@@ -9,7 +9,6 @@ import socket
 import time
 from functools import partial
 
-from arun import settings
 from arun.apps import provisions
 from arun.core import exits
 from arun.core.failures import OPTION_INVALID, StartupFailure
@@ -17,6 +16,7 @@ from arun.lifecycle import build, listening, successor
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.worker import work
+from arun.settings import validate
 from arun.supervisor import forking
 from arun.supervisor.contract import PARTING, InheritedWorker
 from arun.supervisor.supervisor import Supervisor
@@ -177,26 +177,26 @@ class Reloader:
 
     def worker_spec(self, candidate: Candidate, began: float) -> WorkerSpec:
         """Return how workers are made that serve with this candidate."""
-        chosen = candidate.configuration.chosen
+        settings = candidate.configuration.chosen
         timeouts = WorkerTimeouts(
-            start=chosen.start_timeout or 0.0,
-            silence=chosen.worker_timeout,
-            drain_delay=chosen.drain_delay,
-            grace=chosen.timeout_graceful_shutdown,
-            keep_alive=chosen.timeout_keep_alive,
+            start=settings.start_timeout or 0.0,
+            silence=settings.worker_timeout,
+            drain_delay=settings.drain_delay,
+            grace=settings.timeout_graceful_shutdown,
+            keep_alive=settings.timeout_keep_alive,
         )
-        preload = chosen.preload and forking.adopt_orphans()
-        if chosen.preload and not preload:
+        preload = settings.preload and forking.adopt_orphans()
+        if settings.preload and not preload:
             logs.warning("preload: this system cannot do it; every worker loads the app by itself")
         for path in filter(missing, _touch_reload(candidate.configuration)):
             logs.warning(f"touch-reload: {path} is not there; a reload follows when it is")
         return WorkerSpec(
             partial(self._work, candidate),
-            chosen.workers,
+            settings.workers,
             timeouts,
             began,
-            crash_limit=chosen.crash_limit,
-            crash_interval=chosen.crash_interval,
+            crash_limit=settings.crash_limit,
+            crash_interval=settings.crash_interval,
             preload=preload,
         )
 
@@ -250,16 +250,16 @@ class Reloader:
         before = Configuration(instance.configuration.name, directory, instance.initial_policy)
         configuration = before.read(layers)
         instance.status.read(layers, directory, is_built_in=instance.is_built_in)
-        chosen = settings.validate(layers)
-        instance.status.without_effect(chosen)
-        self._check_identity(chosen)
-        return configuration.validated(chosen)
+        settings = validate(layers)
+        instance.status.without_effect(settings)
+        self._check_identity(settings)
+        return configuration.validated(settings)
 
-    def _check_identity(self, chosen: Settings) -> None:
+    def _check_identity(self, settings: Settings) -> None:
         """Refuse another user or group: a process cannot change them twice, and the old workers would mix with it."""
         now = self._instance.configuration.settings
-        if now is not None and (now.uid, now.gid) != (chosen.uid, chosen.gid):
-            origin = ", ".join(dict.fromkeys(chosen.origins("uid") + chosen.origins("gid"))) or "default"
+        if now is not None and (now.uid, now.gid) != (settings.uid, settings.gid):
+            origin = ", ".join(dict.fromkeys(settings.origins("uid") + settings.origins("gid"))) or "default"
             raise StartupFailure(
                 OPTION_INVALID, "uid and gid change with a restart only", origin=origin, hint="restart the instance"
             )

@@ -7,13 +7,14 @@ import os
 import sys
 from functools import partial
 
-from arun import __version__, settings
+from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
 from arun.lifecycle import build, listening
 from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
+from arun.settings import DEFAULT, SettingsRejected, validate
 from arun.system import descriptors, environment, process
 from arun.system.environment import Surroundings
 
@@ -57,8 +58,8 @@ def _begin(instance: Instance, leave: Callable[[Outcome], object]) -> None:
 
 def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
     """Take fallback policy, log file and addresses from a start that has failed before it came to its sockets."""
-    chosen = instance.configuration.settings
-    if isinstance(error, settings.SettingsRejected):
+    settings = instance.configuration.settings
+    if isinstance(error, SettingsRejected):
         partial_settings = error.partial
         instance.adopt(instance.configuration.ending_as(partial_settings))
         listening.want(instance, partial_settings)
@@ -66,8 +67,8 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
             with contextlib.suppress(StartupFailure):
                 _take_output(instance, partial_settings)
         listening.bind_what_is_known(instance, partial_settings)
-    elif isinstance(error, StartupFailure) and chosen is not None and _is_early(error):
-        listening.bind_what_is_known(instance, chosen)
+    elif isinstance(error, StartupFailure) and settings is not None and _is_early(error):
+        listening.bind_what_is_known(instance, settings)
 
 
 def _is_early(failure: StartupFailure) -> bool:
@@ -75,10 +76,10 @@ def _is_early(failure: StartupFailure) -> bool:
     return cause.stage in {"settings", "identity", "privileges"} or cause.identifier.startswith("certificate-")
 
 
-def _take_output(instance: Instance, chosen: Settings) -> None:
-    if chosen.log_file or chosen.daemonize:
+def _take_output(instance: Instance, settings: Settings) -> None:
+    if settings.log_file or settings.daemonize:
         directory = instance.launch.directory
-        instance.status.attach(instance.output.take(chosen, directory, is_fallback=instance.is_fallback))
+        instance.status.attach(instance.output.take(settings, directory, is_fallback=instance.is_fallback))
 
 
 def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
@@ -92,49 +93,55 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         return
     if not asked:
         instance.status.read(layers, directory, is_built_in=instance.is_built_in)
-    chosen = settings.validate(layers)
+    settings = validate(layers)
     if asked:
-        sys.stdout.write(settings.show_config(chosen, descriptors.connections_possible()))
+        sys.stdout.write(_pages().show_config(settings, descriptors.connections_possible()))
         return
-    instance.status.without_effect(chosen)
-    instance.adopt(instance.configuration.validated(chosen))
-    listening.want(instance, chosen)
-    _take_output(instance, chosen)
-    environment.change_environment([one for one in chosen.env if one[0] == "TZ"])  # the first line has a date
+    instance.status.without_effect(settings)
+    instance.adopt(instance.configuration.validated(settings))
+    listening.want(instance, settings)
+    _take_output(instance, settings)
+    environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
     instance.status.starting(instance.configuration.fallback, directory)
     with Deadline(
-        chosen.start_timeout,
-        chosen.origin("start_timeout"),
+        settings.start_timeout,
+        settings.origin("start_timeout"),
         leave,
         lambda: instance.signals.count > 0,
         # A service manager waits for a fallback that goes back as for one that serves.
         on_tick=None if instance.status.watchdog_interval is None else instance.status.watchdog,
     ) as deadline:
-        _serve(instance, chosen, deadline)
+        _serve(instance, settings, deadline)
+
+
+def _pages() -> ModuleType:
+    from arun.settings import pages  # an ordinary start shows none of them
+
+    return pages
 
 
 def _answer(asked: frozenset[str]) -> None:
     """Answer a question about arun itself; the rest of the command line is ignored."""
     if "help" in asked:
-        sys.stdout.write(settings.help_text())
+        sys.stdout.write(_pages().help_text())
     elif "version" in asked:
         sys.stdout.write(f"arun {__version__}\n")
     else:
         import json
 
-        sys.stdout.write(json.dumps(settings.schema(), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_pages().schema(), indent=2) + "\n")
 
 
-def _serve(instance: Instance, chosen: Settings, deadline: Deadline) -> None:
+def _serve(instance: Instance, settings: Settings, deadline: Deadline) -> None:
     """Serve in this process, or in workers of its own; unix sockets are removed after a clean stop only."""
-    is_init = os.getpid() == 1 and chosen.supervise is None
-    is_supervised = chosen.is_supervised or is_init or instance.has_workers
-    pid_path = os.path.abspath(chosen.pidfile) if chosen.pidfile else None
-    build.surround(chosen)
-    instance.write_pidfile(pid_path, origin=chosen.origin("pidfile"))
+    is_init = os.getpid() == 1 and settings.supervise is None
+    is_supervised = settings.is_supervised or is_init or instance.has_workers
+    pid_path = os.path.abspath(settings.pidfile) if settings.pidfile else None
+    build.surround(settings)
+    instance.write_pidfile(pid_path, origin=settings.origin("pidfile"))
     reload = _reload() if is_supervised else None
     wanted = ", ".join(str(one.address) for one in instance.sockets.wanted)
-    deadline.step(f"{wanted or settings.DEFAULT} to be bound")
+    deadline.step(f"{wanted or DEFAULT} to be bound")
     held = instance.sockets if not instance.has_workers else instance.sockets.candidate()
     try:
         claimed = listening.listen(instance, instance.configuration, held, beside_workers=instance.has_workers)
@@ -152,8 +159,8 @@ def _serve(instance: Instance, chosen: Settings, deadline: Deadline) -> None:
         held.close(claimed.surplus)
         instance.adopt(configuration)
         build.serve_in_this_process(instance, deadline)
-    chosen = instance.configuration.chosen
-    if chosen.vacuum and not instance.signals.going_back:
+    settings = instance.configuration.chosen
+    if settings.vacuum and not instance.signals.going_back:
         instance.sockets.close(instance.sockets.listeners)
 
 

@@ -47,9 +47,9 @@ def work(
         connection: the line to the supervisor.
     """
     configuration = candidate.configuration
-    chosen, surroundings = configuration.chosen, configuration.surroundings
+    settings, surroundings = configuration.chosen, configuration.surroundings
     assert surroundings is not None  # noqa: S101 - a start that has come to its workers has entered them
-    channel = Channel(connection, _lifetime(chosen), chosen.worker_timeout)
+    channel = Channel(connection, _lifetime(settings), settings.worker_timeout)
     supervisor = os.getppid()
 
     def serve(instance: Instance, deadline: Deadline) -> None:
@@ -73,7 +73,7 @@ def work(
                 )
             except OSError:
                 line.close()  # the supervisor sees it
-            if count == chosen.workers:
+            if count == settings.workers:
                 for listener in configuration.listeners.leaving:
                     listener.socket.close()  # the workers have it
 
@@ -93,17 +93,17 @@ def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, c
 
 def _run(instance: Instance, channel: Channel, slot: int | None, began: float, body: Body) -> NoReturn:
     """Run the body with signals and a deadline of its own; report its end to the supervisor."""
-    chosen, signals = instance.configuration.chosen, instance.signals
+    settings, signals = instance.configuration.chosen, instance.signals
     signals.on_reopen(instance.output.reopen)
 
     def run() -> None:
         signals.install()
         process.dump_when_dying()
         if slot is not None:
-            process.bind_to_cores(slot - 1, chosen.cpu_affinity)
+            process.bind_to_cores(slot - 1, settings.cpu_affinity)
         with Deadline(
-            chosen.start_timeout,
-            chosen.origin("start_timeout"),
+            settings.start_timeout,
+            settings.origin("start_timeout"),
             partial(_leave, instance),
             lambda: signals.count > 0,
             on_step=channel.waiting,
@@ -130,8 +130,8 @@ def _serve(instance: Instance, loaded: Loaded, deadline: Deadline, channel: Chan
     build.serve(instance, loaded, deadline, build.Told(ready, partial(channel.report, DRAINING), channel.spent))
 
 
-def _lifetime(chosen: Settings) -> WorkerLifetime:
-    requests = chosen.max_requests
-    if requests and chosen.max_requests_jitter:
-        requests += int.from_bytes(os.urandom(8), "big") % (chosen.max_requests_jitter + 1)
-    return WorkerLifetime(requests, chosen.max_worker_lifetime, chosen.reload_on_rss)
+def _lifetime(settings: Settings) -> WorkerLifetime:
+    requests = settings.max_requests
+    if requests and settings.max_requests_jitter:
+        requests += int.from_bytes(os.urandom(8), "big") % (settings.max_requests_jitter + 1)
+    return WorkerLifetime(requests, settings.max_worker_lifetime, settings.reload_on_rss)

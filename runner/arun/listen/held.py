@@ -135,12 +135,12 @@ class Sockets:
             self.store()  # the manager knows some of the others by the name of one that it has just forgotten
 
     def store(self) -> None:
-        """Let a service manager keep what is held, over a restart."""
+        """Let a service manager keep the listeners over a restart."""
         if self._manager is not None:
             self._manager.store(activation.named(self.listeners))
 
     def give_up_stored(self, wanted: Collection[Address]) -> None:
-        """Close what a service manager kept and is of no use."""
+        """Close the listeners out of the store that are of no use."""
         if not self._stored:
             return
         given_up = claims.give_up(self.listeners, wanted)
@@ -153,9 +153,9 @@ class Sockets:
         self.secured.update((one.spec.address, one.spec) for one in closed if one.spec.tls)
 
     def still_open(self) -> list[Listener]:
-        """Return the listeners that are there still: an app may have closed descriptors that are not its own.
+        """Return the listeners that are still open: an app may have closed descriptors that are not its own.
 
-        One of a name that has lost another is known by its own address from now on, so that the other is bound again.
+        Where a host name has lost one of its listeners, the others get their own addresses, so that the name is bound again.
         """
         lost = [one for one in self.listeners if not one.is_open]
         names = {one.spec.address for one in lost}
@@ -179,13 +179,13 @@ class Sockets:
         return [one.socket for one in self.listeners if one.spec.tls is None and one.socket.fileno() >= 0]
 
     def give_to(self, uid: int) -> None:
-        """Let the user that this process becomes share the ports of what is bound: Linux lets the same user alone."""
+        """Make the user that this process becomes the owner of the sockets: on Linux only the owner may share their ports."""
         for listener in self.listeners:
             with contextlib.suppress(OSError):
                 os.fchown(listener.socket.fileno(), uid, -1)
 
     def deafen_overlapping(self, own: Iterable[Listener]) -> None:
-        """Let connections go to the held listeners again that overlap those of a start that has come to nothing."""
+        """Deafen listeners of a failed start that overlap held ones, so that these get the connections again."""
         for listener in own:
             if any(places.overlap(listener.place, other.place) for other in self.listeners):
                 sockets.deafen(listener)

@@ -30,7 +30,7 @@ class Meaning(Value):
     """What arun does with a name: ``kind`` is which, ``text`` is an option of arun, a reason, or what to do instead.
 
     ``same`` is another name for an option of arun; ``silent`` and ``noted`` change nothing that is served, the second is
-    told; ``unsupported`` would change it; ``by-value`` is decided in runner/arun/settings/translation.py.
+    reported; ``unsupported`` would change it; ``by-value`` is decided in runner/arun/settings/translation.py.
     """
 
     kind: str

@@ -88,7 +88,7 @@ class Channel:
         self._began = time.monotonic()
         self._socket.setblocking(False)
 
-        def hear() -> None:
+        def read_orders() -> None:
             try:
                 data = self._socket.recv(4096)
             except BlockingIOError:
@@ -110,7 +110,7 @@ class Channel:
             if not self._spent and (reason := self._lifetime.exceeded(requests(), time.monotonic() - self._began)):
                 self.spent(reason)
 
-        loop.add_reader(self._socket.fileno(), hear)
+        loop.add_reader(self._socket.fileno(), read_orders)
         self.report(READY, app)
         beat()
 

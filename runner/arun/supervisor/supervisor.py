@@ -65,7 +65,7 @@ class Supervisor:
         #: No further worker is started; all were stopped.
         self._ending = False
         self._failure: StartupFailure | None = None
-        self._stops = self._stops_obeyed = 0
+        self._stops = self._stops_handled = 0
         #: Signals whose effect has to wait.
         self._waiting: set[int] = set()
         #: The sentence of the failure that was reported last.
@@ -138,9 +138,8 @@ class Supervisor:
         due = [worker.next_due for worker in self._workers if worker.due]
         for generation in (self._current, self._next):
             due += [slot.due for slot in generation.slots if slot.due > now] if generation else []
-        turn = (
-            min(_TURN, self._timeouts.silence / 4) if self._timeouts.silence else _TURN
-        )  # as often as heartbeats come
+        silence = self._timeouts.silence
+        turn = min(_TURN, silence / 4) if silence else _TURN  # as often as heartbeats come
         seconds = max(0.0, min([turn, next_tick, *(moment - now for moment in due)]))
         waiting = select.poll()
         waiting.register(self._wakeup.fd, select.POLLIN)
@@ -219,9 +218,9 @@ class Supervisor:
     def _handle_signals(self) -> None:
         """Act on the signals that were caught."""
         caught = self._wakeup.take()
-        if self._stops > self._stops_obeyed:
-            parting = 0.0 if self._stops_obeyed else self._instance.status.stopping(self._current.workers)
-            self._stops_obeyed = self._stops
+        if self._stops > self._stops_handled:
+            parting = 0.0 if self._stops_handled else self._instance.status.stopping(self._current.workers)
+            self._stops_handled = self._stops
             self._end(None, forced=self._stops > 1, parting=parting)
         if self._ending:
             return

@@ -1,6 +1,6 @@
 """Lines on standard error. Writing never raises and never blocks for long: a log must not stop an instance.
 
-The app's own logging is left alone; what nobody configured goes through here as well.
+The app's own logging is left alone; records without a handler go through here as well.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def write(text: str, fd: int = 2) -> None:
 
 
 def adopt_logging() -> None:
-    """Let records of the standard library's logging that nobody else handles be written like our own lines."""
+    """Write records of the standard library's logging that have no other handler like our own lines."""
     import logging
 
     class LastResort(logging.Handler):
