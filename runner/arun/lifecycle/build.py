@@ -1,4 +1,4 @@
-"""From settings to an app that is served: which app, which engine, and the run of the worker."""
+"""From settings to an app that is served: which app, the HTTP server for it, and the run of the server."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Loaded",
-    "Told",
+    "Reports",
     "access_file",
     "choose_app",
-    "engine_for",
     "http_options",
     "http_server",
+    "http_server_for",
     "load",
     "new_loop",
     "serve",
@@ -159,7 +159,7 @@ def access_file(settings: Settings, directory: str) -> LineFile | None:
         ) from error
 
 
-def engine_for(
+def http_server_for(
     app: App, settings: Settings, access_file: LineFile | None, thread_lost: Callable[[str], None]
 ) -> HttpServer:
     """Return the HTTP server of an app, with the options that the settings make for its kind."""
@@ -298,17 +298,17 @@ def _one_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     return cache(partial(new_loop, settings))
 
 
-class Told(Value):
-    """Whom the one who serves tells: that it is ready, that a stop begins, and that a thread is lost to the app.
+class Reports(Value):
+    """What is reported of a server while it serves, and to what: the status of the instance, or the supervisor of a worker.
 
-    The server is ready, and can be asked to retire; see runner/arun/server/server.py. ``on_late`` hears of
-    listeners that could be bound only now; without it somebody else looks after those.
+    ``ready`` gets the server, which it may ask to retire or to stop. ``late`` gets the listeners that could be bound only
+    now; without it another process looks after those.
     """
 
-    on_ready: Callable[[Server], None]
-    on_stop: Callable[[], None] | None = None
-    on_stuck: Callable[[str], None] | None = None
-    on_late: Callable[[Sequence[Listener]], None] | None = None
+    ready: Callable[[Server], None]
+    stopping: Callable[[], None] | None = None
+    thread_lost: Callable[[str], None] | None = None
+    late: Callable[[Sequence[Listener]], None] | None = None
 
 
 def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
@@ -333,11 +333,11 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     def stopping() -> None:
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
-    serve(instance, loaded, deadline, Told(ready, stopping, on_late=late))
+    serve(instance, loaded, deadline, Reports(ready, stopping, late=late))
 
 
 def _events(  # noqa: C901 - one method for each event
-    instance: Instance, loaded: Loaded, deadline: Deadline, told: Told, given_up: Sequence[Listener]
+    instance: Instance, loaded: Loaded, deadline: Deadline, reports: Reports, given_up: Sequence[Listener]
 ) -> ServerEvents:
     """Return what follows from the events of a server; ``given_up`` are the listeners that it serves for a last time."""
     from arun.server.server import ServerEvents
@@ -350,18 +350,18 @@ def _events(  # noqa: C901 - one method for each event
             gc.freeze()  # what a start has loaded stays: the collector need not look at it again at every request
             gc.set_threshold(*instance.launch.gc_threshold)
             exits.release_descriptors()
-            told.on_ready(server)
+            reports.ready(server)
             loop = loaded.loop()
             provisions.load_in_idle_time(loop, loaded.app.kind)
             instance.status.stay_alive(loop.call_later)
 
         def stopping(self) -> None:
-            if told.on_stop is not None:
-                told.on_stop()
+            if reports.stopping is not None:
+                reports.stopping()
 
         def thread_lost(self, text: str) -> None:
-            if told.on_stuck is not None:
-                told.on_stuck(text)
+            if reports.thread_lost is not None:
+                reports.thread_lost(text)
 
         def leaving(self) -> None:
             _deafen(given_up)
@@ -370,18 +370,18 @@ def _events(  # noqa: C901 - one method for each event
             held.let_go(given_up)
 
         def open_late(self) -> list[ServedSocket] | None:
-            if told.on_late is None or not held.busy:
+            if reports.late is None or not held.busy:
                 return None
             late = listening.bind_late(held, claimed.options)
             if late:
-                told.on_late(late)
+                reports.late(late)
             return served_sockets(late, claimed.contexts)
 
     return Events()
 
 
-def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) -> None:
-    """Serve the app on the listeners until a stop signal comes, or whoever is told that it is ready orders it.
+def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Reports) -> None:
+    """Serve the app on the listeners until a stop signal comes, or the owner of the server asks for it.
 
     Raises:
         StartupFailure: the app's start-up has failed, or the access log cannot be written.
@@ -398,11 +398,11 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, told: Told) ->
         if log is not None:
             log.reopen()
 
-    # what is given up by a worker that begins; one that replaces another finds it closed
+    # A worker that replaces another finds closed what was given up.
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
-    events = _events(instance, loaded, deadline, told, leaving)
+    events = _events(instance, loaded, deadline, reports, leaving)
     serving = server.Server(
-        engine_for(loaded.app, settings, log, events.thread_lost),
+        http_server_for(loaded.app, settings, log, events.thread_lost),
         served_sockets(claimed.listeners, claimed.contexts),
         server.ServerOptions(settings.backlog, settings.drain_delay, settings.timeout_graceful_shutdown, PARTING),
         events,

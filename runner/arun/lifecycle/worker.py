@@ -127,7 +127,7 @@ def _serve(instance: Instance, loaded: Loaded, deadline: Deadline, channel: Chan
     def ready(server: Server) -> None:
         channel.serve(loaded.app.target.text, lambda: server.requests, server.retire, server.stop)
 
-    build.serve(instance, loaded, deadline, build.Told(ready, partial(channel.report, DRAINING), channel.spent))
+    build.serve(instance, loaded, deadline, build.Reports(ready, partial(channel.report, DRAINING), channel.spent))
 
 
 def _lifetime(settings: Settings) -> WorkerLifetime:
