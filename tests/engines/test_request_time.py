@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import wsgi_server
+from tests.engines.conftest import aiohttp_server, wsgi_server
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.http.request_time import RequestTimes
 
 if TYPE_CHECKING:
@@ -215,7 +214,7 @@ def serve_limited(kind: str, serve: Serve, gate: Gate) -> Callable[..., Any]:
         if kind == "asgi":
             return await serve(asgi_app(gate), **options)
         if kind == "aiohttp":
-            return await serve(aiohttp_app(gate), AiohttpEngine, **options)
+            return await serve(aiohttp_app(gate), aiohttp_server, **options)
         return await serve(wsgi_app(gate), wsgi_server, threads=threads, **options)
 
     return start
@@ -608,7 +607,7 @@ async def test_websocket_may_last_and_its_handshake_may_not(serve: Serve, engine
     else:
         app = web.Application()
         app.router.add_get("/{rest:.*}", handler)
-        served = await serve(app, AiohttpEngine, timeout_request=LIMIT)
+        served = await serve(app, aiohttp_server, timeout_request=LIMIT)
     async with connect(f"ws://127.0.0.1:{served.port}/", proxy=None) as websocket:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(websocket.recv(), LONG)

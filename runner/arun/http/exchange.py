@@ -38,7 +38,9 @@ if TYPE_CHECKING:
         #: "https" where the client speaks TLS, to us or to a proxy that says so in a PROXY header.
         scheme: str
         #: What is the same for every request of the connection, in the form in which the app gets it; None at first.
-        common: dict[str, Any] | None
+        common: Any
+        #: For what nothing here offers: it belongs to the connection.
+        transport: asyncio.Transport
         #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
         eof: bool
         half_closed: bool
@@ -90,6 +92,14 @@ if TYPE_CHECKING:
 
         def await_body(self) -> None:
             """Time the client from now on: the app waits for the body."""
+            ...
+
+        def refuse_body(self, exchange: Exchange, status: int) -> None:
+            """Refuse a request for what its body holds, in the place of its app."""
+            ...
+
+        def give_up_body(self, exchange: Exchange) -> None:
+            """Close, if the rest of a body that nobody reads has still not come."""
             ...
 
         def probe(self, exchange: Exchange) -> None:

@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self.scheme = "http"
         self.encrypted = False
         self.eof = self.half_closed = self.closing = self.write_paused = self.sending_file = False
-        self.common: dict[str, Any] | None = None
+        self.common: Any = None
         #: The first bytes of the next head were sent already.
         self._ahead = False
         #: The exchange for which a half-closed client was probed.
@@ -305,6 +305,19 @@ class Connection(asyncio.Protocol):
             # An app's task may be what calls: its context variables are not those in which the loop reads on.
             self._http.context.copy().run(self.transport.resume_reading)
 
+    def refuse_body(self, exchange: Exchange, status: int) -> None:
+        """Refuse a request for what its body holds."""
+        if self.parser.receiving is exchange:
+            self.parser.break_off(status)
+        elif not exchange.answered:
+            self.parser.end()
+            self.refuse(status, exchange)
+
+    def give_up_body(self, exchange: Exchange) -> None:
+        """Close, if the rest of a body that nobody reads has still not come."""
+        if self.parser.receiving is exchange:
+            self.close()
+
     def probe(self, exchange: Exchange) -> None:
         """Send bytes with which the response goes on in any case: a client that has closed both sides answers with a reset.
 
@@ -356,7 +369,7 @@ class Connection(asyncio.Protocol):
             return
         if self.closing or self.write_paused:
             self._sweep_writing(now)
-        elif parser.begun:
+        elif parser.in_head:
             if 0 < options.timeout_header <= now - self.since:
                 parser.break_off(408)
         elif parser.receiving is not None:
@@ -436,6 +449,8 @@ class Connection(asyncio.Protocol):
             self.close(linger=parser.has_begun or bool(self._queue))
             return
         self.since = http.now
+        if parser.upgrading:
+            parser.decline_upgrade()
         if self._queue or parser.paused or self.eof or self._refused_with or self.write_paused or http.stopping:
             self._advance()
 
