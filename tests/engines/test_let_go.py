@@ -120,10 +120,7 @@ async def send_and_go(served: Any, sent: bytes, leave: Callable[[asyncio.StreamW
     await asyncio.sleep(0.05)
     leave(writer)
     engine = served.engine
-    if isinstance(engine, aiohttp_server):
-        await until(lambda: engine._server is None or not engine._server.connections)
-    else:
-        await until(lambda: not (engine.connections or engine.running))
+    await until(lambda: not (engine.connections or engine.running))
     await asyncio.sleep(0.01)
 
 

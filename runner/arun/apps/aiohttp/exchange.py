@@ -103,7 +103,7 @@ class AiohttpExchange(Writer):
         self.expecting = False
         body.take(data)
         if 0 < self.serving.http.options.limit_request_body < body.total_bytes:
-            self.stream.refuse_body(self, 413)
+            self.stream.end_body(self, 413)
             raise BodyRefused("the body is longer than it may be")
 
     def await_body(self) -> None:
@@ -141,13 +141,13 @@ class AiohttpExchange(Writer):
             try:
                 body.complete()
             except ContentEncodingError:
-                self.stream.refuse_body(self, 400)
+                self.stream.end_body(self, 400)
 
     def _decode(self, body: Body) -> None:
         try:
             body.decode()
         except ContentEncodingError:
-            self.stream.refuse_body(self, 400)
+            self.stream.end_body(self, 400)
 
     def _leave(self) -> None:
         """Tell the app that nothing more comes from its client."""
@@ -165,10 +165,12 @@ class AiohttpExchange(Writer):
     def _end_body(self, body: Body) -> None:
         """Let nobody read the rest of a body whose request is answered, and wait for it no longer than that takes."""
         self._body = None
+        if (failure := body.exception()) is not None:
+            failure.__traceback__ = None  # its frames hold what was read, and what waits in them holds the exception
         body.set_exception(PayloadAccessError())
         if not self.received and not self.stream.closing:
             serving = self.serving
-            serving.loop.call_later(serving.args.lingering_time, self.stream.give_up_body, self)
+            serving.loop.call_later(serving.args.lingering_time, self.stream.end_body, self, 408)
 
     # ---- another protocol
 

@@ -55,11 +55,16 @@ class Heads:
                 block += line
                 continue
             name, value = field
-            kind = _kinds[name]
+            kind = _kinds.get(name)
+            if kind is None:
+                kind = _kinds[name]
             if kind == _LENGTH:
-                if length is not None and length != _lengths[value]:
+                told = _lengths.get(value)
+                if told is None:
+                    told = _lengths[value]
+                if length is not None and length != told:
                     raise ValueError(f"{value!r} is not the only Content-Length")
-                length = _lengths[value]
+                length = told
             elif kind == _CONNECTION:
                 says |= CLOSE * ("close" in value.lower())
             elif kind != _HOP:

@@ -99,7 +99,7 @@ class Writer(Exchange):
         if self.fields is not None or self.answered:
             raise RuntimeError("a request is answered twice")
         serving = self.serving
-        self.status, self.line = status, line = first_lines[status_line]
+        self.status, self.line = status, line = first_lines.get(status_line) or first_lines[status_line]
         block, self.length, self.says = serving.heads.read(headers)
         if status_line[7] == "0" and CONNECTION not in headers:  # aiohttp means the end of the connection by that
             self.says |= CLOSE

@@ -178,10 +178,11 @@ class RequestParser:
         if hasattr(self, "_owner"):
             del self._owner
 
-    def break_off(self, status: int) -> None:
-        """Take nothing more from a client that breaks the rules or exceeds the limits."""
+    def break_off(self, status: int, broken: Exchange | None = None) -> None:
+        """Take nothing more from a client that breaks the rules or exceeds the limits, with what comes or with ``broken``."""
         self.end()
-        broken, self.receiving = self.receiving, None
+        if broken is None or broken is self.receiving:
+            broken, self.receiving = self.receiving, None
         self._owner.refuse(status, broken if broken is not None and not broken.answered else None)
 
     def body_is_overdue(self, now: float) -> bool:
