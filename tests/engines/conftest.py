@@ -26,6 +26,11 @@ def asgi_server(app: Any, options: HttpOptions) -> HttpServer:
     return http_server("asgi", app, options)
 
 
+def aiohttp_server(app: Any, options: HttpOptions) -> HttpServer:
+    """Return the server of an aiohttp app."""
+    return http_server("aiohttp", app, options)
+
+
 def wsgi_server(app: Any, options: HttpOptions) -> HttpServer:
     """Return the server of a WSGI app, in threads or inline as the options say."""
     return http_server("wsgi", app, options)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-
-from arun.apps.aiohttp.engine import AiohttpEngine
+from tests.engines.conftest import aiohttp_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ async def serve_app(serve: Serve) -> Callable[..., Any]:
     async def start(handler: Any, *, limits: dict[str, Any] | None = None, **options: Any) -> Any:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{rest:.*}", handler)
-        return await serve(app, AiohttpEngine, **(limits or {}), **options)
+        return await serve(app, aiohttp_server, **(limits or {}), **options)
 
     return start
 
@@ -41,7 +40,7 @@ def bodies(raw: bytes) -> list[bytes]:
     found = []
     while raw:
         head, _, raw = raw.partition(b"\r\n\r\n")
-        told = re.search(rb"\r\nContent-Length: (\d+)", head)
+        told = re.search(rb"\r\ncontent-length: (\d+)", head)
         assert told, head
         found.append(raw[: int(told[1])])
         raw = raw[int(told[1]) :]
@@ -150,7 +149,7 @@ async def test_client_that_leaves_at_once_costs_nothing(serve_app: Serve) -> Non
         await asyncio.sleep(0)
     assert bodies(await served.talk(LAST)) == [b"<>"]
     async with asyncio.timeout(PATIENCE):
-        while served.engine._server.connections:  # noqa: ASYNC110 - nothing tells that the last one has gone
+        while served.engine.connections:  # noqa: ASYNC110 - nothing tells that the last one has gone
             await asyncio.sleep(0)
     assert served.errors == []
 
@@ -167,8 +166,7 @@ async def test_stop_lets_an_upload_under_way_come_to_its_end(serve_app: Serve) -
     writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n")
     await began.wait()
     stop = asyncio.create_task(served.stop(PATIENCE))
-    connection = next(iter(served.engine._server.connections))
-    while not connection._force_close:  # noqa: ASYNC110 - nothing tells that the stop waits for the handler
+    while not served.engine.stopping:  # noqa: ASYNC110 - nothing tells that the stop waits for the handler
         await asyncio.sleep(0)
     writer.write(half + half)
     raw = await asyncio.wait_for(reader.read(), PATIENCE)
@@ -194,7 +192,7 @@ async def test_body_that_unpacks_to_more_than_the_limit_is_refused_in_one_piece_
 async def test_body_that_made_its_client_wait_leaves_no_context_variable_behind(serve_app: Serve) -> None:
     async def count(request: web.Request) -> web.Response:
         seen.set(seen.get() + 1)
-        while request.content_length and not request.protocol._reading_paused:  # noqa: ASYNC110 - the buffer fills
+        while request.content_length and not next(iter(served.engine.connections)).parser.paused:  # noqa: ASYNC110 - the buffer fills
             await asyncio.sleep(0)
         await request.read()
         return web.Response(text=str(seen.get()))
@@ -263,7 +261,7 @@ async def test_interim_response_that_an_app_writes_is_followed_by_the_final_one(
     app = web.Application()
     app.router.add_post("/", handler, expect_handler=tell if place == "expect_handler" else quietly)
     lines: list[Any] = []
-    served = await serve(app, AiohttpEngine, access=lambda *told: lines.append(told))
+    served = await serve(app, aiohttp_server, access=lambda *told: lines.append(told))
     reader, writer = await served.connect()
     writer.write(EXPECTING % b"1.1")
     told = b"".join(bytes(piece) for piece in pieces)

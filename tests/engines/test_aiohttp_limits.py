@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-
-from arun.apps.aiohttp.engine import AiohttpEngine
+from tests.engines.conftest import aiohttp_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +38,7 @@ async def serve_app(serve: Serve) -> Callable[..., Any]:
     async def start(handler: Any = echo, *, limits: dict[str, Any] | None = None, **options: Any) -> Any:
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", handler)
-        return await serve(app, AiohttpEngine, **{**NO_LIMITS, **(limits or {})}, **options)
+        return await serve(app, aiohttp_server, **{**NO_LIMITS, **(limits or {})}, **options)
 
     return start
 
@@ -51,7 +50,7 @@ def statuses(raw: bytes) -> list[int]:
 async def connections(served: Any, number: int) -> None:
     """Wait until the server has so many connections."""
     async with asyncio.timeout(PATIENCE):
-        while len(served.engine._server.connections) != number:  # noqa: ASYNC110 - the server has no event for it
+        while len(served.engine.connections) != number:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.01)
 
 
@@ -109,7 +108,7 @@ async def test_connection_is_closed_after_each_answer_when_none_is_kept(serve_ap
     served = await serve_app(timeout_keep_alive=0)
     raw = await served.talk(HELLO + HELLO)
     assert statuses(raw) == [200, 200]
-    assert raw.count(b"Connection: close") == 1
+    assert raw.count(b"connection: close") == 1
 
 
 async def test_body_that_stalls_is_answered_408(serve_app: Serve) -> None:
@@ -194,8 +193,8 @@ async def test_connections_beyond_the_limit_are_answered_503(serve_app: Serve) -
         await reader.readuntil(b"\r\n\r\n")
     raw = await served.talk(HELLO)
     assert statuses(raw) == [503]
-    assert b"\r\nRetry-After: 1\r\n" in raw
-    assert b"\r\nConnection: close\r\n" in raw
+    assert b"\r\nretry-after: 1\r\n" in raw
+    assert b"\r\nconnection: close\r\n" in raw
     for _, writer in kept:
         writer.close()
     await connections(served, 0)
@@ -218,7 +217,7 @@ async def test_requests_beyond_the_limit_are_answered_503_and_may_come_again(ser
     writer.write(HELLO)
     raw = await reader.readuntil(b"\r\n\r\n")
     assert statuses(raw) == [503]
-    assert b"\r\nRetry-After: 1\r\n" in raw
+    assert b"\r\nretry-after: 1\r\n" in raw
     gate.set()
     assert statuses(await busy_reader.read()) == [200]
     writer.write(LAST)
@@ -231,7 +230,7 @@ async def test_connection_is_closed_after_as_many_requests_as_it_may_have(serve_
     served = await serve_app(limits={"keep_alive_requests": 3})
     raw = await served.talk(HELLO * 5)
     assert statuses(raw) == [200, 200, 200]
-    assert raw.count(b"Connection: close") == 1
+    assert raw.count(b"connection: close") == 1
 
 
 async def test_sizes_of_a_request_are_limited_as_the_options_say(serve_app: Serve) -> None:

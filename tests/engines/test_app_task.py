@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from aiohttp import web
-from tests.engines.conftest import asgi_server
+from tests.engines.conftest import aiohttp_server, asgi_server
 
-from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.http.options import HttpOptions
 
@@ -86,7 +85,7 @@ def asgi_app(context: Any, ended: list[str], *, startup: Any = None) -> Any:
     return app
 
 
-KINDS = [pytest.param(aiohttp_app, AiohttpEngine, id="aiohttp"), pytest.param(asgi_app, asgi_server, id="asgi")]
+KINDS = [pytest.param(aiohttp_app, aiohttp_server, id="aiohttp"), pytest.param(asgi_app, asgi_server, id="asgi")]
 
 
 @pytest.mark.parametrize("context", HALVES)
@@ -126,7 +125,7 @@ async def test_clean_up_after_a_failed_start_ends_what_was_begun(context: Any) -
     ended: list[str] = []
     errors: list[str] = []
     with pytest.raises(StartupFailure, match="boom", check=lambda error: error.cause is APP_STARTUP_FAILED):
-        await AiohttpEngine(aiohttp_app(context, ended, startup=startup), HttpOptions(on_error=errors.append)).start()
+        await aiohttp_server(aiohttp_app(context, ended, startup=startup), HttpOptions(on_error=errors.append)).start()
     assert (ended, errors) == (["well"], [])
 
 
@@ -164,7 +163,7 @@ async def test_variables_of_every_start_up_step_are_those_of_requests_and_of_the
     app = aiohttp_app(contextlib.AsyncExitStack, [], startup=startup)
     app.on_shutdown.append(look)
     app.on_cleanup.append(look)
-    served = await serve(app, AiohttpEngine)
+    served = await serve(app, aiohttp_server)
     assert (await served.talk(GET)).endswith(b"fine 7")
     await served.stop()
     assert seen == [7, 7]

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import wsgi_server
-
-from arun.apps.aiohttp.engine import AiohttpEngine
+from tests.engines.conftest import aiohttp_server, wsgi_server
 
 #: Bytes of a chunk, and chunks of an upload: some 2 MB.
 CHUNK, CHUNKS = 65_532, 32
@@ -43,7 +41,7 @@ async def start(serve: Any, kind: str) -> Any:
         return await serve(wsgi, wsgi_server, threads=2)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/", upload)
-    return await serve(app, AiohttpEngine)
+    return await serve(app, aiohttp_server)
 
 
 async def seconds(served: Any, line: bytes) -> float:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-
-from arun.apps.aiohttp.engine import AiohttpEngine
+from tests.engines.conftest import aiohttp_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +63,7 @@ def serve_kind(request: pytest.FixtureRequest, serve: Serve, serve_threads: Serv
             return await serve_inline(wsgi_app)
         app = web.Application(client_max_size=2_000_000)
         app.router.add_route("*", "/{tail:.*}", aiohttp_handler)
-        return await serve(app, AiohttpEngine)
+        return await serve(app, aiohttp_server)
 
     return start
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.engines.conftest import aiohttp_server
 
-from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.http.forwarded import TrustedPeers, scheme
 
 Serve = Any
@@ -101,4 +101,4 @@ async def test_aiohttp_apps_see_what_the_chosen_header_tells(serve: Serve, optio
 
     app = web.Application()
     app.router.add_get("/", hello)
-    assert (await (await serve(app, AiohttpEngine, **options)).talk(REQUEST)).endswith(b"\r\n\r\n" + seen)
+    assert (await (await serve(app, aiohttp_server, **options)).talk(REQUEST)).endswith(b"\r\n\r\n" + seen)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
-
-from arun.apps.aiohttp.engine import AiohttpEngine
+from tests.engines.conftest import aiohttp_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ async def serve_args(serve: Serve) -> Callable[..., Any]:
     async def start(args: dict[str, Any], handler: Any = echo, **options: Any) -> Any:
         app = web.Application(handler_args=args)
         app.router.add_route("*", "/{rest:.*}", handler)
-        return await serve(app, AiohttpEngine, **options)
+        return await serve(app, aiohttp_server, **options)
 
     return start
 

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import wsgi_server
+from tests.engines.conftest import aiohttp_server, wsgi_server
 from tests.engines.test_waiting import reset, until
 from tests.engines.test_websocket_wire import DEFLATE, HEAD, masked
-
-from arun.apps.aiohttp.engine import AiohttpEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -104,7 +102,7 @@ async def start(serve: Serve, kind: str) -> Any:
     if kind == "asgi":
         return await serve(asgi)
     if kind == "aiohttp":
-        return await serve(aiohttp_app(), AiohttpEngine)
+        return await serve(aiohttp_app(), aiohttp_server)
     return await serve(wsgi, wsgi_server, threads=2 if kind == "threads" else 0)
 
 
@@ -122,10 +120,7 @@ async def send_and_go(served: Any, sent: bytes, leave: Callable[[asyncio.StreamW
     await asyncio.sleep(0.05)
     leave(writer)
     engine = served.engine
-    if isinstance(engine, AiohttpEngine):
-        await until(lambda: engine._server is None or not engine._server.connections)
-    else:
-        await until(lambda: not (engine.connections or engine.running))
+    await until(lambda: not (engine.connections or engine.running))
     await asyncio.sleep(0.01)
 
 

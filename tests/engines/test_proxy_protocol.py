@@ -9,9 +9,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engines.conftest import asgi_server, wsgi_server
+from tests.engines.conftest import aiohttp_server, asgi_server, wsgi_server
 
-from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.http.forwarded import TrustedPeers
 from arun.http.options import HttpOptions
 from arun.server.gate import Gate
@@ -216,7 +215,7 @@ async def test_wsgi_and_aiohttp_apps_see_them_too(gated: Any) -> None:
     header = version2(1, 0x11, IPV4 + tlv(0x20, b"\x01\0\0\0\0"))
     for engine, seen in (
         (wsgi_server(wsgi, HttpOptions()), b"https 9.8.7.6 5555 1.2.3.4 443"),
-        (AiohttpEngine(aiohttp_app(), HttpOptions()), b"https 9.8.7.6"),
+        (aiohttp_server(aiohttp_app(), HttpOptions()), b"https 9.8.7.6"),
     ):
         served = await gated(engine)
         assert (await served.talk(header + REQUEST)).endswith(seen)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import asgi_server, wsgi_server
+from tests.engines.conftest import aiohttp_server, asgi_server, wsgi_server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def serve_kind(request: pytest.FixtureRequest, serve: Serve) -> Callable[..., An
         if request.param == "asgi":
             return await serve(asgi, **options)
         if request.param == "aiohttp":
-            return await serve(aiohttp_app(), AiohttpEngine, **options)
+            return await serve(aiohttp_app(), aiohttp_server, **options)
         return await serve(wsgi, wsgi_server, threads=2 if request.param == "threads" else 0, **options)
 
     return start
@@ -181,7 +180,7 @@ async def test_call_of_the_app_whose_client_has_gone_is_waited_for(serve: Serve,
 
     of_aiohttp = web.Application()
     of_aiohttp.router.add_get("/", handler)
-    served = await (serve(app) if kind == "asgi" else serve(of_aiohttp, AiohttpEngine))
+    served = await (serve(app) if kind == "asgi" else serve(of_aiohttp, aiohttp_server))
     _, writer = await served.connect()
     writer.write(GET)
     await begun.wait()
@@ -226,7 +225,7 @@ def serve_echo(request: pytest.FixtureRequest, serve: Serve) -> Callable[..., An
     """Serve a websocket that sends back what it gets."""
 
     async def start() -> Any:
-        return await (serve(asgi_echo) if request.param == "asgi" else serve(aiohttp_echo(), AiohttpEngine))
+        return await (serve(asgi_echo) if request.param == "asgi" else serve(aiohttp_echo(), aiohttp_server))
 
     return start
 
@@ -269,7 +268,7 @@ async def test_websocket_that_is_opened_meanwhile_does_not_stay(serve_echo: Serv
     assert await holder_reader.read() == b""
 
 
-@pytest.mark.parametrize("engine", [asgi_server, AiohttpEngine])
+@pytest.mark.parametrize("engine", [asgi_server, aiohttp_server])
 async def test_engine_that_was_never_started_has_no_requests(engine: Any) -> None:
-    app = aiohttp_app() if engine is AiohttpEngine else asgi
+    app = aiohttp_app() if engine is aiohttp_server else asgi
     assert engine(app, HttpOptions()).requests == 0

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-
-from arun.apps.aiohttp.engine import AiohttpEngine
+from tests.engines.conftest import aiohttp_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -88,7 +87,7 @@ def serve_kind(kind: str, serve: Serve, serve_threads: Serve, serve_inline: Serv
         if kind == "aiohttp":
             app = web.Application(client_max_size=BIG)
             app.router.add_route("*", "/{tail:.*}", aiohttp_handler)
-            return await serve(app, AiohttpEngine, **chosen)
+            return await serve(app, aiohttp_server, **chosen)
         if kind == "asgi":
             return await serve(asgi_app, **chosen)
         return await {"threads": serve_threads, "inline": serve_inline}[kind](wsgi_app, **chosen)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import asgi_server, wsgi_server
+from tests.engines.conftest import aiohttp_server, asgi_server, wsgi_server
 
-from arun.apps.aiohttp.engine import AiohttpEngine
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ async def test_aiohttp_app_has_no_client_whatever_its_socket_is_called(ask: Any)
     app.router.add_get("/", hello)
     access = Access()
     told = await ask(
-        AiohttpEngine, app, b"Host: a", b"X-Forwarded-Proto: https", access=access, forwarded_allow_ips=("127.0.0.1",)
+        aiohttp_server, app, b"Host: a", b"X-Forwarded-Proto: https", access=access, forwarded_allow_ips=("127.0.0.1",)
     )
     assert told == "None https"
     assert access.clients == [None]

@@ -23,7 +23,6 @@ from arun.http.fields import read_fields, status_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    import ssl
     from collections.abc import Iterable, Iterator
     from typing import Any, Protocol
 
@@ -38,7 +37,10 @@ if TYPE_CHECKING:
         #: "https" where the client speaks TLS, to us or to a proxy that says so in a PROXY header.
         scheme: str
         #: What is the same for every request of the connection, in the form in which the app gets it; None at first.
-        common: dict[str, Any] | None
+        common: Any
+        #: Whether the client speaks TLS to us; what carries the stream, of which only an app's interface is told.
+        encrypted: bool
+        transport: asyncio.Transport
         #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
         eof: bool
         half_closed: bool
@@ -48,11 +50,6 @@ if TYPE_CHECKING:
         write_paused: bool
         #: A file is on its way, and the app has nothing to do.
         sending_file: bool
-
-        @property
-        def tls(self) -> ssl.SSLObject | None:
-            """The TLS of the connection; None where the client speaks plain HTTP to us."""
-            ...
 
         def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - a keyword costs as much as the call
             """Send a piece of the response's body, the last one unless there is ``more``; the first brings the head.
@@ -90,6 +87,10 @@ if TYPE_CHECKING:
 
         def await_body(self) -> None:
             """Time the client from now on: the app waits for the body."""
+            ...
+
+        def end_body(self, exchange: Exchange, status: int) -> None:
+            """Refuse a request for what its body holds, or close where it is answered and its body is still to come."""
             ...
 
         def probe(self, exchange: Exchange) -> None:

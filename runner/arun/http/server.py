@@ -48,6 +48,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        async def retire(self, grace: float) -> None:
+            """End what would outlast a stop, within ``grace`` seconds; requests that have begun are still answered."""
+            ...
+
         async def stop(self, grace: float) -> None:
             """Run the app's own shut-down within ``grace`` seconds; no request is left."""
             ...
@@ -199,7 +203,12 @@ class HttpServer:
         for _ in range(3):
             await asyncio.sleep(0)
         for connection in tuple(self.connections):
-            connection.retire()
+            if not connection.is_endless:
+                connection.retire()
+        await self.application.retire(0 if self._aborted else grace)
+        for connection in tuple(self.connections):
+            if connection.is_endless:
+                connection.retire()
         await self._until_quiet(grace)
         for connection in tuple(self.connections):
             connection.abort()
@@ -256,7 +265,7 @@ class HttpServer:
         if exc is not None:
             end_if_forked(exc)
         stream = exchange.stream
-        if self._is_departure(exchange, exc):
+        if self.is_departure(exchange, exc):
             if stream.half_closed and not exchange.answered:
                 stream.reset(exchange)  # the app knew that the client is going, and gave up
             else:
@@ -272,6 +281,14 @@ class HttpServer:
         else:
             exchange.fail()
         self.report(exchange, traceback)  # last: whatever becomes of it, the client has its response
+
+    def is_departure(self, exchange: Exchange, exc: BaseException | None) -> bool:
+        """Return whether an end is no fault of the app: its client has gone, or we cancelled it."""
+        if exc is None:
+            return exchange.abandoned
+        if isinstance(exc, asyncio.CancelledError):
+            return self.stopping or exchange.abandoned
+        return _comes_of_departure(exc, set())
 
     def report(self, exchange: Exchange, traceback: Callable[[], str], how: str = "failed") -> None:
         """Write the frame of a request that failed to the error log."""
@@ -333,14 +350,6 @@ class HttpServer:
                 await self._quiet.wait()
         except TimeoutError:
             pass
-
-    def _is_departure(self, exchange: Exchange, exc: BaseException | None) -> bool:
-        """Return whether an end is no fault of the app: its client has gone, or we cancelled it."""
-        if exc is None:
-            return exchange.abandoned
-        if isinstance(exc, asyncio.CancelledError):
-            return self.stopping or exchange.abandoned
-        return _comes_of_departure(exc, set())
 
 
 def _comes_of_departure(error: BaseException | None, seen: set[int]) -> bool:

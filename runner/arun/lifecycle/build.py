@@ -175,10 +175,6 @@ def http_server_for(
 
 def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
     """Return the HTTP server of an app of this kind; what serves another kind is not imported."""
-    if kind == "aiohttp":
-        from arun.apps.aiohttp.engine import AiohttpEngine
-
-        return AiohttpEngine(app, options)  # type: ignore[return-value] # it has the same methods
     from arun.http.http1.connection import Connection
     from arun.http.server import HttpServer
 
@@ -187,6 +183,11 @@ def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
         from arun.apps.asgi.application import AsgiApplication
 
         application = AsgiApplication(app)
+    elif kind == "aiohttp":
+        from arun.apps.aiohttp.application import AiohttpApplication
+
+        application = of_aiohttp = AiohttpApplication(app, options)
+        options = of_aiohttp.options
     elif options.threads:
         from arun.apps.wsgi.threaded import ThreadedApplication
 

@@ -12,7 +12,6 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.log import access_logger
 from aiohttp.web_log import AccessLogger
 
-from arun.apps.aiohttp.ends import LINGER
 from arun.core.values import Value
 
 TYPE_CHECKING = False
@@ -30,8 +29,10 @@ _LIMITS = {
     "max_field_size": ("limit_request_field_size", "limit-request-field-size"),
     "max_headers": ("limit_request_fields", "limit-request-fields"),
 }
-#: Those that a connection takes as they are.
-_CONNECTIONS = ("read_bufsize", "auto_decompress", "tcp_keepalive")
+#: Seconds that the rest of a body is waited for which nobody has read.
+_LINGER = 1.0
+#: Bytes of a body that wait for its handler; twice as many make the client wait.
+_READ_BUFSIZE = 262_144
 #: Those that mean nothing here, and why.
 _WITHOUT_EFFECT = {
     "debug": "--debug shows tracebacks, to visitors from this machine",
@@ -40,13 +41,18 @@ _WITHOUT_EFFECT = {
 
 
 class HandlerArgs(Value):
-    """What comes of the arguments: how the engine serves, what each connection is given, and what is to be told.
+    """What comes of the arguments: how the app is served, and what an operator is warned of.
 
-    ``logger`` takes errors and ``access_log`` requests beside the logs of the instance, None where the app names none.
+    ``read_bufsize`` is in bytes, ``lingering_time`` in seconds. ``logger`` takes errors and ``access_log`` requests
+    beside the logs of the instance, None where the app names none.
     """
 
     options: HttpOptions
-    connection: dict[str, Any]
+    read_bufsize: int
+    auto_decompress: bool
+    tcp_keepalive: bool
+    handler_cancellation: bool
+    lingering_time: float
     logger: logging.Logger | None
     access_log: AbstractAccessLogger | None
     told: tuple[str, ...]
@@ -65,12 +71,14 @@ def settle(given: Mapping[str, Any] | None, options: HttpOptions) -> HandlerArgs
     keep_alive = options.timeout_keep_alive
     if "keepalive_timeout" in args:
         keep_alive = _stricter("keepalive_timeout", args["keepalive_timeout"], keep_alive, "timeout-keep-alive", told)
-    connection: dict[str, Any] = {name: args[name] for name in _CONNECTIONS if name in args}
-    if "lingering_time" in args:
-        connection["lingering_time"] = _stricter("lingering_time", args["lingering_time"], LINGER, "", told)
+    lingering_time = _stricter("lingering_time", args.get("lingering_time", _LINGER), _LINGER, "", told)
     return HandlerArgs(
         options=limits._replace(timeout_keep_alive=keep_alive),
-        connection=connection,
+        read_bufsize=args.get("read_bufsize", _READ_BUFSIZE),
+        auto_decompress=args.get("auto_decompress", True),
+        tcp_keepalive=args.get("tcp_keepalive", True),
+        handler_cancellation=args.get("handler_cancellation", False),
+        lingering_time=lingering_time,
         logger=args.get("logger"),
         access_log=_access_log(args, told),
         told=tuple(told),
@@ -148,7 +156,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "lingering_time": _TIME,
     "auto_decompress": _FLAG,
     "tcp_keepalive": _FLAG,
-    "handler_cancellation": _FLAG,  # aiohttp's own server object acts on it
+    "handler_cancellation": _FLAG,
     "logger": (lambda value: isinstance(value, logging.Logger | logging.LoggerAdapter), "a logging.Logger"),
     "access_log": (lambda value: value is None or hasattr(value, "info"), "a logging.Logger, or None"),
     "access_log_class": (

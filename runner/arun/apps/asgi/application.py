@@ -39,6 +39,9 @@ class AsgiApplication:
         self._lifespan = Lifespan(self._app, self._state, http.options.on_error)
         await self._lifespan.start()
 
+    async def retire(self, grace: float) -> None:
+        """Do nothing: an ASGI app hears of a stop when no request is left."""
+
     async def stop(self, grace: float) -> None:
         """Run the lifespan's shut-down."""
         if self._lifespan is not None:

@@ -224,7 +224,7 @@ class AsgiExchange(Exchange):
 def _common_scope(stream: Stream, root_path: str) -> dict[str, Any]:
     """Return what the scope of every request on a connection holds."""
     extensions = _EXTENSIONS
-    tls = stream.tls
+    tls = stream.transport.get_extra_info("ssl_object") if stream.encrypted else None
     if tls is not None:
         from arun.apps.asgi.tls import tls_extension
 

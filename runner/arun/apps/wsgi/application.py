@@ -35,6 +35,9 @@ class WsgiApplication:
         self.http = http
         self.calls = LoopCalls()
 
+    async def retire(self, grace: float) -> None:
+        """Do nothing: a WSGI app does not hear of a stop."""
+
     async def stop(self, grace: float) -> None:
         """Do nothing: WSGI has no shut-down of its own."""
 

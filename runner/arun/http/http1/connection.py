@@ -28,7 +28,6 @@ from arun.http.transport import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from typing import Any
 
@@ -102,7 +101,7 @@ class Connection(asyncio.Protocol):
         self.scheme = "http"
         self.encrypted = False
         self.eof = self.half_closed = self.closing = self.write_paused = self.sending_file = False
-        self.common: dict[str, Any] | None = None
+        self.common: Any = None
         #: The first bytes of the next head were sent already.
         self._ahead = False
         #: The exchange for which a half-closed client was probed.
@@ -117,12 +116,6 @@ class Connection(asyncio.Protocol):
         #: How the client takes what it was sent, while it is waited for.
         self._uptake: Uptake | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def tls(self) -> ssl.SSLObject | None:
-        """The TLS of the connection; None where the client speaks plain HTTP to us."""
-        own: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object") if self.encrypted else None
-        return own
 
     # ---- called by the transport
 
@@ -247,9 +240,7 @@ class Connection(asyncio.Protocol):
         if data:
             self._write(data)
         if not more or problem:
-            exchange.complete()
-            self._finished()
-            exchange.changed()
+            self._finished(exchange)
         if problem:
             raise ResponseInvalid(problem)
 
@@ -266,9 +257,7 @@ class Connection(asyncio.Protocol):
         if exchange.answered:
             raise ResponseInvalid("the response is complete already")
         self._write(last_chunk(fields))
-        exchange.complete()
-        self._finished()
-        exchange.changed()
+        self._finished(exchange)
 
     async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
         """Send a part of an open file as the whole body, by sendfile(2) where that works."""
@@ -304,6 +293,13 @@ class Connection(asyncio.Protocol):
         if not (parser.paused or self.closing):
             # An app's task may be what calls: its context variables are not those in which the loop reads on.
             self._http.context.copy().run(self.transport.resume_reading)
+
+    def end_body(self, exchange: Exchange, status: int) -> None:
+        """Refuse a request for what its body holds, or close where it is answered and its body is still to come."""
+        if not exchange.answered:
+            self.parser.break_off(status, exchange)
+        elif self.parser.receiving is exchange:
+            self.close()
 
     def probe(self, exchange: Exchange) -> None:
         """Send bytes with which the response goes on in any case: a client that has closed both sides answers with a reset.
@@ -356,7 +352,7 @@ class Connection(asyncio.Protocol):
             return
         if self.closing or self.write_paused:
             self._sweep_writing(now)
-        elif parser.begun:
+        elif parser.in_head:
             if 0 < options.timeout_header <= now - self.since:
                 parser.break_off(408)
         elif parser.receiving is not None:
@@ -426,18 +422,21 @@ class Connection(asyncio.Protocol):
             return not http.draining and bool(self._queue or self.parser.held)
         return True
 
-    def _finished(self) -> None:
+    def _finished(self, exchange: Exchange) -> None:
         """Go on after a complete response: to the next request, to waiting for one, or to the end."""
-        if self.closing:
-            return
-        self._current = None
-        parser, http = self.parser, self._http
-        if not self.framing.keep_alive:
-            self.close(linger=parser.has_begun or bool(self._queue))
-            return
-        self.since = http.now
-        if self._queue or parser.paused or self.eof or self._refused_with or self.write_paused or http.stopping:
-            self._advance()
+        exchange.complete()
+        if not self.closing:
+            self._current = None
+            parser, http = self.parser, self._http
+            if not self.framing.keep_alive:
+                self.close(linger=parser.has_begun or bool(self._queue))
+            else:
+                self.since = http.now
+                if exchange.request.upgrades:
+                    parser.decline_upgrade()
+                if self._queue or parser.paused or self.eof or self._refused_with or self.write_paused or http.stopping:
+                    self._advance()
+        exchange.changed()
 
     def _has_gone(self) -> bool:
         """Check on a client that is not read from; return whether it has gone, and cut it then."""

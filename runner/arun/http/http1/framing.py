@@ -14,6 +14,7 @@ __all__ = ("STATUS_BEGINNING", "Framing", "informational", "last_chunk")
 #: What every head begins with, also that of an interim response.
 STATUS_BEGINNING = b"HTTP/1.1 "
 _NO_BODY = frozenset((204, 304))
+_OWN = DATED | SERVED
 _LAST_CHUNK = b"0\r\n\r\n"
 _INFORMATIONAL = {100: b"Continue", 103: b"Early Hints"}
 
@@ -77,8 +78,8 @@ class Framing:
             framing += b"connection: keep-alive\r\n"
         if exchange.record is not None:
             framing += exchange.record.id_line
-        if says & (DATED | SERVED):
-            own = missing_fields(own, says)
+        if says & _OWN:
+            own = b"" if says & _OWN == _OWN else missing_fields(own, says)
         return exchange.line + block + own + framing + b"\r\n"
 
     def body(self, exchange: Exchange, data: bytes, more: bool) -> tuple[bytes, str]:  # noqa: FBT001 - as in Stream
@@ -109,7 +110,7 @@ class Framing:
 
 def informational(status: int, fields: bytes) -> bytes:
     """Return an interim response (RFC 9110 section 15.2)."""
-    return b"%b%d %b\r\n%b\r\n" % (STATUS_BEGINNING, status, _INFORMATIONAL[status], fields)
+    return b"%b%d %b\r\n%b\r\n" % (STATUS_BEGINNING, status, _INFORMATIONAL.get(status, b""), fields)
 
 
 def last_chunk(trailers: bytes) -> bytes:

@@ -120,7 +120,12 @@ class RequestParser:
     @property
     def has_begun(self) -> bool:
         """Whether a request is here that is not complete, or not parsed."""
-        return self.begun or self.receiving is not None or self.held is not None
+        return self.in_head or self.receiving is not None or self.held is not None
+
+    @property
+    def in_head(self) -> bool:
+        """Whether the first byte of a head has come, and not the last."""
+        return self.begun or bool(self._line)
 
     @property
     def is_full(self) -> bool:
@@ -154,6 +159,12 @@ class RequestParser:
             self.held = rest if len(rest) else None
             self._walk(piece)
 
+    def decline_upgrade(self) -> None:
+        """Go on with HTTP: the upgrade was answered like the plain request that it also is (RFC 9110 section 7.8)."""
+        self.upgrading = False
+        self._parser = HttpRequestParser(self)
+        self.go_on()
+
     def end(self) -> None:
         """Take nothing more from this connection."""
         self.over = True
@@ -167,10 +178,11 @@ class RequestParser:
         if hasattr(self, "_owner"):
             del self._owner
 
-    def break_off(self, status: int) -> None:
-        """Take nothing more from a client that breaks the rules or exceeds the limits."""
+    def break_off(self, status: int, broken: Exchange | None = None) -> None:
+        """Take nothing more from a client that breaks the rules or exceeds the limits, with what comes or with ``broken``."""
         self.end()
-        broken, self.receiving = self.receiving, None
+        if broken is None or broken is self.receiving:
+            broken, self.receiving = self.receiving, None
         self._owner.refuse(status, broken if broken is not None and not broken.answered else None)
 
     def body_is_overdue(self, now: float) -> bool:
@@ -312,6 +324,8 @@ class RequestParser:
     def _behind_line(self, data: bytes, start: int) -> int:
         """Check a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
         end = data.find(b"\n", start) + 1
+        if not self._line:
+            self._owner.since = self._http.now
         self._line += data[start : end or len(data)]
         if _SPACED in self._line:
             return start

@@ -1,0 +1,134 @@
+"""The head of a response as aiohttp gives it, judged and rendered (RFC 9110 sections 5.1, 8.6 and 15)."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE
+
+from arun.http.bounded_cache import BoundedCache
+from arun.http.fields import CLOSE, DATED, SERVED, TOKEN_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+__all__ = ("CLOSE", "Heads", "first_lines")
+
+_PLAIN, _LENGTH, _CONNECTION, _HOP, _DATE, _SERVER = range(6)
+#: The fields Server and Date are aiohttp's to set, and the app's to take out.
+_OWN = DATED | SERVED
+#: What neither a field nor a reason phrase may hold.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: Characters of a value that is worth remembering: short ones come again.
+_SHORT = 64
+_DIGITS = 3
+
+
+class Heads:
+    """Reads heads for one server, and remembers the fields that come again.
+
+    ``server`` and ``date`` say whether responses tell the name of the server and the time.
+    """
+
+    __slots__ = ("_date", "_lines", "_server")
+
+    def __init__(self, *, server: bool, date: bool) -> None:
+        self._date = date
+        self._server = b"Server: arun\r\n" if server else b""
+        self._lines: BoundedCache[tuple[str, str], bytes] = BoundedCache(lambda field: _line(*field))
+
+    def read(self, headers: CIMultiDict[str]) -> tuple[bytes, int | None, int]:
+        """Return the fields of a response as an exchange keeps them: the lines, Content-Length, and what they say.
+
+        What the app has taken out of its fields, or put in, stays so: the server adds neither its name nor the time.
+
+        Raises:
+            ValueError: a name is no token, a length no number, or there is a control character.
+        """
+        known = self._lines.get
+        block, length, says = b"", None, _OWN
+        for field in headers.items():
+            line = known(field)
+            if line is not None:
+                block += line
+                continue
+            name, value = field
+            kind = _kinds.get(name)
+            if kind is None:
+                kind = _kinds[name]
+            if kind == _LENGTH:
+                told = _lengths.get(value)
+                if told is None:
+                    told = _lengths[value]
+                if length is not None and length != told:
+                    raise ValueError(f"{value!r} is not the only Content-Length")
+                length = told
+            elif kind == _CONNECTION:
+                says |= CLOSE * ("close" in value.lower())
+            elif kind != _HOP:
+                block += self._judged(field, kind)
+        return block, length, says
+
+    def _judged(self, field: tuple[str, str], kind: int) -> bytes:
+        """Return the line of a field that was not seen before."""
+        name, value = field
+        if kind == _SERVER and value == SERVER_SOFTWARE:  # aiohttp's own; what the app sets itself stays
+            line = self._server
+        elif kind == _DATE and not self._date and value == rfc822_formatted_time():
+            return b""
+        else:
+            line = _line(name, value)
+        if len(value) <= _SHORT:
+            self._lines.keep(field, line)
+        return line
+
+
+def _line(name: str, value: str) -> bytes:
+    if _CONTROLS.search(value):
+        raise ValueError(f"the field {name} holds a control character")
+    return f"{name}: {value}\r\n".encode()
+
+
+def _kind(name: str) -> int:
+    """Classify the name of a field.
+
+    Raises:
+        ValueError: it is no token (RFC 9110 section 5.6.2).
+    """
+    if not name or not name.isascii() or name.encode().translate(None, TOKEN_BYTES):
+        raise ValueError(f"{name!r} is not a header name")
+    return {
+        "content-length": _LENGTH,
+        "connection": _CONNECTION,
+        "transfer-encoding": _HOP,
+        "keep-alive": _HOP,
+        "proxy-connection": _HOP,
+        "date": _DATE,
+        "server": _SERVER,
+    }.get(name.lower(), _PLAIN)
+
+
+def _status_line(text: str) -> tuple[int, bytes]:
+    _, status, reason = text.split(" ", 2)
+    if len(status) != _DIGITS or not status.isdigit() or status < "100" or _CONTROLS.search(reason):
+        raise ValueError(f"{status} {reason!r} is not the status of a response")
+    return int(status), f"HTTP/1.1 {status} {reason}\r\n".encode()
+
+
+def _length(value: str) -> int:
+    """Return the number that a Content-Length holds (RFC 9110 section 8.6).
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"{value!r} is not a Content-Length")
+    return int(value)
+
+
+_kinds: BoundedCache[str, int] = BoundedCache(_kind)
+_lengths: BoundedCache[str, int] = BoundedCache(_length)
+#: The status, and the first line of a response as it is sent, for one as aiohttp gives it.
+first_lines: BoundedCache[str, tuple[int, bytes]] = BoundedCache(_status_line)

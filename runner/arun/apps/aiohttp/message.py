@@ -1,0 +1,58 @@
+"""The head of a request in aiohttp's form: a ``RawRequestMessage``, of which ``web.Request`` is made."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+from yarl import URL
+
+from arun.http.bounded_cache import BoundedCache
+from arun.http.request import split_target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from arun.http.request import Request
+
+__all__ = ("message_of",)
+
+
+def message_of(request: Request, chunked: bool) -> RawRequestMessage:  # noqa: FBT001 - of every request
+    """Return the head of a request as aiohttp's parser would.
+
+    The names of fields are in the spelling of their standards, or Like-This, whatever the client sends.
+    """
+    known = _names.get
+    fields = [
+        (known(name) or _names[name], value.decode("utf-8", "surrogateescape")) for name, value in request.headers
+    ]
+    path, url = _targets.get(request.target) or _targets[request.target]
+    return RawRequestMessage(
+        request.method,
+        path,
+        HttpVersion11 if request.version == "1.1" else HttpVersion10,
+        CIMultiDictProxy(CIMultiDict(fields)),
+        tuple(request.headers),
+        not request.keep_alive,
+        None,
+        request.upgrades,
+        chunked,
+        url,
+    )
+
+
+def _target(target: bytes) -> tuple[str, URL]:
+    """Return a request target as text, and the URL of what it asks for; an authority in it has become the Host."""
+    path, query, _ = split_target(target)
+    text = path.decode("utf-8", "surrogateescape"), query.decode("utf-8", "surrogateescape")
+    return target.decode("utf-8", "surrogateescape"), URL.build(path=text[0], query_string=text[1], encoded=True)
+
+
+def _name(name: bytes) -> istr:
+    """Return the name of a field as aiohttp writes it."""
+    return _standard.get(name) or istr("-".join(word.capitalize() for word in name.decode("latin-1").split("-")))
+
+
+_standard = {one.lower().encode(): one for one in vars(hdrs).values() if isinstance(one, istr)}
+_names: BoundedCache[bytes, istr] = BoundedCache(_name)
+_targets: BoundedCache[bytes, tuple[str, URL]] = BoundedCache(_target)

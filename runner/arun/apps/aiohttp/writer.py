@@ -1,0 +1,270 @@
+"""The writing half of an exchange, as aiohttp's responses know it: what they write is sent as our connection frames it.
+
+A faulty response never becomes part of the next one: what may have no body gets none, and a body ends where its
+announced length does.
+"""
+
+from __future__ import annotations
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.hdrs import CONNECTION, UPGRADE
+
+from arun.apps.aiohttp.departures import ConnectionLost
+from arun.apps.aiohttp.head import first_lines
+from arun.http.exchange import Exchange
+from arun.http.fields import CLOSE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.compression_utils import ZLibCompressor
+    from multidict import CIMultiDict
+
+    from arun.apps.aiohttp.serving import Serving
+    from arun.http.exchange import Stream
+    from arun.http.request import Request
+
+__all__ = ("SWITCHING", "Writer")
+
+SWITCHING = 101
+#: The lowest status of a response that is not interim.
+_FINAL = 200
+#: How an interim response begins (RFC 9110 section 15.2), and one that is none: after a 101 nothing follows.
+_INTERIM, _NOT_INTERIM = b"HTTP/1.1 1", b"HTTP/1.1 101"
+_STATUS = slice(9, 12)
+_LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
+#: Bytes of an interim response, at most.
+_INTERIM_SIZE = 65_536
+
+
+class Writer(Exchange):
+    """An exchange to which aiohttp's responses write; fulfils :class:`aiohttp.abc.AbstractStreamWriter`.
+
+    It is none by inheritance: a second object, or a dict for this one, would be felt in every request.
+    """
+
+    __slots__ = ("_compress", "_interim", "_left", "_waiters", "chunked", "output_size", "serving", "switched")
+
+    buffer_size = 0
+    on_body_write: Callable[[int, int], None] | None = None
+
+    def __init__(self, stream: Stream, request: Request, serving: Serving) -> None:
+        Exchange.__init__(self, stream, request)
+        self.serving = serving
+        #: The app wants a chunked body, also where its size is known.
+        self.chunked = False
+        #: Bytes of the response that were written, without its framing.
+        self.output_size = 0
+        #: The connection has gone over to another protocol.
+        self.switched = False
+        #: Bytes of the body that may still be written, None without a known length.
+        self._left: int | None = None
+        self._compress: ZLibCompressor | None = None
+        #: The beginning of an interim response of which the app has written no more yet.
+        self._interim = b""
+        #: What calls that write wait for.
+        self._waiters: set[asyncio.Future[None]] | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The transport of the connection, None when it is gone."""
+        return None if self.abandoned else self.stream.transport
+
+    def enable_chunking(self) -> None:
+        """Send the body in chunks, if the client takes them."""
+        self.chunked = True
+
+    def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None:
+        """Compress what is written from now on."""
+        from aiohttp.compression_utils import ZLibCompressor
+
+        self._compress = ZLibCompressor(encoding=encoding, strategy=strategy)
+
+    # Plain functions that return what is done already save each response a coroutine.
+    def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Awaitable[None]:
+        """Take the head; the version, the framing and the connection are the server's to state.
+
+        Raises:
+            RuntimeError: a response to this request has begun before.
+            ConnectionLost: the client has gone.
+            ValueError: the status is no final one, a name is no token, a length no number, or a field or the reason
+                holds a control character.
+        """
+        if self.abandoned:
+            raise ConnectionLost("Cannot write to closing transport")
+        if self._interim:
+            raise ValueError(f"{self._interim[:80]!r} is no whole interim response")
+        if self.fields is not None or self.answered:
+            raise RuntimeError("a request is answered twice")
+        serving = self.serving
+        self.status, self.line = status, line = first_lines.get(status_line) or first_lines[status_line]
+        block, self.length, self.says = serving.heads.read(headers)
+        if status_line[7] == "0" and CONNECTION not in headers:  # aiohttp means the end of the connection by that
+            self.says |= CLOSE
+        self.output_size = len(line) + len(block)
+        if status < _FINAL:
+            if status != SWITCHING or UPGRADE not in headers:
+                raise ValueError(f"{status} is not the status of a response")
+            self.switch(line + block + b"connection: upgrade\r\n\r\n")
+        else:
+            self.fields, self._left = block, self.length
+        return serving.nothing
+
+    def switch(self, head: bytes) -> None:
+        """Answer 101 and leave the connection to the protocol that follows."""
+        raise NotImplementedError
+
+    def send_headers(self) -> None:
+        """Send the head now, whose body comes later."""
+        if not self.begun:
+            self.stream.send(self, b"", True)
+
+    async def write(
+        self,
+        chunk: bytes | bytearray | memoryview,
+        *,
+        drain: bool = True,
+        LIMIT: int = 0x10000,  # noqa: N803, ARG002 - aiohttp's
+    ) -> None:
+        """Send a piece of the body, or an interim response before the head; a body is cut off where its length ends.
+
+        Raises:
+            ConnectionLost: the client has gone.
+        """
+        data = chunk if type(chunk) is bytes else bytes(chunk)
+        if self.switched:
+            self.write_raw(data)
+            return
+        if self.fields is None:
+            data = self._without_interim(data)
+            if not data:
+                return
+        if self._compress is not None:
+            data = await self._compress.compress(data)
+            if not data:
+                return
+        if self.abandoned or self.stream.closing:
+            raise ConnectionLost("Cannot write to closing transport")
+        self.stream.send(self, self._measured(data), True)
+        if drain and self.stream.write_paused:
+            await self.drain()
+
+    def write_eof(self, chunk: bytes = b"") -> Awaitable[None]:
+        """Send the last piece of the body.
+
+        Raises:
+            ConnectionLost: the client has gone.
+            ResponseInvalid: the body is shorter than announced.
+        """
+        if self.abandoned:
+            raise ConnectionLost("Cannot write to closing transport")
+        if self._compress is not None:
+            return self._end_compressed(chunk)
+        if not self.answered:
+            if type(chunk) is not bytes:
+                chunk = bytes(chunk)
+            if self._left == len(chunk):  # nearly always
+                self.output_size += len(chunk)
+                self.stream.send(self, chunk, False)
+            else:
+                self._end(chunk)
+        return self.serving.nothing
+
+    async def drain(self) -> None:
+        """Wait until the client has taken enough that more may be written.
+
+        Raises:
+            ConnectionLost: the client has gone.
+        """
+        while self.stream.write_paused and not self.answered:
+            waiter = self.serving.loop.create_future()
+            if self._waiters is None:
+                self._waiters = set()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+        if self.abandoned:
+            raise ConnectionLost("Connection lost")
+
+    async def send_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send part of an open file as the whole body.
+
+        Raises:
+            ConnectionLost: the client has gone.
+            ClientDisconnected: it takes too little.
+            OSError: the file cannot be read.
+        """
+        if self.abandoned:
+            raise ConnectionLost("Cannot write to closing transport")
+        await self.stream.send_file(self, descriptor, offset, size)
+        self.output_size += size
+
+    def write_raw(self, data: bytes) -> None:
+        """Send bytes of another protocol."""
+        raise NotImplementedError
+
+    def drop_head(self) -> None:
+        """Forget a response of which nothing was sent: another one takes its place."""
+        self.fields = self._left = self._compress = None
+        self.chunked, self.output_size, self._interim = False, 0, b""
+
+    # ---- inner life
+
+    def _measured(self, data: bytes) -> bytes:
+        """Count a piece of the body, and cut it off where the announced length ends."""
+        left = self._left
+        if left is not None:
+            if len(data) > left:
+                data = data[:left]
+            self._left = left - len(data)
+        self.output_size += len(data)
+        return data
+
+    def _end(self, data: bytes) -> None:
+        data = self._measured(data)
+        if self.chunked and not self.begun:
+            self.stream.send(self, data, True)
+            data = b""
+        self.stream.send(self, data, False)
+
+    async def _end_compressed(self, chunk: bytes) -> None:
+        compress, self._compress = self._compress, None
+        if compress is not None:
+            data = await compress.compress(chunk) if chunk else b""
+            if not self.answered:
+                self._end(data + compress.flush())
+
+    def _without_interim(self, chunk: bytes) -> bytes:
+        """Send interim responses, which aiohttp's apps write as bytes; return what is none (RFC 9110 section 15.2).
+
+        Raises:
+            ConnectionLost: the client has gone.
+            ValueError: one has no end.
+        """
+        data, self._interim = self._interim + chunk, b""
+        while data:
+            is_interim = data.startswith(_INTERIM) or _INTERIM.startswith(data)
+            if not is_interim or data.startswith(_NOT_INTERIM):
+                break
+            end = data.find(_HEAD_END) + len(_HEAD_END)
+            if end < len(_HEAD_END):
+                if len(data) > _INTERIM_SIZE:
+                    raise ValueError(f"an interim response has more than {_INTERIM_SIZE} bytes")
+                self._interim, data = data, b""
+                break
+            if self.abandoned or self.stream.closing:
+                raise ConnectionLost("Cannot write to closing transport")
+            line, _, fields = data[: end - len(_LINE_END)].partition(_LINE_END)
+            if not line[_STATUS].isdigit():
+                raise ValueError(f"{line[:80]!r} is not the first line of an interim response")
+            self.stream.send_informational(self, int(line[_STATUS]), fields)
+            self.request.expects = False
+            data = data[end:]
+        return data
+
+
+AbstractStreamWriter.register(Writer)
