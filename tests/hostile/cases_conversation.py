@@ -215,10 +215,6 @@ _UPGRADES = (
         post(b"3\r\nabc\r\n0\r\n\r\n", b"Connection: Upgrade", b"Upgrade: h2c", _CHUNKED) + get(b"/2"),
         served(_ABC, seen("/2")),
         "9110 7.8",
-        aiohttp=(
-            (served(_ABC, usable=False),),
-            "its parser takes what follows for the other protocol's, so the connection has to be closed",
-        ),
     ),
     case(
         "upgrade with broken chunks",
