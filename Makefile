@@ -16,7 +16,7 @@ help:
 	@echo "make run    show the main job: a broken app, and its fallback answering on http://$(ADDRESS)"
 	@echo "make test   run all tests        make coverage  and tell which lines they miss"
 	@echo "make lint   ruff, mypy           make reference   write docs/ anew"
-	@echo "make fuzz   fuzz the HTTP/1 engine and the config readers, $(FUZZ) seconds each"
+	@echo "make fuzz   fuzz the HTTP/1 parser and the config readers, $(FUZZ) seconds each"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("arun needs Python 3.11 or later, this is " + sys.version) if sys.version_info < (3, 11) else None'
