@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from arun.core.addresses import Tcp, Unix
+from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, take, write
+from arun.supervisor.contract import InheritedWorker
 
 FIRST: dict[str, Any] = {
     "version": 1,
@@ -68,6 +70,28 @@ def test_specs_are_written_as_arun_0_1_wrote_listeners_and_wanted_addresses() ->
     assert fields["listeners"] == [[3, "127.0.0.1:8443", tls, ["::1"]]]
     assert fields["closed"] == [[-1, "127.0.0.1:8443", tls, ["::1"]]]
     assert fields["wanted"] == [["127.0.0.1:8443", "--bind", tls, ["::1"]]]
+
+
+def test_what_a_newer_arun_has_added_is_passed_over() -> None:
+    """An upgrade may go either way, and a handover that is not understood loses the sockets in it."""
+    record = FailureRecord("app-not-found", "load", "there is no app", "", "", "", "site.ini", 1.0)
+    spec = ListenSpec(Tcp("127.0.0.1", 8443), Tls((Certificate("/c.pem", "/k.pem"),)), ("::1",))
+    worker = InheritedWorker(7, 8, 1, is_leaving=True)
+    tls = [[["/c.pem", "/k.pem", "newer"]], "", "1.2", "none", "", "", "", "newer"]
+    fields = FIRST | {
+        "version": 2,
+        "listeners": [[3, "127.0.0.1:8443", tls, ["::1"], "newer"]],
+        "wanted": [["127.0.0.1:8443", "", tls, ["::1"], "newer"]],
+        "closed": [[-1, "127.0.0.1:8443", tls, ["::1"], "newer"]],
+        "failures": [record.as_dict() | {"newer": 1}],
+        "workers": [[*worker, "newer"]],
+        "newer": {},
+    }
+    past = taken(fields)
+    assert past is not None
+    assert past.listeners == (InheritedListener(3, spec),)
+    assert (past.wanted, past.closed) == ((spec,), (spec,))
+    assert (past.failures, past.workers) == ((record,), (worker,))
 
 
 def test_listeners_of_a_handover_of_version_1_are_plain() -> None:

@@ -49,7 +49,7 @@ class DeadlineReached(Interruption):
 class Deadline:
     """The deadline of one start: a context around it, in the main thread. ``step`` names what the start is waiting for.
 
-    A start that has used up its time leaves the context with StartTimedOut, whatever the app has made of its
+    A start that has used up its time leaves the context with START_TIMEOUT, whatever the app has made of its
     interruption. A signal that is caught while the main thread is in C code is received there only when that code
     returns. The thread hears of it from the interpreter's wakeup descriptor (signal.set_wakeup_fd), and then acts in its
     place.
@@ -105,7 +105,7 @@ class Deadline:
         """End the deadline; what a start raises that has used up its time is that.
 
         Raises:
-            StartupFailure: start-timed-out.
+            StartupFailure(START_TIMEOUT): it has used up its time.
         """
         self.finish()
         if self.expired and isinstance(error, DeadlineReached | StartupFailure):

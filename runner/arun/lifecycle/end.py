@@ -8,7 +8,7 @@ from functools import partial
 
 from arun.core import exits
 from arun.core.failures import EXEC_FAILED, StartupFailure, printable
-from arun.lifecycle import fallback, last_resort, start, successor
+from arun.lifecycle import fallback, plain_503, start, successor
 from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
 from arun.settings import entries
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ("finish",)
 
-#: Looks at which the files of arun were there, before it is relied on that all of them are.
+#: Consecutive looks that must find all files of arun.
 _LOOKS = 2
 
 
@@ -155,7 +155,7 @@ def _serve_here(
     if successor.files_are_away():
         return _respond_plainly(instance, again, "the files of arun are gone; until they are back")
     logs.warning(f"this process (pid: {os.getpid()}) serves the welcome page itself")
-    page = instance.as_last_resort((*records, record))
+    page = instance.in_place((*records, record))
     outcome = start.run(page, partial(finish, page))
     if not isinstance(outcome, Failed):
         return 0
@@ -191,6 +191,6 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
             listener.listen()
         with contextlib.suppress(ValueError):  # the main thread is stuck, and this is another one
             signals.install()
-        last_resort.respond(plain, look)
+        plain_503.respond(plain, look)
     except process.StopRequested:
         return 0

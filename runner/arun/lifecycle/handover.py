@@ -4,8 +4,9 @@ It travels in a sealed memfd whose number stands in one environment variable, so
 shows what failed. Version 2 is JSON: the listeners with their addresses and with what stands before HTTP there, the
 failures so far, what was tried, where TLS was given up, where the output goes, the command line and directory of the
 first start, where the failed start wanted to listen, what the end of its chain is to be, the pid files that it wrote, and
-the workers that go on serving during an upgrade. What is missing in one of an older arun has its default; where its listeners are is where it
-wanted to listen.
+the workers that go on serving during an upgrade. What is missing in one of an older arun has its default: ``wanted``
+defaults to its listeners. What a newer arun has added is passed over, in the values inside as well, as an upgrade may go
+either way.
 Version 1, which a process may still write that was started before an upgrade, knew plain listeners only.
 """
 
@@ -156,10 +157,10 @@ def _decode(fields: dict[str, Any]) -> Handover:
         listeners=listeners,
         wanted=wanted,
         closed=tuple(_decode_spec(*spec) for _, *spec in fields.get("closed", ())),
-        failures=tuple(FailureRecord(**record) for record in fields["failures"]),
+        failures=tuple(_record(one) for one in fields["failures"]),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
-        workers=tuple(InheritedWorker(*one) for one in fields.get("workers", ())),
+        workers=tuple(InheritedWorker(*_known(InheritedWorker, one)) for one in fields.get("workers", ())),
         detached=fields.get("detached", False),
         log_file=fields.get("log_file", ""),
         last_resort=fields.get("last_resort", "page"),
@@ -172,12 +173,24 @@ def _encode(fd: int, spec: ListenSpec) -> list[Any]:
     return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
 
 
-def _decode_spec(address: str, tls: list[Any] | None = None, proxies: list[str] | None = None) -> ListenSpec:
-    """Return a spec; version 1 wrote the address only."""
+def _record(fields: dict[str, Any]) -> FailureRecord:
+    return FailureRecord(**{name: value for name, value in fields.items() if name in FailureRecord._fields})
+
+
+def _known(kind: type[Value], values: list[Any]) -> list[Any]:
+    """Return the values of a kind, without those that a newer arun has added at their end."""
+    return values[: len(kind._fields)]
+
+
+def _decode_spec(
+    address: str, tls: list[Any] | None = None, proxies: list[str] | None = None, *_newer: object
+) -> ListenSpec:
+    """Return a spec; version 1 wrote the address only, and a newer arun may have added values at its end."""
     decoded = None
     if tls is not None:
         certificates, *more = tls
-        decoded = Tls(tuple(Certificate(*one) for one in certificates), *more)
+        pairs = tuple(Certificate(*_known(Certificate, one)) for one in certificates)
+        decoded = Tls(*_known(Tls, [pairs, *more]))
     return ListenSpec(addresses.parse(address), decoded, None if proxies is None else tuple(proxies))
 
 

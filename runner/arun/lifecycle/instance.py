@@ -102,7 +102,7 @@ class Instance:
         output: where its lines go.
         status: where its state is reported.
         configuration: what it goes by so far.
-        is_last_resort: an exec was refused, and this start takes place in the process that failed.
+        is_in_place: an exec was refused, and this start takes place in the process that failed.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one instance is made of
@@ -115,7 +115,7 @@ class Instance:
         status: Status,
         configuration: Configuration,
         *,
-        is_last_resort: bool = False,
+        is_in_place: bool = False,
     ) -> None:
         self.launch = launch
         self.past = past
@@ -124,7 +124,7 @@ class Instance:
         self.output = output
         self.status = status
         self.configuration = configuration
-        self.is_last_resort = is_last_resort
+        self.is_in_place = is_in_place
         #: The fallback as it is known before any config is read; a reload begins with it again.
         self.initial_policy = configuration.fallback
         self._workers = past.workers
@@ -165,7 +165,7 @@ class Instance:
         configuration, held = candidate
         return Instance(self.launch, self.past, signals, held.of_worker(), self.output, status, configuration)
 
-    def as_last_resort(self, records: Sequence[FailureRecord]) -> Instance:
+    def in_place(self, records: Sequence[FailureRecord]) -> Instance:
         """Return an instance that serves the welcome page in this very process, on the sockets that are still open.
 
         No config is read: the file may be what this user cannot read.
@@ -181,7 +181,7 @@ class Instance:
             self.output,
             self.status,
             Configuration(COMMAND_LINE, self.launch.directory, policy._replace(config=None)),
-            is_last_resort=True,
+            is_in_place=True,
         )
 
     # ---- what it goes by
@@ -221,12 +221,12 @@ class Instance:
     @property
     def is_built_in(self) -> bool:
         """Whether this start has no config of a user's: it is the built-in fallback, or the page in the same process."""
-        return self.is_last_resort or (self.is_fallback and self.configuration.name == entries.welcome_config())
+        return self.is_in_place or (self.is_fallback and self.configuration.name == entries.welcome_config())
 
     @property
     def can_go_back(self) -> bool:
         """Whether SIGHUP makes the process try its first start again: not where an exec was just refused."""
-        return self.is_fallback and not self.is_last_resort
+        return self.is_fallback and not self.is_in_place
 
     @property
     def successor(self) -> str | None:

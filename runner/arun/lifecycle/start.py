@@ -43,7 +43,7 @@ def _begin(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     try:
         instance.signals.on_reopen(instance.output.reopen)
         instance.signals.install(can_go_back=instance.can_go_back)
-        if instance.past.signals >= 0 and not instance.is_last_resort:
+        if instance.past.signals >= 0 and not instance.is_in_place:
             instance.signals.collect(instance.past.signals)
         _start(instance, leave)
     except BaseException as error:

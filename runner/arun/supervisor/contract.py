@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from arun.core.failures import StartupFailure
     from arun.supervisor.workers import Worker, WorkerSpec
 
-    class Instance(Protocol):
+    class Supervised(Protocol):
         """The configurations of the instance: the one that is served, and the candidate of a reload."""
 
         @property

@@ -23,7 +23,7 @@ from arun.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from arun.supervisor.contract import Instance
+    from arun.supervisor.contract import Supervised
     from arun.supervisor.workers import Slot, WorkerSpec
 
 __all__ = ("Supervisor",)
@@ -50,7 +50,7 @@ class Supervisor:
     reload starts workers.
     """
 
-    def __init__(self, instance: Instance, spec: WorkerSpec | None, inherited: Generation | None = None) -> None:
+    def __init__(self, instance: Supervised, spec: WorkerSpec | None, inherited: Generation | None = None) -> None:
         self._instance = instance
         #: The generation that serves, and the one that takes over as soon as all its workers are ready.
         self._current = inherited or Generation(spec)

@@ -107,7 +107,7 @@ class RequestParser:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal = 0
-        #: Bytes given to httptools last, without those of a body; and the ones before, since there was progress.
+        #: Bytes given to httptools last, without those of a body; and the bytes before, since the last progress.
         self._fed = self._overhead = 0
         #: Bytes of the body that has not come whole: all, and those that were dropped; and how fast it comes, None until it
         #: is waited for.

@@ -1,4 +1,4 @@
-"""The last resort: every response is 503 with a few lines of plain text, where nothing else can be had any more.
+"""What serves where not even the welcome page can: every response is 503, a few lines of plain text.
 
 It is for a process that can neither become its fallback nor load what serves a page: the files of arun or of Python
 are gone, or no descriptor is left for an event loop. So it imports nothing, opens nothing, and needs one descriptor for
