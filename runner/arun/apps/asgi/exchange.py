@@ -200,7 +200,7 @@ class AsgiExchange(Exchange):
 
     def _scope(self) -> dict[str, Any]:
         stream, request = self.stream, self.request
-        common = stream.common
+        common: dict[str, Any] | None = stream.common
         if common is None:
             common = stream.common = _common_scope(stream, self._http.options.root_path)
         scope = common.copy()
