@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pstats
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.process.conftest import PAGE, SAFE
 from tests.process.family import Family, settled, stop, workers
+
+from arun.core.exits import CLEAN_BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,6 +182,21 @@ async def stay():
     assert instance.get().status == 200
     ends_soon(instance, signal.SIGTERM, signal.SIGINT, within=4.0)
     assert "the exit hook ran" in instance.said
+
+
+def test_a_stop_that_is_forced_in_the_moment_before_its_end_begins_is_as_short() -> None:
+    """The signal comes when what it forces has been looked at, and the bound is not set yet."""
+    script = (
+        "import atexit, threading\n"
+        "from arun.core import exits\n"
+        "exits.arm()\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "exits.hurry()\n"
+        "exits.leave(0)\n"
+    )
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+    assert time.monotonic() - began < CLEAN_BOUND * 0.8  # which is how long a clean stop waits for a thread
 
 
 def test_a_stop_that_nobody_forces_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:

@@ -80,6 +80,7 @@ class _Shim:
         "guards",
         "has_caller",
         "has_returned",
+        "is_hurried",
         "main_thread",
         "pid",
         "reserve",
@@ -93,6 +94,8 @@ class _Shim:
         #: Whether frames of another program are below, which may want to go on; a forked process has only ours there.
         self.has_caller = has_caller
         self.has_returned = False
+        #: The stop is forced.
+        self.is_hurried = False
         #: What closes the event loops, given the seconds that it may take.
         self.closers: list[Callable[[float], object]] = []
         #: Seconds that the end may take.
@@ -238,9 +241,9 @@ def leave(
     shim = _shim
     shim.status, shim.then = status, then
     is_main = get_ident() == shim.main_thread
-    hurried = hurried or bool(status) or not is_main
-    shim.bound = HURRIED_BOUND if hurried else CLEAN_BOUND
-    shim.ends = monotonic() + shim.bound * (_HURRIED_THREADS_PART if hurried else _THREADS_PART)
+    shim.bound, shim.ends = CLEAN_BOUND, monotonic() + CLEAN_BOUND * _THREADS_PART
+    if hurried or shim.is_hurried or status or not is_main:
+        hurry()
     returns = False
     try:
         _enforce()
@@ -266,9 +269,12 @@ def leave(
 
 
 def hurry() -> None:
-    """Cut short the end that has begun, because a user forces it. Handlers of signals may call it."""
+    """Cut the end short, also one that is about to begin: the stop is forced. Handlers of signals may call it."""
     shim = _shim
-    if shim is not None and shim.bound > HURRIED_BOUND:
+    if shim is None:
+        return
+    shim.is_hurried = True  # a signal may come in the moment before the bound is set
+    if shim.bound > HURRIED_BOUND:
         shim.bound = HURRIED_BOUND
         shim.ends = min(shim.ends, monotonic() + HURRIED_BOUND * _HURRIED_THREADS_PART)
         if shim.guards:
