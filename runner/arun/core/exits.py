@@ -49,6 +49,9 @@ __all__ = (
     "status_of",
 )
 
+#: Seconds in which kept connections are closed after their next response, before a process that serves becomes another.
+#: Closing an idle connection at once loses the request that is on its way.
+PARTING = 0.5
 #: Seconds that loops, threads, exit hooks and buffered output may hold back the end of a failed start or a forced stop.
 HURRIED_BOUND = 2.0
 #: Seconds that they may hold back a clean stop.

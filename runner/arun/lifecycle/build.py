@@ -8,13 +8,13 @@ from functools import cache, partial
 
 from arun.apps import provisions
 from arun.core import exits, genuine
+from arun.core.exits import PARTING
 from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, StartupFailure
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
 from arun.listen import sockets
 from arun.settings import Settings
-from arun.supervisor.contract import PARTING
 from arun.system import descriptors, environment, logs, process
 
 TYPE_CHECKING = False

@@ -18,12 +18,13 @@ from arun.core import addresses
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
-from arun.supervisor.contract import InheritedWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
+
+    from arun.supervisor.contract import InheritedWorker
 
 __all__ = (
     "VARIABLE",
@@ -160,7 +161,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         failures=tuple(_record(one) for one in fields["failures"]),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
-        workers=tuple(InheritedWorker(*_known(InheritedWorker, one)) for one in fields.get("workers", ())),
+        workers=_decode_workers(fields.get("workers", ())),
         detached=fields.get("detached", False),
         log_file=fields.get("log_file", ""),
         last_resort=fields.get("last_resort", "page"),
@@ -171,6 +172,14 @@ def _decode(fields: dict[str, Any]) -> Handover:
 
 def _encode(fd: int, spec: ListenSpec) -> list[Any]:
     return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
+
+
+def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:
+    if not encoded:
+        return ()
+    from arun.supervisor.contract import InheritedWorker  # of starts, only an upgrade has any
+
+    return tuple(InheritedWorker(*_known(InheritedWorker, one)) for one in encoded)
 
 
 def _record(fields: dict[str, Any]) -> FailureRecord:

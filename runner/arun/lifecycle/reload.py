@@ -11,6 +11,7 @@ from functools import partial
 
 from arun.apps import provisions
 from arun.core import exits
+from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
 from arun.lifecycle import build, listening, successor
 from arun.lifecycle.instance import Candidate, Configuration
@@ -18,7 +19,7 @@ from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.worker import work
 from arun.settings import validate
 from arun.supervisor import forking
-from arun.supervisor.contract import PARTING, InheritedWorker
+from arun.supervisor.contract import InheritedWorker
 from arun.supervisor.supervisor import Supervisor
 from arun.supervisor.workers import Generation, WorkerSpec, WorkerTimeouts, counted
 from arun.system import descriptors, logs, process, tracebacks

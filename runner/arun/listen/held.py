@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from copy import copy
 
 from arun.core.addresses import Inherited
 from arun.core.values import Value
@@ -71,9 +70,14 @@ class Sockets:
         self._stored = tuple(one for one in passed if not isinstance(one.spec.address, Inherited))
         self._manager = manager
 
+    def _derived(self) -> Sockets:
+        other = Sockets.__new__(Sockets)  # the module copy would be a file more on the way of every start
+        other.__dict__.update(self.__dict__)
+        return other
+
     def candidate(self, more: Iterable[Listener] = ()) -> Sockets:
         """Return sockets for a start beside this instance: they hold the same listeners, and ``more``."""
-        other = copy(self)
+        other = self._derived()
         other.listeners = [*self.listeners, *(one for one in more if not self.has(one))]
         other.secured, other.busy, other.wanted = dict(self.secured), (), ()
         other._stored = ()  # noqa: SLF001 - another one of this class
@@ -81,7 +85,7 @@ class Sockets:
 
     def of_worker(self) -> Sockets:
         """Return the same sockets for a worker: the service manager is its supervisor's."""
-        other = copy(self)
+        other = self._derived()
         other._manager = None  # noqa: SLF001 - another one of this class
         return other
 

@@ -88,11 +88,6 @@ if TYPE_CHECKING:
             ...
 
 
-#: Seconds in which kept connections are closed after their next response, before a process that serves becomes another.
-#: Closing an idle connection at once loses the request that is on its way.
-PARTING = 0.5
-
-
 class InheritedWorker(Value):
     """A worker of a supervisor that is upgraded: its process, the descriptor of its connection, and its number.
 

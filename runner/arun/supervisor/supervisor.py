@@ -13,9 +13,9 @@ import signal
 import time
 from functools import partial
 
+from arun.core.exits import PARTING
 from arun.core.failures import CRASH_LOOP, START_TIMEOUT, WORKER_DIED, WORKERS_LOST, StartupFailure
 from arun.supervisor import forking
-from arun.supervisor.contract import PARTING
 from arun.supervisor.crash_backoff import CrashBackoff
 from arun.supervisor.wakeup import Wakeup
 from arun.supervisor.workers import Generation, Worker, WorkerTimeouts, counted
