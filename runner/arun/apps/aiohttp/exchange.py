@@ -215,11 +215,16 @@ class AiohttpExchange(Writer):
 
     # ---- the app
 
-    async def _run(self) -> None:
-        serving = self.serving
+    async def _run(self) -> None:  # noqa: C901 - the hot path: a call for each step is felt
+        serving, stream = self.serving, self.stream
         response: Any = _NOTHING
         began = 0.0 if serving.access_log is None else serving.loop.time()
-        request = self._request()
+        has_body = self._body is not None or not self.received
+        payload = self._payload() if has_body else EMPTY_PAYLOAD
+        message = message_of(self.request, has_body and payload is not EMPTY_PAYLOAD and self.request.length is None)
+        request = serving.make_request(message, payload, stream.common or self.protocol, self, self._task)
+        if self.request.was_forwarded:
+            request = self._forwarded(request)
         try:
             try:
                 try:
@@ -249,21 +254,20 @@ class AiohttpExchange(Writer):
                     self.record.end(self, SWITCHING)
             serving.http.done(self)
 
-    def _request(self) -> web.BaseRequest:
-        """Make aiohttp's request."""
-        serving, stream, request = self.serving, self.stream, self.request
-        payload: StreamReader = EMPTY_PAYLOAD
-        chunked = False
-        if (self._body is not None or not self.received) and request.framing:
-            payload, chunked = self._reader(), request.length is None
-            if self.received:
-                self._complete_body(self._reader())
-        message = message_of(request, chunked)
-        made = serving.make_request(message, payload, stream.common or self.protocol, self, self._task)
-        if not request.was_forwarded:
-            return made
-        client, scheme = serving.http.forwarding.ends_of(stream.client, stream.scheme, request)
-        return made.clone(scheme=scheme, remote=client[0]) if client else made.clone(scheme=scheme)
+    def _payload(self) -> StreamReader:
+        """Return what reads the body of the request."""
+        if not self.request.framing:
+            return EMPTY_PAYLOAD
+        body = self._reader()
+        if self.received:
+            self._complete_body(body)
+        return body
+
+    def _forwarded(self, request: web.BaseRequest) -> web.BaseRequest:
+        """Return the request of a client behind a proxy, as far as that one is trusted."""
+        stream = self.stream
+        client, scheme = self.serving.http.forwarding.ends_of(stream.client, stream.scheme, self.request)
+        return request.clone(scheme=scheme, remote=client[0]) if client else request.clone(scheme=scheme)
 
     def _failed(self, request: web.BaseRequest, exc: BaseException, response: object) -> web.Response | None:
         """Return the response to a request whose handler, or whose response, raised; None if there can be none."""

@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
+    Fields = tuple[tuple[str, str], ...]
+    Head = tuple[bytes, int | None, int]
+
 __all__ = ("CLOSE", "Heads", "first_lines")
 
 _PLAIN, _LENGTH, _CONNECTION, _HOP, _DATE, _SERVER = range(6)
@@ -23,23 +26,26 @@ _OWN = DATED | SERVED
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Characters of a value that is worth remembering: short ones come again.
 _SHORT = 64
+#: Bytes of the lines of a head that is worth it.
+_REMEMBERED = 1024
 _DIGITS = 3
 
 
 class Heads:
-    """Reads heads for one server, and remembers the fields that come again.
+    """Reads heads for one server, and remembers what comes again: responses of one kind in one second are alike.
 
     ``server`` and ``date`` say whether responses tell the name of the server and the time.
     """
 
-    __slots__ = ("_date", "_lines", "_server")
+    __slots__ = ("_date", "_lines", "_read", "_server")
 
     def __init__(self, *, server: bool, date: bool) -> None:
         self._date = date
         self._server = b"Server: arun\r\n" if server else b""
         self._lines: BoundedCache[tuple[str, str], bytes] = BoundedCache(lambda field: _line(*field))
+        self._read: BoundedCache[Fields, Head] = BoundedCache(self._judge)
 
-    def read(self, headers: CIMultiDict[str]) -> tuple[bytes, int | None, int]:
+    def read(self, headers: CIMultiDict[str]) -> Head:
         """Return the fields of a response as an exchange keeps them: the lines, Content-Length, and what they say.
 
         What the app has taken out of its fields, or put in, stays so: the server adds neither its name nor the time.
@@ -47,31 +53,35 @@ class Heads:
         Raises:
             ValueError: a name is no token, a length no number, or there is a control character.
         """
+        fields = tuple(headers.items())
+        head = self._read.get(fields)
+        if head is None:
+            head = self._judge(fields)
+            if len(head[0]) <= _REMEMBERED:
+                self._read.keep(fields, head)
+        return head
+
+    def _judge(self, fields: Fields) -> Head:
         known = self._lines.get
         block, length, says = b"", None, _OWN
-        for field in headers.items():
+        for field in fields:
             line = known(field)
             if line is not None:
                 block += line
                 continue
             name, value = field
-            kind = _kinds.get(name)
-            if kind is None:
-                kind = _kinds[name]
+            kind = _kinds[name]
             if kind == _LENGTH:
-                told = _lengths.get(value)
-                if told is None:
-                    told = _lengths[value]
-                if length is not None and length != told:
+                if length is not None and length != _lengths[value]:
                     raise ValueError(f"{value!r} is not the only Content-Length")
-                length = told
+                length = _lengths[value]
             elif kind == _CONNECTION:
                 says |= CLOSE * ("close" in value.lower())
             elif kind != _HOP:
-                block += self._judged(field, kind)
+                block += self._judged_line(field, kind)
         return block, length, says
 
-    def _judged(self, field: tuple[str, str], kind: int) -> bytes:
+    def _judged_line(self, field: tuple[str, str], kind: int) -> bytes:
         """Return the line of a field that was not seen before."""
         name, value = field
         if kind == _SERVER and value == SERVER_SOFTWARE:  # aiohttp's own; what the app sets itself stays

@@ -22,11 +22,8 @@ def message_of(request: Request, chunked: bool) -> RawRequestMessage:  # noqa: F
 
     The names of fields are in the spelling of their standards, or Like-This, whatever the client sends.
     """
-    known = _names.get
-    fields = [
-        (known(name) or _names[name], value.decode("utf-8", "surrogateescape")) for name, value in request.headers
-    ]
-    path, url = _targets.get(request.target) or _targets[request.target]
+    fields = [(_names[name], value.decode("utf-8", "surrogateescape")) for name, value in request.headers]
+    path, url = _targets[request.target]
     return RawRequestMessage(
         request.method,
         path,
