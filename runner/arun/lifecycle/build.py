@@ -184,6 +184,9 @@ def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
 
         application = AsgiApplication(app)
     elif kind == "aiohttp":
+        from arun.apps.aiohttp import names
+
+        names.require()  # before modules are imported that cannot be without them
         from arun.apps.aiohttp.application import AiohttpApplication
 
         application = of_aiohttp = AiohttpApplication(app, options)

@@ -45,7 +45,7 @@ class AiohttpApplication:
 
     def __init__(self, app: web.Application, options: HttpOptions) -> None:
         self._app = app
-        self._args = settle(app._handler_args, options)  # noqa: SLF001 - nothing public tells them
+        self._args = settle(app._handler_args, options)  # noqa: SLF001 - see names
         self.options = self._args.options
         #: Where the app's own steps run, from its start-up to its clean-up.
         self._life: AppTask | None = None

@@ -246,7 +246,7 @@ class AiohttpExchange(Writer):
             serving.http.failed(self, exc)
         finally:
             if self._body is not None:
-                request._finish()  # noqa: SLF001 - it closes the files of a form
+                request._finish()  # noqa: SLF001 - see names; it closes the files of a form
                 self._end_body(self._body)
             if self.switched:
                 self.protocol.close()

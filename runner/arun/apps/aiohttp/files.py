@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ("send_files_ourselves",)
 
-_of_aiohttp = web.FileResponse._sendfile  # noqa: SLF001 - see private
+_of_aiohttp = web.FileResponse._sendfile  # noqa: SLF001 - see names
 
 
 def send_files_ourselves() -> None:
@@ -22,7 +22,7 @@ def send_files_ourselves() -> None:
 
     aiohttp gives its transport to ``loop.sendfile``, behind the back of whatever counts the bytes; uvloop has none.
     """
-    web.FileResponse._sendfile = _sendfile  # type: ignore[method-assign] # noqa: SLF001 - see private
+    web.FileResponse._sendfile = _sendfile  # type: ignore[method-assign] # noqa: SLF001 - see names
 
 
 async def _sendfile(

@@ -108,7 +108,7 @@ def _access_log(args: Mapping[str, Any], told: list[str]) -> AbstractAccessLogge
             f"access_log_class={kind.__name__} does not count: making one raised {type(error).__name__}: {error}"
         )
         return None
-    return made if made.enabled else None
+    return made if getattr(made, "enabled", True) else None  # aiohttp before 3.11 does not ask
 
 
 def _is_possible(name: str, value: Any, told: list[str]) -> bool:
