@@ -9,6 +9,7 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from tests.engines.conftest import aiohttp_server
@@ -180,6 +181,46 @@ async def test_requests_behind_a_chunked_body_are_answered_whatever_their_number
     served = await serve_app(echo)
     chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
     assert bodies(await served.talk(chunked + HELLO * 40 + LAST)) == [b"<x>", *[b"<>"] * 41]
+
+
+async def test_handler_is_told_where_a_chunk_of_the_body_ends(serve_app: Serve) -> None:
+    async def ends(request: web.Request) -> web.Response:
+        pieces, piece = [], b""
+        if not request.body_exists:  # aiohttp's reader of nothing has no end of chunks
+            return web.Response()
+        async for data, ended in request.content.iter_chunks():
+            piece += data
+            if ended:
+                pieces.append(piece)
+                piece = b""
+        return web.Response(body=b"|".join(pieces))
+
+    served = await serve_app(ends)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert bodies(await served.talk(head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" + LAST)) == [b"ab|c", b""]
+    assert bodies(await served.talk(head + b"3\r\na", b"bc\r\n1\r", b"\nd\r\n0\r\n\r\n" + LAST)) == [b"abc|d", b""]
+
+
+async def test_websocket_with_a_heartbeat_pings_and_is_pinged(serve_app: Serve) -> None:
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse(heartbeat=0.05)
+        await websocket.prepare(request)
+        async for message in websocket:
+            await websocket.send_str(message.data)
+        return websocket
+
+    served = await serve_app(talk)
+    async with aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{served.port}/"
+        async with session.ws_connect(url, autoping=False, compress=15) as websocket:
+            message = await asyncio.wait_for(websocket.receive(), PATIENCE)
+            assert message.type is aiohttp.WSMsgType.PING
+            await websocket.pong(message.data)
+            await websocket.send_str("x" * 10_000)
+            while (message := await websocket.receive()).type is aiohttp.WSMsgType.PING:
+                await websocket.pong(message.data)
+            assert message.data == "x" * 10_000
+    assert served.errors == []
 
 
 async def test_body_that_unpacks_to_more_than_the_limit_is_refused_in_one_piece_too(serve_app: Serve) -> None:

@@ -207,6 +207,9 @@ class Exchange:
         self.buffered += len(data)
         self.changed()
 
+    def end_chunk(self) -> None:
+        """Note where a chunk of the body ends, for an app that is told (RFC 9112 section 7.1)."""
+
     def take(self) -> bytes:
         """Return what has come of the body, and let the client send more."""
         chunks = self._chunks

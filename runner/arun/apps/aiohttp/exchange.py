@@ -106,6 +106,11 @@ class AiohttpExchange(Writer):
             self.stream.end_body(self, 413)
             raise BodyRefused("the body is longer than it may be")
 
+    def end_chunk(self) -> None:
+        """Tell the reader where a chunk of the body ends."""
+        if not self.answered and self._body is not None:
+            self._body.end_http_chunk_receiving()
+
     def await_body(self) -> None:
         """Note that the app waits for more of the body."""
         if not self.expecting:
@@ -132,6 +137,8 @@ class AiohttpExchange(Writer):
                 coding = b",".join(value for name, value in self.request.headers if name == b"content-encoding")
             body = Body(self, args.read_bufsize, coding.decode("latin-1").lower(), self.serving.loop)
             self._body = body
+            if self.request.length is None:
+                body.begin_http_chunk_receiving()
             if self.abandoned:
                 self._break(body)
         return body

@@ -21,7 +21,13 @@ NAMES = {
         "FileResponse._sendfile_fallback",
         "AppRunner.server",
     ),
-    "aiohttp.streams": ("StreamReader._wait", "StreamReader.total_bytes", "EMPTY_PAYLOAD"),
+    "aiohttp.streams": (
+        "StreamReader._wait",
+        "StreamReader.total_bytes",
+        "StreamReader.begin_http_chunk_receiving",
+        "StreamReader.end_http_chunk_receiving",
+        "EMPTY_PAYLOAD",
+    ),
     "aiohttp.base_protocol": (
         "BaseProtocol._paused",
         "BaseProtocol._reading_paused",

@@ -272,6 +272,11 @@ class RequestParser:
             self._owner.close(linger=True)
             raise _ReadingOver
 
+    def on_chunk_complete(self) -> None:
+        """Note that a chunk of the body has come whole."""
+        if self.receiving is not None:
+            self.receiving.end_chunk()
+
     def on_message_complete(self) -> None:
         """Complete a request; after one that asks for it, the client's side of the connection is over."""
         exchange = self.receiving
