@@ -327,3 +327,13 @@ def test_an_app_that_leaves_few_descriptors_is_answered_by_itself_or_by_the_page
     arun.write("shop.py", LEAVES_FEW.format(free=free))
     options = ("--bind", "{address}", "--loop", loop, "--fallback-config", "welcome")
     assert arun("shop.py", *options).ready().get().status in {200, 503}
+
+
+def test_an_aiohttp_without_a_name_that_arun_needs_is_a_failure_of_one_sentence(arun: Any) -> None:
+    """As another release of it may be: no traceback of arun's, and the fallback serves."""
+    arun.write("shop.py", "from aiohttp import web\ndel web.FileResponse._sendfile_fallback\napp = web.Application()\n")
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
+    assert instance.get().status == 503
+    assert instance.failures() == ["app-dependency-missing"]
+    assert "has no aiohttp.web.FileResponse._sendfile_fallback" in instance.said
+    assert "Traceback" not in instance.said
