@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EmptyStreamReader
 from aiohttp.web_protocol import PayloadAccessError
 
 from arun.apps.aiohttp.body import Body
@@ -227,8 +227,8 @@ class AiohttpExchange(Writer):
         response: Any = _NOTHING
         began = 0.0 if serving.access_log is None else serving.loop.time()
         has_body = self._body is not None or not self.received
-        payload = self._payload() if has_body else EMPTY_PAYLOAD
-        message = message_of(self.request, has_body and payload is not EMPTY_PAYLOAD and self.request.length is None)
+        payload = self._payload() if has_body else EmptyStreamReader()  # aiohttp's own is one for all, and remembers
+        message = message_of(self.request, payload is self._body and self.request.length is None)
         request = serving.make_request(message, payload, stream.common or self.protocol, self, self._task)
         if self.request.was_forwarded:
             request = self._forwarded(request)
@@ -264,7 +264,7 @@ class AiohttpExchange(Writer):
     def _payload(self) -> StreamReader:
         """Return what reads the body of the request."""
         if not self.request.framing:
-            return EMPTY_PAYLOAD
+            return EmptyStreamReader()
         body = self._reader()
         if self.received:
             self._complete_body(body)

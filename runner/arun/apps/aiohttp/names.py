@@ -26,7 +26,7 @@ NAMES = {
         "StreamReader.total_bytes",
         "StreamReader.begin_http_chunk_receiving",
         "StreamReader.end_http_chunk_receiving",
-        "EMPTY_PAYLOAD",
+        "EmptyStreamReader",
     ),
     "aiohttp.base_protocol": (
         "BaseProtocol._paused",
