@@ -138,7 +138,7 @@ def _folder_of(name: str, places: Places, *, is_path: bool) -> str:
 
 
 def _is_module(name: str, app_dir: str) -> bool:
-    """Whether an import of the name finds a module, and no mere folder; Python's own are nobody's app."""
+    """Whether an import of the name finds a module, and no mere folder; modules of Python's own are no app."""
     if name in sys.stdlib_module_names:
         return False
     spec = PathFinder.find_spec(name, [app_dir, *sys.path])

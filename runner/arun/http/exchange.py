@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         scheme: str
         #: What is the same for every request of the connection, in the form in which the app gets it; None at first.
         common: Any
-        #: Whether the client speaks TLS to us; what carries the stream, of which only an app's interface is told.
+        #: Whether the client speaks TLS to us; only the interface of an app asks for it.
         encrypted: bool
         transport: asyncio.Transport
         #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
             ...
 
         def end_body(self, exchange: Exchange, status: int) -> None:
-            """Refuse a request for what its body holds, or close where it is answered and its body is still to come."""
+            """Refuse a request for what its body holds, or close where its response is complete and its body still to come."""
             ...
 
         def probe(self, exchange: Exchange) -> None:
@@ -180,7 +180,7 @@ class Exchange:
         """Make the call of the app end soon, where that is possible."""
 
     def retire(self) -> None:
-        """Note that the instance stops: what has begun is answered within the grace."""
+        """Note that the instance stops: what has begun gets its response within the grace."""
 
     def changed(self) -> None:
         """Look again: body has come, the client has gone, or writing goes on."""
@@ -208,7 +208,7 @@ class Exchange:
         self.changed()
 
     def end_chunk(self) -> None:
-        """Note where a chunk of the body ends, for an app that is told (RFC 9112 section 7.1)."""
+        """Note where a chunk of the body ends, for an app that asks for it (RFC 9112 section 7.1)."""
 
     def take(self) -> bytes:
         """Return what has come of the body, and let the client send more."""

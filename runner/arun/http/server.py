@@ -49,7 +49,7 @@ if TYPE_CHECKING:
             ...
 
         async def retire(self, grace: float) -> None:
-            """End what would outlast a stop, within ``grace`` seconds; requests that have begun are still answered."""
+            """End what would outlast a stop, within ``grace`` seconds; requests that have begun still get their responses."""
             ...
 
         async def stop(self, grace: float) -> None:

@@ -63,7 +63,7 @@ def supervise(instance: Instance, candidate: Candidate, began: float) -> None:
 def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
     """Let the workers from before an upgrade serve on, though the upgraded arun cannot start: a reload may help.
 
-    Without failures it was told to stop before it could start, and so are they.
+    Without failures a stop signal came before it could start: the workers stop too.
 
     Raises:
         StartupFailure: no worker is left.

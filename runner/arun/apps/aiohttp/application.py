@@ -58,7 +58,7 @@ class AiohttpApplication:
         Raises:
             StartupFailure(APP_STARTUP_FAILED): a handler of on_startup, or a cleanup context, raised.
         """
-        for line in self._args.told:
+        for line in self._args.notes:
             logs.warning(f"handler_args of the app: {line}")
         self._life = AppTask(self._clean_up_early)
         try:
@@ -128,7 +128,7 @@ class AiohttpApplication:
             await self._run(self._app.cleanup(), None, "cleanup")
 
     async def _run(self, step: Awaitable[None], seconds: float | None, name: str) -> None:
-        """Run one of the app's own steps within a bound; what goes wrong is told, and the stop goes on."""
+        """Run one of the app's own steps within a bound; what goes wrong is reported, and the stop goes on."""
         within = self._phase = asyncio.timeout(0 if self._aborted else seconds)
         try:
             async with within:

@@ -1,4 +1,4 @@
-"""What an aiohttp handler is raised when its client has gone, in the kinds that aiohttp's own server raises."""
+"""Exceptions raised in an aiohttp handler whose client has gone, of the kinds that aiohttp's own server raises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ("BodyRefused", "ConnectionLost")
 
 
 class ConnectionLost(ClientDisconnected, ClientConnectionResetError):  # noqa: N818 - the event's name
-    """The client has gone: there is nothing to read from it, and nobody to write to."""
+    """The client has gone: nothing can be read from it or written to it any more."""
 
 
 class BodyRefused(ClientDisconnected, RequestPayloadError):  # noqa: N818 - the event's name

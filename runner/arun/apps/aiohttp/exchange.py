@@ -40,7 +40,7 @@ _TROUBLE = "Server got itself in trouble"
 class AiohttpExchange(Writer):
     """A request that is answered by one task, which runs an aiohttp app.
 
-    To the reader of its body it is what aiohttp's protocol is: something that can be told to pause and to resume.
+    To the reader of its body it is what aiohttp's protocol is: something that can pause and resume.
     """
 
     __slots__ = ("_body", "_task")
@@ -170,7 +170,7 @@ class AiohttpExchange(Writer):
         body.set_exception(ConnectionLost("Connection lost") if gone else BodyRefused("the rest of it is refused"))
 
     def _end_body(self, body: Body) -> None:
-        """Let nobody read the rest of a body whose request is answered, and wait for it no longer than that takes."""
+        """Close the reader of a body whose request has its response; wait for the rest no longer than lingering takes."""
         self._body = None
         if (failure := body.exception()) is not None:
             failure.__traceback__ = None  # its frames hold what was read, and what waits in them holds the exception

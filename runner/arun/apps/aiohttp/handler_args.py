@@ -29,7 +29,7 @@ _LIMITS = {
     "max_field_size": ("limit_request_field_size", "limit-request-field-size"),
     "max_headers": ("limit_request_fields", "limit-request-fields"),
 }
-#: Seconds that the rest of a body is waited for which nobody has read.
+#: Seconds that the rest of an unread body is waited for.
 _LINGER = 1.0
 #: Bytes of a body that wait for its handler; twice as many make the client wait.
 _READ_BUFSIZE = 262_144
@@ -55,23 +55,23 @@ class HandlerArgs(Value):
     lingering_time: float
     logger: logging.Logger | None
     access_log: AbstractAccessLogger | None
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def settle(given: Mapping[str, Any] | None, options: HttpOptions) -> HandlerArgs:
-    """Judge the arguments of an app against the options of the instance; what cannot be taken is told, and left out."""
-    told: list[str] = []
-    args = {name: value for name, value in (given or {}).items() if _is_possible(name, value, told)}
+    """Check the arguments of an app against the options of the instance; what cannot be taken is noted, and left out."""
+    notes: list[str] = []
+    args = {name: value for name, value in (given or {}).items() if _is_possible(name, value, notes)}
     limits = options
     for name, (field, option) in _LIMITS.items():
         if name in args:
             limits = limits._replace(
-                **{field: _stricter(name, args[name], getattr(limits, field) or None, option, told)}
+                **{field: _stricter(name, args[name], getattr(limits, field) or None, option, notes)}
             )
     keep_alive = options.timeout_keep_alive
     if "keepalive_timeout" in args:
-        keep_alive = _stricter("keepalive_timeout", args["keepalive_timeout"], keep_alive, "timeout-keep-alive", told)
-    lingering_time = _stricter("lingering_time", args.get("lingering_time", _LINGER), _LINGER, "", told)
+        keep_alive = _stricter("keepalive_timeout", args["keepalive_timeout"], keep_alive, "timeout-keep-alive", notes)
+    lingering_time = _stricter("lingering_time", args.get("lingering_time", _LINGER), _LINGER, "", notes)
     return HandlerArgs(
         options=limits._replace(timeout_keep_alive=keep_alive),
         read_bufsize=args.get("read_bufsize", _READ_BUFSIZE),
@@ -80,20 +80,20 @@ def settle(given: Mapping[str, Any] | None, options: HttpOptions) -> HandlerArgs
         handler_cancellation=args.get("handler_cancellation", False),
         lingering_time=lingering_time,
         logger=args.get("logger"),
-        access_log=_access_log(args, told),
-        told=tuple(told),
+        access_log=_access_log(args, notes),
+        notes=tuple(notes),
     )
 
 
-def _stricter(name: str, asked: float, own: float | None, option: str, told: list[str]) -> Any:
+def _stricter(name: str, asked: float, own: float | None, option: str, notes: list[str]) -> Any:
     """Return the smaller one; ``own`` is None where arun has no limit."""
     if own is None or asked <= own:
         return asked
-    told.append(f"{name}={asked:g} does not count, as {option or 'arun'} is stricter ({own:g})")
+    notes.append(f"{name}={asked:g} does not count, as {option or 'arun'} is stricter ({own:g})")
     return own
 
 
-def _access_log(args: Mapping[str, Any], told: list[str]) -> AbstractAccessLogger | None:
+def _access_log(args: Mapping[str, Any], notes: list[str]) -> AbstractAccessLogger | None:
     """Make the app's access logger, where it names its class, its logger or its format."""
     if args.keys().isdisjoint(("access_log", "access_log_class", "access_log_format")):
         return None
@@ -104,24 +104,24 @@ def _access_log(args: Mapping[str, Any], told: list[str]) -> AbstractAccessLogge
     try:
         made: AbstractAccessLogger = kind(logger, args.get("access_log_format", AccessLogger.LOG_FORMAT))
     except Exception as error:  # noqa: BLE001 - code of the app's
-        told.append(
+        notes.append(
             f"access_log_class={kind.__name__} does not count: making one raised {type(error).__name__}: {error}"
         )
         return None
     return made if getattr(made, "enabled", True) else None  # aiohttp before 3.11 does not ask
 
 
-def _is_possible(name: str, value: Any, told: list[str]) -> bool:
+def _is_possible(name: str, value: Any, notes: list[str]) -> bool:
     """Return whether an argument is known and of its kind, and means something here; else say why not."""
     if name in _WITHOUT_EFFECT:
-        told.append(f"{name}={_shown(value)} has no effect: {_WITHOUT_EFFECT[name]}")
+        notes.append(f"{name}={_shown(value)} has no effect: {_WITHOUT_EFFECT[name]}")
         return False
     if name not in _KINDS:
-        told.append(f"{name}={_shown(value)} is unknown to aiohttp, and does not count")
+        notes.append(f"{name}={_shown(value)} is unknown to aiohttp, and does not count")
         return False
     is_of_kind, kind = _KINDS[name]
     if not is_of_kind(value):
-        told.append(f"{name}={_shown(value)} does not count: it takes {kind}")
+        notes.append(f"{name}={_shown(value)} does not count: it takes {kind}")
         return False
     return True
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Fields = tuple[tuple[str, str], ...]
     Head = tuple[bytes, int | None, int]
 
-__all__ = ("CLOSE", "Heads", "first_lines")
+__all__ = ("Heads", "first_lines")
 
 _PLAIN, _LENGTH, _CONNECTION, _HOP, _DATE, _SERVER = range(6)
 #: The fields Server and Date are aiohttp's to set, and the app's to take out.

@@ -165,7 +165,7 @@ class Protocol(BaseProtocol):
         if transport is None:
             return
         if self._reading_paused and client_end(transport) == GONE:
-            transport.abort()  # nobody else would notice: nothing is read
+            transport.abort()  # reading would show it, and nothing is read
             return
         closing = self._ends > 0 or transport.is_closing()
         if not (closing or transport.get_write_buffer_size()):

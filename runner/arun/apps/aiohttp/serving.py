@@ -38,7 +38,7 @@ class Serving:
         self.make_request = make_request
         self.loop = http.loop
         self.heads = Heads(server=http.options.server_header, date=http.options.date_header)
-        #: What a coroutine is that has nothing to wait for.
+        #: A finished future, returned in place of a coroutine that has nothing to wait for.
         self.nothing: asyncio.Future[None] = http.loop.create_future()
         self.nothing.set_result(None)
         #: An access logger of the app's own, and a logger of its own that takes errors.
