@@ -73,7 +73,9 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
         refused = _refusal(error)
         if policy.last_resort == "page" or plan.config in {None, entries.welcome_config()}:
-            return _serve_here(instance, refused, records, partial(_become, instance, plan.config, records))
+            config = plan.config
+            again = None if config is None else partial(successor.become_fallback, instance, config, records)
+            return _serve_here(instance, refused, records, again)
         _report_chain(instance, records, refused)
     else:
         is_spent = plan.is_last and not plan.is_narrowed and policy.last_resort == "page"
@@ -103,11 +105,6 @@ def _refusal(error: Exception) -> StartupFailure:
         if isinstance(error, StartupFailure)
         else StartupFailure(EXEC_FAILED, f"it failed: {tracebacks.described(error)}")
     )
-
-
-def _become(instance: Instance, config: str | None, records: tuple[FailureRecord, ...]) -> None:
-    if config is not None:
-        successor.become_fallback(instance, config, records)
 
 
 def _report_plan(instance: Instance, plan: Plan, records: tuple[FailureRecord, ...]) -> tuple[FailureRecord, ...]:
@@ -143,11 +140,11 @@ def _report_chain(
 
 
 def _serve_here(
-    instance: Instance, refused: StartupFailure, records: tuple[FailureRecord, ...], again: Callable[[], object]
+    instance: Instance, refused: StartupFailure, records: tuple[FailureRecord, ...], again: Callable[[], object] | None
 ) -> int:
     """Serve the welcome page in this very process, or a few plain lines: the last resort where an exec is refused.
 
-    ``again`` tries that exec once more. Returns the status to end with, when a stop signal came.
+    ``again`` tries that exec once more, where there is one. Returns the status to end with, when a stop signal came.
     """
     record = instance.record(refused)
     logs.frame(record)
