@@ -26,7 +26,7 @@ if TYPE_CHECKING:
             """
             ...
 
-        def stop(self, *, forced: bool) -> str:
+        def stop_instance(self, *, forced: bool) -> str:
             """Stop."""
             ...
 
@@ -110,28 +110,24 @@ def _json(status: int, value: object) -> Response:
 
 
 def _offline(request: Request, orders: Orders) -> str:
-    from arun.control.state import Offline
-
-    return orders.take_offline(Offline(**_asked(request.body)))
-
-
-def _asked(body: bytes) -> dict[str, object]:
-    """Return what the body of an order says: ``{"text": "...", "allow": ["10.0.0.0/8"]}``."""
+    """Take what the body says: ``{"text": "...", "allow": ["10.0.0.0/8"]}``."""
     import json
 
+    from arun.control.state import Offline
+
     try:
-        said = json.loads(body or b"{}")
+        said = json.loads(request.body or b"{}")
         text, allow = said.get("text", ""), said.get("allow", [])
     except (ValueError, AttributeError):
         raise Refused("the body is no JSON object") from None
     if not isinstance(text, str) or not isinstance(allow, list) or not all(isinstance(one, str) for one in allow):
         raise Refused("text is a string, and allow a list of addresses and networks")
-    return {"text": text, "allow": tuple(allow)}
+    return orders.take_offline(Offline(text, tuple(allow)))
 
 
 _ORDERS: dict[str, Callable[[Request, Orders], str]] = {
     "/reload": lambda _request, orders: orders.reload(),
-    "/stop": lambda request, orders: orders.stop(forced=request.body == b"force"),
+    "/stop": lambda request, orders: orders.stop_instance(forced=request.body == b"force"),
     "/offline": _offline,
     "/online": lambda _request, orders: orders.take_offline(None),
 }

@@ -39,7 +39,7 @@ class Answer(Value):
         return self.body.decode("utf-8", "replace").rstrip("\n")
 
 
-def ask(
+def ask(  # noqa: PLR0913 - the last ones by name
     place: str | tuple[str, int],
     target: str,
     *,
@@ -54,6 +54,8 @@ def ask(
         Unanswered: nobody listens there, this user may not connect, or no whole response comes within ``seconds``.
     """
     deadline = monotonic() + seconds
+    if isinstance(place, str) and len(os.fsencode(place)) > _LONGEST_PATH:
+        raise Unanswered(f"the path of a unix socket has {_LONGEST_PATH} bytes at most")
     try:
         connection = _connected(place, seconds)
     except OSError as error:
@@ -81,8 +83,6 @@ def _connected(place: str | tuple[str, int], seconds: float) -> _socket.socket:
         connection.settimeout(seconds)
         if isinstance(place, str) and place.startswith("@"):
             connection.connect("\0" + place[1:])
-        elif isinstance(place, str) and len(os.fsencode(place)) > _LONGEST_PATH:
-            raise OSError(f"the path of a unix socket has {_LONGEST_PATH} bytes at most")
         else:
             connection.connect(place)
     except OSError:
@@ -92,25 +92,29 @@ def _connected(place: str | tuple[str, int], seconds: float) -> _socket.socket:
 
 
 def _read(connection: _socket.socket, deadline: float, *, is_head: bool) -> Answer:
-    data = bytearray()
+    data, end = bytearray(), -1
+    status, fields, length = 0, dict[str, str](), -1
     while True:
-        end = data.find(b"\r\n\r\n")
-        if end >= 0:
+        if end < 0 <= (end := data.find(b"\r\n\r\n")):
             status, fields = _head(bytes(data[:end]))
-            length = fields.get("content-length", "")
-            if is_head or (length.isdigit() and len(data) - end - 4 >= int(length)):
-                break
-        left = deadline - monotonic()
-        if left <= 0 or len(data) > _MOST:
-            raise Unanswered("no whole response in time" if left <= 0 else "the response is too long")
-        connection.settimeout(left)
-        piece = connection.recv(_PIECE)
-        if not piece:
-            if end < 0 or length:
-                raise Unanswered("the connection was closed before the response was complete")
+            length = int(fields["content-length"]) if fields.get("content-length", "").isdigit() else -1
+        if end >= 0 and (is_head or 0 <= length <= len(data) - end - 4):
             break
+        piece = _piece(connection, deadline)
+        if not piece and end >= 0 > length:
+            break
+        if not piece or len(data) > _MOST:
+            raise Unanswered("the connection was closed before the response was complete")
         data += piece
     return Answer(status, fields, b"" if is_head else bytes(data[end + 4 :]))
+
+
+def _piece(connection: _socket.socket, deadline: float) -> bytes:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise Unanswered("no whole response in time")
+    connection.settimeout(left)
+    return connection.recv(_PIECE)
 
 
 def _head(data: bytes) -> tuple[int, dict[str, str]]:

@@ -48,6 +48,7 @@ class Reload(Value):
 
     number: int
     failures: tuple[FailureRecord, ...] = ()
+    is_done: bool = True
 
 
 class InstanceState(Value):
@@ -140,7 +141,11 @@ def document(state: InstanceState, now: float, *, whole: bool) -> dict[str, Any]
             "failed": state.failed_reloads,
             "last": None
             if last is None
-            else {"number": last.number, "failures": [_failure(one, whole=whole) for one in last.failures]},
+            else {
+                "number": last.number,
+                "done": last.is_done,
+                "failures": [_failure(one, whole=whole) for one in last.failures],
+            },
         },
         "fallbacks": dict(state.fallbacks),
     }

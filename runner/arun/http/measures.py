@@ -9,14 +9,14 @@ from arun.core.counters import BOUNDS, Measured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange
-    from arun.http.server import HttpServer
 
-    Factory = Callable[[HttpServer, Endpoints | None], asyncio.BaseProtocol]
+    #: Makes the connection of a server.
+    Factory = Callable[[Any, Endpoints | None], Any]
 
 __all__ = ("Measures", "queued_before")
 
@@ -53,15 +53,15 @@ class Measures:
     def counting(self, factory: Factory) -> Factory:
         """Return a factory of connections that count what they receive."""
 
-        def make(http: HttpServer, endpoints: Endpoints | None) -> asyncio.BaseProtocol:
+        def make(http: Any, endpoints: Endpoints | None) -> Any:
             connection = factory(http, endpoints)
-            feed: Callable[[bytes], None] = connection.data_received  # type: ignore[attr-defined]
+            feed: Callable[[bytes], None] = connection.data_received
 
             def count(data: bytes) -> None:
                 self._received += len(data)
                 feed(data)
 
-            connection.data_received = count  # type: ignore[attr-defined]
+            connection.data_received = count
             return connection
 
         return make

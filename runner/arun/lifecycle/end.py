@@ -37,6 +37,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     """
     signals = instance.signals
     signals.ignore()
+    instance.status.enter("stopping")
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:
@@ -48,6 +49,9 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
         instance.remove_pidfile()
         if isinstance(outcome, ReturnToPrimary) and not signals.count:
             follow = partial(_return, instance)
+        else:
+            instance.control.remove()
+            instance.outage.over("stopped")
     exits.leave(int(bool(failures)), then=follow, hurried=signals.count > 1, unwinds=True)
 
 
@@ -55,6 +59,7 @@ def _follow_failure(instance: Instance, failures: Sequence[StartupFailure], reco
     """Become the fallback, or return the status to end with; called by the exit shim when all hooks have run."""
     status = _fall_back(instance, failures, records)
     if status:
+        instance.control.remove()
         instance.remove_pidfiles()  # while a successor serves they name it
     return status
 
@@ -84,6 +89,7 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
     for listener in instance.sockets.listeners:
         claims.close(listener)
     instance.status.ended(records)
+    instance.outage.over("exited", records)
     return 1
 
 
@@ -130,7 +136,7 @@ def _report_chain(
 ) -> tuple[FailureRecord, ...]:
     """Report the end of a chain in one message: why it ends where it named a successor, and every link of it."""
     links = instance.history(records)
-    more = () if end is None else (instance.record(end),)
+    more = () if end is None else (instance.record(end, records[0].id if records else ""),)
     for record in more:
         logs.frame(record)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]

@@ -74,6 +74,19 @@ class Handover(Value):
     debug: bool = False
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
+    #: The absolute path of the directory with the failure log; empty for none.
+    state_dir: str = ""
+    #: Failures before this chain: those of the outage that the first start is to end, and of some that are over.
+    earlier: tuple[FailureRecord, ...] = ()
+    #: The control socket and the status listener.
+    control: tuple[InheritedListener, ...] = ()
+    status: tuple[InheritedListener, ...] = ()
+    #: The text and the allowed clients with which an operator has taken the app offline; None while it is not.
+    offline: tuple[str, tuple[str, ...]] | None = None
+    #: How many fallbacks followed failures of each identifier, in the life of this process.
+    fallbacks: tuple[tuple[str, int], ...] = ()
+    #: What workers have counted that are gone, of an upgrade.
+    counted: str = ""
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -108,6 +121,13 @@ def write(handover: Handover) -> int:
             "last_resort": handover.last_resort,
             "debug": handover.debug,
             "pidfiles": handover.pidfiles,
+            "state_dir": handover.state_dir,
+            "earlier": [record.as_dict() for record in handover.earlier],
+            "control": [_encode_own(one) for one in handover.control],
+            "status": [_encode_own(one) for one in handover.status],
+            "offline": handover.offline,
+            "fallbacks": handover.fallbacks,
+            "counted": handover.counted,
         }
     ).encode()
     fd = _anonymous_file()
@@ -158,7 +178,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         listeners=listeners,
         wanted=wanted,
         closed=tuple(_decode_spec(*spec) for _, *spec in fields.get("closed", ())),
-        failures=tuple(_record(one) for one in fields["failures"]),
+        failures=tuple(map(FailureRecord.of_fields, fields["failures"])),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
         workers=_decode_workers(fields.get("workers", ())),
@@ -167,11 +187,34 @@ def _decode(fields: dict[str, Any]) -> Handover:
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
         pidfiles=tuple(fields.get("pidfiles", ())),
+        state_dir=fields.get("state_dir", ""),
+        earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
+        control=tuple(map(_decode_own, fields.get("control", ()))),
+        status=tuple(map(_decode_own, fields.get("status", ()))),
+        offline=_decode_offline(fields.get("offline")),
+        fallbacks=tuple((str(name), int(number)) for name, number in fields.get("fallbacks", ())),
+        counted=fields.get("counted", ""),
     )
 
 
 def _encode(fd: int, spec: ListenSpec) -> list[Any]:
     return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
+
+
+def _encode_own(listener: InheritedListener) -> list[Any]:
+    return [listener.fd, str(listener.spec.address), listener.spec.origin]
+
+
+def _decode_own(encoded: list[Any]) -> InheritedListener:
+    fd, address, origin, *_newer = encoded
+    return InheritedListener(fd, ListenSpec(addresses.parse(address), origin=origin))
+
+
+def _decode_offline(encoded: list[Any] | None) -> tuple[str, tuple[str, ...]] | None:
+    if encoded is None:
+        return None
+    text, allowed, *_newer = encoded
+    return text, tuple(allowed)
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:
@@ -180,10 +223,6 @@ def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:
     from arun.supervisor.contract import InheritedWorker  # of starts, only an upgrade has any
 
     return tuple(InheritedWorker(*_known(InheritedWorker, one)) for one in encoded)
-
-
-def _record(fields: dict[str, Any]) -> FailureRecord:
-    return FailureRecord(**{name: value for name, value in fields.items() if name in FailureRecord._fields})
 
 
 def _known(kind: type[Value], values: list[Any]) -> list[Any]:

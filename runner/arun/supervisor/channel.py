@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from arun.core.counters import Counters
     from arun.core.failures import FailureRecord
+    from arun.supervisor.reports import Report
 
 __all__ = ("Channel", "Served", "WorkerLifetime")
 
@@ -88,12 +89,12 @@ class Channel:
             self._spent = True
             self.report(SPENT, reason)
 
-    def ask(self, connection: socket.socket) -> bool:
+    def ask(self, fd: int) -> bool:
         """Hand a connection to the responder of the supervisor; return False where that is gone, or reads nothing."""
         import socket
 
         try:
-            socket.send_fds(self._socket, [line_of(ASK)], [connection.fileno()])
+            socket.send_fds(self._socket, [line_of(ASK)], [fd])
         except OSError:
             return False
         return True
@@ -132,11 +133,7 @@ class Channel:
             except OSError:
                 data = b""
             for order in self._lines.feed(data):
-                if order.word == RETIRE:
-                    self._retires = True
-                    served.retire()
-                elif order.word == OUTLOOK:
-                    served.outlook(order.text)
+                self._obey(order, served)
             if not data:
                 loop.remove_reader(self._socket.fileno())
                 if not self._retires:
@@ -153,11 +150,20 @@ class Channel:
         self.report(READY, app)
         beat()
 
+    def _obey(self, order: Report, served: Served) -> None:
+        if order.word == RETIRE:
+            self._retires = True
+            served.retire()
+        elif order.word == OUTLOOK:
+            served.outlook(order.text)
+
     def beat(self) -> Counters:
         """Report that the loop turns, and what was counted; return that."""
         assert self._served is not None  # noqa: S101 - it serves
         counters = self._served.counters()
-        self.report(BEAT, counters.as_text())  # lost while the supervisor does not read: it checks the time when it does
+        self.report(
+            BEAT, counters.as_text()
+        )  # lost while the supervisor does not read: it checks the time when it does
         return counters
 
     def last_beat(self) -> None:

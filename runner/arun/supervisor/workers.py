@@ -11,7 +11,19 @@ import time
 from arun.core.counters import Counters
 from arun.core.failures import WORKER_DIED, StartupFailure
 from arun.core.values import Value
-from arun.supervisor.reports import BEAT, DRAINING, FAILED, PID, READY, RETIRE, SPENT, WAITING, Lines, failure_of, line_of
+from arun.supervisor.reports import (
+    BEAT,
+    DRAINING,
+    FAILED,
+    PID,
+    READY,
+    RETIRE,
+    SPENT,
+    WAITING,
+    Lines,
+    failure_of,
+    line_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
