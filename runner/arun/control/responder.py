@@ -59,15 +59,18 @@ class Responder:
         self._full_until = 0.0
 
     def listen(self, fd: int, name: str) -> None:
-        """Respond on a listening socket too; its descriptor stays the caller's."""
+        """Respond on a listening socket too, if it is not yet; its descriptor stays the caller's."""
+        if fd in self._listeners:
+            return
         listener = _socket.socket(fileno=fd)
         listener.setblocking(False)
         self._listeners[fd] = (listener, name)
 
     def leave(self, fd: int) -> None:
         """Respond there no more; the descriptor stays open."""
-        listener, _ = self._listeners.pop(fd)
-        listener.detach()
+        listener, _ = self._listeners.pop(fd, (None, ""))
+        if listener is not None:
+            listener.detach()
 
     def adopt(self, fd: int, name: str) -> None:
         """Respond to one connection, which is the responder's from now on."""

@@ -265,7 +265,7 @@ class Control:
         status = instance.status
         outlook, past = status.outlook(), instance.past
         state = InstanceState(
-            state="offline" if status.state == "serving" and outlook.offline is not None else status.state,
+            state=status.state,
             since=status.since,
             reason="",
             began=self._began,

@@ -62,6 +62,8 @@ class Status:
     def foresee(self, **changes: Any) -> None:
         """Change it, field by field: ``failures``, ``next_try``, ``attempts``, ``offline``, ``allowed``."""
         self._outlook = self._outlook._replace(**changes)
+        if self.state in {"serving", "offline"}:
+            self._serves()
         if self._on_outlook is not None:
             self._on_outlook()
 
@@ -75,6 +77,9 @@ class Status:
         """Be in this state from now on; see ``arun.control.state.STATES``."""
         if state != self.state:
             self.state, self.since = state, time.time()
+
+    def _serves(self) -> None:
+        self.enter("serving" if self._outlook.offline is None else "offline")
 
     def waiting(self, step: str) -> None:
         """Note what the start waits for now."""
@@ -118,7 +123,10 @@ class Status:
     def ready(self, app: str, served: Iterable[Listener], state: str, past: Sequence[FailureRecord]) -> None:
         """Report where the instance runs, what it serves, and that it is a fallback, if it is one."""
         self.app, self.waiting_for = app, ""
-        self.enter("fallback" if past else "serving")
+        if past:
+            self.enter("fallback")
+        else:
+            self._serves()
         _running_on(served)
         if past:
             logs.warning(f"this is a fallback: {past[0].config} failed with {past[0].summary()}")
