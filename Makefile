@@ -32,7 +32,7 @@ $(VENV)/.tools: pyproject.toml | $(BIN)/python
 
 # The package is installed as users get it, not as a link to the checkout: what is missing from the wheel shows.
 $(VENV)/.installed: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[yaml]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[yaml,metrics]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	@touch $@
 
@@ -58,7 +58,7 @@ lint: $(VENV)/.tools $(VENV)/.installed
 CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chrome))
 preflight:
 	@missing="$(if $(CHROMIUM),,chromium)"; \
-	for tool in curl unshare systemd-analyze; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in curl unshare systemd-analyze prometheus; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ "$$(id -u)" -eq 0 ] || missing="$$missing root"; \
 	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 

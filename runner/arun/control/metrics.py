@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from arun.control.messages import Response
+from arun.control.places import INSTALL
 from arun.control.state import STATES
 from arun.core.counters import BOUNDS, Measured
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from arun.control.state import InstanceState
     from arun.core.counters import Counters
 
-__all__ = ("INSTALL", "exposition")
+__all__ = ("exposition",)
 
-INSTALL = "pip install 'arun-server[metrics]'"
 _STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 

@@ -13,6 +13,7 @@ import time
 
 from arun import __version__
 from arun.control import places
+from arun.control.places import INSTALL
 from arun.core import addresses
 from arun.core.addresses import Unix
 from arun.core.failures import StartupFailure
@@ -122,6 +123,8 @@ class Control:
                     raise
                 logs.warning(f"no {channel} socket: {failure.sentence}; {failure.hint}")
         self._listen(answers_app=settings.status_path is not None)
+        if settings.measures_requests and not _has_prometheus_client():
+            logs.warning(f"no metrics: prometheus-client is not installed ({INSTALL})")
 
     def _move(self, channel: str, spec: ListenSpec | None, owner: tuple[int, int] | None) -> None:
         held = self._listeners[channel]
@@ -372,6 +375,16 @@ def _judged(state: InstanceState, waiting_for: str, timeout: float) -> InstanceS
     elif not workers:
         reason = "no worker serves"
     return state._replace(reason=reason)
+
+
+def _has_prometheus_client() -> bool:
+    """Return whether it is there; it is loaded when somebody asks for metrics."""
+    from importlib.util import find_spec
+
+    try:
+        return find_spec("prometheus_client") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _shown(listener: Listener) -> str:
