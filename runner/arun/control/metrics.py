@@ -34,7 +34,7 @@ def exposition(state: InstanceState, accept: str) -> Response:
     registry.register(_Collector(state))
     try:
         encode, kind = choose_encoder(accept)
-    except ValueError:  # a version that is no number
+    except Exception:  # noqa: BLE001 - of what a client writes, prometheus-client takes a version that is no number ill
         encode, kind = choose_encoder("")
     return Response(200, encode(registry), kind)
 
