@@ -111,7 +111,7 @@ def test_a_busy_one_names_its_holder(arun: Starter, name: str) -> None:
 
 def test_mode_and_owner_of_one_are_told_to_do_nothing(arun: Starter, name: str) -> None:
     arun.write("shop.py", APPS["wsgi"])
-    arun.write(name, "a file that has this name and is nobody's")
+    arun.write(name, "a file that has this name")
     before = (arun.folder / name).stat().st_mode
     instance = arun("shop.py", "--bind", f"unix:{name}", "--chmod-socket", "600").ready()
     assert f"arun: warning: unix:{name} has neither mode nor owner" in instance.said

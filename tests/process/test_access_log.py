@@ -126,7 +126,7 @@ def test_request_id_is_in_answer_and_line(start: Any, arun: Any) -> None:
 
 @contextlib.contextmanager
 def unread_pipe() -> Iterator[int]:
-    """The writing end of a pipe that nobody reads."""
+    """The writing end of a pipe that is never read."""
     reading, writing = os.pipe()
     try:
         yield writing

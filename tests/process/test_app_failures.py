@@ -1,4 +1,4 @@
-"""An app that cannot be loaded: what is said, what the status is, and what answers instead."""
+"""An app that cannot be loaded: what is reported, what the status is, and what responds instead."""
 
 from __future__ import annotations
 

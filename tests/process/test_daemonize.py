@@ -36,7 +36,7 @@ class Daemons:
         self.pid = 0
 
     def __call__(self, *arguments: str) -> tuple[int, str, Instance]:
-        """Start one; status and words of the command, and whom to ask."""
+        """Start one; return status and output of the command, and where the daemon listens."""
         instance = self.arun("--daemonize", "arun.log", "--pidfile", "pid", "--bind", "{address}", *arguments)
         status = instance.wait()
         with contextlib.suppress(FileNotFoundError):
@@ -44,7 +44,7 @@ class Daemons:
         return status, instance.said, instance
 
     def is_alive(self) -> bool:
-        """Whether it serves on; one that has ended is nobody's to reap but of the system."""
+        """Whether it serves on; one that has ended is reaped by the system."""
         try:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
         except FileNotFoundError:
@@ -168,7 +168,7 @@ def test_the_file_of_a_daemon_is_opened_again(daemons: Daemons) -> None:
 
 
 def test_a_fallback_that_wants_to_go_to_the_background_stays(arun: Starter) -> None:
-    """Whoever started the failed start, a service manager say, goes on knowing its pid."""
+    """The parent of the failed start, a service manager say, keeps a valid pid."""
     arun.write("safe.ini", "[arun]\ndaemonize = safe.log\n")
     instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini")
 

@@ -88,7 +88,7 @@ ASYNC_ENDS = ["the task ended", "the generator ended"]
 
 
 def ends_soon(instance: Instance, *numbers: signal.Signals, within: float = SOON) -> None:
-    """Stop it; check that it takes no longer, and leaves nobody behind."""
+    """Stop it; check that it takes no longer, and leaves no process behind."""
     began = time.monotonic()
     stop(instance, *numbers)
     assert time.monotonic() - began < within, instance.said
@@ -118,7 +118,7 @@ def test_a_reload_waits_for_no_idle_thread_and_leaves_no_process_of_a_pool(arun:
     began = time.monotonic()
     instance.send(signal.SIGHUP)
     instance.wait_for("arun: reloaded")
-    settled(instance, 1, without=before)  # nor does anybody stand below the new worker
+    settled(instance, 1, without=before)  # and the new worker has no child
     assert time.monotonic() - began < SOON
     for text in ("the exit hook ran", *ASYNC_ENDS):
         assert text in instance.said
@@ -253,7 +253,7 @@ sys.exit(3)
     "left",
     [
         pytest.param("threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()", id="a daemon thread"),
-        pytest.param("print('a line that has no room')", id="output that nobody takes"),
+        pytest.param("print('a line that has no room')", id="output without a reader"),
         pytest.param("atexit.register(time.sleep, 1e6)", id="an exit hook that hangs"),
     ],
 )

@@ -80,7 +80,7 @@ def test_fallback_from_the_environment(arun: Any) -> None:
 
 
 def test_chain_goes_on_until_a_config_works(arun: Any) -> None:
-    """A -> b -> c: each failure is told once, in its order, and c serves in the first process."""
+    """A -> b -> c: each failure is reported once, in its order, and c serves in the first process."""
     arun.write("a.ini", ENDS + "fallback-config = b.ini\n")
     arun.write("b.ini", "[arun]\nbind = {address}\nneed-app = banana\nfallback-config = c.ini\n")
     arun.write("c.ini", SAFE)
@@ -91,7 +91,7 @@ def test_chain_goes_on_until_a_config_works(arun: Any) -> None:
     assert instance.argv()[-1] == str(arun.folder / "c.ini")
 
 
-#: First config, the others, what is fallen back to, and every identifier that is told.
+#: First config, the others, what is fallen back to, and every identifier that is reported.
 ENDINGS = {
     "missing": ("gone.ini", {}, ["gone.ini"], ["app-not-found", "config-missing"]),
     "malformed": (
@@ -158,7 +158,7 @@ def assert_last_resort(instance: Any, last: str = "page") -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "FIFO", "3 MB of zeros", "device", "1 MB of noise"])
 def test_fallback_that_is_no_config_at_all_ends_in_the_page_at_once(arun: Any, kind: str) -> None:
-    """Nothing is waited for, and of a hundred thousand mistakes only the first are told."""
+    """Nothing is waited for, and of a hundred thousand mistakes only the first are reported."""
     path = arun.folder / "safe.ini"
     if kind == "folder":
         path.mkdir()
@@ -177,7 +177,7 @@ def test_fallback_that_is_no_config_at_all_ends_in_the_page_at_once(arun: Any, k
 
 
 OWN_APP = "async def app(scope, receive, send):\n    assert scope['type'] == 'http'\n"
-#: What is there in the fallback's place, and what is said of it before anything has failed; "" for nothing.
+#: What is there in the fallback's place, and what is reported of it before anything has failed; "" for nothing.
 UNFIT = {
     "missing": ("gone.ini", "is not there"),
     "folder": ("folder", "is a directory"),
@@ -258,7 +258,7 @@ def test_last_resort_alone_asks_for_no_fallback(arun: Any) -> None:
 
 
 def test_last_resort_is_tried_once(arun: Any) -> None:
-    """Where not even the built-in page can be served, the chain is told, and the status is 1."""
+    """Where not even the built-in page can be served, the chain is reported, and the status is 1."""
     instance = arun("--no-such-option", "--fallback-config", "b.ini", env={"PORT": "unix:///no/such/folder/socket"})
     assert instance.wait() == 1
     assert instance.fallbacks() == ["b.ini", "welcome"]
@@ -439,7 +439,7 @@ raise RuntimeError("cannot connect to postgres://u:s3cret-dsn@db")
 
 
 def test_neither_secret_nor_traceback_goes_to_argv_or_environment(arun: Any) -> None:
-    """What failed crosses the exec in memory: /proc shows none of it, and a visitor is told nothing."""
+    """What failed crosses the exec in memory: /proc shows none of it, and a client sees nothing."""
     arun.write("broken.py", SECRETS)
     arun.write("safe.ini", SAFE)
     command = ["broken.py", "--bind", "{address}", "--env", "TOKEN=s3cret-env", "--fallback-config", "safe.ini"]
@@ -468,7 +468,7 @@ def test_app_of_the_fallback_does_not_see_the_handover(arun: Any) -> None:
 
 @pytest.mark.parametrize("number", ["banana", "0", "7", "-1", "999999"])
 def test_handover_that_is_none_is_ignored(arun: Any, number: str) -> None:
-    """A variable left over in an environment is no reason to fail, nor to close a descriptor that is somebody's."""
+    """A variable left over in an environment is no reason to fail, nor to close a descriptor in use."""
     arun.write("own.py", OWN)
     instance = arun("own.py", "--bind", "{address}", env={"ARUN_HANDOVER": number}).ready()
     assert instance.get().text == "own app of the fallback"

@@ -30,7 +30,7 @@ def app(environ, start_response):
     return [f"{os.getpid()} {seen}".encode()]
 """
 
-#: An app whose import says so, waits for the test to write to the pipe "go", and then does as it is told.
+#: An app whose import says so, waits for the test to write to the pipe "go", and then does what the word says.
 WAITING = """
 import sys
 sys.stderr.write("loading\\n")

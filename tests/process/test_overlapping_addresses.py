@@ -1,4 +1,4 @@
-"""A successor whose addresses overlap those that the process holds, spelled otherwise: nobody is refused or reset on the way."""
+"""A successor whose addresses overlap those that the process holds, spelled otherwise: no client is refused or reset meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import until
-from tests.process.family import settled, stop, told, workers
+from tests.process.family import reported, settled, stop, workers
 from tests.process.knocking import Knocking
 from tests.process.shops import SHOP, version
 
@@ -70,7 +70,7 @@ SOME_PAIRS = [
 
 
 def listening(port: int) -> list[str]:
-    """The addresses on which somebody listens at the port, as /proc/net has them."""
+    """The addresses on which a socket listens at the port, as /proc/net has them."""
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
@@ -254,7 +254,7 @@ def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_nobody(
         assert_only(port, one)
         knocking.more()
 
-    assert set(told(instance)) == {"app-import-failed"}
+    assert set(reported(instance)) == {"app-import-failed"}
     stop(instance)
 
 
@@ -378,7 +378,7 @@ for _ in range(300):
 @as_root
 @pytest.mark.parametrize("other", [":8000", "localhost:8000"])
 def test_the_default_address_makes_room_for_another_spelling(arun: Starter, other: str) -> None:
-    """In a network namespace of its own: the port is everybody's."""
+    """In a network namespace of its own: any process may bind the port."""
     arun.write("app.py", BREAKS)
     arun.write("safe.ini", f"[arun]\nbind = {other}\n")
     script = 'ip link set lo up && exec "$@"'

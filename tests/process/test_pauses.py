@@ -1,4 +1,4 @@
-"""A pause of the whole instance: Ctrl-Z, SIGSTOP, a container that is paused. Time in which nobody ran is counted against nobody."""
+"""A pause of the whole instance: Ctrl-Z, SIGSTOP, a container that is paused. Time in which no process ran counts towards no limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import ARUN, Instance, until
-from tests.process.family import descendants, everybody, settled, stop
+from tests.process.family import descendants, processes, settled, stop
 from tests.process.shops import SHOP
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def pause(instance: Instance, seconds: float = PAUSE) -> None:
 
 
 def assert_state(instance: Instance, *states: str) -> None:
-    family = [one for one in everybody() if one.pid == instance.pid] + descendants(instance.pid)
+    family = [one for one in processes() if one.pid == instance.pid] + descendants(instance.pid)
     assert {one.state for one in family} <= set(states), family
 
 
@@ -97,7 +97,7 @@ def test_a_worker_that_is_stuck_is_found_after_a_pause_too(arun: Starter) -> Non
 
 
 class Terminal(Instance):
-    """What is said on a terminal, which ends with an error when nobody has it any more."""
+    """What is written to a terminal, which ends with an error when no process has it open any more."""
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):

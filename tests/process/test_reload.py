@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import PATIENCE, until
 from tests.process.asking import Asking
-from tests.process.family import children, settled, stop, told
+from tests.process.family import children, reported, settled, stop
 from tests.process.shops import BIND, SHOP, SHOPS, STUCK, STUCK_IN_C, WAITS, WAYS, reload, start_up, version
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -46,7 +46,7 @@ def test_new_code_is_served_by_new_workers_and_the_old_ones_go(arun: Starter, wa
     stop(instance)
 
 
-#: New code that cannot be served, and what a user is told of it.
+#: New code that cannot be served, and what is reported of it.
 BROKEN = {
     "raises": ("raise RuntimeError('broken')\n", "app-import-failed"),
     "exits": ("import sys\nsys.exit(0)\n", "app-exited"),
@@ -75,8 +75,8 @@ def test_broken_code_is_told_and_changes_nothing_as_often_as_it_is_tried(arun: S
         arun.write("shop.py", code)
         for times in (1, 2):
             instance.send(signal.SIGHUP)
-            instance.wait_for(f"reload failed ({identifier}): those who served before go on", times=times)
-            assert told(instance) == [identifier] * times
+            instance.wait_for(f"reload failed ({identifier}): the old workers go on", times=times)
+            assert reported(instance) == [identifier] * times
             assert settled(instance, count) == before
         assert {answer.split()[0] for answer in asking.more()} == {"one"}
         arun.write("shop.py", version("mended"))
@@ -107,11 +107,11 @@ def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> No
             told = len(instance.failures())
             arun.write("site.ini", broken)
             instance.send(signal.SIGHUP)
-            instance.wait_for("those who served before go on", times=times)
+            instance.wait_for("the old workers go on", times=times)
             assert sorted(instance.failures()[told:]) == sorted(identifiers)
         (arun.folder / "site.ini").unlink()
         instance.send(signal.SIGHUP)
-        instance.wait_for("those who served before go on", times=6)
+        instance.wait_for("the old workers go on", times=6)
         assert settled(instance, 2) == before
         arun.write("site.ini", settings)
         reload(instance)
@@ -328,11 +328,11 @@ def kept_by(instance: Instance, start: str) -> http.client.HTTPConnection:
     if connection.getresponse().read().decode().startswith(start):
         return connection
     connection.close()
-    raise AssertionError("somebody else has answered")
+    raise AssertionError("another process has answered")
 
 
 def ask_until_told_to_close(connection: http.client.HTTPConnection, start: bytes) -> None:
-    """Ask on one connection: each request is answered, and when the order to go has come, it is told to close."""
+    """Ask on one connection: each request is answered, and after the order to retire, with Connection: close."""
     kept, told_to = connection.sock, None
     while told_to is None:
         assert connection.sock is kept

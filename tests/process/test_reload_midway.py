@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import until
 from tests.process.asking import Asking
-from tests.process.family import children, settled, stop, told, workers
+from tests.process.family import children, reported, settled, stop, workers
 from tests.process.shops import BIND, SHOP, STUCK, STUCK_IN_C, WAITS, WAYS, reload, version
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_nobody
         instance.wait_for("serving shop.py with")
         settled(instance, count, without=before)
         assert instance.get().text.startswith("one ")
-    assert told(instance) == ["app-import-failed"] * 2
+    assert reported(instance) == ["app-import-failed"] * 2
     stop(instance)
 
 

@@ -1,4 +1,4 @@
-"""arun under a service manager: what it is told, what it hands over at a start, and what it keeps."""
+"""arun under a service manager: what is reported to it, what it hands over at a start, and what it keeps."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_stored_socket_is_served_with_the_clients_that_wait_in_it(
     host, _, port = address.rpartition(":")
     client = http.client.HTTPConnection(host, int(port), timeout=30)
     with contextlib.closing(client):
-        client.request("GET", "/")  # before anybody is there to accept it
+        client.request("GET", "/")  # before a process is there to accept it
 
         instance = activated(arun, {stored(address): waiting}, "--bind", address)
 
@@ -150,7 +150,7 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return ["\\n".join([*os.environ, *sys.modules]).encode()]
 """
-#: An app whose import waits for a word on the pipe "go", says so, and does as it is told.
+#: An app whose import waits for a word on the pipe "go", says so, and does what the word says.
 WAITING = (
     """
 import os, sys
@@ -165,7 +165,7 @@ supervision = pytest.mark.parametrize("mode", [(), ("--workers", "2")], ids=["si
 
 
 class Manager:
-    """A service manager that notes what it is told, pings aside, and keeps what it is given."""
+    """A service manager that notes what is reported to it, pings aside, and keeps what it is given."""
 
     def __init__(self, folder: Path) -> None:
         self.receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -186,7 +186,7 @@ class Manager:
         return data.decode()
 
     def told(self) -> str:
-        """The next state that it is told, without times."""
+        """The next state that is reported to it, without times."""
         while True:
             told = self._receive()
             if not told.startswith(("WATCHDOG", "FDSTORE")):
@@ -290,7 +290,7 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(arun: Starter, manager: 
     app.write_text("import nowhere")
     instance.send(signal.SIGHUP)
     assert manager.told() == "RELOADING=1\nSTATUS=reloading"
-    assert manager.told() == "READY=1\nSTATUS=reload failed (app-dependency-missing): those who served before go on"
+    assert manager.told() == "READY=1\nSTATUS=reload failed (app-dependency-missing): the old workers go on"
 
 
 def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Manager) -> None:
@@ -303,7 +303,7 @@ def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Mana
     instance.send(signal.SIGHUP)
 
     assert manager.told() == "RELOADING=1\nSTATUS=reloading"
-    assert manager.told() == "READY=1\nSTATUS=reload failed (option-unknown): those who served before go on"
+    assert manager.told() == "READY=1\nSTATUS=reload failed (option-unknown): the old workers go on"
 
 
 def test_an_upgrade_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
@@ -379,7 +379,7 @@ def test_clients_wait_while_the_service_is_restarted(
     host, _, port = address.rpartition(":")
     client = http.client.HTTPConnection(host, int(port), timeout=30)
     with contextlib.closing(client):
-        client.request("GET", "/")  # nobody serves, and it is not refused
+        client.request("GET", "/")  # no process serves, and it is not refused
         activated(arun, manager.store, "app.py", "--bind", address, *mode)
 
         assert client.getresponse().status == 200

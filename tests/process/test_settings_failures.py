@@ -99,7 +99,7 @@ def test_a_mistake_in_the_settings_is_named_and_the_fallback_answers(failing_sta
     said = failing_start(*row.arguments.split(), fails=[row.fails], env=row.env)
 
     assert re.search(f"^arun: {row.fails}: .*{row.told}", said, re.MULTILINE), said
-    assert "*** Starting" not in said  # a mistake is told before anything is done
+    assert "*** Starting" not in said  # a mistake is reported before anything is done
 
 
 MISSING = "certificate-missing"
@@ -158,7 +158,7 @@ def test_a_reload_is_refused_for_what_contradicts_itself_and_told_all_of_it(arun
     instance.wait_for("serving app.py")
     arun.write("site.ini", "[arun]\nbind = {address}\nsupervise = no\nworkers = 2\nssl-cert-reqs = required\n")
     instance.send(signal.SIGHUP)
-    said = instance.wait_for("those who served before go on")
+    said = instance.wait_for("the old workers go on")
     for told in ("2 workers need a supervisor", "needs TLS", "needs the authorities"):
         assert told in said
     assert instance.get().text == "own"

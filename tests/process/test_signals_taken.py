@@ -105,7 +105,7 @@ def test_so_it_does_at_an_import(arun: Any, way: str, number: signal.Signals) ->
         taken += f"def take_{one}(n=signal.{one}):\n    {WAYS[way]}\ntake_{one}()\n"
     arun.write("shop.py", app_of("asgi", "pass") + taken)
     instance = arun("shop.py", "--bind", "{address}", "--timeout-graceful-shutdown", "30").ready()
-    expected = "ignored" if "loop" in way else way  # nobody runs that loop
+    expected = "ignored" if "loop" in way else way  # that loop is not run
     stops_in_order(arun, instance, number, expected)
 
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or nobody's: they neither hold a start back nor mix with its sockets."""
+"""Standard streams that are closed, full or without a reader: they neither hold a start back nor mix with its sockets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_full_pipe_that_nobody_reads_does_not_hold_the_fallback_back(arun: Any, 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_pipe_whose_reader_is_gone_does_not_end_an_instance(arun: Any, stream: str) -> None:
-    arun.write("broken.py", "print('to nobody', flush=False)\n1 / 0\n")
+    arun.write("broken.py", "print('without a reader', flush=False)\n1 / 0\n")
     arun.write("safe.ini", SAFE)
     reading, writing = os.pipe()
     os.close(reading)
@@ -125,6 +125,6 @@ async def app(scope, receive, send):
     instance.wait_for("serving shop.py")
     assert instance.stop() == 0
     assert out.read_text().count("printed") == 1
-    if workers > 1:  # else nobody forks with the app in it, and os._exit drops what is C's
+    if workers > 1:  # else no process forks with the app in it, and os._exit drops what is C's
         assert out.read_text().count("by C") == 1
         assert (arun.folder / "kept").read_text() == "written\n"

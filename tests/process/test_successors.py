@@ -89,7 +89,7 @@ def assert_passed(since: float, seconds: float) -> None:
 
 
 def die(instance: Instance, *, times: int) -> None:
-    """Kill a worker of the only one, and wait until that is told."""
+    """Kill a worker of the only one, and wait until that is reported."""
     (worker,) = one_of(instance)
     os.kill(worker, signal.SIGKILL)
     instance.wait_for("was ended by SIGKILL", times=times)
@@ -243,7 +243,7 @@ def test_a_worker_that_an_operator_stops_is_replaced_and_is_no_crash(arun: Start
 
 
 def test_a_stop_that_the_whole_group_hears_cuts_nobody(arun: Starter) -> None:
-    """As a service manager or a shell sends it; a worker is told twice then."""
+    """As a service manager or a shell sends it; a worker gets the signal twice then."""
     arun.write("shop.py", WAITS)
     instance = arun("shop.py", *BIND, "--workers", "2", start_new_session=True).ready()
     with instance.connect() as client:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.process.conftest import Instance, Starter
 
 BIND = ("--bind", "{address}")
-GOES_ON = "those who served before go on"
+GOES_ON = "the old workers go on"
 
 
 def test_a_reload_whose_workers_cannot_be_forked_changes_nothing(arun: Starter) -> None:

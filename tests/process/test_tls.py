@@ -231,7 +231,7 @@ def test_handshakes_that_break_off_anywhere_leave_nothing_behind(
         for ends in (b"", hello, b"\x15\x03\x01\x00\x02\x02\x50"):
             with instance.connect() as client:
                 client.sendall(hello[:cut] + ends)
-                if cut % 2:  # reset, with what the server said unread
+                if cut % 2:  # reset, with what the server sent unread
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: assert_equal(instance.holdings()["socket"], held), AssertionError)
     assert get(instance.address, authority.client())[0] == 200

@@ -1,4 +1,4 @@
-"""Requests whose failure is hard to tell: each is answered first, told as far as it can be, and frees its place."""
+"""Requests whose failure is hard to format: each gets its response first, is reported as far as possible, and frees its place."""
 
 from __future__ import annotations
 

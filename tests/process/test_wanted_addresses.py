@@ -73,7 +73,7 @@ def test_the_addresses_go_down_a_chain_in_which_nobody_names_one(arun: Starter) 
 
 @pytest.fixture
 def busy(held: socket.socket) -> Iterator[socket.socket]:
-    """A listener of somebody else's on the address of the test, which resets nobody when it ends."""
+    """A listener of another process on the address of the test, which resets no client when it ends."""
     with contextlib.closing(held):
         yield held
 

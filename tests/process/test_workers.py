@@ -1,4 +1,4 @@
-"""Several workers: how they start, what they share, how they are told to go, and what becomes of them without a parent."""
+"""Several workers: how they start, what they share, how they are stopped, and what becomes of them without a parent."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_ctrl_c_which_reaches_the_whole_group_is_one_graceful_stop(arun: Starter
 def test_a_second_sigterm_forces_and_sigquit_does_at_once(
     arun: Starter, way: str, numbers: tuple[signal.Signals, ...]
 ) -> None:
-    """A request that never ends, and a grace that nobody would live to see."""
+    """A request that never ends, and a grace that no test would wait for."""
     arun.write("shop.py", OPEN)
     instance = arun("shop.py", *WAYS[way][0], "--timeout-graceful-shutdown", "1000").ready()
     client = ask(instance)
@@ -361,7 +361,7 @@ def test_a_unix_socket_and_the_pid_file_are_the_supervisors_and_stay_when_a_work
     instance = arun("shop.py", "--bind", f"unix:{path}", *options).ready()
     assert pidfile.read_text() == f"{instance.pid}\n"
     (gone, stays) = workers(instance)
-    os.kill(gone, signal.SIGTERM)  # by somebody who mistook it
+    os.kill(gone, signal.SIGTERM)  # by mistake
     settled(instance, 2, without={gone})
     os.kill(stays, signal.SIGKILL)
     settled(instance, 2, without={stays})

@@ -111,12 +111,13 @@ def test_a_loader_that_ends_is_reaped_before_its_worker_counts_as_unforked() -> 
         worker_end.close()
         assert not worker.read()
         worker.connection.close()
-        assert worker.is_unforked  # as far as can be seen, the loader lives
+        unforked = [worker.is_unforked]  # as far as can be seen, the loader lives
         loader_end.close()
         assert loader.read()
-        assert not worker.is_unforked
+        unforked.append(worker.is_unforked)
         generation.loader = None  # reaped
-        assert worker.is_unforked
+        unforked.append(worker.is_unforked)
+    assert unforked == [True, False, True]
 
 
 def test_one_worker_is_no_workers() -> None:

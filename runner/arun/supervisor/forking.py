@@ -96,7 +96,7 @@ def fork_for(
         if pid:
             theirs.sendall(line_of(PID, str(pid)))
             exits.leave_at_once(0)
-        # Nothing tells of the change, as a process closes its descriptors before its children go.
+        # No event reports the new parent, as a process closes its descriptors before its children go.
         while os.getppid() == between:
             time.sleep(_TURN)
         _be_worker(run, theirs, supervisor, ())

@@ -425,7 +425,7 @@ class Supervisor:
             self._end(failure, parting=PARTING)
             return
         self._instance.status.failed(failure)
-        text = f"{generation.what} failed ({failure.cause.identifier}): those who served before go on"
+        text = f"{generation.what} failed ({failure.cause.identifier}): the old workers go on"
         logs.warning(text)
         self._instance.status.unchanged(text)
 
