@@ -30,10 +30,20 @@ class Gate:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reached, self._open, self._open_for_threads = asyncio.Event(), asyncio.Event(), threading.Event()
+        #: Threads that have waited.
+        self.threads: list[threading.Thread] = []
+
+    @property
+    def is_open(self) -> bool:
+        return self._open_for_threads.is_set()
 
     def open(self) -> None:
         self._open.set()
         self._open_for_threads.set()
+
+    def shut(self) -> None:
+        self._open.clear()
+        self._open_for_threads.clear()
 
     async def reached(self) -> None:
         """Wait until an app waits here."""
@@ -46,6 +56,7 @@ class Gate:
 
     def hold_thread(self) -> None:
         """Wait in a thread."""
+        self.threads.append(threading.current_thread())
         self._loop.call_soon_threadsafe(self._reached.set)
         self._open_for_threads.wait(2 * PATIENCE)
 

@@ -1,4 +1,4 @@
-"""Forwarded (RFC 7239): what is read, when it is trusted, and that an operator chooses between it and X-Forwarded."""
+"""Forwarding fields: which peers are trusted with them, and the choice between X-Forwarded-For and Forwarded (RFC 7239)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,74 @@ if TYPE_CHECKING:
 
 Serve = Any
 PEERS = TrustedPeers(("10.0.0.0/8",))
+
+
+# ---- X-Forwarded-For and X-Forwarded-Proto
+
+
+def test_no_peer_is_trusted_by_default() -> None:
+    peers = TrustedPeers(())
+    assert not peers
+    assert not peers.trusts("127.0.0.1")
+    assert not peers.trusts(None)
+
+
+def test_unix_peer_is_trusted_as_soon_as_another_one_is() -> None:
+    assert TrustedPeers(("10.0.0.1",)).trusts(None)
+    assert TrustedPeers("*").trusts(None)
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "::1", "::ffff:10.1.2.3", "fe80::1%eth0"])
+def test_addresses_and_networks_are_understood(host: str) -> None:
+    peers = TrustedPeers(("10.0.0.0/8", "::1", "fe80::/10"))
+    assert peers.trusts(host)
+    assert not peers.trusts("11.0.0.1")
+    assert not peers.trusts("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        ("1.1.1.1", "1.1.1.1"),
+        ("9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1"),
+        ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("1.1.1.1:5555", "1.1.1.1"),
+        ("[2001:db8::1]:5555,10.0.0.2", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("::FFFF:cb00:7109", "::ffff:203.0.113.9"),
+        ("0:0:0:0:0:ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("[::ffff:203.0.113.9]:5555, ::ffff:10.0.0.2", "::ffff:203.0.113.9"),
+        ("2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
+        ("forged, 10.0.0.2", "10.0.0.2"),
+        ("unknown", None),
+        ("", None),
+    ],
+)
+def test_client_is_the_nearest_that_is_no_trusted_proxy(forwarded_for: str, client: str | None) -> None:
+    assert TrustedPeers(("10.0.0.0/8",)).client(forwarded_for) == client
+
+
+@pytest.mark.parametrize("trusted", ["::ffff:10.1.2.3", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "10.0.0.0/8"])
+@pytest.mark.parametrize("host", ["10.1.2.3", "::ffff:10.1.2.3", "::ffff:a01:203"])
+def test_ipv4_and_its_mapped_form_are_one_address(trusted: str, host: str) -> None:
+    assert TrustedPeers((trusted,)).trusts(host)
+    assert TrustedPeers((trusted,)).trusts("::ffff:11.0.0.1") is (trusted == "::ffff:0:0/96")
+
+
+def test_first_address_counts_when_all_peers_are_trusted() -> None:
+    assert TrustedPeers("*").client("9.9.9.9, 1.1.1.1") == "9.9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("https", "https"), ("HTTP", "http"), ("http, https", "https"), ("javascript", None), ("", None)],
+)
+def test_scheme_is_one_of_http(value: str, expected: str | None) -> None:
+    assert scheme(value) == expected
+
+
+# ---- Forwarded
 
 
 @pytest.mark.parametrize(
@@ -62,6 +130,8 @@ def test_the_first_client_counts_when_all_peers_are_trusted() -> None:
 def test_the_scheme_of_a_websocket_is_that_of_its_request(value: str, expected: str) -> None:
     assert scheme(value) == expected
 
+
+# ---- what apps see
 
 REQUEST = (
     b"GET / HTTP/1.0\r\nHost: shop.test\r\nX-Forwarded-For: 8.8.8.8, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"

@@ -55,7 +55,8 @@ def _body(status: int, fields: dict[bytes, bytes], raw: bytes) -> tuple[bytes, b
 
 
 def _unchunked(raw: bytes) -> tuple[bytes, bytes]:
-    body, place = [], 0
+    body: list[bytes] = []
+    place = 0
     while True:
         end = raw.index(b"\r\n", place)
         begin, size = end + 2, int(raw[place:end], 16)
