@@ -33,7 +33,7 @@ TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Entry(NamedTuple):
-    """What an access log is told of a request."""
+    """What an access log gets of a request."""
 
     client: str | None
     method: str
@@ -94,14 +94,14 @@ FORMATS = {
 
 
 @pytest.mark.parametrize(("form", "line"), FORMATS.items(), ids=range(len(FORMATS)))
-def test_atoms_of_gunicorn_and_apache_say_what_they_mean_there(
+def test_atoms_of_gunicorn_and_apache_have_the_meaning_that_they_have_there(
     form: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARUN_TEST", "here")
     assert TIME.sub("TIME", line_of(form, ENTRY)) == f"{line}\n"
 
 
-def test_process_is_told_as_gunicorn_and_as_apache_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_is_written_as_gunicorn_and_as_apache_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getpid", lambda: 4711)
     assert line_of("%(p)s %P", ENTRY) == "<4711> 4711\n"
 
@@ -179,7 +179,7 @@ def test_memory_for_what_clients_send_is_bounded(escapes: Callable[[], Escapes])
         assert len(remembered) <= 1024
 
 
-def test_json_says_null_where_nothing_is_known() -> None:
+def test_json_has_null_where_nothing_is_known() -> None:
     told = json.loads(line_of("json", NOTHING))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("time"))
     assert told == {
@@ -212,7 +212,7 @@ def test_quiet_paths_leave_no_line_when_they_succeed(target: bytes, status: int,
 
 
 async def app(exchange: Exchange) -> None:
-    """Respond with the body, the id of the request or "hello"; as the path says."""
+    """Respond with the body, the id of the request or "hello"; the path chooses how."""
     if exchange.path == "/bad":
         raise ValueError("boom")
     body = await exchange.read() or exchange.fields.get("x-request-id", "hello").encode()
@@ -325,7 +325,7 @@ async def test_refused_request_has_one_line_with_what_was_read_of_it(
     assert line["request_id"]
 
 
-async def test_cut_answer_tells_its_status_and_the_bytes_of_its_body(served_with_log: Callable[..., Any]) -> None:
+async def test_cut_answer_has_its_status_and_the_bytes_of_its_body(served_with_log: Callable[..., Any]) -> None:
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines)
     assert b"200 OK" in await served.talk(request(b"/broken"))
@@ -401,7 +401,7 @@ async def test_frame_of_a_failing_request_names_it_and_its_client(served_with_lo
     assert lines[0]["status"] == 500
 
 
-async def test_storm_of_failures_is_told_in_few_frames_and_a_number(served_with_log: Callable[..., Any]) -> None:
+async def test_storm_of_failures_is_reported_in_few_frames_and_a_number(served_with_log: Callable[..., Any]) -> None:
     served = await served_with_log([])
     for _ in range(50):
         await served.talk(request(b"/bad"))

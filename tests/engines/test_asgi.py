@@ -1,4 +1,4 @@
-"""What an ASGI app is told, how its lifespan decides a start, and what its failures become."""
+"""What an ASGI app gets, how its lifespan decides a start, and what its failures become."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ async def test_app_gets_a_disconnect_when_the_client_goes(serve: Serve) -> None:
 
 
 async def test_departure_that_a_task_group_wraps_is_no_fault_of_the_app(serve: Serve) -> None:
-    """So does an app that streams in a task group, and says then that it failed: neither is told."""
+    """An app streams in a task group and then raises that it failed: neither is reported."""
     ended = asyncio.Event()
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
@@ -216,7 +216,7 @@ async def test_departure_that_a_task_group_wraps_is_no_fault_of_the_app(serve: S
 
 
 @pytest.mark.parametrize(("other", "faults"), [(None, 0), (ValueError("a fault of its own"), 1)])
-async def test_group_of_exceptions_is_told_when_one_of_them_has_another_cause_than_the_departure(
+async def test_group_of_exceptions_is_reported_when_one_of_them_has_another_cause_than_the_departure(
     serve: Serve, other: Exception | None, faults: int
 ) -> None:
     """``except*`` puts what is raised in it into a group: always before Python 3.11.4, later beside others only."""

@@ -1,4 +1,4 @@
-"""What a chunked body says costs no more than another one: its client chooses how many lines it has."""
+"""The lines within a chunked body cost no more than other bytes: its client chooses how many there are."""
 
 from __future__ import annotations
 

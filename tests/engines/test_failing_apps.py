@@ -1,4 +1,4 @@
-"""Apps of every kind that fail: what their client gets, and what the error log tells."""
+"""Apps of every kind that fail: what their client gets, and what the error log shows."""
 
 from __future__ import annotations
 

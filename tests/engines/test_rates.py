@@ -24,7 +24,7 @@ RATE, GRACE = 20_000, 0.3
 
 
 async def app(exchange: Exchange) -> None:
-    """Respond as the path says, with the size of the body in X-Size."""
+    """Respond with the size of the body in X-Size; the path chooses how."""
     if exchange.path == "/late":
         await exchange.pause(3 * GRACE)
     size = ("X-Size", str(len(await exchange.read())))

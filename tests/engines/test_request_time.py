@@ -45,7 +45,7 @@ class Watched(Gate):
 
 
 def app_before(gate: Watched) -> Handler:  # noqa: C901 - as many ways as there are paths
-    """Return a handler that does as the path says."""
+    """Return a handler whose path chooses what it does."""
 
     async def app(exchange: Exchange) -> None:
         path = exchange.path
@@ -172,7 +172,7 @@ async def test_answer_whose_end_is_that_of_the_connection_is_reset(serve_limited
     writer.close()
 
 
-async def test_error_log_tells_the_request_and_where_the_app_was(serve_limited: Serve, kind: str) -> None:
+async def test_error_log_shows_the_request_and_where_the_app_was(serve_limited: Serve, kind: str) -> None:
     served = await serve_limited()
     await served.talk(get("/hang?a=b", "Connection: close"))
     [told] = served.errors
@@ -246,7 +246,7 @@ async def test_body_that_an_aiohttp_app_generates_is_covered(serve: Serve) -> No
     assert error.startswith("GET /generated took longer than 0.1 s")
 
 
-async def test_app_whose_client_has_gone_is_ended_and_told_of_too(serve_limited: Serve, gate: Watched) -> None:
+async def test_app_whose_client_has_gone_is_ended_and_reported_too(serve_limited: Serve, gate: Watched) -> None:
     served = await serve_limited()
     _, writer = await served.connect()
     writer.write(get("/hang"))
@@ -290,7 +290,7 @@ async def test_requests_behind_a_cut_answer_are_never_begun(serve_limited: Serve
 async def test_requests_behind_a_503_are_answered_if_the_connection_goes_on(
     serve_limited: Serve, gate: Watched, path: str
 ) -> None:
-    """Nothing that the first app says later gets among them."""
+    """Nothing that the first call sends later gets among them."""
     served = await serve_limited()
     reader, writer = await served.connect()
     writer.write(get(path) + get("/second"))
@@ -430,7 +430,7 @@ def stuck() -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["threads"])
-async def test_lost_thread_is_told_and_another_one_has_its_place_until_it_returns(
+async def test_lost_thread_is_reported_and_another_one_has_its_place_until_it_returns(
     serve_limited: Serve, gate: Watched, stuck: list[str]
 ) -> None:
     served = await serve_limited(threads=1, thread_lost=stuck.append)

@@ -267,7 +267,7 @@ def served(arun: Any, row: Row) -> str:
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi", "aiohttp"])
-def test_root_path_that_an_app_of_this_kind_has_no_use_for_is_told(arun: Any, kind: str) -> None:
+def test_root_path_that_an_app_of_this_kind_has_no_use_for_is_reported(arun: Any, kind: str) -> None:
     code = {
         "asgi": "async def app(scope, receive, send): ...\n",
         "wsgi": "def app(environ, start_response): ...\n",

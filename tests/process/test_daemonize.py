@@ -86,7 +86,7 @@ def test_the_command_ends_when_the_daemon_serves(daemons: Daemons, mode: tuple[s
 
 
 @supervision
-def test_the_command_of_a_failed_start_tells_why_and_the_daemon_serves_its_fallback(
+def test_the_command_of_a_failed_start_states_the_cause_and_the_daemon_serves_its_fallback(
     daemons: Daemons, mode: tuple[str, ...]
 ) -> None:
     daemons.arun.write("safe.ini", "[arun]\nlog-file = safe.log\n")
@@ -111,7 +111,7 @@ def test_the_command_of_a_failed_start_tells_why_and_the_daemon_serves_its_fallb
 
 
 @supervision
-def test_the_command_of_a_failed_start_without_a_fallback_tells_why_and_nobody_is_left(
+def test_the_command_of_a_failed_start_without_a_fallback_names_the_cause_and_leaves_no_process(
     daemons: Daemons, mode: tuple[str, ...]
 ) -> None:
     status, _, instance = daemons("nope.py", *mode)
@@ -144,7 +144,7 @@ def test_settings_that_are_broken_end_in_a_fallback_in_the_background(daemons: D
     assert os.getsid(daemons.pid) != os.getsid(0)
 
 
-def test_settings_that_are_broken_are_told_at_once_without_a_fallback(daemons: Daemons) -> None:
+def test_settings_that_are_broken_are_reported_at_once_without_a_fallback(daemons: Daemons) -> None:
     status, _, instance = daemons("app.py", "--nope")
 
     assert (status, instance.failures()) == (1, ["option-unknown"])
@@ -188,7 +188,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_a_user_who_may_have_no_further_process_is_told(public_arun: Starter) -> None:
+def test_a_user_who_may_have_no_further_process_is_reported(public_arun: Starter) -> None:
     public_arun.folder.chmod(0o777)
     command = (sys.executable, "-c", ALONE, str(public_arun.command))
     instance = public_arun("--daemonize", "arun.log", "--bind", "{address}", command=command)
@@ -197,7 +197,7 @@ def test_a_user_who_may_have_no_further_process_is_told(public_arun: Starter) ->
     assert instance.failures() == ["detach-failed"], instance.said
 
 
-def test_a_file_that_cannot_be_opened_is_told_by_the_command(daemons: Daemons) -> None:
+def test_a_file_that_cannot_be_opened_is_reported_by_the_command(daemons: Daemons) -> None:
     daemons.log.mkdir()
 
     status, said, instance = daemons("app.py")

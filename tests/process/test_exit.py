@@ -199,7 +199,7 @@ def test_a_stop_that_is_forced_in_the_moment_before_its_end_begins_is_as_short()
     assert time.monotonic() - began < CLEAN_BOUND * 0.8  # which is how long a clean stop waits for a thread
 
 
-def test_a_stop_that_nobody_forces_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:
+def test_a_stop_that_is_not_forced_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:
     work = "threading.Thread(target=lambda: (time.sleep(1.2), print('the work is done', file=sys.stderr))).start()"
     arun.write("shop.py", POOLS + "import threading\n" + ASGI.replace("await use_all()", work))
     instance = arun("shop.py", "--bind", "{address}").ready()

@@ -130,7 +130,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("last", ["page", "exit"])
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
-def test_chain_that_ends_tells_the_whole_chain_and_comes_to_its_last_resort(
+def test_chain_that_ends_shows_the_whole_chain_and_comes_to_its_last_resort(
     arun: Any, ending: tuple[str, dict[str, str], list[str], list[str]], last: str
 ) -> None:
     """Each config is tried once, every link is named with its cause, and the page answers, or the status is 1."""
@@ -192,7 +192,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("last", ["page", "exit"])
 @pytest.mark.parametrize(("name", "words"), UNFIT.values(), ids=UNFIT)
-def test_fallback_that_cannot_be_a_config_is_told_while_nothing_has_failed(
+def test_fallback_that_cannot_be_a_config_is_reported_while_nothing_has_failed(
     arun: Any, name: str, words: str, last: str
 ) -> None:
     (arun.folder / "folder").mkdir()
@@ -205,7 +205,7 @@ def test_fallback_that_cannot_be_a_config_is_told_while_nothing_has_failed(
     assert told == ([f"{name} {words}: should this start fail, {then}"] if words else [])
 
 
-def test_fallback_that_this_user_cannot_read_is_told_while_nothing_has_failed(public_arun: Any) -> None:
+def test_fallback_that_this_user_cannot_read_is_reported_while_nothing_has_failed(public_arun: Any) -> None:
     public_arun.write("app.py", OWN_APP)
     public_arun.write("safe.ini", SAFE).chmod(0o600)
     who = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
@@ -213,7 +213,7 @@ def test_fallback_that_this_user_cannot_read_is_told_while_nothing_has_failed(pu
     assert "the fallback config safe.ini cannot be read: permission denied: should this start fail" in instance.said
 
 
-def test_the_built_in_page_is_told_as_what_it_is(arun: Any) -> None:
+def test_the_built_in_page_is_named_as_what_it_is(arun: Any) -> None:
     instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
     assert "\n[arun] getting the built-in configuration, welcome\n" in instance.said
     assert "INI" not in instance.said
@@ -349,7 +349,7 @@ def test_fallback_takes_its_settings_from_its_config_alone(arun: Any) -> None:
     assert instance.fallbacks() == ["safe.ini"]
 
 
-def test_fallback_still_reads_the_environment_where_its_config_says_so(arun: Any) -> None:
+def test_fallback_still_reads_the_environment_where_its_config_states_it(arun: Any) -> None:
     arun.write("own.py", SEES)
     arun.write("safe.ini", "[arun]\nbind = $(WHERE)\napp = $(WHAT)\n")
     settings = {"WHERE": arun.address, "WHAT": "own.py"}
@@ -400,7 +400,7 @@ def test_debug_of_the_first_start_reaches_the_built_in_page(
 
 
 SILENT = {
-    "nobody asked": (["gone.py", "--fallback-config", "welcome"], {}),
+    "no request": (["gone.py", "--fallback-config", "welcome"], {}),
     "a fallback of the user's goes by its config alone": (
         ["gone.py", "--debug", "--fallback-config", "safe.ini"],
         {"safe.ini": SAFE},
@@ -413,7 +413,7 @@ SILENT = {
 
 
 @pytest.mark.parametrize(("arguments", "files"), SILENT.values(), ids=SILENT)
-def test_page_tells_no_cause_where_nobody_asked_it_to(arun: Any, arguments: list[str], files: dict[str, str]) -> None:
+def test_page_shows_no_cause_where_the_option_is_absent(arun: Any, arguments: list[str], files: dict[str, str]) -> None:
     for name, content in files.items():
         arun.write(name, content)
     answer = arun(*arguments, "--bind", "{address}").ready().get(headers={"Accept": "text/plain"})
@@ -421,7 +421,7 @@ def test_page_tells_no_cause_where_nobody_asked_it_to(arun: Any, arguments: list
 
 
 @pytest.mark.parametrize("name", ["typo.ini", "a:b/typo.ini", "a:b/typo.ini:safe", "typo.ini:safe", "a:b/typo"])
-def test_fallback_that_is_missing_is_told_while_the_start_is_healthy(arun: Any, name: str) -> None:
+def test_fallback_that_is_missing_is_reported_while_the_start_is_healthy(arun: Any, name: str) -> None:
     """Also where its path holds a colon, and what stands before the colon exists."""
     arun.write("own.py", OWN)
     arun.write("a", "")

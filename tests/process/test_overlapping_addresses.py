@@ -163,7 +163,7 @@ def test_a_fallback_of_any_mode_takes_over_from_an_overlapping_address(
 
 
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
-def test_the_way_back_from_an_overlapping_fallback_refuses_nobody(
+def test_the_way_back_from_an_overlapping_fallback_refuses_no_client(
     arun: Starter, port: int, one: str, other: str
 ) -> None:
     arun.write("shop.py", "1 / 0\n")
@@ -224,7 +224,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_nobody(
+def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_no_client(
     arun: Starter, port: int, one: str, other: str, change: str
 ) -> None:
     number, way = CHANGES[change]
@@ -271,7 +271,7 @@ except FileExistsError:
 
 
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
-def test_a_reload_of_which_one_worker_fails_when_another_serves_refuses_nobody(
+def test_a_reload_of_which_one_worker_fails_when_another_serves_refuses_no_client(
     arun: Starter, port: int, one: str, other: str
 ) -> None:
     arun.write("shop.py", SHOP)

@@ -48,7 +48,7 @@ def ask_for(instance: Instance, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("way", ["--workers=2", "--preload"])
-def test_nobody_is_stuck_after_a_pause_of_the_whole_group(arun: Starter, way: str) -> None:
+def test_no_process_is_stuck_after_a_pause_of_the_whole_group(arun: Starter, way: str) -> None:
     arun.write("shop.py", SHOP)
     options = ("--bind", "{address}", "--workers", "2", "--worker-timeout", "1", way)
     instance = arun("shop.py", *options, process_group=0).ready()
@@ -138,7 +138,7 @@ def shell(arun: Starter) -> Iterator[Instance]:
 
 
 @pytest.mark.parametrize("options", ["", "--workers 2 --worker-timeout 1"], ids=["one process", "workers"])
-def test_ctrl_z_suspends_everybody_and_fg_resumes(arun: Starter, options: str) -> None:
+def test_ctrl_z_suspends_every_process_and_fg_resumes(arun: Starter, options: str) -> None:
     arun.write("shop.py", SHOP)
     with shell(arun) as instance:
         terminal = instance.process.stderr

@@ -64,7 +64,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("way", ["two", "preload"])
-def test_broken_code_is_told_and_changes_nothing_as_often_as_it_is_tried(arun: Starter, way: str, how: str) -> None:
+def test_broken_code_is_reported_and_changes_nothing_as_often_as_it_is_tried(arun: Starter, way: str, how: str) -> None:
     arun.write("shop.py", SHOP)
     code, identifier = BROKEN[how]
     arguments, count = WAYS[way]
@@ -87,7 +87,7 @@ def test_broken_code_is_told_and_changes_nothing_as_often_as_it_is_tried(arun: S
     stop(instance)
 
 
-def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> None:
+def test_a_broken_settings_file_is_reported_and_changes_nothing(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     settings = "[arun]\napp = shop.py\nbind = {address}\nworkers = 2\n"
     arun.write("site.ini", settings)
@@ -186,7 +186,7 @@ def assert_one_left(instance: Instance, before: set[int]) -> None:
     assert len(before & children(instance)) == 1, instance.said
 
 
-def test_the_next_request_on_a_kept_connection_is_answered_and_told_to_close(arun: Starter) -> None:
+def test_the_next_request_on_a_kept_connection_is_answered_with_a_close(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--workers", "2", "--timeout-keep-alive", "100").ready()
     before = settled(instance, 2)
@@ -255,7 +255,7 @@ def test_a_file_that_is_touched_or_replaced_or_appears_asks_for_a_reload(arun: S
     assert reloads(instance) == 3
 
 
-def test_a_file_to_touch_that_is_not_there_is_told_and_awaited(arun: Starter) -> None:
+def test_a_file_to_touch_that_is_not_there_is_reported_and_awaited(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     arun.write("there", "")
     arun.write("code/module.py", "")

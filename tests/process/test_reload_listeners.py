@@ -35,7 +35,9 @@ def assert_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_nobody(arun: Starter, way: str) -> None:
+def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_no_client(
+    arun: Starter, way: str
+) -> None:
     arun.write("shop.py", SHOP)
     going, coming = own_address(), own_address()
     site = "[arun]\napp = shop.py\nbind = {address}\nbind = "

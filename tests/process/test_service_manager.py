@@ -85,7 +85,7 @@ def test_a_stored_socket_is_served_with_the_clients_that_wait_in_it(
     assert running_on(instance) == [address]
 
 
-def test_a_stored_socket_that_nobody_names_is_closed(arun: Starter, address: str) -> None:
+def test_a_stored_socket_that_no_config_names_is_closed(arun: Starter, address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as former:
         former_name = former.getsockname()
         instance = activated(arun, {stored(name_of(former)): former}, "--bind", address)
@@ -247,7 +247,9 @@ def test_a_start_is_ready_when_its_app_serves_and_not_before(
 
 
 @supervision
-def test_a_fallback_is_ready_and_tells_why_it_serves(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+def test_a_fallback_is_ready_and_states_the_cause_it_serves(
+    arun: Starter, manager: Manager, mode: tuple[str, ...]
+) -> None:
     arun.write("safe.ini", "[arun]\n")
     instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini", *mode, env=manager.environ)
 
@@ -258,7 +260,7 @@ def test_a_fallback_is_ready_and_tells_why_it_serves(arun: Starter, manager: Man
     assert instance.get().status == 503
 
 
-def test_a_start_that_failed_for_good_tells_why_and_is_never_ready(arun: Starter, manager: Manager) -> None:
+def test_a_start_that_failed_for_good_states_the_cause_and_is_never_ready(arun: Starter, manager: Manager) -> None:
     instance = arun("nope.py", "--bind", "{address}", env=manager.environ)
 
     assert instance.wait() == 1
@@ -267,7 +269,7 @@ def test_a_start_that_failed_for_good_tells_why_and_is_never_ready(arun: Starter
 
 
 @supervision
-def test_a_stop_is_told_when_it_begins(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+def test_a_stop_is_reported_when_it_begins(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
     arun.write("app.py", APP)
     instance = arun("app.py", "--bind", "{address}", *mode, env=manager.environ)
     manager.told()
@@ -278,7 +280,7 @@ def test_a_stop_is_told_when_it_begins(arun: Starter, manager: Manager, mode: tu
     assert manager.is_told_nothing()
 
 
-def test_a_reload_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
+def test_a_reload_is_reported_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
     app = arun.write("app.py", APP)
     instance = arun("app.py", "--bind", "{address}", "--workers", "2", env=manager.environ)
     manager.told()
@@ -293,7 +295,7 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(arun: Starter, manager: 
     assert manager.told() == "READY=1\nSTATUS=reload failed (app-dependency-missing): the old workers go on"
 
 
-def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Manager) -> None:
+def test_a_reload_whose_settings_are_broken_is_reported(arun: Starter, manager: Manager) -> None:
     arun.write("app.py", APP)
     config = arun.write("site.ini", "[arun]\nbind = {address}\napp = app.py\nworkers = 2\n")
     instance = arun("site.ini", env=manager.environ)
@@ -306,7 +308,7 @@ def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Mana
     assert manager.told() == "READY=1\nSTATUS=reload failed (option-unknown): the old workers go on"
 
 
-def test_an_upgrade_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
+def test_an_upgrade_is_reported_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
     arun.write("app.py", APP)
     instance = arun("app.py", "--bind", "{address}", "--supervise", env=manager.environ)
     manager.told()
@@ -318,7 +320,7 @@ def test_an_upgrade_is_told_from_its_beginning_to_its_end(arun: Starter, manager
 
 
 @supervision
-def test_the_watchdog_is_told_again_and_again(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+def test_the_watchdog_is_notified_again_and_again(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
     arun.write("app.py", APP)
     arun("app.py", "--bind", "{address}", *mode, env={**manager.environ, "WATCHDOG_USEC": "200000"})
     manager.told()
@@ -326,7 +328,7 @@ def test_the_watchdog_is_told_again_and_again(arun: Starter, manager: Manager, m
     manager.wait_for_pings(5)
 
 
-def test_a_way_back_that_takes_long_is_told_as_a_reload_and_lives(arun: Starter, manager: Manager) -> None:
+def test_a_way_back_that_takes_long_is_reported_as_a_reload_and_lives(arun: Starter, manager: Manager) -> None:
     """The watchdog of a service that was ready goes on waiting for it."""
     arun.write("app.py", WAITING)
     os.mkfifo(arun.folder / "go")
@@ -358,7 +360,7 @@ def test_no_app_sees_the_variables_of_the_service_manager(
     assert not set(named) & set(instance.get().text.split())
 
 
-def test_a_start_that_nobody_manages_imports_nothing_of_it(arun: Starter) -> None:
+def test_a_start_without_a_service_manager_imports_nothing_for_it(arun: Starter) -> None:
     arun.write("app.py", APP)
     loaded = arun("app.py", "--bind", "{address}").ready().get().text.split()
 

@@ -35,7 +35,7 @@ def test_closed_streams_are_dev_null_and_never_a_socket(arun: Any, named: str, c
 
 
 @pytest.mark.parametrize("streams", [("stdout",), ("stderr",), ("stdout", "stderr")], ids="+".join)
-def test_full_pipe_that_nobody_reads_does_not_hold_the_fallback_back(arun: Any, streams: tuple[str, ...]) -> None:
+def test_full_pipe_without_a_reader_does_not_hold_the_fallback_back(arun: Any, streams: tuple[str, ...]) -> None:
     """The page answers within seconds, although not one more byte can be written; buffered output is given up."""
     arun.write("broken.py", "print('in the buffer')\n1 / 0\n")
     arun.write("safe.ini", SAFE + "print = safe\n")

@@ -56,7 +56,7 @@ def assert_new(asking: Asking, first: set[int]) -> None:
     assert served_by(asking.answers[-10:]).isdisjoint(first)
 
 
-def test_a_worker_serves_as_many_requests_as_it_is_told(arun: Starter) -> None:
+def test_a_worker_serves_as_many_requests_as_it_is_reported(arun: Starter) -> None:
     """Counts are looked at once a second: one that is not reached is still none after two looks."""
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--supervise", "--max-requests", "5").ready()
@@ -156,7 +156,7 @@ def test_a_crash_limit_of_nothing_is_none(arun: Starter) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_successor_that_cannot_start_says_why_once_and_is_a_crash_too(arun: Starter, way: str) -> None:
+def test_a_successor_that_cannot_start_states_the_cause_once_and_is_a_crash_too(arun: Starter, way: str) -> None:
     """The app was broken on the disk after the start, and then its worker dies."""
     arun.write("shop.py", SHOP)
     arun.write("safe.ini", SAFE)
@@ -198,7 +198,7 @@ def count_for_ever():
 )
 
 
-def test_a_worker_whose_loop_is_stuck_is_replaced_and_tells_where_it_was(arun: Starter) -> None:
+def test_a_worker_whose_loop_is_stuck_is_replaced_and_shows_where_it_was(arun: Starter) -> None:
     arun.write("shop.py", STUCK)
     instance = arun("shop.py", *BIND, "--workers", "2", "--worker-timeout", "2").ready()
     family = settled(instance, 2)

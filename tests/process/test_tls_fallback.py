@@ -119,7 +119,7 @@ def test_the_way_back_leads_to_tls_as_it_was(
     assert instance.stop() == 0
 
 
-def test_a_fallback_that_gave_up_a_tls_port_leaves_it_to_nobody_who_would_serve_it_plainly(
+def test_a_fallback_that_gave_up_a_tls_port_leaves_it_to_no_process_that_would_serve_it_plainly(
     arun: Starter, shop: Callable[..., Instance], address: str
 ) -> None:
     """The second config closes the port and fails; the third one names it, and knows nothing of TLS."""

@@ -30,7 +30,7 @@ def upgrade(instance: Instance, *, times: int = 2) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_upgrade_keeps_the_pid_and_refuses_and_cuts_nobody(arun: Starter, way: str) -> None:
+def test_an_upgrade_keeps_the_pid_and_refuses_and_cuts_no_client(arun: Starter, way: str) -> None:
     arun.write("shop.py", WAITS)
     arguments, count = WAYS[way]
     instance = arun("shop.py", *BIND, *arguments).ready()
