@@ -122,6 +122,18 @@ async def test_app_that_returns_without_an_answer_is_answered_for(serve: Serve) 
     assert served.errors == ["GET / failed (client 127.0.0.1)\nthe app returned without a complete answer\n"]
 
 
+@pytest.mark.parametrize("status", ["200", None])
+async def test_status_that_is_no_number_becomes_500(serve: Serve, status: Any) -> None:
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    served = await serve(app)
+    assert (await served.talk(GET)).startswith(b"HTTP/1.1 500 ")
+    assert len(served.errors) == 1
+
+
 async def test_answer_is_complete_while_the_app_goes_on_in_the_background(serve: Serve) -> None:
     gate, done = asyncio.Event(), asyncio.Event()
 

@@ -111,7 +111,7 @@ def test_the_command_of_a_failed_start_states_the_cause_and_the_daemon_serves_it
 
 
 @supervision
-def test_the_command_of_a_failed_start_without_a_fallback_names_the_cause_and_leaves_no_process(
+def test_the_command_of_a_failed_start_without_a_fallback_states_the_cause_and_leaves_no_process(
     daemons: Daemons, mode: tuple[str, ...]
 ) -> None:
     status, _, instance = daemons("nope.py", *mode)

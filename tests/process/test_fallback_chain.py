@@ -400,7 +400,7 @@ def test_debug_of_the_first_start_reaches_the_built_in_page(
 
 
 SILENT = {
-    "no request": (["gone.py", "--fallback-config", "welcome"], {}),
+    "no option": (["gone.py", "--fallback-config", "welcome"], {}),
     "a fallback of the user's goes by its config alone": (
         ["gone.py", "--debug", "--fallback-config", "safe.ini"],
         {"safe.ini": SAFE},
@@ -413,7 +413,9 @@ SILENT = {
 
 
 @pytest.mark.parametrize(("arguments", "files"), SILENT.values(), ids=SILENT)
-def test_page_shows_no_cause_where_the_option_is_absent(arun: Any, arguments: list[str], files: dict[str, str]) -> None:
+def test_page_shows_no_cause_where_no_option_asks_for_it(
+    arun: Any, arguments: list[str], files: dict[str, str]
+) -> None:
     for name, content in files.items():
         arun.write(name, content)
     answer = arun(*arguments, "--bind", "{address}").ready().get(headers={"Accept": "text/plain"})

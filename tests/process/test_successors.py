@@ -242,7 +242,7 @@ def test_a_worker_that_an_operator_stops_is_replaced_and_is_no_crash(arun: Start
     stop(instance)
 
 
-def test_a_stop_that_the_whole_group_hears_cuts_nobody(arun: Starter) -> None:
+def test_a_stop_of_the_whole_group_cuts_no_client(arun: Starter) -> None:
     """As a service manager or a shell sends it; a worker gets the signal twice then."""
     arun.write("shop.py", WAITS)
     instance = arun("shop.py", *BIND, "--workers", "2", start_new_session=True).ready()
