@@ -128,7 +128,6 @@ async def test_client_that_half_closes_while_the_app_works_is_answered(serve_app
     await until(lambda: [one for one in served.engine.connections if one.half_closed])
     gate.open()
     raw = await asyncio.wait_for(reader.read(), PATIENCE)
-    # A client that waited long got the first byte of a response as a probe.
     assert bodies(raw) == [b"/1", b"/2"]
     writer.close()
 
