@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from arun.settings import Settings
     from arun.system.launch import Launch
     from arun.system.privileges import Identity
-    from arun.system.process import StopSignals
+    from arun.system.stop_signals import StopSignals
 
     class Asked(Protocol):
         """The instance that is asked: see lifecycle/instance.py."""
@@ -298,7 +298,7 @@ class Control:
                 begun_reloads=serving.reloads.begun,
                 last_reload=serving.reloads.last,
             )
-        settings = instance.configuration.settings
+        settings = instance.configuration.validated
         return _judged(state, status.waiting_for, 0.0 if settings is None else settings.worker_timeout)
 
     # ---- its orders, see control/answers.py
