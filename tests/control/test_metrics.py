@@ -189,7 +189,13 @@ def test_a_real_prometheus_scrapes_an_instance_with_workers(controlled: Controls
     ]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as prometheus:
         try:
-            until(lambda: _has(listens, "arun_requests_total", 12), AssertionError, OSError, http.client.HTTPException)
+            until(
+                lambda: _has(listens, "arun_requests_total", 12),
+                AssertionError,
+                OSError,
+                ValueError,
+                http.client.HTTPException,
+            )
             _has(listens, "up", 1)
             _has(listens, 'arun_workers{state="serving"}', 2)
             _has(listens, "arun_request_duration_seconds_count", 12)

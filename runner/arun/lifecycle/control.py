@@ -319,9 +319,11 @@ class Control:
         if instance.can_go_back:
             serving.call(instance.signals.hang_up)
             return "the first start is tried again"
-        if not serving.is_supervised:
+        if not serving.is_supervised and not any(one.spec.tls for one in instance.sockets.listeners):
             raise Refused("reloading takes --supervise, or more than one worker")
         serving.call(instance.signals.hang_up)
+        if not serving.is_supervised:
+            return "certificates are read again; reloading the app takes --supervise, or more than one worker"
         return "reloading"
 
     def stop_instance(self, *, forced: bool) -> str:
