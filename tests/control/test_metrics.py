@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from tests.conftest import own_address, until
@@ -107,6 +109,7 @@ def test_counters_never_go_back_when_workers_are_killed_reloaded_and_upgraded(co
 
     ask()
     os.kill(shop.state()["workers"][0]["pid"], signal.SIGKILL)
+    reaches(shop, "arun_worker_restarts_total", 1)
     until(lambda: _serving(shop, look), AssertionError)
     assert number(shop, "arun_worker_restarts_total") == 1
     ask()
@@ -208,11 +211,9 @@ def test_a_real_prometheus_scrapes_an_instance_with_workers(controlled: Controls
 
 def _has(address: str, query: str, least: float) -> None:
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
-    connection.request(
-        "GET", f"/api/v1/query?query={query.replace('{', '%7B').replace('}', '%7D').replace(chr(34), '%22')}"
-    )
-    result = json.loads(connection.getresponse().read())["data"]["result"]
-    connection.close()
+    target = f"/api/v1/query?query={quote(query)}"
+    with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=10)) as connection:
+        connection.request("GET", target)
+        result = json.loads(connection.getresponse().read())["data"]["result"]
     assert result, query
     assert float(result[0]["value"][1]) >= least

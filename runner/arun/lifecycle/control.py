@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Protocol
 
-    from arun.control.messages import Request, Response
     from arun.control.responder import Responder
     from arun.control.state import InstanceState, Offline
     from arun.control.thread import ResponderThread
@@ -147,9 +146,10 @@ class Control:
 
     def _listen(self, *, answers_app: bool) -> None:
         if self._responder is None and (any(self._listeners.values()) or answers_app):
+            from arun.control import answers  # as files of arun may be away when somebody asks
             from arun.control.responder import Responder
 
-            self._responder = Responder(self._respond)
+            self._responder = Responder(lambda request, channel: answers.answer(request, channel, self.look, self))
         if self._responder is not None:
             for channel, listeners in self._listeners.items():
                 for listener in listeners:
@@ -253,11 +253,6 @@ class Control:
     def is_asked(self) -> bool:
         """Whether anybody can ask."""
         return self._responder is not None
-
-    def _respond(self, request: Request, channel: str) -> Response:
-        from arun.control.answers import answer
-
-        return answer(request, channel, self.look, self)
 
     def look(self) -> InstanceState:
         """Return the state of the instance now; another thread may ask."""

@@ -38,13 +38,13 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     """
     signals = instance.signals
     signals.ignore()
-    instance.status.enter("stopping")
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:
         failures = ()  # a stop signal came: what the app made of its interruption is reported, and is no failed start
     follow: Callable[[], int] | None = None
     if failures:
+        instance.status.waiting("the fallback")
         follow = partial(_follow_failure, instance, failures, records)
     else:
         instance.remove_pidfile()
@@ -174,6 +174,8 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
     if not plain:
         return 1
     logs.warning(f"{why} this process (pid: {os.getpid()}) answers every request with status 503, in plain text")
+    instance.status.enter("fallback")
+    instance.control.start()
     looks_back = 0
     signals = instance.renew_signals()
 

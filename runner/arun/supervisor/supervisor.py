@@ -183,6 +183,7 @@ class Supervisor:
         if late > _LATE:
             self._postpone(late)
         answers.turn(ready)
+        self._turned = time.monotonic()  # what it takes is no pause: many who ask must not spare a worker that is stuck
 
     def _postpone(self, seconds: float) -> None:
         """Move the times of all workers by a pause: this process was stopped, and so were they, or their reports waited.
