@@ -30,6 +30,7 @@ __all__ = (
     "VARIABLE",
     "Handover",
     "InheritedListener",
+    "Trial",
     "take",
     "write",
 )
@@ -46,6 +47,19 @@ class InheritedListener(Value):
 
     fd: int
     spec: ListenSpec
+
+
+class Trial(Value):
+    """What a start is told that is to be tried only: lifecycle/probe.py."""
+
+    #: The pipe for its reports.
+    fd: int
+    #: The process that waits for them.
+    parent: int
+    #: Where that process listens.
+    held: tuple[ListenSpec, ...] = ()
+    #: Whether the app's start-up and shut-down run.
+    starts_app: bool = True
 
 
 class Handover(Value):
@@ -74,6 +88,8 @@ class Handover(Value):
     debug: bool = False
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
+    #: This is no start, but the trial of one.
+    trial: Trial | None = None
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -108,6 +124,7 @@ def write(handover: Handover) -> int:
             "last_resort": handover.last_resort,
             "debug": handover.debug,
             "pidfiles": handover.pidfiles,
+            "trial": _encode_trial(handover.trial),
         }
     ).encode()
     fd = _anonymous_file()
@@ -167,11 +184,23 @@ def _decode(fields: dict[str, Any]) -> Handover:
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
         pidfiles=tuple(fields.get("pidfiles", ())),
+        trial=_decode_trial(fields.get("trial")),
     )
 
 
 def _encode(fd: int, spec: ListenSpec) -> list[Any]:
     return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
+
+
+def _encode_trial(trial: Trial | None) -> dict[str, Any] | None:
+    return None if trial is None else {**trial._asdict(), "held": [_encode(-1, one) for one in trial.held]}
+
+
+def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
+    if encoded is None:
+        return None
+    held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
+    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"])
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:
