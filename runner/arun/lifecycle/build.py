@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 from functools import cache, partial
 
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
+    from arun.core.listen_spec import ListenSpec
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
     from arun.lifecycle.deadline import Deadline
     from arun.lifecycle.instance import Instance
+    from arun.lifecycle.prober import Probe
+    from arun.lifecycle.recovery import Recovery
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts
     from arun.server.served_socket import ServedSocket
@@ -45,6 +49,7 @@ __all__ = (
     "http_server_for",
     "load",
     "new_loop",
+    "recovery_of",
     "serve",
     "serve_in_this_process",
     "served_sockets",
@@ -325,19 +330,68 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     process.bind_to_cores(0, configuration.chosen.cpu_affinity)
     loaded = load(instance, deadline)
     app, served = loaded.app.target.text, configuration.listeners.listeners
+    recovery: Recovery | None = None
 
     def ready(_server: Server) -> None:
+        nonlocal recovery
         status.ready(app, served, instance.describe(app), instance.past.failures)
         instance.sockets.store()
+        if instance.can_go_back:
+            recovery = recovery_of(instance)
+            _turn(recovery, loaded.loop(), instance.signals)
 
     def late(bound: Sequence[Listener]) -> None:
         status.ready_late(bound, instance.describe(app))
         instance.sockets.store()
 
     def stopping() -> None:
+        if recovery is not None:
+            recovery.end()
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
     serve(instance, loaded, deadline, Reports(ready, stopping, late=late))
+
+
+def recovery_of(instance: Instance) -> Recovery:
+    """Return the way back of a fallback that serves from now on."""
+    from arun.lifecycle.prober import Probe
+    from arun.lifecycle.recovery import Recovery
+
+    past, policy = instance.past, instance.configuration.fallback.recover
+
+    def held() -> tuple[ListenSpec, ...]:
+        return tuple(listener.spec for listener in instance.sockets.listeners)
+
+    def start() -> Probe:
+        return Probe(
+            instance.launch,
+            past.argv[1:],
+            held(),
+            starts_app=policy.probe == "full",
+            is_told=instance.configuration.chosen.log_level in {"debug", "trace"},
+        )
+
+    records = [record for record in past.failures if record.config == past.failures[0].config]
+    return Recovery(policy, past.brake, start, held, records, instance.status, instance.signals.go_back)
+
+
+def _turn(recovery: Recovery, loop: asyncio.AbstractEventLoop, signals: process.StopSignals) -> None:
+    """Let an event loop drive the way back."""
+    waiting: asyncio.TimerHandle | None = None
+
+    def turn() -> None:
+        nonlocal waiting
+        if waiting is not None:
+            waiting.cancel()
+        seconds = recovery.tick()
+        waiting = None if seconds == math.inf else loop.call_later(seconds, turn)
+
+    def ask() -> None:
+        recovery.ask()
+        loop.call_soon_threadsafe(turn)
+
+    turn()
+    signals.on_return(ask)
 
 
 def _events(  # noqa: C901 - one method for each event

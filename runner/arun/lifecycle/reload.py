@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from arun.lifecycle.instance import Instance
+    from arun.lifecycle.recovery import Recovery
     from arun.listen.sockets import Listener
     from arun.settings import Settings
     from arun.supervisor.workers import Worker
@@ -119,6 +120,8 @@ class SupervisedStatus:
         self._instance = instance
         self._leaving = leaving
         self._was_ready = False
+        #: The way back, where this is a fallback that serves.
+        self.recovery: Recovery | None = None
 
     def ready(self, app: str, workers: int) -> None:
         instance = self._instance
@@ -132,6 +135,9 @@ class SupervisedStatus:
         instance.sockets.let_go(self._leaving)  # the workers have them
         instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
         instance.sockets.store()
+        if instance.can_go_back:
+            self.recovery = build.recovery_of(instance)
+            instance.signals.on_return(self.recovery.ask)
 
     def failed(self, failure: StartupFailure) -> None:
         logs.frame(self._instance.record(failure))
@@ -142,6 +148,8 @@ class SupervisedStatus:
 
     def stopping(self, workers: Sequence[Worker]) -> float:
         instance, signals = self._instance, self._instance.signals
+        if self.recovery is not None:
+            self.recovery.end()
         instance.status.leaving(f"stopping {counted(len(workers))}", returns=signals.going_back and not signals.count)
         if signals.going_back:
             return PARTING
@@ -203,6 +211,8 @@ class Reloader:
 
     def _work(self, candidate: Candidate, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
         """Run as a worker. First close listeners of other generations: this process would keep them open without accepting."""
+        if self.status.recovery is not None:
+            self.status.recovery.forget()
         listening = candidate.configuration.listeners
         served = {listener.socket for listener in (*listening.listeners, *listening.leaving)}
         for held in (self._instance.sockets, *((self._next.sockets,) if self._next else ())):
@@ -318,7 +328,8 @@ class Reloader:
         if not self._is_provided:
             self._is_provided = True
             provisions.load_now()
-        return self._ping()
+        recovery = self.status.recovery
+        return self._ping() if recovery is None else min(self._ping(), recovery.tick())
 
     def _ping(self) -> float:
         """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""
@@ -351,6 +362,8 @@ class Reloader:
         )
         serving = sum(not worker.is_leaving for worker in passed)
         logs.info(f"arun: upgrading; {counted(serving)} from before it go on serving")
+        if self.status.recovery is not None:
+            self.status.recovery.pause()
         instance.status.reloading("upgrading")
         try:
             successor.upgrade(instance, passed)

@@ -9,6 +9,7 @@ import time
 from arun import __version__
 from arun.core import addresses
 from arun.lifecycle import fallback
+from arun.lifecycle.recovery_policy import RecoveryState
 from arun.settings import entries
 from arun.system import logs
 
@@ -40,6 +41,15 @@ class Status:
         self.failed = report
         self._manager = manager
         self._command: WaitingCommand | None = None
+        #: The way back of a fallback.
+        self.recovery = RecoveryState()
+        #: Since when it serves, on the monotonic clock.
+        self._since: float | None = None
+
+    @property
+    def served(self) -> float:
+        """Seconds since the instance began to serve; 0 where it has not."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
     # ---- a start
 
@@ -78,6 +88,7 @@ class Status:
 
     def ready(self, app: str, served: Iterable[Listener], state: str, past: Sequence[FailureRecord]) -> None:
         """Report where the instance runs, what it serves, and that it is a fallback, if it is one."""
+        self._since = time.monotonic()
         _running_on(served)
         if past:
             logs.warning(f"this is a fallback: {past[0].config} failed with {past[0].summary()}")
@@ -115,6 +126,21 @@ class Status:
         """Report that the process is alive now and at each interval, by the timers of an event loop."""
         if self._manager is not None:
             self._manager.stay_alive(call_later)
+
+    # ---- the way back
+
+    def recovering(self, state: RecoveryState) -> None:
+        """Take the state of the way back."""
+        self.recovery = state
+
+    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
+        """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for."""
+        if is_new:
+            logs.info("arun: tried the first start again; it would fail now for another reason:")
+            for record in records:
+                self.failed(record)
+        elif is_asked:
+            logs.warning(f"the first start would fail still, and this fallback stays: {records[0].summary()}")
 
     # ---- the end
 

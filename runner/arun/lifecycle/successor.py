@@ -64,7 +64,7 @@ def return_to_primary(instance: Instance) -> NoReturn:
     """
     arguments = instance.past.argv[1:]
     logs.info(f"arun: going back to the first start: {' '.join([instance.launch.program, *arguments])}")
-    _replace_process(instance, arguments, handover.Handover())
+    _replace_process(instance, arguments, handover.Handover(brake=instance.past.brake.returning()))
 
 
 def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...]) -> NoReturn:

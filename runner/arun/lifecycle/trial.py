@@ -14,7 +14,7 @@ import time
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.lifecycle import build, listening
 from arun.lifecycle.deadline import Deadline
-from arun.settings import validate
+from arun.settings import SettingsRejected, validate
 from arun.system import environment, logs, pidfile
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from arun.lifecycle.build import Loaded
     from arun.lifecycle.instance import Instance
     from arun.lifecycle.outcome import Outcome
-    from arun.settings import Settings
+    from arun.settings import Layers, Settings
 
     Step = Callable[[str, str], object]
 
@@ -45,6 +45,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     owner: int = 0,
     starts_app: bool = True,
     limited: Callable[[float | None], object] = lambda _seconds: None,
+    read: Callable[[Layers, Settings | None], object] = lambda _layers, _settings: None,
 ) -> None:
     """Try the start of this instance. What fails raises; what returns would have served.
 
@@ -58,6 +59,7 @@ def run(  # noqa: PLR0913 - the last ones by name
         held: where another process listens that makes room for this start: those addresses are not looked at.
         owner: the pid of that process, which may stand in the pid file.
         starts_app: whether the app's start-up and shut-down run.
+        read: called with what the settings are read from as soon as that is known, and with the settings before the app is imported.
         limited: called with the time limit of the start in seconds, None for none, as soon as it is known.
 
     Raises:
@@ -68,15 +70,22 @@ def run(  # noqa: PLR0913 - the last ones by name
     signals.install()
     layers = instance.read(os.environ, instance.launch.directory)
     instance.adopt(instance.configuration.read(layers))
-    settings = validate(layers)
+    read(layers, None)
+    try:
+        settings = validate(layers)
+    except SettingsRejected as rejected:
+        read(layers, rejected.partial)
+        raise
     instance.adopt(instance.configuration.validated(settings))
     limited(settings.start_timeout)
+    read(layers, settings)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
     with Deadline(
         settings.start_timeout, settings.origin("start_timeout"), leave, lambda: signals.count > 0
     ) as deadline:
         environment.change_environment([one for one in settings.env if one[0] == "TZ"])
         build.surround(settings)
+        read(layers, settings)  # again: paths may count from another folder now
         step("surroundings", environment.working_directory())
         _look_at_pidfile(settings, owner)
         listening.look(instance, instance.configuration, held, step)

@@ -31,6 +31,7 @@ from .names import (
     UrlPath,
     Variable,
 )
+from .recovery_options import Recovery
 from .worker_options import Workers
 
 __all__ = ("BIND_RETRY", "DEFAULT", "Options")
@@ -436,7 +437,9 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App):
+class Options(
+    _Arun, _Logs, _Websocket, _Limits, _Serving, Recovery, _Fallback, Workers, _Process, _Transport, _Listen, _App
+):
     """All options, in sections; help lists them from the last one to the first."""
 
     __slots__ = ()
