@@ -194,7 +194,7 @@ class Recovery:
         self._tell()
 
     def _tell(self) -> None:
-        next_try = None
+        next_try = None if self._probe is None else time.time()
         if self._due < math.inf:
             next_try = time.time() + max(self._due, self._free_from) - time.monotonic()
         self._status.recovering(RecoveryState(next_try, self._attempts, self._records, self._probe is not None))

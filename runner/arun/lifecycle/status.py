@@ -8,6 +8,7 @@ import time
 
 from arun import __version__
 from arun.core import addresses
+from arun.core.outlook import Outlook
 from arun.lifecycle import fallback
 from arun.lifecycle.recovery_policy import RecoveryState
 from arun.settings import entries
@@ -33,10 +34,14 @@ class Status:
     Args:
         manager: the service manager that started the process, if there is one.
         report: takes a failure; a worker reports its failures to its supervisor.
+        outlook: what a page in the app's place goes by so far.
     """
 
     def __init__(
-        self, manager: ServiceManager | None = None, report: Callable[[FailureRecord], object] = logs.frame
+        self,
+        manager: ServiceManager | None = None,
+        report: Callable[[FailureRecord], object] = logs.frame,
+        outlook: Outlook | None = None,
     ) -> None:
         self.failed = report
         self._manager = manager
@@ -45,6 +50,17 @@ class Status:
         self.recovery = RecoveryState()
         #: Since when it serves, on the monotonic clock.
         self._since: float | None = None
+        self._outlook = outlook or Outlook()
+
+    # ---- what a page in the app's place goes by
+
+    def outlook(self) -> Outlook:
+        """Return it as it is now."""
+        return self._outlook
+
+    def foresee(self, outlook: Outlook) -> None:
+        """Let the page go by this from now on."""
+        self._outlook = outlook
 
     @property
     def served(self) -> float:
@@ -130,8 +146,9 @@ class Status:
     # ---- the way back
 
     def recovering(self, state: RecoveryState) -> None:
-        """Take the state of the way back."""
+        """Take the state of the way back; the page says when it is tried next."""
         self.recovery = state
+        self.foresee(self._outlook._replace(next_try=state.next_try))
 
     def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
         """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for."""
@@ -139,6 +156,7 @@ class Status:
             logs.info("arun: tried the first start again; it would fail now for another reason:")
             for record in records:
                 self.failed(record)
+            self.foresee(self._outlook._replace(failures=tuple(records)))
         elif is_asked:
             logs.warning(f"the first start would fail still, and this fallback stays: {records[0].summary()}")
 
