@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -145,7 +146,7 @@ def test_the_brake_waits_longer_each_time_and_crosses_the_exec(arun: Starter) ->
     real = [
         float(line.split()[0]) for line in (arun.folder / "times").read_text().splitlines() if len(line.split()) == 1
     ]
-    gaps = [after - before for before, after in zip(real[1:], real[2:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(real[1:])]
     assert all(gap > least for gap, least in zip(gaps, (0.2, 0.4, 0.8), strict=False)), gaps
 
 
@@ -161,6 +162,7 @@ def test_a_crash_loop_that_is_mended_ends(arun: Starter) -> None:
         arun.write("shop.py", good())
         instance.wait_for("serving shop.py with 2 workers", times=3)
         client.wait_for("good")
+        client.faults = [one for one in client.faults if "no answer" not in one]  # of workers that have died
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -242,7 +244,7 @@ def test_a_probe_makes_and_removes_no_socket_file(arun: Starter) -> None:
     path = arun.folder / "shop.sock"
     often = ("--recover-interval", "0.05", "--recover-interval-max", "0.05", "--log-level", "debug")
     instance = started(arun, "one", "shop.py", "--uds", str(path), "--fallback-config", "safe.ini", *often)
-    path.unlink()
+    assert not path.exists()  # the fallback does not want it
     path.write_text("not ours")
     instance.wait_for("it would fail now for another reason:\narun: address-in-use: ")
     assert path.read_text() == "not ours"

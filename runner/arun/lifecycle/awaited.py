@@ -60,8 +60,8 @@ def find(texts: Iterable[str]) -> tuple[Awaited, ...]:
 
     named: dict[Awaited, None] = {}
     for text in texts:
-        # Lines of source are indented, and say where the app would connect, not where it did.
-        lines = " ".join(line for line in text[:_LONGEST].splitlines() if line[:1] not in {" ", "\t"} or "port" in line)
+        # Lines of source are indented with blanks, and say where the app would connect, not where it did.
+        lines = " ".join(line for line in text[:_LONGEST].splitlines() if line[:1] != " ")
         if not any(sign in lines.lower() for sign in _TROUBLE):
             continue
         for pattern in _PATTERNS:
