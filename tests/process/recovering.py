@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.process.test_process_one import may_unshare
@@ -38,7 +38,7 @@ def good(before: str = "", startup: str = "pass") -> str:
     return GOOD.format(before=before, startup=startup)
 
 
-def started(arun: Starter, form: str, *arguments: str, **more: object) -> Instance:
+def started(arun: Starter, form: str, *arguments: str, **more: Any) -> Instance:
     """Start a primary that fails, and wait until its fallback serves."""
     command: list[str] = []
     if form == "init":

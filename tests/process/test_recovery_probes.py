@@ -14,6 +14,8 @@ from tests.process.knocking import Knocking
 from tests.process.recovering import BROKEN, below, good, started, times_back
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from tests.conftest import Instance, Starter
 
 OFTEN = ("--recover-interval", "0.02", "--recover-interval-max", "0.02")
@@ -86,9 +88,9 @@ def test_failed_probes_leave_no_process_no_descriptor_and_no_memory(arun: Starte
     assert instance.stop() == 0
 
 
-def _no_more(instance: Instance, before: object) -> list[str]:
+def _no_more(instance: Instance, before: Counter[str]) -> list[str]:
     now = instance.holdings()
-    now.subtract(before)  # type: ignore[arg-type]
+    now.subtract(before)
     more = [name for name, number in now.items() if number > 0]
     assert not more, more
     return more

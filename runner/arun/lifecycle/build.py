@@ -14,6 +14,7 @@ from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, Star
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
+from arun.lifecycle.recovery_policy import SOON
 from arun.listen import sockets
 from arun.settings import Settings
 from arun.system import descriptors, environment, logs, process
@@ -334,10 +335,17 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     recovery: Recovery | None = None
 
     def ready(_server: Server) -> None:
-        nonlocal recovery
         status.ready(app, served, instance.describe(app), instance.past.failures)
         instance.sockets.store()
         if instance.can_go_back:
+            status.returns(configuration.fallback.recover, instance.past.brake)
+            loaded.loop().call_later(
+                SOON / 2, begin
+            )  # clients wait that came during the start: nothing is imported before
+
+    def begin() -> None:
+        nonlocal recovery
+        if not instance.signals.count:
             recovery = recovery_of(instance)
             _turn(recovery, loaded.loop(), instance.signals)
 
@@ -353,15 +361,15 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     serve(instance, loaded, deadline, Reports(ready, stopping, late=late))
 
 
-def recovery_of(instance: Instance) -> Recovery:
-    """Return the way back of a fallback that serves from now on."""
+def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> Recovery:
+    """Return the way back of a fallback that serves from now on; ``more`` returns what it has bound and not adopted yet."""
     from arun.lifecycle.prober import Probe
     from arun.lifecycle.recovery import Recovery
 
     past, policy = instance.past, instance.configuration.fallback.recover
 
     def held() -> tuple[ListenSpec, ...]:
-        return tuple(listener.spec for listener in instance.sockets.listeners)
+        return tuple(dict.fromkeys(listener.spec for listener in (*instance.sockets.listeners, *more())))
 
     def start() -> Probe:
         return Probe(

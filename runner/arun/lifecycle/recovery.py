@@ -9,7 +9,7 @@ the process goes back. Where the primary then fails all the same, the brake hold
 from __future__ import annotations
 
 import math
-import random
+import os
 import time
 
 from arun.core import addresses
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Recovery",)
 
-#: Seconds between the beginning of a fallback and its first try, that its first clients are served before.
-_FIRST = 0.25
 #: Seconds between two looks at a probe that runs, at what is watched, and at what is awaited.
 _PROBE_LOOK, _WATCH_LOOK, _CAUSE_LOOK = 0.02, 0.25, 0.5
 #: The part of its time that looking at what is watched may take.
@@ -76,7 +74,7 @@ class Recovery:
         self._policy, self._start, self._held, self._status, self._go_back = policy, start, held, status, go_back
         self._known = _essence(records)
         self._records = tuple(records)
-        self._free_from = now + max(_FIRST, brake.wait(policy))
+        self._free_from = now + brake.first_try(policy)
         self._probe: Probe | None = None
         self._is_asked = self._was_asked = self._restarts = self._again = self._is_over = False
         self._attempts = self._failed = 0
@@ -179,17 +177,22 @@ class Recovery:
             self._causes.close()
             self._go_back()
             return
+        if (
+            tuple(self._held()) != probe.held
+        ):  # what the probe found busy may be this fallback itself, which has bound it since
+            self._again = True
+            self._due = min(self._due, now + self._policy.wait(self._failed))
+            self._tell()
+            return
         is_new = _essence(result.records) != self._known
         self._known, self._records = _essence(result.records), result.records
         self._status.still_failing(result.records, is_new=is_new, is_asked=self._was_asked)
         self._watch.take(result.watched)
         self._causes.take(result.awaited, result.busy)
-        was_late = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
-        self._again = was_late or tuple(self._held()) != probe.held
+        self._again = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
         self._due = math.inf
         if "every" in self._policy.ways:
-            wait = self._policy.wait(self._failed)
-            self._due = now + wait * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+            self._due = now + _jittered(self._policy.wait(self._failed))
         self._failed += 1
         self._tell()
 
@@ -198,6 +201,10 @@ class Recovery:
         if self._due < math.inf:
             next_try = time.time() + max(self._due, self._free_from) - time.monotonic()
         self._status.recovering(RecoveryState(next_try, self._attempts, self._records, self._probe is not None))
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * (1 + _JITTER * (os.urandom(1)[0] - 127.5) / 127.5)
 
 
 def _essence(records: Sequence[FailureRecord]) -> tuple[tuple[str, str], ...]:

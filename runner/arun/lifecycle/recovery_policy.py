@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from arun.core.failures import FailureRecord
     from arun.settings import Settings
 
-__all__ = ("GOOD", "Brake", "RecoverPolicy", "RecoveryState")
+__all__ = ("GOOD", "SOON", "Brake", "RecoverPolicy", "RecoveryState")
 
 #: Seconds that a primary has to serve until the failures before count no more.
 GOOD = 180.0
+#: Seconds between the beginning of a fallback and its first try, so that its first clients are served before.
+SOON = 0.25
 
 
 class RecoverPolicy(Value):
@@ -41,6 +43,15 @@ class RecoverPolicy(Value):
         """Whether anything but SIGHUP leads to a try."""
         return bool({"watch", "every", "cause"}.intersection(self.ways))
 
+    def described(self) -> str:
+        """Return in words when the primary is tried, for the log."""
+        words = {
+            "watch": "when a file that it read changes",
+            "cause": "when the cause is over",
+            "every": f"every {self.interval:g} to {max(self.interval, self.interval_max):g} s",
+        }
+        return ", ".join([*(text for way, text in words.items() if way in self.ways), "on SIGHUP"])
+
     def wait(self, failed: int) -> float:
         """Return the seconds to wait after so many tries that failed one after another, without jitter."""
         return min(self.interval * 2.0 ** min(failed, 32), max(self.interval, self.interval_max))
@@ -65,9 +76,9 @@ class Brake(Value):
         """Return the brake of the primary that is returned to."""
         return self._replace(is_return=True)
 
-    def wait(self, policy: RecoverPolicy) -> float:
-        """Return for how many seconds a fallback does not go back by itself."""
-        return policy.wait(self.failed - 1) if self.failed else 0.0
+    def first_try(self, policy: RecoverPolicy) -> float:
+        """Return in how many seconds a fallback that begins to serve tries its primary by itself, and not before."""
+        return max(SOON, policy.wait(self.failed - 1) if self.failed else 0.0)
 
 
 class RecoveryState(Value):

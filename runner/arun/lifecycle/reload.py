@@ -28,7 +28,7 @@ from arun.system.file_watch import FileWatch, missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from arun.lifecycle.instance import Instance
@@ -122,6 +122,8 @@ class SupervisedStatus:
         self._was_ready = False
         #: The way back, where this is a fallback that serves.
         self.recovery: Recovery | None = None
+        #: Returns what a reload that has begun has bound.
+        self.bound: Callable[[], Sequence[Listener]] = tuple
 
     def ready(self, app: str, workers: int) -> None:
         instance = self._instance
@@ -136,7 +138,8 @@ class SupervisedStatus:
         instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
         instance.sockets.store()
         if instance.can_go_back:
-            self.recovery = build.recovery_of(instance)
+            instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
+            self.recovery = build.recovery_of(instance, self.bound)
             instance.signals.on_return(self.recovery.ask)
 
     def failed(self, failure: StartupFailure) -> None:
@@ -172,6 +175,7 @@ class Reloader:
         self.status = status
         self._instance = instance
         self._next = candidate
+        status.bound = lambda: () if self._next is None else self._next.sockets.listeners
         self._watch = FileWatch(())
         #: What reporting a failure needs is loaded: while the first workers start, so that they do not wait for it.
         self._is_provided = False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from arun.core.failures import FailureRecord
     from arun.lifecycle.fallback import FallbackPolicy
+    from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.system.daemon import WaitingCommand
@@ -144,6 +145,12 @@ class Status:
             self._manager.stay_alive(call_later)
 
     # ---- the way back
+
+    def returns(self, policy: RecoverPolicy, brake: Brake) -> None:
+        """Report when a fallback that serves from now on tries the first start again."""
+        logs.info(f"arun: the first start is tried again {policy.described()}")
+        if policy.is_automatic:
+            self.recovering(RecoveryState(next_try=time.time() + brake.first_try(policy)))
 
     def recovering(self, state: RecoveryState) -> None:
         """Take the state of the way back; the page says when it is tried next."""
