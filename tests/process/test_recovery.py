@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -82,15 +83,53 @@ def test_a_dependency_that_is_installed_is_found(arun: Starter, form: str) -> No
         client.wait_for("good")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_refused_dependency_that_answers_is_noticed(arun: Starter, form: str) -> None:
+#: How an app in its start-up connects, and says nothing of where to in its failure.
+CONNECTS = {
+    "uvloop": "await asyncio.open_connection({host!r}, {port})",
+    "a socket": "socket.create_connection(({host!r}, {port}))",
+    "a path": "await asyncio.open_unix_connection({path!r})",
+    "words": "words(({host!r}, {port}))",
+}
+
+
+#: As libpq, which connects in C.
+WORDS = """
+import asyncio, os, socket, subprocess, sys
+def words(address):
+    connects = f"import socket; raise SystemExit(socket.socket().connect_ex({address}))"
+    if subprocess.run([sys.executable, "-c", connects]).returncode:
+        raise OSError('connection to server at "db" (%s), port %s failed: Connection refused' % address)
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "how"), [("one", how) for how in CONNECTS] + [("workers", "uvloop"), ("init", "uvloop")]
+)
+def test_a_refused_dependency_that_answers_is_noticed(arun: Starter, form: str, how: str) -> None:
     host, _, port = own_address().rpartition(":")
-    arun.write("shop.py", good("import asyncio", f"await asyncio.open_connection({host!r}, {port})"))
-    instance = started(arun, form, "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *SLOW)
+    path = arun.folder / "needed.sock"
+    connects = CONNECTS[how].format(host=host, port=int(port), path=str(path))
+    notes = "open('tried', 'a').write('x'); "
+    arun.write("shop.py", good(WORDS, f"{notes}{connects}"))
+    ways = ("--recover", "cause")
+    instance = started(arun, form, "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *ways)
     with Knocking(instance, arun.address) as client:
         client.wait_for("be right back")
         assert "app-startup-failed" in instance.failures()
-        with socket.create_server((host, int(port))):
+        before = 3 if form == "workers" else 2
+
+        def look() -> None:
+            assert (arun.folder / "tried").stat().st_size >= before
+
+        until(look, AssertionError)
+        client.more(500)
+        with contextlib.ExitStack() as needed:
+            if how == "a path":
+                server = needed.enter_context(socket.socket(socket.AF_UNIX))
+                server.bind(str(path))
+                server.listen()
+            else:
+                needed.enter_context(socket.create_server((host, int(port))))
             client.wait_for("good")
 
 

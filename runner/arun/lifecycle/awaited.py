@@ -1,6 +1,6 @@
 """What a failed start waited for: the addresses that its failure names as refused, and whether they answer by now.
 
-Drivers name the address in their text and nowhere else: asyncio, asyncpg, aiohttp, psycopg and libpq, redis-py, PyMySQL,
+Some name the address in their text and nowhere else: asyncio, asyncpg, aiohttp, psycopg and libpq, redis-py, PyMySQL,
 PyMongo and urllib3 are read here. Addresses are resolved in the process that failed, and are numeric from then on.
 """
 
@@ -54,8 +54,11 @@ class Awaited(Value):
         return str(Tcp(self.host, self.port) if self.port else Unix(self.host))
 
 
-def find(texts: Iterable[str]) -> tuple[Awaited, ...]:
-    """Return the addresses that the texts of a failure name; names that do not resolve in time are left out."""
+def find(texts: Iterable[str], tried: Iterable[Awaited] = ()) -> tuple[Awaited, ...]:
+    """Return the addresses that the texts of a failure name, and those that were ``tried`` if the texts speak of a connection.
+
+    Hosts become numeric; names that do not resolve in time are left out.
+    """
     import re  # of starts, only one that has failed in a probe
 
     named: dict[Awaited, None] = {}
@@ -64,6 +67,7 @@ def find(texts: Iterable[str]) -> tuple[Awaited, ...]:
         lines = " ".join(line for line in text[:_LONGEST].splitlines() if line[:1] != " ")
         if not any(sign in lines.lower() for sign in _TROUBLE):
             continue
+        named.update(dict.fromkeys(tried))
         for pattern in _PATTERNS:
             for found in re.finditer(pattern, lines):
                 named[Awaited(found["host"].strip("[]"), int(found["port"]))] = None

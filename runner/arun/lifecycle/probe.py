@@ -14,8 +14,8 @@ from functools import partial
 
 from arun.core import exits
 from arun.core.genuine import monotonic
-from arun.core.values import Value
 from arun.lifecycle import awaited, trial, watched
+from arun.lifecycle.connects import Connects
 from arun.lifecycle.outcome import Failed, outcome_of
 from arun.supervisor import forking
 from arun.supervisor.workers import ended_by
@@ -23,6 +23,7 @@ from arun.system import logs, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from typing import Any, NoReturn
 
@@ -37,27 +38,32 @@ __all__ = ("run",)
 _AWAITED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
-class _Reporter(Value):
+class _Reporter(trial.Observer):
     """Writes the reports of a trial: one line of JSON each, the last one being ``ready`` or ``failed``."""
 
-    instance: Instance
-    fd: int
-    began: float
-    #: The paths that were read before the app.
-    before: list[str]
+    def __init__(self, instance: Instance, fd: int) -> None:
+        self._instance, self._fd = instance, fd
+        self._began = monotonic()
+        #: The paths that were read before the app.
+        self._before: list[str] = []
+        self._connects = Connects()
 
     def write(self, **fields: Any) -> None:
         """Write a report."""
-        _write(self.fd, **fields, after=round(monotonic() - self.began, 4))
+        _write(self._fd, **fields, after=round(monotonic() - self._began, 4))
 
     def limited(self, seconds: float | None) -> None:
         self.write(report="limit", seconds=seconds)
 
     def read(self, layers: Layers, settings: Settings | None) -> None:
         """Report what the start reads before the app: it may be all that is known of one that ends without a word."""
-        before = watched.read_so_far(layers, settings, self.instance.launch.called)
-        self.before[:] = before
+        before = watched.read_so_far(layers, settings, self._instance.launch.called)
+        self._before = before
         self.write(report="read", watched=watched.signatures(before))
+
+    def connects(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note what the loop connects to."""
+        self._connects.ask(loop)
 
     def step(self, name: str, detail: str) -> None:
         forking.end_with_parent(signal.SIGKILL)  # again, as a drop of privileges forgets it
@@ -65,10 +71,10 @@ class _Reporter(Value):
 
     def leave(self, outcome: Outcome) -> NoReturn:
         """Report the outcome and end the inner process; also called in another thread than the main one."""
-        instance = self.instance
+        instance = self._instance
         instance.signals.ignore()
         failures = outcome.failures if isinstance(outcome, Failed) else ()
-        paths = watched.gather(self.before, failures) if failures else []
+        paths = watched.gather(self._before, failures) if failures else []
         texts = [str(error) for error in watched.chains(failures)]
         records = instance.report(failures)
         try:
@@ -77,7 +83,7 @@ class _Reporter(Value):
                     report="failed",
                     records=[record.as_dict() for record in records],
                     watched=watched.signatures(paths),
-                    awaited=awaited.find([*texts, *(record.detail for record in records)]),
+                    awaited=awaited.find([*texts, *(record.detail for record in records)], self._connects.tried),
                     busy=[str(one.place) for one in instance.sockets.busy],
                 )
             elif not instance.signals.count:
@@ -113,7 +119,7 @@ def run(instance: Instance, told: Trial) -> NoReturn:
 def _try(instance: Instance, told: Trial, line: socket.socket) -> NoReturn:
     """Be the inner process."""
     line.close()
-    reporter = _Reporter(instance, told.fd, monotonic(), [])
+    reporter = _Reporter(instance, told.fd)
     body = partial(
         trial.run,
         instance,
@@ -122,8 +128,7 @@ def _try(instance: Instance, told: Trial, line: socket.socket) -> NoReturn:
         held=told.held,
         owner=told.parent,
         starts_app=told.starts_app,
-        limited=reporter.limited,
-        read=reporter.read,
+        observer=reporter,
     )
     reporter.leave(outcome_of(body, instance.signals))
 

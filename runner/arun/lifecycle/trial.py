@@ -30,10 +30,23 @@ if TYPE_CHECKING:
 
     Step = Callable[[str, str], object]
 
-__all__ = ("run",)
+__all__ = ("Observer", "run")
 
 #: Seconds that the app's shut-down may take beyond the grace that it has.
 _SHUTDOWN_MARGIN = 2.0
+
+
+class Observer:
+    """What a trial tells whoever asks for it, as soon as it is known; each method returns at once."""
+
+    def read(self, layers: Layers, settings: Settings | None) -> None:
+        """Take what the settings are read from, then the settings too; called before the app is imported, once more each time."""
+
+    def limited(self, seconds: float | None) -> None:
+        """Take the time limit of the start in seconds, None for none."""
+
+    def connects(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the loop on which the app will start."""
 
 
 def run(  # noqa: PLR0913 - the last ones by name
@@ -44,8 +57,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     held: Sequence[ListenSpec] = (),
     owner: int = 0,
     starts_app: bool = True,
-    limited: Callable[[float | None], object] = lambda _seconds: None,
-    read: Callable[[Layers, Settings | None], object] = lambda _layers, _settings: None,
+    observer: Observer | None = None,
 ) -> None:
     """Try the start of this instance. What fails raises; what returns would have served.
 
@@ -59,33 +71,32 @@ def run(  # noqa: PLR0913 - the last ones by name
         held: where another process listens that makes room for this start: those addresses are not looked at.
         owner: the pid of that process, which may stand in the pid file.
         starts_app: whether the app's start-up and shut-down run.
-        read: called with what the settings are read from as soon as that is known, and with the settings before the app is imported.
-        limited: called with the time limit of the start in seconds, None for none, as soon as it is known.
+        observer: is told more of it than the steps.
 
     Raises:
         SettingsRejected: the settings.
         StartupFailure: any other failure of a start, START_TIMEOUT included.
     """
-    signals = instance.signals
+    signals, observer = instance.signals, observer or Observer()
     signals.install()
     layers = instance.read(os.environ, instance.launch.directory)
     instance.adopt(instance.configuration.read(layers))
-    read(layers, None)
+    observer.read(layers, None)
     try:
         settings = validate(layers)
     except SettingsRejected as rejected:
-        read(layers, rejected.partial)
+        observer.read(layers, rejected.partial)
         raise
     instance.adopt(instance.configuration.validated(settings))
-    limited(settings.start_timeout)
-    read(layers, settings)
+    observer.limited(settings.start_timeout)
+    observer.read(layers, settings)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
     with Deadline(
         settings.start_timeout, settings.origin("start_timeout"), leave, lambda: signals.count > 0
     ) as deadline:
         environment.change_environment([one for one in settings.env if one[0] == "TZ"])
         build.surround(settings)
-        read(layers, settings)  # again: paths may count from another folder now
+        observer.read(layers, settings)  # again: paths may count from another folder now
         step("surroundings", environment.working_directory())
         _look_at_pidfile(settings, owner)
         listening.look(instance, instance.configuration, held, step)
@@ -93,7 +104,7 @@ def run(  # noqa: PLR0913 - the last ones by name
         loaded = build.load(instance, deadline)
         step("app", f"{loaded.app.target.text} ({loaded.app.kind})")
         if starts_app:
-            _start_and_stop(loaded, settings, deadline, step)
+            _start_and_stop(loaded, settings, deadline, step, observer)
 
 
 def _look_at_pidfile(settings: Settings, owner: int) -> None:
@@ -124,7 +135,7 @@ def _look_at_files(settings: Settings, directory: str) -> None:
             )
 
 
-def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step: Step) -> None:
+def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step: Step, observer: Observer) -> None:
     """Run the app's start-up, and its shut-down, as far as that ends by itself.
 
     Raises:
@@ -133,6 +144,7 @@ def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step
     deadline.step("the app's own start-up")
     http = build.http_server_for(loaded.app, settings, None, logs.warning)
     loop = loaded.loop()
+    observer.connects(loop)
     deadline.leave_signals_to_loop()
     logs.adopt_logging()
     loop.run_until_complete(_started(http))
