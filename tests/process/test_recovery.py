@@ -96,7 +96,7 @@ CONNECTS = {
 WORDS = """
 import asyncio, os, socket, subprocess, sys
 def words(address):
-    connects = f"import socket; raise SystemExit(socket.socket().connect_ex({address}))"
+    connects = f"import socket; raise SystemExit(socket.socket().connect_ex({address!r}))"
     if subprocess.run([sys.executable, "-c", connects]).returncode:
         raise OSError('connection to server at "db" (%s), port %s failed: Connection refused' % address)
 """
@@ -199,9 +199,14 @@ def test_a_crash_loop_that_is_mended_ends(arun: Starter) -> None:
         assert "crash-loop" in instance.failures()
         instance.wait_for("this is a fallback", times=2)
         arun.write("shop.py", good())
-        instance.wait_for("serving shop.py with 2 workers", times=3)
         client.wait_for("good")
+        until(lambda: assert_all_fine(client), AssertionError)
         client.faults = [one for one in client.faults if "no answer" not in one]  # of workers that have died
+
+
+def assert_all_fine(client: Knocking) -> None:
+    """Long enough for a worker to die."""
+    assert set(client.more(1500)) == {"200"}
 
 
 @pytest.mark.parametrize("form", FORMS)
