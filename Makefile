@@ -14,7 +14,7 @@ SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.tom
 
 help:
 	@echo "make run    show the main job: a broken app, and its fallback answering on http://$(ADDRESS)"
-	@echo "make test   run all tests        make coverage  and tell which lines they miss"
+	@echo "make test   run all tests        make coverage  and list the lines they miss"
 	@echo "make lint   ruff, mypy           make reference   write docs/ anew"
 	@echo "make fuzz   fuzz the HTTP/1 parser and the config readers, $(FUZZ) seconds each"
 

@@ -50,7 +50,7 @@ class Counter(asyncio.Transport):
             self.write(data)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return whom it belongs to."""
+        """Return the protocol that it belongs to."""
         assert self._protocol is not None  # noqa: S101 - set before it is used
         return self._protocol
 
@@ -143,7 +143,7 @@ async def measure(kind: str, threads: int, log: str, rounds: int, requests: int)
                 due = Counter.answers + _CONNECTIONS
                 for protocol in connections:
                     protocol.data_received(_REQUEST)
-                # An event would have to be set by whoever counts, and would cost more than what it waits for.
+                # An event would have to be set by the code that counts, and would cost more than what it waits for.
                 while Counter.answers < due:  # noqa: ASYNC110
                     await asyncio.sleep(0)
         taken.append((time.process_time() - begin) / (requests * _CONNECTIONS) * 1e6)

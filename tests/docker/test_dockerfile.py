@@ -141,6 +141,6 @@ def test_an_instance_is_unhealthy_when_it_answers_with_a_server_error(
 
 
 def test_an_instance_that_does_not_answer_is_unhealthy(final: dict[str, str]) -> None:
-    with socket.socket() as held:  # bound, not listening: nobody else can take the port
+    with socket.socket() as held:  # bound, not listening: no other process can take the port
         held.bind(("127.0.0.1", 0))
         assert health(final, held.getsockname()[1]) == 1

@@ -36,7 +36,7 @@ def test_sighup_takes_a_fallback_back_to_the_first_start_with_its_socket_and_pid
     assert instance.stop() == 0
 
 
-def test_a_cause_that_is_still_there_leaves_the_fallback_where_it_is_and_refuses_nobody(arun: Starter) -> None:
+def test_a_cause_that_is_still_there_leaves_the_fallback_where_it_is_and_refuses_no_client(arun: Starter) -> None:
     """The primary is tried in a process of its own first; test_recovery.py has the ways that need no signal."""
     arun.write("shop.py", BROKEN)
     arun.write("safe.ini", "[arun]\nbind = {address}\nrecover = signal\n")

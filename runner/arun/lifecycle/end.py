@@ -12,7 +12,8 @@ from arun.lifecycle import fallback, plain_503, start, successor
 from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
 from arun.settings import entries
-from arun.system import logs, process, tracebacks
+from arun.system import logs, tracebacks
+from arun.system.stop_signals import StopRequested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
         records += _report_plan(instance, plan, records)
         if plan.config is not None:
             successor.become_fallback(instance, plan.config, records)
-    except process.StopRequested:
+    except StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
         refused = _refusal(error)
@@ -91,7 +92,7 @@ def _return(instance: Instance) -> int:
     """Become the primary again, or return the status to end with."""
     try:
         successor.return_to_primary(instance)
-    except process.StopRequested:
+    except StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - as in _fall_back
         refused = _refusal(error)
@@ -189,5 +190,5 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
         with contextlib.suppress(ValueError):  # the main thread is stuck, and this is another one
             signals.install()
         plain_503.respond(plain, look)
-    except process.StopRequested:
+    except StopRequested:
         return 0

@@ -87,7 +87,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     except SettingsRejected as rejected:
         observer.read(layers, rejected.partial)
         raise
-    instance.adopt(instance.configuration.validated(settings))
+    instance.adopt(instance.configuration.with_settings(settings))
     observer.limited(settings.start_timeout)
     observer.read(layers, settings)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
