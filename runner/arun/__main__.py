@@ -46,6 +46,10 @@ def _serve() -> NoReturn:
     descriptors.allow_descriptors()
     instance = Instance.of_process(gc_threshold)
     exits.reserve_descriptors()
+    if instance.past.trial is not None:
+        from arun.lifecycle import probe
+
+        probe.run(instance, instance.past.trial)
     end.finish(instance, start.run(instance, partial(end.finish, instance)))
 
 

@@ -133,7 +133,7 @@ def test_one_process_has_nothing_to_reload(controlled: Controls) -> None:
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
 def test_a_reload_of_a_fallback_tries_the_first_start(controlled: Controls, workers: tuple[str, ...]) -> None:
     controlled.arun.write("late.py", "import missing_one\n")
-    shop = controlled(*workers, "--fallback-config", "welcome", app="late:app")
+    shop = controlled(*workers, "--recover", "signal", "--fallback-config", "welcome", app="late:app")
     shop.becomes(state="fallback")
     said = shop.command("reload")
     assert (said.returncode, "app-dependency-missing" in said.stderr) == (1, True), said

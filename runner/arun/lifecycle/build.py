@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 from functools import cache, partial
 
 from arun.apps import provisions
 from arun.core import exits, genuine
 from arun.core.exits import PARTING
-from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, StartupFailure
+from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.core.values import Value
 from arun.lifecycle import listening
+from arun.lifecycle.choice import choose_app
 from arun.lifecycle.deadline import DeadlineReached
 from arun.lifecycle.detours import Detours
+from arun.lifecycle.recovery_policy import SOON
 from arun.lifecycle.serving import OneProcess
 from arun.listen import sockets
 from arun.settings import Settings
@@ -28,12 +31,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
-    from arun.core.outlook import Outlook
+    from arun.core.listen_spec import ListenSpec
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
     from arun.lifecycle.deadline import Deadline
     from arun.lifecycle.instance import Instance
+    from arun.lifecycle.prober import Probe
+    from arun.lifecycle.recovery import Recovery
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts
     from arun.server.served_socket import ServedSocket
@@ -44,12 +49,12 @@ __all__ = (
     "Loaded",
     "Reports",
     "access_file",
-    "choose_app",
     "http_options",
     "http_server",
     "http_server_for",
     "load",
     "new_loop",
+    "recovery_of",
     "serve",
     "serve_in_this_process",
     "served_sockets",
@@ -73,72 +78,6 @@ def surround(settings: Settings) -> None:
         environment.change_environment(env_file.read(settings.env_file, origin=settings.origin("env_file")))
     environment.change_environment(settings.env)
     environment.extend_import_path(settings.pythonpath)
-
-
-def choose_app(
-    settings: Settings, outlook: Callable[[], Outlook], loop: Callable[[], asyncio.AbstractEventLoop]
-) -> App:
-    """Load the app that the settings name, find one in the folder, or take the built-in one, which goes by the outlook.
-
-    A fallback that names no app gets the welcome app, whatever lies in the folder: it may be what failed.
-
-    Raises:
-        StartupFailure: one of the failures of the stage "load".
-    """
-    from arun.apps import load
-    from arun.apps import target as targets
-
-    places = targets.Places.of(environment.working_directory(), settings.app_dir)
-    name, text = _named(settings)
-    origin = settings.origin(name)
-    if text is None and not outlook().failures:
-        text, origin = targets.find(places.app_dir), f"the folder {places.app_dir}"
-    try:
-        if text is None:
-            return _unnamed(settings, outlook, places.app_dir)
-        is_path = name == "wsgi_file"
-        target = targets.parse(text, places, origin=origin, attribute=settings.callable or "", is_path=is_path)
-        if settings.factory:
-            target = target._replace(factory=True)
-        return load.load(target, settings.interface, lambda made: loop().run_until_complete(made))
-    except StartupFailure as failure:
-        if settings.need_app is not False:
-            raise
-        logs.frame(FailureRecord.of(failure, config="", when=0))
-        logs.warning("started without an app, as --no-need-app says: every request is answered with status 500")
-        return _built_in("no app", _no_app())
-
-
-def _named(settings: Settings) -> tuple[str, str | None]:
-    """Return which option names the app, and how."""
-    return ("app", settings.app) if settings.app is not None else ("wsgi_file", settings.wsgi_file)
-
-
-def _unnamed(settings: Settings, outlook: Callable[[], Outlook], directory: str) -> App:
-    if settings.need_app:
-        raise StartupFailure(
-            APP_NOT_NAMED, f"no app is named, and {directory} holds none", origin=settings.origin("need_app")
-        )
-    from arun.server import loops
-
-    if settings.loop == "auto":
-        loops.import_asyncio_without_tls()
-    import arun_welcome
-
-    page = arun_welcome.make_app(status=settings.welcome_status, outlook=outlook, debug=settings.debug)
-    return _built_in("the welcome page", page)
-
-
-def _no_app() -> Callable[..., object]:
-    from arun.apps.no_app import no_app
-
-    return no_app
-
-
-def _built_in(name: str, app: Callable[..., object]) -> App:
-    from arun.apps import load, target
-
-    return load.App(app, "asgi", target.Target(name, "", name, ""))
 
 
 def access_file(settings: Settings, directory: str) -> LineFile | None:
@@ -337,6 +276,7 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     process.bind_to_cores(0, configuration.settings.cpu_affinity)
     loaded = load(instance, deadline)
     app, served = loaded.app.target.text, configuration.listening.listeners
+    recovery: Recovery | None = None
 
     def ready(server: Server) -> None:
         if instance.control.is_asked:
@@ -347,15 +287,70 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
         status.ready(app, served, instance.describe(app), instance.past.failures)
         instance.outage.serving(instance.shown_name)
         instance.sockets.store()
+        if instance.can_go_back:
+            status.returns(configuration.fallback.recover, instance.past.brake)
+            loaded.loop().call_later(
+                SOON / 2, begin
+            )  # clients wait that came during the start: nothing is imported before
+
+    def begin() -> None:
+        nonlocal recovery
+        if not instance.signals.count:
+            recovery = recovery_of(instance)
+            _turn(recovery, loaded.loop(), instance.signals)
 
     def late(bound: Sequence[Listener]) -> None:
         status.ready_late(bound, instance.describe(app))
         instance.sockets.store()
 
     def stopping() -> None:
+        if recovery is not None:
+            recovery.end()
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
     serve(instance, loaded, deadline, Reports(ready, stopping, ask=instance.control.ask, late=late))
+
+
+def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> Recovery:
+    """Return the way back of a fallback that serves from now on; ``more`` returns what it has bound and not adopted yet."""
+    from arun.lifecycle.prober import Probe
+    from arun.lifecycle.recovery import Recovery
+
+    past, policy = instance.past, instance.configuration.fallback.recover
+
+    def held() -> tuple[ListenSpec, ...]:
+        return tuple(dict.fromkeys(listener.spec for listener in (*instance.sockets.listeners, *more())))
+
+    def start() -> Probe:
+        return Probe(
+            instance.launch,
+            past.argv[1:],
+            held(),
+            starts_app=policy.probe == "full",
+            is_told=instance.configuration.settings.log_level in {"debug", "trace"},
+        )
+
+    records = [record for record in past.failures if record.config == past.failures[0].config]
+    return Recovery(policy, past.brake, start, held, records, instance.status, instance.signals.go_back)
+
+
+def _turn(recovery: Recovery, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
+    """Let an event loop drive the way back."""
+    waiting: asyncio.TimerHandle | None = None
+
+    def turn() -> None:
+        nonlocal waiting
+        if waiting is not None:
+            waiting.cancel()
+        seconds = recovery.tick()
+        waiting = None if seconds == math.inf else loop.call_later(seconds, turn)
+
+    def ask() -> None:
+        recovery.ask()
+        loop.call_soon_threadsafe(turn)
+
+    turn()
+    signals.on_return(ask)
 
 
 def _events(  # noqa: C901 - one method for each event

@@ -7,6 +7,7 @@ import stat
 
 from arun.core.failures import FALLBACK_LIMIT, FALLBACK_LOOP, StartupFailure
 from arun.core.values import Value
+from arun.lifecycle.recovery_policy import RecoverPolicy
 from arun.settings.entries import UNREAD_FORMATS, config_key, shown, split_reference, welcome_config
 
 TYPE_CHECKING = False
@@ -29,7 +30,8 @@ COMMAND_LINE = "command line"
 class FallbackPolicy(Value):
     """What follows if this start fails: as the options ``fallback-config``, ``fallback-on``, ``fallback-limit``, ``last-resort``.
 
-    ``debug``: the built-in page, should it follow, shows causes to visitors from this machine.
+    ``debug``: the built-in page, should it follow, shows causes to visitors from this machine. ``recover``: when a fallback
+    tries the first start again.
     """
 
     config: str | None = None
@@ -37,6 +39,7 @@ class FallbackPolicy(Value):
     limit: int = 8
     last_resort: str = "page"
     debug: bool = False
+    recover: RecoverPolicy = RecoverPolicy()
 
 
 class Plan(Value):

@@ -18,6 +18,7 @@ from arun.core import addresses
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
+from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +28,18 @@ if TYPE_CHECKING:
     from arun.supervisor.contract import InheritedWorker
 
 __all__ = (
+    "MARK",
     "VARIABLE",
     "Handover",
     "InheritedListener",
+    "Trial",
     "take",
     "write",
 )
 
 VARIABLE = "ARUN_HANDOVER"
+#: The variable by which an app, and whatever it starts, knows that it is only tried.
+MARK = "ARUN_PROBE"
 _VERSION = 2
 _UNDERSTOOD = frozenset((1, 2))
 #: Records kept of a long chain: the first has the cause, the last ones how the fallbacks fared.
@@ -46,6 +51,19 @@ class InheritedListener(Value):
 
     fd: int
     spec: ListenSpec
+
+
+class Trial(Value):
+    """What a start is told that is to be tried only: lifecycle/probe.py."""
+
+    #: The pipe for its reports.
+    fd: int
+    #: The process that waits for them.
+    parent: int
+    #: Where that process listens.
+    held: tuple[ListenSpec, ...] = ()
+    #: Whether the app's start-up and shut-down run.
+    starts_app: bool = True
 
 
 class Handover(Value):
@@ -87,6 +105,12 @@ class Handover(Value):
     fallbacks: tuple[tuple[str, int], ...] = ()
     #: What workers have counted that are gone, of an upgrade.
     counted: str = ""
+    #: When a fallback tries the primary again.
+    recover: RecoverPolicy = RecoverPolicy()
+    #: How often in a row the primary failed though a probe of it had succeeded.
+    brake: Brake = Brake()
+    #: This is no start, but the trial of one.
+    trial: Trial | None = None
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -128,6 +152,9 @@ def write(handover: Handover) -> int:
             "offline": handover.offline,
             "fallbacks": handover.fallbacks,
             "counted": handover.counted,
+            "recover": handover.recover,
+            "brake": handover.brake,
+            "trial": _encode_trial(handover.trial),
         }
     ).encode()
     fd = _anonymous_file()
@@ -194,6 +221,9 @@ def _decode(fields: dict[str, Any]) -> Handover:
         offline=_decode_offline(fields.get("offline")),
         fallbacks=tuple((str(name), int(number)) for name, number in fields.get("fallbacks", ())),
         counted=fields.get("counted", ""),
+        recover=_decode_recover(fields.get("recover")),
+        brake=Brake(*_known(Brake, fields.get("brake", []))),
+        trial=_decode_trial(fields.get("trial")),
     )
 
 
@@ -215,6 +245,22 @@ def _decode_offline(encoded: list[Any] | None) -> tuple[str, tuple[str, ...]] | 
         return None
     text, allowed, *_newer = encoded
     return text, tuple(allowed)
+
+
+def _decode_recover(encoded: list[Any] | None) -> RecoverPolicy:
+    policy = RecoverPolicy(*_known(RecoverPolicy, encoded or []))
+    return policy._replace(ways=tuple(policy.ways))
+
+
+def _encode_trial(trial: Trial | None) -> dict[str, Any] | None:
+    return None if trial is None else {**trial._asdict(), "held": [_encode(-1, one) for one in trial.held]}
+
+
+def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
+    if encoded is None:
+        return None
+    held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
+    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"])
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:

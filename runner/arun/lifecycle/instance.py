@@ -70,6 +70,7 @@ class Configuration(Value):
         policy = self.fallback._replace(limit=settings.fallback_limit, causes=frozenset(settings.fallback_on))
         if settings.given("debug"):
             policy = policy._replace(debug=settings.debug)
+        policy = policy._replace(recover=policy.recover.given_by(settings))
         return self._replace(fallback=policy)
 
     @property
@@ -154,7 +155,7 @@ class Instance:
 
             manager = notify.take(os.environ)
         held, secured = _adopted(past)
-        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug)
+        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug, recover=past.recover)
         if past.tried:
             name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
         else:
@@ -317,6 +318,7 @@ class Instance:
             wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
+            recover=policy.recover,
             pidfiles=self.pidfiles,
             workers=(),
         )
@@ -324,7 +326,8 @@ class Instance:
 
     def way_back(self) -> handover.Handover:
         """Return what the first start of the chain is to know when it is tried again."""
-        return handover.Handover(state_dir=self.outage.log.directory, earlier=self.outage.returning())
+        brake = self.past.brake.returning()
+        return handover.Handover(state_dir=self.outage.log.directory, earlier=self.outage.returning(), brake=brake)
 
     @property
     def shown_name(self) -> str:

@@ -6,7 +6,7 @@ import os
 import time
 
 from arun.core import addresses
-from arun.core.failures import CERTIFICATE_UNUSABLE, StartupFailure
+from arun.core.failures import ADDRESS_UNAVAILABLE, CERTIFICATE_UNUSABLE, StartupFailure
 from arun.lifecycle.successor import needed_files
 from arun.listen import claims, places, sockets, tls
 from arun.listen.held import Listening
@@ -15,8 +15,9 @@ from arun.system import logs, privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from arun.core.addresses import Address
     from arun.core.listen_spec import ListenSpec
     from arun.lifecycle.fallback import FallbackPolicy
     from arun.lifecycle.instance import Configuration, Instance
@@ -30,6 +31,7 @@ __all__ = (
     "bind_what_is_known",
     "is_free",
     "listen",
+    "look",
     "want",
 )
 
@@ -96,6 +98,79 @@ def listen(
     surplus = [listener for listener in others if listener.socket not in stay]
     held.only(stay)
     return Listening(list(served.values()), contexts, surplus, leaving, options)
+
+
+def look(
+    instance: Instance, configuration: Configuration, held: Sequence[ListenSpec], step: Callable[[str, str], object]
+) -> None:
+    """Look whether ``listen`` would succeed, for a first start: nothing listens, and no file is made or removed.
+
+    Certificates are loaded and privileges dropped as there. ``held`` is where the instance listens for which this is a trial:
+    those addresses are its own. ``step`` is called with each step that has succeeded.
+
+    Raises:
+        StartupFailure: as in ``listen``.
+    """
+    settings = configuration.settings
+    identity = privileges.lookup(
+        settings.uid, settings.gid, user_origin=settings.origin("uid"), group_origin=settings.origin("gid")
+    )
+    options = _options(settings)
+    shared, named = _wanted(settings, [], inherits=False)
+    default = listeners.default(settings, inherits=False)
+    secured = [one for one in (default, *named) if one.tls]
+    contexts = tls.load(secured)
+    if contexts:
+        step("certificates", ", ".join(path for one in contexts for path in one.files))
+    named = _completed(instance, instance.sockets, shared, named, default)
+    own = [one.address for one in held]
+    passed = any(isinstance(one, addresses.Inherited) for one in own)  # and served, where nothing else is named
+    there = [place for address in own for place in places.known(address)]
+    instance.sockets.want([*shared, *named])
+    if shared:
+        _look_at(shared, own, there, options, instance.sockets)
+        step("shared addresses", ", ".join(str(one.address) for one in shared))
+    if identity is not None:
+        privileges.drop(identity)
+        step("privileges", f"uid {identity.uid}, gid {identity.gid}")
+    if not (passed and named == [default]):
+        _look_at(named, own, there, options, instance.sockets)
+    step("addresses", ", ".join(str(one.address) for one in named))
+
+
+def _look_at(
+    wanted: Sequence[ListenSpec],
+    own: Sequence[Address],
+    there: Sequence[Address],
+    options: sockets.Options,
+    noted: Sockets,
+) -> None:
+    """Look at every place of these addresses, but those that are ``own`` or overlap what is ``there``.
+
+    Those where another process listens are ``noted``, then the first of them is raised.
+    """
+    busy = []
+    for one in wanted:
+        if one.address in own:
+            continue
+        missing, found = None, False
+        for place in places.resolve(one.address, one.origin):
+            try:
+                if not any(places.overlap(place, other) for other in there):
+                    sockets.look(place, one, options)
+                found = True
+            except StartupFailure as failure:
+                if sockets.is_busy(failure):
+                    busy.append(claims.Busy(place, one, failure))
+                elif failure.cause is ADDRESS_UNAVAILABLE:  # as claims.claim passes over a family that is switched off
+                    missing = failure
+                else:
+                    raise
+        if missing is not None and not (found or busy):
+            raise missing
+    noted.want(noted.wanted, busy)
+    if busy:
+        raise busy[0].failure
 
 
 def want(instance: Instance, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from arun import __version__
 from arun.core import addresses
 from arun.core.outlook import Outlook
 from arun.lifecycle import fallback
+from arun.lifecycle.recovery_policy import RecoveryState
 from arun.settings import entries
 from arun.system import logs
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from arun.core.failures import FailureRecord
     from arun.lifecycle.fallback import FallbackPolicy
+    from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.system.daemon import WaitingCommand
@@ -52,6 +54,10 @@ class Status:
         self.state, self.since = "starting", time.time()
         self.waiting_for = ""
         self.app = ""
+        #: The way back of a fallback.
+        self.recovery = RecoveryState()
+        #: Since when it serves, on the monotonic clock.
+        self._since: float | None = None
 
     # ---- what a page in the app's place goes by
 
@@ -84,6 +90,11 @@ class Status:
     def waiting(self, step: str) -> None:
         """Note what the start waits for now."""
         self.waiting_for = step
+
+    @property
+    def served(self) -> float:
+        """Seconds since the instance began to serve; 0 where it has not."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
     # ---- a start
 
@@ -127,6 +138,7 @@ class Status:
             self.enter("fallback")
         else:
             self._serves()
+        self._since = time.monotonic()
         _running_on(served)
         if past:
             logs.warning(f"this is a fallback: {past[0].config} failed with {past[0].summary()}")
@@ -164,6 +176,29 @@ class Status:
         """Report that the process is alive now and at each interval, by the timers of an event loop."""
         if self._manager is not None:
             self._manager.stay_alive(call_later)
+
+    # ---- the way back
+
+    def returns(self, policy: RecoverPolicy, brake: Brake) -> None:
+        """Report when a fallback that serves from now on tries the first start again."""
+        logs.info(f"arun: the first start is tried again {policy.described()}")
+        if policy.is_automatic:
+            self.recovering(RecoveryState(next_try=time.time() + brake.first_try(policy)))
+
+    def recovering(self, state: RecoveryState) -> None:
+        """Take the state of the way back; the page says when it is tried next."""
+        self.recovery = state
+        self.foresee(next_try=state.next_try, attempts=state.attempts, trying=state.is_trying)
+
+    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
+        """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for."""
+        if is_new:
+            logs.info("arun: tried the first start again; it would fail now for another reason:")
+            for record in records:
+                self.failed(record)
+            self.foresee(failures=tuple(records))
+        elif is_asked:
+            logs.warning(f"the first start would fail still, and this fallback stays: {records[0].summary()}")
 
     # ---- the end
 

@@ -169,7 +169,7 @@ def _own_files() -> list[str]:
 
 def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     launch, outlook = instance.launch, instance.status.outlook()
-    instance.control.stop()
+    instance.control.settle()
     control, status = instance.control.handed_over()
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), listener.spec)

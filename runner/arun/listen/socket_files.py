@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from arun.core.addresses import Unix
     from arun.system.links import Place
 
-__all__ = ("FileId", "bind", "give", "identify", "remove", "remove_stale")
+__all__ = ("FileId", "bind", "give", "identify", "look", "remove", "remove_stale")
 
 #: Device and inode.
 FileId = tuple[int, int]
@@ -90,8 +90,31 @@ def give(path: str, owner: tuple[int, int] | None, mode: int | None) -> FileId |
         return status.st_dev, status.st_ino
 
 
-def remove_stale(address: Unix, origin: str) -> None:
+def look(address: Unix, origin: str) -> None:
+    """Look whether a socket could be bound there; nothing is made or removed.
+
+    Raises:
+        StartupFailure(ADDRESS_IN_USE): something else is there.
+        OSError: as bind(2) would.
+    """
+    remove_stale(address, origin, removes=False)
+    folder = os.path.dirname(address.path)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe,
+        contextlib.suppress(ConnectionError, BlockingIOError),
+    ):
+        probe.setblocking(False)
+        with contextlib.suppress(FileNotFoundError):
+            probe.connect(address.path)  # refuses a path that is too long
+    os.stat(folder)
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def remove_stale(address: Unix, origin: str, *, removes: bool = True) -> None:
     """Remove the socket file of a process that is gone; links are not followed, and other files not touched.
+
+    Without ``removes`` it is only looked at.
 
     Raises:
         StartupFailure(ADDRESS_IN_USE): something else is there.
@@ -108,7 +131,7 @@ def remove_stale(address: Unix, origin: str) -> None:
                     hint="remove the file or choose another path",
                 )
             if _is_refused(address.path):
-                if _file_of(place) == found:
+                if removes and _file_of(place) == found:
                     place.unlink()
                 return
     except OSError as error:

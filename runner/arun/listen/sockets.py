@@ -40,6 +40,7 @@ __all__ = (
     "deafen",
     "is_busy",
     "is_deaf",
+    "look",
 )
 
 #: SO_BINDTOIFINDEX of Linux's asm-generic/socket.h, which Python does not name, and an interface that does not exist.
@@ -148,6 +149,24 @@ def bind(place: Address, spec: ListenSpec, options: Options, *, beside: Sequence
         return _open(place, spec, options, beside)
     except OSError as error:
         raise _explained(error, shown, spec.origin, beside) from error
+
+
+def look(place: Address, spec: ListenSpec, options: Options) -> None:
+    """Look whether ``bind`` would succeed: nothing listens, and no file is made or removed.
+
+    Raises:
+        StartupFailure: as in ``bind``.
+    """
+    requested = spec.address
+    if isinstance(requested, Inherited):
+        bind(place, spec, options._replace(listen=False)).socket.detach()  # it is not ours to close
+    elif isinstance(requested, Unix) and not requested.is_abstract:
+        try:
+            socket_files.look(requested, spec.origin)
+        except OSError as error:
+            raise _explained(error, requested, spec.origin) from error
+    else:
+        bind(place, spec, options._replace(listen=False)).socket.close()
 
 
 def bind_again(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = (
     "adopt_orphans",
     "adopts_orphans",
+    "end_with_parent",
     "flush_files",
     "fork",
     "fork_for",
@@ -144,6 +145,12 @@ def _be_worker(
     finally:
         # A stop signal may come at the very end. Below are frames of the supervisor, which would end its workers.
         exits.leave_at_once(1)
+
+
+def end_with_parent(number: int) -> None:
+    """Get this signal when the parent of this process ends; a change of user forgets it (PR_SET_PDEATHSIG). Linux only."""
+    load_prctl()
+    _prctl(_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.system.links import Place
 
-__all__ = ("remove", "write")
+__all__ = ("look", "remove", "write")
 
 #: The rights of a new file, less the umask: what watches the instance reads it, only arun writes it.
 _MODE = 0o644
@@ -33,19 +34,42 @@ def write(path: str, *, origin: str) -> None:
     """
     try:
         with links.place_of(path) as place:
-            holder, written = _content(place)
-            if holder != os.getpid() and _is_arun(holder, written):
-                raise StartupFailure(
-                    FILE_UNUSABLE,
-                    f"cannot write the pid file {path}: arun (pid: {holder}) lives, and has written it",
-                    origin=origin,
-                    hint="stop that instance, or name another file",
-                )
+            _refuse_other(place, path, origin, {os.getpid()})
             _put(place, f"{os.getpid()}\n".encode())
     except OSError as error:
+        raise _unwritable(path, error, origin) from error
+
+
+def look(path: str, own: int, *, origin: str) -> None:
+    """Look whether ``write`` would succeed; the pid ``own`` may stand there already. Nothing is written.
+
+    Raises:
+        StartupFailure(FILE_UNUSABLE): as in ``write``.
+    """
+    try:
+        with links.place_of(path) as place:
+            _refuse_other(place, path, origin, {own, os.getpid()})
+        there = path if os.path.exists(path) else os.path.dirname(path)
+        if not any(os.access(one, os.W_OK) for one in (there, os.path.dirname(path))):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(path, error, origin) from error
+
+
+def _refuse_other(place: Place, path: str, origin: str, own: set[int]) -> None:
+    """Refuse a file that another arun which lives has written."""
+    holder, written = _content(place)
+    if holder not in own and _is_arun(holder, written):
         raise StartupFailure(
-            FILE_UNUSABLE, f"cannot write the pid file {path}: {error.strerror or error}", origin=origin
-        ) from error
+            FILE_UNUSABLE,
+            f"cannot write the pid file {path}: arun (pid: {holder}) lives, and has written it",
+            origin=origin,
+            hint="stop that instance, or name another file",
+        )
+
+
+def _unwritable(path: str, error: OSError, origin: str) -> StartupFailure:
+    return StartupFailure(FILE_UNUSABLE, f"cannot write the pid file {path}: {error.strerror or error}", origin=origin)
 
 
 def remove(path: str) -> None:
