@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
 }
 #: What of ours the built-in app knows.
-WELCOME_KNOWS = frozenset({"arun.core.failures", "arun.core.loopback"})
+WELCOME_KNOWS = frozenset({"arun.core.failures", "arun.core.loopback", "arun.core.outlook"})
 #: Kinds of app, which do not know each other.
 KINDS = frozenset({"asgi", "wsgi", "aiohttp"})
 #: Lines of a file: it is cut at a joint, and none was found in longer ones.

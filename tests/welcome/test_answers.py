@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from arun.core.outlook import Outlook
 from arun_welcome import RETRY_AFTER, make_app
 
 if TYPE_CHECKING:
@@ -52,12 +53,14 @@ async def test_the_welcome_can_only_be_read(ask: Any, method: str) -> None:
 async def test_after_a_failed_start_every_path_and_method_answers_503(
     ask: Any, failure: FailureRecord, path: str, method: str
 ) -> None:
-    answer = await ask(make_app(failures=(failure,)), path, method=method)
+    answer = await ask(make_app(outlook=lambda: Outlook((failure,))), path, method=method)
     assert (answer.status, answer.headers["retry-after"]) == (503, str(RETRY_AFTER))
 
 
 async def test_a_given_status_stands_in_for_the_503(ask: Any, failure: FailureRecord) -> None:
-    answer = await ask(make_app(failures=(failure,), status=500), "/orders", headers={"accept": "application/json"})
+    answer = await ask(
+        make_app(outlook=lambda: Outlook((failure,)), status=500), "/orders", headers={"accept": "application/json"}
+    )
     assert (answer.status, json.loads(answer.body)["status"]) == (500, 500)
     assert "retry-after" not in answer.headers
 
@@ -78,7 +81,7 @@ def test_a_status_that_no_page_can_have_is_refused(status: int) -> None:
 async def test_head_answers_as_get_without_the_body(
     ask: Any, failure: FailureRecord, form: str, *, failing: bool
 ) -> None:
-    app = make_app(failures=(failure,) if failing else ())
+    app = make_app(outlook=lambda: Outlook((failure,) if failing else ()))
     got = await ask(app, headers={"accept": form})
     head = await ask(app, method="HEAD", headers={"accept": form})
     assert (head.status, head.headers, head.body) == (got.status, got.headers, b"")
@@ -108,14 +111,14 @@ async def test_a_program_is_told_the_problem_as_rfc_9457_has_it(
     ask: Any, failure: FailureRecord, language: str, title: str
 ) -> None:
     headers = {"accept": "application/problem+json", "accept-language": language}
-    problem = json.loads((await ask(make_app(failures=(failure,)), headers=headers)).body)
+    problem = json.loads((await ask(make_app(outlook=lambda: Outlook((failure,))), headers=headers)).body)
     assert problem.pop("detail")
     assert problem == {"type": "about:blank", "title": title, "status": 503}
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_languages_differ_in_every_form(ask: Any, failure: FailureRecord, form: str) -> None:
-    app = make_app(failures=(failure,))
+    app = make_app(outlook=lambda: Outlook((failure,)))
     english, chinese = [
         (await ask(app, headers={"accept": form, "accept-language": language})).text for language in ("en", "zh")
     ]
@@ -160,7 +163,7 @@ ASK = """
 import asyncio, resource, sys
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-import arun.core.failures, arun.core.loopback  # as every server has them
+import arun.core.failures, arun.core.loopback, arun.core.outlook  # as every server has them
 before = set(sys.modules)
 from arun_welcome import make_app
 app = make_app()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import arun_welcome
+from arun.core.outlook import Outlook
 from arun_welcome import make_app
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ async def look(site: Site, folder: Path, *, size: tuple[int, int], scheme: str, 
 @pytest.fixture(params=["welcome", "pause"])
 def app(request: pytest.FixtureRequest, failure: FailureRecord) -> Any:
     """The app in each of its two voices."""
-    return make_app(failures=(failure,) if request.param == "pause" else ())
+    return make_app(outlook=lambda: Outlook((failure,) if request.param == "pause" else ()))
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
@@ -192,7 +193,7 @@ async def test_the_narrowest_page_holds_the_longest_word(failure: FailureRecord,
     """At 320 pixels, to which WCAG 2.2 (1.4.10) reflows a page, nothing is cut off by a traceback or a path."""
     long = "a_path_without_a_place_to_break/" * 9
     told = failure._replace(sentence=long, origin=long, config=long, detail=long, identifier=long)
-    async with serving(make_app(failures=(told,), debug=True)) as site:
+    async with serving(make_app(outlook=lambda: Outlook((told,)), debug=True)) as site:
         picture = await look(site, tmp_path, size=(320, 1800), scheme="light", language="en")
     assert picture.ink(302, 320, _paper("light")) == 0
     assert picture.ink(20, 300, _paper("light")) > 900

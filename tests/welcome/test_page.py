@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from arun.core.outlook import Outlook
 from arun_welcome import STYLE_HASH, make_app
 from arun_welcome.texts import WORDS
 
@@ -53,13 +54,17 @@ class Page(HTMLParser):
 
 @pytest.fixture(
     params=[
-        f"{voice} in {language}" for voice in ("welcome", "absent", "refused", "pause", "told") for language in WORDS
+        f"{voice} in {language}"
+        for voice in ("welcome", "absent", "refused", "pause", "told", "offline")
+        for language in WORDS
     ]
 )
 async def page(request: pytest.FixtureRequest, ask: Any, failure: FailureRecord) -> Page:
     """Each page there is, in each language."""
     voice, _, language = request.param.split(" ")
-    app = make_app(failures=(failure, failure) if voice in {"pause", "told"} else (), debug=voice == "told")
+    failures = (failure, failure) if voice in {"pause", "told"} else ()
+    now = Outlook(failures, offline="back at 14:00" if voice == "offline" else None)
+    app = make_app(outlook=lambda: now, debug=voice == "told")
     answer = await ask(
         app,
         "/missing" if voice == "absent" else "/",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from arun.core.outlook import Outlook
 from arun_welcome.texts import WORDS
 
 TYPE_CHECKING = False
@@ -23,22 +24,23 @@ _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&q
 _TOLD_ON_A_LINE = ("origin", "config", "when", "hint")
 
 
-def render(
-    voice: Voice, language: Language, format_: Format, *, status: int, failures: tuple[FailureRecord, ...] = ()
-) -> bytes:
-    """Return the body for a voice, with the failures that are given.
+def render(voice: Voice, language: Language, format_: Format, *, status: int, outlook: Outlook | None = None) -> bytes:
+    """Return the body for a voice, with the failures of the outlook, and its text.
 
     Raises:
         OSError: page.html cannot be read.
         ImportError: a module of the standard library cannot be read. Plain text without failures raises neither.
     """
-    words = WORDS[language]
-    causes = [_cause(failure) for failure in failures]
+    words, now = WORDS[language], outlook or Outlook()
+    causes = [_cause(failure) for failure in now.failures]
+    lead: tuple[str, ...] = words["pages"][voice]["lead"]
+    if now.offline:
+        lead = (now.offline, *lead[1:])  # instead of the sentence that says as much
     if format_ == "text/html":
-        return _html(words, voice, language, causes, status=status).encode()
+        return _html(words, voice, language, causes, lead, status=status).encode(errors="replace")
     if format_ == "text/plain":
-        return _text(words, voice, causes).encode()
-    return _problem(words, voice, causes, status=status)
+        return _text(words, voice, causes, lead).encode(errors="replace")
+    return _problem(words, voice, causes, lead, status=status)
 
 
 def fill(template: str, values: dict[str, str]) -> str:
@@ -55,7 +57,15 @@ def _cause(failure: FailureRecord) -> dict[str, str]:
     return {name: "\n".join(map(printable, str(text).expandtabs(4).splitlines())) for name, text in told.items()}
 
 
-def _html(words: Words, voice: Voice, language: Language, causes: list[dict[str, str]], *, status: int) -> str:
+def _html(  # noqa: PLR0913 - each is a part of the page
+    words: Words,
+    voice: Voice,
+    language: Language,
+    causes: list[dict[str, str]],
+    lead: tuple[str, ...],
+    *,
+    status: int,
+) -> str:
     page = words["pages"][voice]
     with open(_PAGE, encoding="utf-8") as file:
         template = file.read()
@@ -66,9 +76,9 @@ def _html(words: Words, voice: Voice, language: Language, causes: list[dict[str,
             "voice": voice,
             "title": _escape(page["title"]),
             "heading": _escape(page["heading"]),
-            "lead": _inline(words["space"].join(page["lead"])),
+            "lead": _inline(words["space"].join(lead)),
             "main": "\n".join(_sections(words, voice, causes)),
-            "motto": _escape(words["motto"]),
+            "motto": "" if voice == "offline" else _escape(words["motto"]),
             "status": str(status),
         },
     )
@@ -80,9 +90,11 @@ def _sections(words: Words, voice: Voice, causes: list[dict[str, str]]) -> Itera
         for command, meaning in words["commands"]:
             yield f"<div><dt><code>{_escape(command)}</code></dt><dd>{_escape(meaning)}</dd></div>"
         yield "</dl>\n</section>"
-    elif voice == "pause":
+    elif voice in {"pause", "offline"}:
         # An empty reference is the address that was asked for, whatever it was, without repeating it.
         yield f'<p><a class="go" href="">{_escape(words["retry"])}</a></p>'
+        if voice == "offline":
+            return
         yield f'<section aria-labelledby="operator">\n<h2 id="operator">{_escape(words["operator_heading"])}</h2>'
         yield f"<p>{_inline(words['space'].join(words['operator']))}</p>\n</section>"
         if causes:
@@ -109,9 +121,8 @@ def _cause_in_html(words: Words, cause: dict[str, str]) -> str:
     )
 
 
-def _text(words: Words, voice: Voice, causes: list[dict[str, str]]) -> str:
-    page = words["pages"][voice]
-    lines = [page["heading"], "", *page["lead"], ""]
+def _text(words: Words, voice: Voice, causes: list[dict[str, str]], lead: tuple[str, ...]) -> str:
+    lines = [words["pages"][voice]["heading"], "", *lead, ""]
     if voice == "welcome":
         lines += [words["next_heading"], ""]
         for command, meaning in words["commands"]:
@@ -120,6 +131,8 @@ def _text(words: Words, voice: Voice, causes: list[dict[str, str]]) -> str:
         lines += [words["operator_heading"], *words["operator"], ""]
         if causes:
             lines += [words["causes_heading"], "", *_causes_in_text(words, causes), words["causes_note"], ""]
+    if voice == "offline":
+        return "\n".join(lines)
     return "\n".join([*lines, words["motto"], ""])
 
 
@@ -131,7 +144,7 @@ def _causes_in_text(words: Words, causes: Iterable[dict[str, str]]) -> Iterator[
         yield ""
 
 
-def _problem(words: Words, voice: Voice, causes: list[dict[str, str]], *, status: int) -> bytes:
+def _problem(words: Words, voice: Voice, causes: list[dict[str, str]], lead: tuple[str, ...], *, status: int) -> bytes:
     """Return a problem document (RFC 9457). Its type is about:blank: the status is all that a program needs."""
     import json
 
@@ -140,11 +153,11 @@ def _problem(words: Words, voice: Voice, causes: list[dict[str, str]], *, status
         "type": "about:blank",
         "title": page["title"],
         "status": status,
-        "detail": words["space"].join(page["lead"]),
+        "detail": words["space"].join(lead),
     }
     if causes:
         problem["failures"] = causes
-    return json.dumps(problem, ensure_ascii=False, indent=2).encode() + b"\n"
+    return json.dumps(problem, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
 
 
 def _escape(text: str) -> str:

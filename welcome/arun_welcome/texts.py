@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypedDict
 
-    Voice = Literal["welcome", "pause", "absent", "refused"]
+    Voice = Literal["welcome", "pause", "offline", "absent", "refused"]
 
     class Page(TypedDict):
         """The text of one voice: the title of the window, the heading, the sentences under it."""
@@ -53,6 +53,11 @@ _ENGLISH: Words = {
                 "This service is starting over and is temporarily unavailable.",
                 "Nothing is wrong at your end. Please try again in a moment.",
             ),
+        },
+        "offline": {
+            "title": "Temporarily unavailable",
+            "heading": "We’ll be back.",
+            "lead": ("This service is offline for a while.", "Nothing is wrong at your end."),
         },
         "absent": {
             "title": "Not found",
@@ -99,6 +104,11 @@ _SIMPLIFIED_CHINESE: Words = {
             "title": "服务暂时不可用",
             "heading": "我们马上回来。",
             "lead": ("服务正在重新启动，暂时无法访问。", "这不是您这边的问题，请稍后再试。"),
+        },
+        "offline": {
+            "title": "服务暂时不可用",
+            "heading": "我们会回来的。",
+            "lead": ("服务暂时下线。", "这不是您这边的问题。"),
         },
         "absent": {
             "title": "页面不存在",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
+    from arun.core.outlook import Outlook
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
@@ -71,9 +72,9 @@ def surround(settings: Settings) -> None:
 
 
 def choose_app(
-    settings: Settings, failures: tuple[FailureRecord, ...], loop: Callable[[], asyncio.AbstractEventLoop]
+    settings: Settings, outlook: Callable[[], Outlook], loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> App:
-    """Load the app that the settings name, find one in the folder, or take the built-in one.
+    """Load the app that the settings name, find one in the folder, or take the built-in one, which goes by the outlook.
 
     A fallback that names no app gets the welcome app, whatever lies in the folder: it may be what failed.
 
@@ -86,11 +87,11 @@ def choose_app(
     places = targets.Places.of(environment.working_directory(), settings.app_dir)
     name, text = _named(settings)
     origin = settings.origin(name)
-    if text is None and not failures:
+    if text is None and not outlook().failures:
         text, origin = targets.find(places.app_dir), f"the folder {places.app_dir}"
     try:
         if text is None:
-            return _unnamed(settings, failures, places.app_dir)
+            return _unnamed(settings, outlook, places.app_dir)
         is_path = name == "wsgi_file"
         target = targets.parse(text, places, origin=origin, attribute=settings.callable or "", is_path=is_path)
         if settings.factory:
@@ -109,7 +110,7 @@ def _named(settings: Settings) -> tuple[str, str | None]:
     return ("app", settings.app) if settings.app is not None else ("wsgi_file", settings.wsgi_file)
 
 
-def _unnamed(settings: Settings, failures: tuple[FailureRecord, ...], directory: str) -> App:
+def _unnamed(settings: Settings, outlook: Callable[[], Outlook], directory: str) -> App:
     if settings.need_app:
         raise StartupFailure(
             APP_NOT_NAMED, f"no app is named, and {directory} holds none", origin=settings.origin("need_app")
@@ -120,7 +121,7 @@ def _unnamed(settings: Settings, failures: tuple[FailureRecord, ...], directory:
         loops.import_asyncio_without_tls()
     import arun_welcome
 
-    page = arun_welcome.make_app(status=settings.welcome_status, failures=failures, debug=settings.debug)
+    page = arun_welcome.make_app(status=settings.welcome_status, outlook=outlook, debug=settings.debug)
     return _built_in("the welcome page", page)
 
 
@@ -287,7 +288,7 @@ def load(instance: Instance, deadline: Deadline) -> Loaded:
     settings, signals = instance.configuration.chosen, instance.signals
     deadline.step(f"{settings.app or settings.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(settings)
-    app = choose_app(settings, instance.past.failures, loop)
+    app = choose_app(settings, instance.status.outlook, loop)
     genuine.settle_threads()
     signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if signals.count:

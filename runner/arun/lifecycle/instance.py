@@ -8,6 +8,7 @@ import time
 from arun import settings
 from arun.core import exits, genuine
 from arun.core.failures import FailureRecord
+from arun.core.outlook import Outlook
 from arun.core.values import Value
 from arun.lifecycle import handover
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
@@ -155,7 +156,7 @@ class Instance:
             process.StopSignals(),
             Sockets(held, passed, secured, manager),
             Output(past.log_file, is_detached=past.detached),
-            Status(manager),
+            Status(manager, outlook=Outlook(past.failures)),
             Configuration(name, launch.directory, policy),
         )
 
@@ -170,12 +171,13 @@ class Instance:
 
         No config is read: the file may be what this user cannot read.
         """
-        policy = self.configuration.fallback
+        policy, past = self.configuration.fallback, self.history(records)
+        self.status.foresee(Outlook(past.failures))
         self.sockets.drop_lost()
         self.sockets.want((*self.sockets.wanted, *self.sockets.wanted_by_fallback))
         return Instance(
             self.launch._replace(argv=self.launch.argv[:1]),
-            self.history(records),
+            past,
             process.StopSignals(),
             self.sockets,
             self.output,

@@ -8,6 +8,7 @@ import time
 
 from arun import __version__
 from arun.core import addresses
+from arun.core.outlook import Outlook
 from arun.lifecycle import fallback
 from arun.settings import entries
 from arun.system import logs
@@ -32,14 +33,29 @@ class Status:
     Args:
         manager: the service manager that started the process, if there is one.
         report: takes a failure; a worker reports its failures to its supervisor.
+        outlook: what a page in the app's place goes by so far.
     """
 
     def __init__(
-        self, manager: ServiceManager | None = None, report: Callable[[FailureRecord], object] = logs.frame
+        self,
+        manager: ServiceManager | None = None,
+        report: Callable[[FailureRecord], object] = logs.frame,
+        outlook: Outlook | None = None,
     ) -> None:
         self.failed = report
         self._manager = manager
         self._command: WaitingCommand | None = None
+        self._outlook = outlook or Outlook()
+
+    # ---- what a page in the app's place goes by
+
+    def outlook(self) -> Outlook:
+        """Return it as it is now."""
+        return self._outlook
+
+    def foresee(self, outlook: Outlook) -> None:
+        """Let the page go by this from now on."""
+        self._outlook = outlook
 
     # ---- a start
 

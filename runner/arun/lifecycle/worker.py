@@ -77,7 +77,7 @@ def work(
                 for listener in configuration.listeners.leaving:
                     listener.socket.close()  # the workers have it
 
-    instance = supervised.as_worker(Status(report=partial(channel.report, FAILED)), candidate)
+    instance = supervised.as_worker(_status(supervised, channel), candidate)
     _run(instance, channel, slot, began, load if slot is None else serve)
 
 
@@ -86,9 +86,13 @@ def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, c
     configuration = loader.configuration
     channel = Channel(connection, _lifetime(configuration.chosen), configuration.chosen.worker_timeout)
     served = Candidate(configuration, loader.sockets)
-    instance = loader.as_worker(Status(report=partial(channel.report, FAILED)), served)
+    instance = loader.as_worker(_status(loader, channel), served)
     fresh = loaded.afresh(configuration.chosen)
     _run(instance, channel, slot, began, lambda one, deadline: _serve(one, fresh, deadline, channel))
+
+
+def _status(supervised: Instance, channel: Channel) -> Status:
+    return Status(report=partial(channel.report, FAILED), outlook=supervised.status.outlook())
 
 
 def _run(instance: Instance, channel: Channel, slot: int | None, began: float, body: Body) -> NoReturn:
