@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import signal
+import sys
 from functools import partial
 
 from arun import __version__
@@ -14,9 +15,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+#: The first arguments that are commands. Such a word always means the command: an app of that name is status:app,
+#: status.py or ./status.
+COMMANDS = ("why",)
+
 
 def main() -> NoReturn:
-    """Run one instance; the process ends, or becomes its fallback, in here."""
+    """Run one instance; the process ends, or becomes its fallback, in here. Or run a command, and end with its status."""
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        from arun.commands import entry
+
+        raise SystemExit(entry.run(sys.argv[1], sys.argv[2:]))
     gc_threshold = gc.get_threshold()
     gc.set_threshold(50_000)  # imports make little garbage, and looking for it is a tenth of a start
     # Until the handlers stand, in install(): process 1 of a container does not even get what it has no handler for.

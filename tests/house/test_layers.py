@@ -25,6 +25,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {"core", "settings", "system", "listen", "http", "supervisor", "apps", "server", "arun_welcome"}
     ),
 }
+#: The top floor may import all that is below it.
+MAY_IMPORT["commands"] = frozenset(MAY_IMPORT) | {"arun_welcome"}
 #: What of ours the built-in app knows.
 WELCOME_KNOWS = frozenset({"arun.core.failures", "arun.core.loopback", "arun.core.outlook"})
 #: Kinds of app, which do not know each other.
@@ -96,6 +98,22 @@ def test_a_module_imports_its_own_package_and_the_floors_below(module: str) -> N
 @pytest.mark.parametrize("module", [name for name in FILES if name.startswith("arun_welcome")])
 def test_the_welcome_app_imports_only_the_failure_record_and_the_rule_of_who_sees_one(module: str) -> None:
     assert {name for name in IMPORTS[module] if name.startswith("arun.")} <= WELCOME_KNOWS
+
+
+def test_nothing_but_the_entry_imports_a_command() -> None:
+    importing = {module for module in OURS if any(package_of(name) == "commands" for name in IMPORTS[module])}
+    assert {module for module in importing if package_of(module) != "commands"} == {"arun.__main__"}
+
+
+def test_every_command_has_a_module_with_a_main() -> None:
+    (words,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(FILES["arun.__main__"].read_text()).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "COMMANDS"
+    )
+    for word in words:
+        tree = ast.parse(FILES[f"arun.commands.{word}"].read_text())
+        assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"], word
 
 
 def test_kinds_of_app_do_not_know_each_other() -> None:

@@ -6,10 +6,14 @@ above. Identifiers are part of the product: tests, log, page, status and ``--fal
 
 from __future__ import annotations
 
+import os
+
+from arun.core import redaction
 from arun.core.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 #: The stages of a start, in their order. ``--fallback-on`` takes these names as well as identifiers.
@@ -17,6 +21,10 @@ STAGES = ("settings", "identity", "listen", "privileges", "load", "startup", "se
 
 #: Characters of a sentence that are reported: an app's exception may carry megabytes.
 _LONGEST_SENTENCE = 2048
+#: Characters of an id: neither vowels, nor what looks like another one or sounds like it in many fonts and languages.
+_ID_LETTERS, _ID_LENGTH = "23456789BCDFGHJKMPQRTVWX", 6
+#: Characters of a traceback that a record keeps, its end.
+_LONGEST_DETAIL = 16_384
 #: Characters of a traceback that are reported.
 _LONGEST_TEXT = 65_536
 
@@ -296,7 +304,13 @@ class StartupFailure(Exception):  # noqa: N818 - the design's word
 
 
 class FailureRecord(Value):
-    """One failure as it is reported, logged and handed to a successor; ``when`` is in seconds since the epoch."""
+    """One failed start as it is reported, logged, kept and handed to a successor, without secrets.
+
+    All problems of one start share its ``id``, which a visitor of the built-in page can quote. ``when`` is in seconds since the epoch,
+    ``duration`` in seconds from the beginning of the start. ``link`` is its place in its chain of fallbacks, from 1. ``command`` is the
+    command line, ``versions`` are those of arun, Python and the libraries that had to do with it. ``ended`` is how the outage ended
+    that the failure began, ``ended_when`` when that was; empty and 0 while it goes on.
+    """
 
     identifier: str
     stage: str
@@ -306,20 +320,39 @@ class FailureRecord(Value):
     detail: str
     config: str
     when: float
+    id: str = ""
+    pid: int = 0
+    duration: float = 0.0
+    link: int = 1
+    command: str = ""
+    versions: Mapping[str, str] = {}
+    ended: str = ""
+    ended_when: float = 0.0
 
     @classmethod
-    def of(cls, failure: StartupFailure, *, config: str, when: float) -> FailureRecord:
-        """Freeze a failure together with the configuration that was being tried."""
-        return cls(
-            failure.cause.identifier,
-            failure.cause.stage,
-            failure.sentence,
-            failure.origin,
-            failure.hint,
-            failure.detail[-16_384:],
-            config,
-            when,
-        )
+    def of(
+        cls,
+        failure: StartupFailure,
+        *,
+        config: str,
+        when: float,
+        secrets: Sequence[str] = (),
+        **more: Any,
+    ) -> FailureRecord:
+        """Freeze a failure together with the configuration that was being tried; ``secrets`` are masked in its texts."""
+        texts = (failure.sentence, failure.origin, failure.hint, failure.detail[-_LONGEST_DETAIL:])
+        sentence, origin, hint, detail = (redaction.masked(text, secrets) for text in texts)
+        cause = failure.cause
+        return cls(cause.identifier, cause.stage, sentence, origin, hint, detail, config, when, **more)
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> FailureRecord:
+        """Return the record that ``as_dict`` has made values of; what a newer arun has added is passed over.
+
+        Raises:
+            TypeError: a field is missing that every version has.
+        """
+        return cls(**{name: value for name, value in fields.items() if name in cls._fields})
 
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON-able values."""
@@ -329,6 +362,16 @@ class FailureRecord(Value):
         """The failure on one line: identifier, sentence, origin."""
         where = f" (from {self.origin})" if self.origin else ""
         return printable(f"{self.identifier}: {self.sentence}{where}")
+
+
+def failure_id() -> str:
+    """Return a new id of a failed start: six letters and digits that are not mistaken for each other, and spell no word."""
+    number = int.from_bytes(os.urandom(8), "big")
+    letters = []
+    for _ in range(_ID_LENGTH):
+        number, place = divmod(number, len(_ID_LETTERS))
+        letters.append(_ID_LETTERS[place])
+    return "".join(letters)
 
 
 def printable(text: str) -> str:

@@ -329,6 +329,7 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
 
     def ready(_server: Server) -> None:
         status.ready(app, served, instance.describe(app), instance.past.failures)
+        instance.outage.serving(instance.shown_name)
         instance.sockets.store()
 
     def late(bound: Sequence[Listener]) -> None:

@@ -48,6 +48,8 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
         instance.remove_pidfile()
         if isinstance(outcome, ReturnToPrimary) and not signals.count:
             follow = partial(_return, instance)
+        else:
+            instance.outage.over("stopped")
     exits.leave(int(bool(failures)), then=follow, hurried=signals.count > 1, unwinds=True)
 
 
@@ -84,6 +86,7 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
     for listener in instance.sockets.listeners:
         claims.close(listener)
     instance.status.ended(records)
+    instance.outage.over("exited", records)
     return 1
 
 
@@ -130,7 +133,7 @@ def _report_chain(
 ) -> tuple[FailureRecord, ...]:
     """Report the end of a chain in one message: why it ends where it named a successor, and every link of it."""
     links = instance.history(records)
-    more = () if end is None else (instance.record(end),)
+    more = () if end is None else (instance.record(end, records[0].id if records else ""),)
     for record in more:
         logs.frame(record)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]

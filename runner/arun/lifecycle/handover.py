@@ -88,8 +88,15 @@ class Handover(Value):
     debug: bool = False
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
+<<<<<<< HEAD
     #: This is no start, but the trial of one.
     trial: Trial | None = None
+=======
+    #: The absolute path of the directory with the failure log; empty for none.
+    state_dir: str = ""
+    #: Failures before this chain: those of the outage that the first start is to end, and of some that are over.
+    earlier: tuple[FailureRecord, ...] = ()
+>>>>>>> records13
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -124,7 +131,12 @@ def write(handover: Handover) -> int:
             "last_resort": handover.last_resort,
             "debug": handover.debug,
             "pidfiles": handover.pidfiles,
+<<<<<<< HEAD
             "trial": _encode_trial(handover.trial),
+=======
+            "state_dir": handover.state_dir,
+            "earlier": [record.as_dict() for record in handover.earlier],
+>>>>>>> records13
         }
     ).encode()
     fd = _anonymous_file()
@@ -175,7 +187,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         listeners=listeners,
         wanted=wanted,
         closed=tuple(_decode_spec(*spec) for _, *spec in fields.get("closed", ())),
-        failures=tuple(_record(one) for one in fields["failures"]),
+        failures=tuple(map(FailureRecord.of_fields, fields["failures"])),
         tried=tuple(fields["tried"]),
         signals=fields["signals"],
         workers=_decode_workers(fields.get("workers", ())),
@@ -184,7 +196,12 @@ def _decode(fields: dict[str, Any]) -> Handover:
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
         pidfiles=tuple(fields.get("pidfiles", ())),
+<<<<<<< HEAD
         trial=_decode_trial(fields.get("trial")),
+=======
+        state_dir=fields.get("state_dir", ""),
+        earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
+>>>>>>> records13
     )
 
 
@@ -209,10 +226,6 @@ def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:
     from arun.supervisor.contract import InheritedWorker  # of starts, only an upgrade has any
 
     return tuple(InheritedWorker(*_known(InheritedWorker, one)) for one in encoded)
-
-
-def _record(fields: dict[str, Any]) -> FailureRecord:
-    return FailureRecord(**{name: value for name, value in fields.items() if name in FailureRecord._fields})
 
 
 def _known(kind: type[Value], values: list[Any]) -> list[Any]:

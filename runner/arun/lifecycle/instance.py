@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
-from arun import settings
-from arun.core import exits, genuine
-from arun.core.failures import FailureRecord
+from arun import __version__, settings
+from arun.core import exits, genuine, redaction
+from arun.core.failures import FailureRecord, failure_id
 from arun.core.outlook import Outlook
 from arun.core.values import Value
 from arun.lifecycle import handover
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
+from arun.lifecycle.outage import Outage
 from arun.lifecycle.output import Output
 from arun.lifecycle.status import Status
 from arun.listen import activation, sockets
@@ -104,6 +106,7 @@ class Instance:
         status: where its state is reported.
         configuration: what it goes by so far.
         is_in_place: an exec was refused, and this start takes place in the process that failed.
+        outage: where its failures are recorded; by default in memory alone.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one instance is made of
@@ -117,6 +120,7 @@ class Instance:
         configuration: Configuration,
         *,
         is_in_place: bool = False,
+        outage: Outage | None = None,
     ) -> None:
         self.launch = launch
         self.past = past
@@ -126,10 +130,13 @@ class Instance:
         self.status = status
         self.configuration = configuration
         self.is_in_place = is_in_place
+        self.outage = outage or Outage(handover.Handover())
         #: The fallback as it is known before any config is read; a reload begins with it again.
         self.initial_policy = configuration.fallback
         self._workers = past.workers
         self._pidfile: str | None = None
+        #: When this start began, on the monotonic clock.
+        self._began = time.monotonic()
 
     @classmethod
     def of_process(cls, gc_threshold: tuple[int, int, int]) -> Instance:
@@ -158,6 +165,7 @@ class Instance:
             Output(past.log_file, is_detached=past.detached),
             Status(manager, outlook=Outlook(past.failures)),
             Configuration(name, launch.directory, policy),
+            outage=Outage(past, _state_directory(launch, past)),
         )
 
     def as_worker(self, status: Status, candidate: Candidate) -> Instance:
@@ -175,6 +183,7 @@ class Instance:
         self.status.foresee(Outlook(past.failures))
         self.sockets.drop_lost()
         self.sockets.want((*self.sockets.wanted, *self.sockets.wanted_by_fallback))
+        self.outage.log.close()
         return Instance(
             self.launch._replace(argv=self.launch.argv[:1]),
             past,
@@ -184,6 +193,7 @@ class Instance:
             self.status,
             Configuration(COMMAND_LINE, self.launch.directory, policy._replace(config=None)),
             is_in_place=True,
+            outage=Outage(past),
         )
 
     # ---- what it goes by
@@ -240,9 +250,29 @@ class Instance:
 
     # ---- what is known of its failures
 
-    def record(self, failure: StartupFailure) -> FailureRecord:
-        """Return the record of a failure of this start, made now."""
-        return FailureRecord.of(failure, config=self.shown_name, when=time.time())
+    def record(self, failure: StartupFailure, id: str = "") -> FailureRecord:  # noqa: A002 - the field's name
+        """Return the record of a failure of this start, made now; ``id`` is that of the failed start, by default a new one."""
+        words, flags = self.launch.argv, settings.secret_flags()
+        around = {**self.launch.environ, **os.environ}
+        return FailureRecord.of(
+            failure,
+            config=self.shown_name,
+            when=time.time(),
+            secrets=(*self._secret_values(), *redaction.secrets_of(around, words[1:], flags)),
+            id=id or failure_id(),
+            pid=os.getpid(),
+            duration=time.monotonic() - self._began,
+            link=len(self.past.tried) + 1,
+            command=redaction.command_line([self.launch.program, *words[1:]], flags),
+            versions=_versions(),
+        )
+
+    def _secret_values(self) -> tuple[str, ...]:
+        chosen = self.configuration.settings
+        if chosen is None:
+            return ()
+        password = chosen.ssl_keyfile_password
+        return (*([password] if password else ()), *redaction.secrets_of(dict(chosen.env)))
 
     def report(self, failures: Sequence[StartupFailure]) -> tuple[FailureRecord, ...]:
         """Report failures, with the interpreter as it was before the app came; return their records. It raises nothing."""
@@ -252,12 +282,15 @@ class Instance:
                 genuine.restore()
                 process.silence()
             exits.release_descriptors()
-            records = tuple(map(self.record, failures))
+            one = failure_id()
+            records = tuple(self.record(failure, one) for failure in failures)
             for failure in failures:
                 # What the frames of a failed app hold goes: an exec needs memory, and the last resort runs in this process.
                 failure.__traceback__ = failure.__cause__ = failure.__context__ = None
             for record in records:
                 self.status.failed(record)
+            if records:
+                self.outage.failed(records)
         except BaseException as error:  # noqa: BLE001 - whatever the report raises, the way out is taken
             logs.warning(f"a failure could not be told: {tracebacks.described(error)}")
         return records
@@ -271,6 +304,7 @@ class Instance:
         """Return what the successor of this start is to know."""
         policy, launch = self.configuration.fallback, self.launch
         past = self.past if self.is_fallback else handover.Handover(launch.argv, launch.directory)
+        past = past._replace(state_dir=self.outage.log.directory, earlier=self.outage.earlier)
         past = past._replace(
             wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
@@ -279,6 +313,10 @@ class Instance:
             workers=(),
         )
         return past.after(tuple(records), entries.config_key(self.configuration.name))
+
+    def way_back(self) -> handover.Handover:
+        """Return what the first start of the chain is to know when it is tried again."""
+        return handover.Handover(state_dir=self.outage.log.directory, earlier=self.outage.returning())
 
     @property
     def shown_name(self) -> str:
@@ -334,6 +372,25 @@ def _handed_over() -> handover.Handover:
     except ValueError as error:
         logs.warning(f"{error}; ignored")
         return handover.Handover()
+
+
+def _state_directory(launch: Launch, past: handover.Handover) -> str:
+    """Return the state directory as far as it is known before any config is read; empty for none."""
+    if past.tried:
+        return past.state_dir
+    named = settings.scan_state_dir(launch.arguments, os.environ) or past.state_dir
+    named = named or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return os.path.join(launch.directory, named) if named else ""
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of arun, Python and the libraries that are loaded."""
+    found = {"arun": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
+    for name in ("uvloop", "aiohttp"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
 
 
 def _adopted(past: handover.Handover) -> tuple[list[Listener], dict[Address, ListenSpec]]:

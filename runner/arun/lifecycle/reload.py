@@ -131,6 +131,7 @@ class SupervisedStatus:
         self._was_ready = True
         instance.sockets.let_go(self._leaving)  # the workers have them
         instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
+        instance.outage.serving(instance.shown_name)
         instance.sockets.store()
 
     def failed(self, failure: StartupFailure) -> None:

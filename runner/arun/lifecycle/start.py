@@ -15,7 +15,7 @@ from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
 from arun.settings import DEFAULT, SettingsRejected, validate
-from arun.system import descriptors, environment, process
+from arun.system import descriptors, environment, privileges, process
 from arun.system.environment import Surroundings
 
 TYPE_CHECKING = False
@@ -62,6 +62,7 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
     if isinstance(error, SettingsRejected):
         partial_settings = error.partial
         instance.adopt(instance.configuration.ending_as(partial_settings))
+        _open_failure_log(instance, partial_settings)
         listening.want(instance, partial_settings)
         if instance.successor is not None:  # which then goes to the background; without one everything is reported here
             with contextlib.suppress(StartupFailure):
@@ -69,6 +70,18 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
         listening.bind_what_is_known(instance, partial_settings)
     elif isinstance(error, StartupFailure) and settings is not None and _is_early(error):
         listening.bind_what_is_known(instance, settings)
+
+
+def _open_failure_log(instance: Instance, settings: Settings) -> None:
+    """Open the failure log before the privileges are dropped, for the user that the process becomes."""
+    directory = os.path.join(instance.launch.directory, settings.state_dir) if settings.state_dir else ""
+    if not directory and not instance.outage.log.directory:
+        return
+    identity = None
+    if os.geteuid() == 0:
+        with contextlib.suppress(StartupFailure):  # which the start is going to fail with
+            identity = privileges.lookup(settings.uid, settings.gid)
+    instance.outage.open(directory, identity)
 
 
 def _is_early(failure: StartupFailure) -> bool:
@@ -99,6 +112,7 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         return
     instance.status.without_effect(settings)
     instance.adopt(instance.configuration.validated(settings))
+    _open_failure_log(instance, settings)
     listening.want(instance, settings)
     _take_output(instance, settings)
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date

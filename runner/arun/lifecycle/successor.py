@@ -10,9 +10,11 @@ import os
 import sys
 from os import execve  # bound now: an app may put something else in its place
 
+from arun.core import redaction
 from arun.core.failures import EXEC_FAILED, StartupFailure, printable
 from arun.lifecycle import handover
 from arun.lifecycle.fallback import is_gone
+from arun.settings import secret_flags
 from arun.settings.entries import shown, split_reference
 from arun.system import logs, process
 
@@ -63,8 +65,9 @@ def return_to_primary(instance: Instance) -> NoReturn:
         StartupFailure(EXEC_FAILED): as in ``become_fallback``.
     """
     arguments = instance.past.argv[1:]
-    logs.info(f"arun: going back to the first start: {' '.join([instance.launch.program, *arguments])}")
-    _replace_process(instance, arguments, handover.Handover())
+    shown = redaction.command_line([instance.launch.program, *arguments], secret_flags())
+    logs.info(f"arun: going back to the first start: {shown}")
+    _replace_process(instance, arguments, instance.way_back())
 
 
 def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...]) -> NoReturn:

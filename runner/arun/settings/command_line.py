@@ -25,6 +25,8 @@ __all__ = (
     "read_arguments",
     "scan_fallback",
     "scan_last_resort",
+    "scan_state_dir",
+    "secret_flags",
     "split_extra",
 )
 
@@ -43,6 +45,19 @@ def scan_fallback(argv: Sequence[str], environ: Mapping[str, str], directory: st
 def scan_last_resort(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """Return the end of a chain, ``page`` or ``exit``, as scan_fallback does; None where it is not given."""
     return known_last_resort(_scan(LAST_RESORT, argv, environ))
+
+
+def scan_state_dir(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return the state directory that the command line or the environment names, as scan_fallback does."""
+    return _scan("state-dir", argv, environ)
+
+
+def secret_flags() -> frozenset[str]:
+    """Return the options, as they are written on a command line, whose values are never shown."""
+    hidden = [one for one in declared(Settings).values() if one.kind.hides]
+    return frozenset(flag for one in hidden for flag in (*(f"--{name}" for name in one.spellings), f"-{one.short}")) - {
+        "-"
+    }
 
 
 def known_last_resort(text: str | None) -> str | None:

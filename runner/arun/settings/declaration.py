@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         """What an option needs to know of its kind of value."""
 
         metavar: str
+        hides: bool
 
         def __call__(self, text: str, /) -> T_co:
             """Return the value of a text, or raise ValueError with a sentence."""

@@ -24,6 +24,8 @@ class Written:
     """How most values are written back: as they are read."""
 
     metavar = "TEXT"
+    #: Whether the value is never shown.
+    hides = False
 
     def shown(self, value: Any) -> str:
         """Return the value as a file would hold it."""

@@ -163,6 +163,8 @@ class ClientCertificates(Written):
 class Secret(Text):
     """A text that is never shown, neither as a value nor in what is wrong with it."""
 
+    hides = True
+
     def __call__(self, text: str) -> str:
         """Return the text itself."""
         if "\0" in text:
@@ -260,6 +262,7 @@ class Variable(Written):
     """One environment variable, ``NAME=value``; its value is never shown."""
 
     metavar = "NAME=VALUE"
+    hides = True
 
     def __call__(self, text: str) -> tuple[str, str]:
         """Return name and value."""

@@ -245,6 +245,12 @@ class _Fallback:
     welcome_status = option(
         Number(200, 599, "STATUS"), default=None, about="the status of the welcome page (default: 200, 503 as fallback)"
     )
+    state_dir = option(
+        Text("DIR"),
+        default=None,
+        about="keep a record of each failed start there, in failures.jsonl, for arun why (default: STATE_DIRECTORY, as systemd "
+        "sets it)",
+    )
     start_timeout = option(
         Seconds(zero=False), default=None, about="a start that takes longer has failed (default: none)"
     )

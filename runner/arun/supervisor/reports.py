@@ -54,7 +54,7 @@ def failure_of(report: Report) -> StartupFailure:
     try:
         import json
 
-        record = FailureRecord(**json.loads(report.text))
+        record = FailureRecord.of_fields(json.loads(report.text))
         cause = CAUSES.get(record.identifier, INTERNAL_ERROR)
     except Exception:  # noqa: BLE001 - files of Python or arun may be missing, and the supervisor goes on
         return StartupFailure(INTERNAL_ERROR, "a worker failed, and its report cannot be read")

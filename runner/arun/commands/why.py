@@ -1,0 +1,167 @@
+"""``arun why``: the last failed start, for people: what failed and where, what to do, and what arun does about it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import time
+
+from arun.commands.usage import Option, Usage
+from arun.core.failures import FILE_UNUSABLE, OPTION_INVALID, StartupFailure, printable
+from arun.lifecycle import failure_log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+__all__ = ("main",)
+
+_WIDTH = 80
+_INDENT = 12
+
+USAGE = Usage(
+    "why",
+    "Shows why the last start failed, what to do about it, and what arun does.",
+    (
+        Option("state-dir", "DIR", "the state directory of the instance (default: ARUN_STATE_DIR, STATE_DIRECTORY)"),
+        Option("all", "", "a list of all failed starts that are kept, the last one at its end"),
+        Option("json", "", "JSON for programs: an object, with --all a line for each"),
+    ),
+    "[ID]",
+    1,
+    """\
+ID is that of a failed start, as it stands in the log and on the page.
+The status is 0 where there is one to show, 1 where none is recorded, and 2
+where it cannot be told.
+""",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Show it; return 0, or 1 where no failure is recorded.
+
+    Raises:
+        StartupFailure: no state directory is known, or it cannot be read.
+    """
+    given = USAGE.read(arguments)
+    if given is None:
+        return 0
+    records = _records(given.get("state-dir"))
+    if given.operands:
+        records = [one for one in records if one["id"].casefold() == given.operands[0].casefold()]
+    if not records:
+        sys.stdout.write(f"No failed start {given.operands[0]}.\n" if given.operands else "No failed start.\n")
+        return 1
+    shown = records if given.has("all") else records[-1:]
+    if given.has("json"):
+        import json
+
+        indent = None if given.has("all") else 2
+        sys.stdout.write("".join(f"{json.dumps(one, ensure_ascii=False, indent=indent)}\n" for one in shown))
+    elif given.has("all"):
+        sys.stdout.write("".join(f"{_line(one)}\n" for one in shown))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in _page(shown[0])))
+    return 0
+
+
+def _records(named: str | None) -> list[dict[str, Any]]:
+    directory, origin = named, "--state-dir"
+    if directory is None:
+        directory, origin = os.environ.get("ARUN_STATE_DIR"), "ARUN_STATE_DIR"
+    if not directory:
+        directory, origin = os.environ.get("STATE_DIRECTORY", "").partition(":")[0], "STATE_DIRECTORY"
+    if not directory:
+        raise StartupFailure(
+            OPTION_INVALID,
+            "no state directory is named",
+            hint="name the one that the instance has: arun why --state-dir DIR",
+        )
+    try:
+        if not os.path.isdir(directory):
+            raise NotADirectoryError(20, "there is no such directory")
+        return failure_log.read(directory)
+    except OSError as error:
+        path = os.path.join(directory, failure_log.FILE)
+        sentence = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
+        raise StartupFailure(FILE_UNUSABLE, sentence, origin=origin) from error
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    """Return a record on one line of at most 80 columns."""
+    state = "goes on" if not record.get("ended") else record["ended"]
+    line = printable(
+        f"{record['id']}  {_date(record['time'])}  {state:9}  {record['identifier']}: {record['sentence']}"
+    )
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..."
+
+
+def _page(record: Mapping[str, Any]) -> Iterator[str]:
+    yield from textwrap.wrap(printable(f"{record['identifier']}: {record['sentence']}"), _WIDTH)
+    for problem in record.get("problems", ()):
+        yield from textwrap.wrap(printable(f"{problem['identifier']}: {problem['sentence']}"), _WIDTH)
+    yield ""
+    yield from _entry("id", record["id"])
+    yield from _entry(
+        "when", f"{_date(record['time'])}, {_ago(record['time'])}; {_span(record['duration'])} into the start"
+    )
+    yield from _entry("where", record["origin"])
+    yield from _entry("hint", record["hint"])
+    yield from _entry("config", record["config"])
+    yield from _entry("command", record["command"])
+    yield from _entry("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
+    links = [*record["chain"], record]
+    if len(links) > 1:
+        for number, link in enumerate(links, 1):
+            text = f"{number}. {link['config']}: {link['identifier']}: {link['sentence']}"
+            yield from _entry("chain" if number == 1 else "", text)
+    yield from _entry("now", _now(record))
+    if record["traceback"]:
+        yield ""
+        yield from record["traceback"].rstrip("\n").split("\n")
+
+
+def _entry(name: str, text: str) -> Iterator[str]:
+    if text:
+        first = f"  {name}".ljust(_INDENT)
+        yield from textwrap.wrap(
+            printable(text), _WIDTH, initial_indent=first, subsequent_indent=" " * _INDENT, break_on_hyphens=False
+        )
+
+
+def _now(record: Mapping[str, Any]) -> str:
+    """Return what arun does about it, or how it ended."""
+    if record.get("ended"):
+        return f"over: {record['ended']} at {_date(record['ended_time'])}"
+    fallback = record.get("fallback")
+    if fallback is None:
+        return "no fallback has served in its place so far"
+    return f"the fallback {fallback.get('fallback', '')} serves in its place since {_date(fallback['time'])}"
+
+
+def _seconds(text: str) -> float:
+    import calendar
+
+    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+
+
+def _date(text: str) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_seconds(text)))
+
+
+def _ago(text: str) -> str:
+    return f"{_span(max(0.0, time.time() - _seconds(text)))} ago"
+
+
+def _span(seconds: float) -> str:
+    """Return a time span in the two largest units that it has."""
+    if seconds < 10:  # noqa: PLR2004 - tenths tell something here
+        return f"{seconds:.1f} s"
+    parts, rest = list[str](), int(seconds)
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        if rest >= size or (parts and unit == "s"):
+            parts.append(f"{rest // size} {unit}")
+            rest %= size
+    return " ".join(parts[:2])
