@@ -88,15 +88,12 @@ class Handover(Value):
     debug: bool = False
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
-<<<<<<< HEAD
     #: This is no start, but the trial of one.
     trial: Trial | None = None
-=======
     #: The absolute path of the directory with the failure log; empty for none.
     state_dir: str = ""
     #: Failures before this chain: those of the outage that the first start is to end, and of some that are over.
     earlier: tuple[FailureRecord, ...] = ()
->>>>>>> records13
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -131,12 +128,9 @@ def write(handover: Handover) -> int:
             "last_resort": handover.last_resort,
             "debug": handover.debug,
             "pidfiles": handover.pidfiles,
-<<<<<<< HEAD
             "trial": _encode_trial(handover.trial),
-=======
             "state_dir": handover.state_dir,
             "earlier": [record.as_dict() for record in handover.earlier],
->>>>>>> records13
         }
     ).encode()
     fd = _anonymous_file()
@@ -196,12 +190,9 @@ def _decode(fields: dict[str, Any]) -> Handover:
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
         pidfiles=tuple(fields.get("pidfiles", ())),
-<<<<<<< HEAD
         trial=_decode_trial(fields.get("trial")),
-=======
         state_dir=fields.get("state_dir", ""),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
->>>>>>> records13
     )
 
 
