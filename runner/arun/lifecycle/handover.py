@@ -86,6 +86,8 @@ class Handover(Value):
     last_resort: str = "page"
     #: Whether the built-in page shows causes to visitors from this machine.
     debug: bool = False
+    #: The page of the user's own that the built-in fallback shows: its text, empty for none.
+    welcome_html: str = ""
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
     #: This is no start, but the trial of one.
@@ -127,6 +129,7 @@ def write(handover: Handover) -> int:
             "log_file": handover.log_file,
             "last_resort": handover.last_resort,
             "debug": handover.debug,
+            "welcome_html": handover.welcome_html,
             "pidfiles": handover.pidfiles,
             "trial": _encode_trial(handover.trial),
             "state_dir": handover.state_dir,
@@ -189,6 +192,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         log_file=fields.get("log_file", ""),
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
+        welcome_html=fields.get("welcome_html", ""),
         pidfiles=tuple(fields.get("pidfiles", ())),
         trial=_decode_trial(fields.get("trial")),
         state_dir=fields.get("state_dir", ""),

@@ -59,6 +59,7 @@ class Configuration(Value):
         policy = self.fallback._replace(
             config=None if layers.asked else entries.located(layers.fallback),
             last_resort=layers.last_resort or self.fallback.last_resort,
+            origin=layers.fallback_origin,
         )
         name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
         return self._replace(name=name, fallback=policy)
@@ -69,6 +70,10 @@ class Configuration(Value):
         if settings.given("debug"):
             policy = policy._replace(debug=settings.debug)
         return self._replace(fallback=policy)
+
+    def showing(self, page: str) -> Configuration:
+        """Return it with a page of the user's own, which the built-in fallback shows too; with an empty one as it is."""
+        return self._replace(fallback=self.fallback._replace(welcome_html=page)) if page else self
 
     @property
     def chosen(self) -> Settings:
@@ -149,7 +154,7 @@ class Instance:
 
             manager = notify.take(os.environ)
         held, secured = _adopted(past)
-        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug)
+        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug, welcome_html=past.welcome_html)
         if past.tried:
             name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
         else:
@@ -309,6 +314,7 @@ class Instance:
             wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
+            welcome_html=policy.welcome_html,
             pidfiles=self.pidfiles,
             workers=(),
         )

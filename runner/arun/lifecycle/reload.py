@@ -13,7 +13,7 @@ from arun.apps import provisions
 from arun.core import exits
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, listening, successor
+from arun.lifecycle import build, chain, listening, own_page, successor
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.worker import work
@@ -255,7 +255,9 @@ class Reloader:
         settings = validate(layers)
         instance.status.without_effect(settings)
         self._check_identity(settings)
-        return configuration.validated(settings)
+        configuration = configuration.validated(settings).showing(own_page.read(settings))
+        chain.enforce(configuration, instance.past.tried, instance.launch.environ)
+        return configuration
 
     def _check_identity(self, settings: Settings) -> None:
         """Refuse another user or group: a process cannot change them twice, and the old workers would mix with it."""

@@ -10,7 +10,7 @@ from functools import partial
 from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
-from arun.lifecycle import build, listening
+from arun.lifecycle import build, chain, listening, own_page
 from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
@@ -62,6 +62,8 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
     if isinstance(error, SettingsRejected):
         partial_settings = error.partial
         instance.adopt(instance.configuration.ending_as(partial_settings))
+        with contextlib.suppress(StartupFailure):
+            instance.adopt(instance.configuration.showing(own_page.read(partial_settings)))
         _open_failure_log(instance, partial_settings)
         listening.want(instance, partial_settings)
         if instance.successor is not None:  # which then goes to the background; without one everything is reported here
@@ -86,7 +88,9 @@ def _open_failure_log(instance: Instance, settings: Settings) -> None:
 
 def _is_early(failure: StartupFailure) -> bool:
     cause = failure.cause
-    return cause.stage in {"settings", "identity", "privileges"} or cause.identifier.startswith("certificate-")
+    return cause.stage in {"settings", "identity", "privileges", "fallback"} or cause.identifier.startswith(
+        "certificate-"
+    )
 
 
 def _take_output(instance: Instance, settings: Settings) -> None:
@@ -116,7 +120,9 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     listening.want(instance, settings)
     _take_output(instance, settings)
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
-    instance.status.starting(instance.configuration.fallback, directory)
+    instance.status.starting()
+    instance.adopt(instance.configuration.showing(own_page.read(settings)))
+    chain.enforce(instance.configuration, instance.past.tried, instance.launch.environ)
     with Deadline(
         settings.start_timeout,
         settings.origin("start_timeout"),

@@ -12,7 +12,7 @@ import os
 import time
 
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
-from arun.lifecycle import build, listening
+from arun.lifecycle import build, chain, listening, own_page
 from arun.lifecycle.deadline import Deadline
 from arun.settings import validate
 from arun.system import environment, logs, pidfile
@@ -70,6 +70,9 @@ def run(  # noqa: PLR0913 - the last ones by name
     instance.adopt(instance.configuration.read(layers))
     settings = validate(layers)
     instance.adopt(instance.configuration.validated(settings))
+    own_page.read(settings)
+    if settings.strict_fallback:
+        chain.enforce(instance.configuration, instance.past.tried, instance.launch.environ)
     limited(settings.start_timeout)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
     with Deadline(
