@@ -99,9 +99,9 @@ def report(configuration: Configuration, tried: tuple[str, ...], environ: Mappin
             first = first or _broken(configuration, f"the fallback config {name} would fail: {_summary(problem)}")
         if link.problems:
             following = chain[number + 1].config if number + 1 < len(chain) else None
-            logs.warning(f"should this start fail, {name} would fail too, and {_then(configuration, following)}")
+            logs.warning(f"should this start fail, {name} would fail too; then {_then(configuration, following)}")
     if end is not None:
-        logs.warning(f"{end.cause.identifier}: {end.sentence}; {_then(configuration, None)} after it")
+        logs.warning(f"{end.cause.identifier}: {end.sentence}; then {_then(configuration, None)}")
         first = first or _broken(configuration, f"the chain of fallbacks ends early: {end.sentence}")
     return first
 
@@ -129,10 +129,10 @@ def _summary(problem: StartupFailure) -> str:
 
 def _then(configuration: Configuration, following: str | None) -> str:
     if following is not None:
-        return f"{printable(entries.shown(following, configuration.directory))} be tried"
+        return f"{printable(entries.shown(following, configuration.directory))} is tried"
     if configuration.fallback.last_resort == "page":
-        return "the welcome page be served"
-    return "the instance end with status 1"
+        return "the welcome page is served"
+    return "the instance ends with status 1"
 
 
 def _link(policy: FallbackPolicy, around: _Surroundings) -> tuple[Link, FallbackPolicy]:

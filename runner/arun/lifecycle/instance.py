@@ -184,10 +184,11 @@ class Instance:
 
         No config is read: the file may be what this user cannot read.
         """
-        policy, past = self.configuration.fallback, self.history(records)
-        self.status.foresee(Outlook(past.failures))
+        policy = self.configuration.fallback
         self.sockets.drop_lost()
         self.sockets.want((*self.sockets.wanted, *self.sockets.wanted_by_fallback))
+        past = self.history(records)
+        self.status.foresee(Outlook(past.failures))
         self.outage.log.close()
         return Instance(
             self.launch._replace(argv=self.launch.argv[:1]),
