@@ -19,10 +19,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "listen": frozenset({"core", "system"}),
     "http": frozenset({"core", "system"}),
     "supervisor": frozenset({"core", "system"}),
+    "control": frozenset({"core", "system"}),
     "apps": frozenset({"core", "system", "http"}),
     "server": frozenset({"core", "system", "listen", "http"}),
     "lifecycle": frozenset(
-        {"core", "settings", "system", "listen", "http", "supervisor", "apps", "server", "arun_welcome"}
+        {"core", "settings", "system", "listen", "http", "supervisor", "control", "apps", "server", "arun_welcome"}
     ),
 }
 #: The top floor may import all that is below it.

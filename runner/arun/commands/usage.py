@@ -20,11 +20,12 @@ _WIDTH, _INDENT = 80, 24
 
 
 class Option(Value):
-    """An option of a command; without a ``metavar`` it is a switch."""
+    """An option of a command; without a ``metavar`` it is a switch. One that ``repeats`` has all its values, with commas."""
 
     name: str
     metavar: str = ""
     about: str = ""
+    repeats: bool = False
 
 
 class Arguments(Value):
@@ -93,7 +94,7 @@ class Usage(Value):
             value = words.pop(0)
         if option.metavar and not value:
             raise self._refusal(f"--{name} takes a value ({option.metavar}), not an empty one")
-        found[name] = value
+        found[name] = f"{found[name]},{value}" if option.repeats and name in found else value
 
     def _unknown(self, flag: str, name: str) -> StartupFailure:
         from difflib import get_close_matches

@@ -138,6 +138,7 @@ class Exchange:
         "fields",
         "length",
         "line",
+        "queued",
         "received",
         "record",
         "request",
@@ -145,11 +146,15 @@ class Exchange:
         "sent",
         "status",
         "stream",
+        "taken",
     )
-    #: Set where there is a record: the start of the request by the performance counter, and how many bytes of the
-    #: response's body were sent, without framing.
+    #: Set where there is a record: the start of the request and when the app began with it, by the performance counter; and
+    #: how many bytes of the response's body were sent, without framing.
     began: float
+    taken: float
     sent: int
+    #: Set where requests are measured: for how many seconds a proxy has had the request before.
+    queued: float
     #: Set by ``begin``: the status line as HTTP/1 has it, the status, the announced length, and what else the fields say
     #: (http/fields.py).
     line: bytes

@@ -80,6 +80,8 @@ class HttpOptions(Value):
     request_id_header: str | None = None
     #: Called with each request that has ended; None while the access log is off.
     access: AccessLog | None = None
+    #: Measure requests for metrics: statuses, bytes, times.
+    measures: bool = False
     #: Called with one text for each request that fails, and for each thread lost to a request beyond its time. Both are called
     #: in the loop's thread and return at once.
     on_error: Callable[[str], None] = silent

@@ -1,4 +1,4 @@
-"""What is written about requests: their ids and lines in the access log, and frames in the error log for those that fail."""
+"""What is kept of requests: ids, lines in the access log, numbers for metrics, and frames in the error log for those that fail."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from arun.http.exchange import Exchange, Stream
     from arun.http.forwarded import Forwarding
+    from arun.http.measures import Measures
     from arun.http.options import HttpOptions
 
 __all__ = ("ErrorLog", "RequestIds", "RequestLog")
@@ -26,9 +27,9 @@ _FRAMES = 20
 
 
 class RequestLog:
-    """Ids and access log of all requests. It is the record of each request itself, unless requests have ids.
+    """Ids, access log and measures of all requests. It is the record of each request itself, unless requests have ids.
 
-    The server has one only where one of both is on.
+    The server has one only where one of them is on.
     """
 
     request_id: bytes | None = None
@@ -40,12 +41,20 @@ class RequestLog:
         self._forwarding = forwarding
         self._access = options.access
         self._ids = None if header is None else RequestIds(header)
+        #: What is measured for metrics; None while nothing is.
+        self.measures: Measures | None = None
+        if options.measures:
+            from arun.http.measures import Measures, queued_before
+
+            self.measures, self._queued = Measures(), queued_before
 
     def begin(self, exchange: Exchange) -> None:
         """Note when a request begins, and give it its id, which the app finds among the header fields."""
-        exchange.began = perf_counter()
+        exchange.began = exchange.taken = perf_counter()
         exchange.sent = 0
         ids, request = self._ids, exchange.request
+        if self.measures is not None:
+            exchange.queued = self._queued_before(exchange)
         if ids is None:
             exchange.record = self
             return
@@ -55,6 +64,8 @@ class RequestLog:
 
     def end(self, exchange: Exchange, status: int = 0) -> None:
         """Write the line of a request; ``status`` is that of a response which is not the app's, as 101 is."""
+        if self.measures is not None:
+            self.measures.add(exchange, status or exchange.sent_status)
         access = self._access
         if access is None:
             return
@@ -76,6 +87,11 @@ class RequestLog:
             scheme,
             None if own is None else own.decode(),
         )
+
+    def _queued_before(self, exchange: Exchange) -> float:
+        """Return the seconds for which a proxy that is trusted has had the request."""
+        seconds = self._queued(exchange.request.headers)
+        return seconds if seconds and self._forwarding.trusts(exchange.stream.client) else 0.0
 
     def refused(self, stream: Stream, status: int, sent: int) -> None:
         """Write the line of what was refused before it became a request."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from contextvars import copy_context
 
+from arun.core.counters import Counters
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
 from arun.http.errors import ClientDisconnected
@@ -144,12 +145,14 @@ class HttpServer:
         self._watching: asyncio.TimerHandle | None = None
         self._aborted = False
         self._quiet = asyncio.Event()
-        #: Access log and ids of requests; None where both are off.
+        #: Access log, ids and measures of requests; None where all are off.
         self.request_log: RequestLog | None = None
-        if options.access is not None or options.request_id_header is not None:
+        if options.access is not None or options.request_id_header is not None or options.measures:
             from arun.http.request_log import RequestLog
 
             self.request_log = RequestLog(options, self.forwarding)
+            if self.request_log.measures is not None:
+                self._protocol = self.request_log.measures.counting(protocol)
         #: The time limit of requests; None where there is none, or the loop could do nothing when it is over.
         self._times: RequestTimes[Exchange] | None = None
         if options.timeout_request > 0 and application.interruptible:
@@ -175,6 +178,13 @@ class HttpServer:
     def connection(self, endpoints: Endpoints | None = None) -> asyncio.BaseProtocol:
         """Return the protocol of a new connection."""
         return self._protocol(self, endpoints)
+
+    def counters(self) -> Counters:
+        """Return what is counted so far; another thread may ask."""
+        measures = None if self.request_log is None else self.request_log.measures
+        return Counters(
+            self.requests, len(self.running), len(self.connections), None if measures is None else measures.now()
+        )
 
     def drain(self) -> None:
         """Ask every client to reconnect elsewhere: a stop is near. New connections are still served."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from functools import cache, partial
@@ -13,6 +14,8 @@ from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, Star
 from arun.core.values import Value
 from arun.lifecycle import listening
 from arun.lifecycle.deadline import DeadlineReached
+from arun.lifecycle.detours import Detours
+from arun.lifecycle.serving import OneProcess
 from arun.listen import sockets
 from arun.settings import Settings
 from arun.system import descriptors, environment, logs, process
@@ -224,6 +227,7 @@ def http_options(
         values["timeout_request"] = settings.timeout_wsgi_request
     if not settings.names_requests:
         values["request_id_header"] = None
+    values["measures"] = settings.measures_requests
     return HttpOptions(
         **values,
         access=None if access_file is None else _access_log(settings, access_file),
@@ -309,16 +313,22 @@ def _one_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     return cache(partial(new_loop, settings))
 
 
+def _nobody(_fd: int) -> bool:
+    return False
+
+
 class Reports(Value):
     """What is reported of a server while it serves, and to what: the status of the instance, or the supervisor of a worker.
 
     ``ready`` gets the server, which it may ask to retire or to stop. ``late`` gets the listeners that could be bound only
-    now; without it another process looks after those.
+    now; without it another process looks after those. ``ask`` hands a connection, by its descriptor, to what answers for the
+    state of the instance, and returns False where nothing does.
     """
 
     ready: Callable[[Server], None]
     stopping: Callable[[], None] | None = None
     thread_lost: Callable[[str], None] | None = None
+    ask: Callable[[int], bool] = _nobody
     late: Callable[[Sequence[Listener]], None] | None = None
 
 
@@ -333,7 +343,12 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     loaded = load(instance, deadline)
     app, served = loaded.app.target.text, configuration.listeners.listeners
 
-    def ready(_server: Server) -> None:
+    def ready(server: Server) -> None:
+        if instance.control.is_asked:
+            loop = loaded.loop()
+            serving = OneProcess(server.counters, loop.call_soon_threadsafe)
+            serving.beat(loop.call_later)
+            instance.control.serve(serving)
         status.ready(app, served, instance.describe(app), instance.past.failures)
         instance.outage.serving(instance.shown_name)
         instance.sockets.store()
@@ -345,7 +360,7 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     def stopping() -> None:
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
-    serve(instance, loaded, deadline, Reports(ready, stopping, late=late))
+    serve(instance, loaded, deadline, Reports(ready, stopping, ask=instance.control.ask, late=late))
 
 
 def _events(  # noqa: C901 - one method for each event
@@ -413,8 +428,11 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     # A worker that replaces another finds closed what was given up.
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
     events = _events(instance, loaded, deadline, reports, leaving)
+    http = http_server_for(loaded.app, settings, log, events.thread_lost)
+    detours = Detours(http, settings, instance.status.outlook, reports.ask)
+    detours.arrange()
     serving = server.Server(
-        http_server_for(loaded.app, settings, log, events.thread_lost),
+        http,
         served_sockets(claimed.listeners, claimed.contexts),
         server.ServerOptions(settings.backlog, settings.drain_delay, settings.timeout_graceful_shutdown, PARTING),
         events,
@@ -424,12 +442,20 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     deadline.leave_signals_to_loop()
     logs.adopt_logging()
     signals.on_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
+    instance.status.on_outlook(partial(_rearrange, loop, detours))
     try:
         _run(loop, serving.serve(signals), signals)
     finally:
+        instance.status.on_outlook(None)
         signals.on_reopen(instance.output.reopen)
         if log is not None:
             log.close()
+
+
+def _rearrange(loop: asyncio.AbstractEventLoop, detours: Detours) -> None:
+    """Arrange the detours anew, soon; from any thread."""
+    with contextlib.suppress(RuntimeError):  # the loop has been closed
+        loop.call_soon_threadsafe(detours.arrange)
 
 
 def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None], signals: process.StopSignals) -> None:

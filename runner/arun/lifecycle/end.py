@@ -37,6 +37,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     """
     signals = instance.signals
     signals.ignore()
+    instance.status.enter("stopping")
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:
@@ -49,6 +50,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
         if isinstance(outcome, ReturnToPrimary) and not signals.count:
             follow = partial(_return, instance)
         else:
+            instance.control.remove()
             instance.outage.over("stopped")
     exits.leave(int(bool(failures)), then=follow, hurried=signals.count > 1, unwinds=True)
 
@@ -57,6 +59,7 @@ def _follow_failure(instance: Instance, failures: Sequence[StartupFailure], reco
     """Become the fallback, or return the status to end with; called by the exit shim when all hooks have run."""
     status = _fall_back(instance, failures, records)
     if status:
+        instance.control.remove()
         instance.remove_pidfiles()  # while a successor serves they name it
     return status
 

@@ -96,6 +96,15 @@ class Handover(Value):
     state_dir: str = ""
     #: Failures before this chain: those of the outage that the first start is to end, and of some that are over.
     earlier: tuple[FailureRecord, ...] = ()
+    #: The control socket and the status listener.
+    control: tuple[InheritedListener, ...] = ()
+    status: tuple[InheritedListener, ...] = ()
+    #: The text and the allowed clients with which an operator has taken the app offline; None while it is not.
+    offline: tuple[str, tuple[str, ...]] | None = None
+    #: How many fallbacks followed failures of each identifier, in the life of this process.
+    fallbacks: tuple[tuple[str, int], ...] = ()
+    #: What workers have counted that are gone, of an upgrade.
+    counted: str = ""
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -134,6 +143,11 @@ def write(handover: Handover) -> int:
             "trial": _encode_trial(handover.trial),
             "state_dir": handover.state_dir,
             "earlier": [record.as_dict() for record in handover.earlier],
+            "control": [_encode_own(one) for one in handover.control],
+            "status": [_encode_own(one) for one in handover.status],
+            "offline": handover.offline,
+            "fallbacks": handover.fallbacks,
+            "counted": handover.counted,
         }
     ).encode()
     fd = _anonymous_file()
@@ -197,6 +211,11 @@ def _decode(fields: dict[str, Any]) -> Handover:
         trial=_decode_trial(fields.get("trial")),
         state_dir=fields.get("state_dir", ""),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
+        control=tuple(map(_decode_own, fields.get("control", ()))),
+        status=tuple(map(_decode_own, fields.get("status", ()))),
+        offline=_decode_offline(fields.get("offline")),
+        fallbacks=tuple((str(name), int(number)) for name, number in fields.get("fallbacks", ())),
+        counted=fields.get("counted", ""),
     )
 
 
@@ -213,6 +232,22 @@ def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
         return None
     held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
     return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"])
+
+
+def _encode_own(listener: InheritedListener) -> list[Any]:
+    return [listener.fd, str(listener.spec.address), listener.spec.origin]
+
+
+def _decode_own(encoded: list[Any]) -> InheritedListener:
+    fd, address, origin, *_newer = encoded
+    return InheritedListener(fd, ListenSpec(addresses.parse(address), origin=origin))
+
+
+def _decode_offline(encoded: list[Any] | None) -> tuple[str, tuple[str, ...]] | None:
+    if encoded is None:
+        return None
+    text, allowed, *_newer = encoded
+    return text, tuple(allowed)
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:

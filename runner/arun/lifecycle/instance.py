@@ -12,6 +12,7 @@ from arun.core.failures import FailureRecord, failure_id
 from arun.core.outlook import Outlook
 from arun.core.values import Value
 from arun.lifecycle import handover
+from arun.lifecycle.control import Control
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
 from arun.lifecycle.outage import Outage
 from arun.lifecycle.output import Output
@@ -112,6 +113,7 @@ class Instance:
         configuration: what it goes by so far.
         is_in_place: an exec was refused, and this start takes place in the process that failed.
         outage: where its failures are recorded; by default in memory alone.
+        control: where it is asked about its state, and told what to do; by default nowhere.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one instance is made of
@@ -126,6 +128,7 @@ class Instance:
         *,
         is_in_place: bool = False,
         outage: Outage | None = None,
+        control: Control | None = None,
     ) -> None:
         self.launch = launch
         self.past = past
@@ -136,6 +139,7 @@ class Instance:
         self.configuration = configuration
         self.is_in_place = is_in_place
         self.outage = outage or Outage(handover.Handover())
+        self.control = control or Control()
         #: The fallback as it is known before any config is read; a reload begins with it again.
         self.initial_policy = configuration.fallback
         self._workers = past.workers
@@ -168,9 +172,10 @@ class Instance:
             process.StopSignals(),
             Sockets(held, passed, secured, manager),
             Output(past.log_file, is_detached=past.detached),
-            Status(manager, outlook=Outlook(past.failures)),
+            Status(manager, outlook=_outlook(past)),
             Configuration(name, launch.directory, policy),
             outage=Outage(past, _state_directory(launch, past)),
+            control=Control(past),
         )
 
     def as_worker(self, status: Status, candidate: Candidate) -> Instance:
@@ -188,7 +193,7 @@ class Instance:
         self.sockets.drop_lost()
         self.sockets.want((*self.sockets.wanted, *self.sockets.wanted_by_fallback))
         past = self.history(records)
-        self.status.foresee(Outlook(past.failures))
+        self.status.foresee(failures=past.failures)
         self.outage.log.close()
         return Instance(
             self.launch._replace(argv=self.launch.argv[:1]),
@@ -200,6 +205,7 @@ class Instance:
             Configuration(COMMAND_LINE, self.launch.directory, policy._replace(config=None)),
             is_in_place=True,
             outage=Outage(past),
+            control=self.control,
         )
 
     # ---- what it goes by
@@ -371,6 +377,11 @@ class Instance:
         """Remove the pid files of the whole chain."""
         for path in self.pidfiles:
             pidfile.remove(path)
+
+
+def _outlook(past: handover.Handover) -> Outlook:
+    text, allowed = past.offline or (None, ())
+    return Outlook(past.failures, offline=text, allowed=tuple(allowed))
 
 
 def _handed_over() -> handover.Handover:

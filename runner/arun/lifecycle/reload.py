@@ -11,11 +11,13 @@ from functools import partial
 
 from arun.apps import provisions
 from arun.core import exits
+from arun.core.counters import Counters
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, chain, listening, own_page, successor
+from arun.lifecycle import build, chain, foresight, listening, own_page, successor
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
+from arun.lifecycle.serving import Reloads, Supervised
 from arun.lifecycle.worker import work
 from arun.settings import validate
 from arun.supervisor import forking
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+    from arun.lifecycle.control import Control
     from arun.lifecycle.instance import Instance
     from arun.listen.sockets import Listener
     from arun.settings import Settings
@@ -57,7 +60,7 @@ def supervise(instance: Instance, candidate: Candidate, began: float) -> None:
     reloader = Reloader(instance, SupervisedStatus(instance, leaving), candidate if instance.has_workers else None)
     spec = reloader.worker_spec(candidate, began)
     reloader.watch(candidate.configuration)
-    _run(instance, Supervisor(reloader, spec, _inherited(instance)))
+    _run(instance, reloader, spec)
 
 
 def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
@@ -77,11 +80,14 @@ def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
         text = "the upgrade has failed: the workers from before it go on serving"
         logs.warning(text)
         status.unchanged(text)
-    _run(instance, Supervisor(Reloader(instance, status), None, _inherited(instance)))
+    _run(instance, Reloader(instance, status), None)
 
 
-def _run(instance: Instance, supervisor: Supervisor) -> None:
+def _run(instance: Instance, reloader: Reloader, spec: WorkerSpec | None) -> None:
     signals = instance.signals
+    counted = Counters.of_text(instance.past.counted) if instance.past.counted else Counters()
+    supervisor = Supervisor(reloader, spec, _inherited(instance), counted)
+    reloader.supervise(supervisor)
     signals.on_stop(supervisor.stop)
     signals.on_hangup(supervisor.reload)
     gc.collect()
@@ -91,6 +97,7 @@ def _run(instance: Instance, supervisor: Supervisor) -> None:
         failure = supervisor.run()
     finally:
         signals.on_hangup(None)
+        instance.status.on_outlook(None)
         if forking.adopts_orphans():  # among them what has hung in a fork of the process that loads the app
             process.end_children(spared=instance.launch.children)
     if failure is not None:
@@ -119,12 +126,15 @@ class SupervisedStatus:
         self._instance = instance
         self._leaving = leaving
         self._was_ready = False
+        self.reloads = Reloads()
 
     def ready(self, app: str, workers: int) -> None:
         instance = self._instance
         exits.release_descriptors()
         served = f"{app} with {counted(workers)}"
+        self.reloads.end(well=True)
         if self._was_ready:
+            instance.status.app = served
             logs.info(f"arun: reloaded, serving {served}")
             self._serving(instance.describe(served))
             return
@@ -135,9 +145,12 @@ class SupervisedStatus:
         instance.sockets.store()
 
     def failed(self, failure: StartupFailure) -> None:
-        logs.frame(self._instance.record(failure))
+        record = self._instance.record(failure)
+        self.reloads.note(record)
+        logs.frame(record)
 
     def unchanged(self, text: str) -> None:
+        self.reloads.end(well=False)
         self._was_ready = True  # what serves next is a reload
         self._serving(text)
 
@@ -168,10 +181,32 @@ class Reloader:
         self._watch = FileWatch(())
         #: What reporting a failure needs is loaded: while the first workers start, so that they do not wait for it.
         self._is_provided = False
+        self._supervisor: Supervisor | None = None
+        #: What a page in the app's place goes by has changed since the start.
+        self._has_changed = False
         #: When the watchdog of the service manager is due, on the monotonic clock.
         self._next_ping = 0.0
         #: When a busy address is tried again, on the monotonic clock, and seconds until then after a reload for it.
         self._next_try, self._retry = 0.0, _RETRY
+
+    @property
+    def answers(self) -> Control:
+        return self._instance.control
+
+    def first_order(self) -> bytes:
+        """Return what a worker has not learned by its fork: the process that loads the app may be older than that."""
+        return foresight.order(self._instance.status.outlook()) if self._has_changed else b""
+
+    def supervise(self, supervisor: Supervisor) -> None:
+        """Let workers learn what changes for them, and answer for this supervisor."""
+        self._supervisor = supervisor
+        self._instance.status.on_outlook(self._tell)
+        self._instance.control.serve(Supervised(supervisor, self.status.reloads))
+
+    def _tell(self) -> None:
+        self._has_changed = True
+        if self._supervisor is not None:
+            self._supervisor.order(self.first_order())
 
     def watch(self, configuration: Configuration) -> None:
         """Watch the files of ``touch-reload`` from now on."""
@@ -218,6 +253,7 @@ class Reloader:
     def candidate(self) -> WorkerSpec | None:
         logs.info("arun: reloading")
         instance = self._instance
+        self.status.reloads.begin()
         instance.status.reloading("reloading")
         given_up, self._next = self._next, None
         # Workers of what is given up are still on their way out: no other process could bind there again.
@@ -279,6 +315,7 @@ class Reloader:
         if configuration.surroundings is not None:
             configuration.surroundings.restore(where_possible=True)
         self._move_pidfile(configuration)
+        self._move_control(configuration)
         self.watch(configuration)
 
     def withdraw(self) -> None:
@@ -296,6 +333,12 @@ class Reloader:
         path = os.path.abspath(os.path.join(configuration.directory, named)) if named else None
         try:
             self._instance.write_pidfile(path, origin=configuration.chosen.origin("pidfile"))
+        except StartupFailure as failure:
+            self.status.failed(failure)
+
+    def _move_control(self, configuration: Configuration) -> None:
+        try:
+            self._instance.control.open(self._instance, configuration.chosen)
         except StartupFailure as failure:
             self.status.failed(failure)
 
@@ -334,6 +377,10 @@ class Reloader:
             self._next_ping = now + status.watchdog_interval
         return self._next_ping - now
 
+    def _counted(self) -> str:
+        """Return what workers have counted that are gone."""
+        return "" if self._supervisor is None else self._supervisor.counted.as_text()
+
     def upgrade(self, workers: Sequence[Worker]) -> None:
         instance = self._instance
         self._ping()
@@ -356,7 +403,7 @@ class Reloader:
         logs.info(f"arun: upgrading; {counted(serving)} from before it go on serving")
         instance.status.reloading("upgrading")
         try:
-            successor.upgrade(instance, passed)
+            successor.upgrade(instance, passed, self._counted())
         except (StartupFailure, process.StopRequested) as error:
             if isinstance(error, StartupFailure):
                 self.status.failed(error)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from arun.lifecycle.instance import Instance
     from arun.lifecycle.outcome import Outcome
     from arun.settings import Settings
+    from arun.system.privileges import Identity
 
 __all__ = ("run",)
 
@@ -64,25 +65,32 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
         instance.adopt(instance.configuration.ending_as(partial_settings))
         with contextlib.suppress(StartupFailure):
             instance.adopt(instance.configuration.showing(own_page.read(partial_settings)))
-        _open_failure_log(instance, partial_settings)
+        identity = _identity(partial_settings)
+        _open_failure_log(instance, partial_settings, identity)
         listening.want(instance, partial_settings)
         if instance.successor is not None:  # which then goes to the background; without one everything is reported here
             with contextlib.suppress(StartupFailure):
                 _take_output(instance, partial_settings)
+            with contextlib.suppress(StartupFailure):
+                instance.control.open(instance, partial_settings, identity)
         listening.bind_what_is_known(instance, partial_settings)
     elif isinstance(error, StartupFailure) and settings is not None and _is_early(error):
         listening.bind_what_is_known(instance, settings)
 
 
-def _open_failure_log(instance: Instance, settings: Settings) -> None:
+def _identity(settings: Settings) -> Identity | None:
+    """Return who the process is to become, where it is root; None where it stays who it is, or nobody knows."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(StartupFailure):  # which the start is going to fail with
+            return privileges.lookup(settings.uid, settings.gid)
+    return None
+
+
+def _open_failure_log(instance: Instance, settings: Settings, identity: Identity | None) -> None:
     """Open the failure log before the privileges are dropped, for the user that the process becomes."""
     directory = os.path.join(instance.launch.directory, settings.state_dir) if settings.state_dir else ""
     if not directory and not instance.outage.log.directory:
         return
-    identity = None
-    if os.geteuid() == 0:
-        with contextlib.suppress(StartupFailure):  # which the start is going to fail with
-            identity = privileges.lookup(settings.uid, settings.gid)
     instance.outage.open(directory, identity)
 
 
@@ -116,9 +124,12 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         return
     instance.status.without_effect(settings)
     instance.adopt(instance.configuration.validated(settings))
-    _open_failure_log(instance, settings)
+    identity = _identity(settings)
+    _open_failure_log(instance, settings, identity)
     listening.want(instance, settings)
     _take_output(instance, settings)
+    instance.control.open(instance, settings, identity)
+    instance.control.start()
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
     instance.status.starting()
     instance.adopt(instance.configuration.showing(own_page.read(settings)))
@@ -128,6 +139,7 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         settings.origin("start_timeout"),
         leave,
         lambda: instance.signals.count > 0,
+        on_step=instance.status.waiting,
         # A service manager waits for a fallback that goes back as for one that serves.
         on_tick=None if instance.status.watchdog_interval is None else instance.status.watchdog,
     ) as deadline:
@@ -174,6 +186,7 @@ def _serve(instance: Instance, settings: Settings, deadline: Deadline) -> None:
             held.close(claimed.surplus)
             instance.adopt(configuration)
         deadline.finish()  # workers are forked by a process that has no other thread
+        instance.control.stop()
         reload.supervise(instance, Candidate(configuration, held), deadline.began)
     else:
         held.close(claimed.surplus)

@@ -15,6 +15,7 @@ from arun.system import logs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from arun.core.failures import FailureRecord
     from arun.listen.sockets import Listener
@@ -44,6 +45,11 @@ class Status:
         self._manager = manager
         self._command: WaitingCommand | None = None
         self._outlook = outlook or Outlook()
+        self._on_outlook: Callable[[], object] | None = None
+        #: Since when the instance is in its state, in seconds of the epoch; what it waits for; and what it serves.
+        self.state, self.since = "starting", time.time()
+        self.waiting_for = ""
+        self.app = ""
 
     # ---- what a page in the app's place goes by
 
@@ -51,9 +57,31 @@ class Status:
         """Return it as it is now."""
         return self._outlook
 
-    def foresee(self, outlook: Outlook) -> None:
-        """Let the page go by this from now on."""
-        self._outlook = outlook
+    def foresee(self, **changes: Any) -> None:
+        """Change it, field by field: ``failures``, ``next_try``, ``attempts``, ``offline``, ``allowed``."""
+        self._outlook = self._outlook._replace(**changes)
+        if self.state in {"serving", "offline"}:
+            self._serves()
+        if self._on_outlook is not None:
+            self._on_outlook()
+
+    def on_outlook(self, callback: Callable[[], object] | None) -> None:
+        """Call ``callback`` at each change of it, in the thread that makes it."""
+        self._on_outlook = callback
+
+    # ---- the state
+
+    def enter(self, state: str) -> None:
+        """Be in this state from now on; see ``arun.control.state.STATES``."""
+        if state != self.state:
+            self.state, self.since = state, time.time()
+
+    def _serves(self) -> None:
+        self.enter("serving" if self._outlook.offline is None else "offline")
+
+    def waiting(self, step: str) -> None:
+        """Note what the start waits for now."""
+        self.waiting_for = step
 
     # ---- a start
 
@@ -88,6 +116,11 @@ class Status:
 
     def ready(self, app: str, served: Iterable[Listener], state: str, past: Sequence[FailureRecord]) -> None:
         """Report where the instance runs, what it serves, and that it is a fallback, if it is one."""
+        self.app, self.waiting_for = app, ""
+        if past:
+            self.enter("fallback")
+        else:
+            self._serves()
         _running_on(served)
         if past:
             logs.warning(f"this is a fallback: {past[0].config} failed with {past[0].summary()}")
@@ -130,6 +163,8 @@ class Status:
 
     def leaving(self, state: str = "stopping", *, returns: bool = False) -> None:
         """Report that the instance ends; that it returns to its primary only the service manager does not know yet."""
+        self.waiting_for = "the return to the primary" if returns else "the end of the requests that have begun"
+        self.enter("draining")
         if not returns:
             logs.info(f"arun: {state}")
         if self._manager is not None and returns:

@@ -54,7 +54,11 @@ def become_fallback(instance: Instance, config: str, records: Sequence[FailureRe
     launch = instance.launch
     logs.write(f"!!! {launch.program} (pid: {os.getpid()}) exited with status 1 !!!\n")
     logs.write(f"!!! Fallback config to {printable(shown(config, launch.directory))} !!!\n")
-    _replace_process(instance, (config,), instance.history(records))
+    past = instance.history(records)
+    counts = dict(past.fallbacks)
+    for record in records[:1]:
+        counts[record.identifier] = counts.get(record.identifier, 0) + 1
+    _replace_process(instance, (config,), past._replace(fallbacks=tuple(counts.items())))
 
 
 def return_to_primary(instance: Instance) -> NoReturn:
@@ -70,16 +74,17 @@ def return_to_primary(instance: Instance) -> NoReturn:
     _replace_process(instance, arguments, instance.way_back())
 
 
-def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...]) -> NoReturn:
+def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], counted: str = "") -> NoReturn:
     """Replace this process by the arun that is installed now, started as this one was; its workers go on serving.
 
-    Other children that it has are on their way out already, and are left to it.
+    Other children that it has are on their way out already, and are left to it. ``counted`` is what workers have counted that
+    are gone.
 
     Raises:
         StopRequested: a stop signal came in time.
         StartupFailure(EXEC_FAILED): as in ``become_fallback``, but that no child was ended.
     """
-    past = instance.past._replace(workers=workers)
+    past = instance.past._replace(workers=workers, counted=counted)
     _replace_process(instance, instance.launch.arguments, past, spared=frozenset(process.children()))
 
 
@@ -162,7 +167,9 @@ def _own_files() -> list[str]:
 
 
 def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
-    launch = instance.launch
+    launch, outlook = instance.launch, instance.status.outlook()
+    instance.control.stop()
+    control, status = instance.control.handed_over()
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), listener.spec)
         for listener in instance.sockets.still_open()
@@ -172,13 +179,19 @@ def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Hand
         closed=tuple(instance.sockets.secured.values()) if past.tried else (),
         signals=late_signals,
         detached=instance.output.is_detached,
+        control=control,
+        status=status,
+        offline=None if outlook.offline is None else (outlook.offline, outlook.allowed),
+        fallbacks=past.fallbacks or instance.past.fallbacks,
         log_file=instance.output.path,
     )
     fd = handover.write(past)
     environ = {**launch.environ, handover.VARIABLE: str(fd)}
     try:
         workers = [worker.fd for worker in past.workers]
-        process.close_on_exec_except([fd, late_signals, *workers, *(listener.fd for listener in passed)])
+        process.close_on_exec_except(
+            [fd, late_signals, *workers, *(listener.fd for listener in (*passed, *control, *status))]
+        )
         process.reset_for_exec(keep_ignored=launch.ignored)
         _return_to(launch.called)
         os.umask(launch.surroundings.umask)

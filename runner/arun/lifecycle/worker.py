@@ -13,7 +13,7 @@ from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import Failed, outcome_of
 from arun.lifecycle.status import Status
 from arun.supervisor import forking
-from arun.supervisor.channel import Channel, WorkerLifetime
+from arun.supervisor.channel import Channel, Served, WorkerLifetime
 from arun.supervisor.reports import DRAINING, FAILED, READY
 from arun.system import process
 
@@ -128,10 +128,26 @@ def _leave(instance: Instance, outcome: Outcome) -> NoReturn:
 
 
 def _serve(instance: Instance, loaded: Loaded, deadline: Deadline, channel: Channel) -> None:
-    def ready(server: Server) -> None:
-        channel.serve(loaded.app.target.text, lambda: server.requests, server.retire, server.stop)
+    status = instance.status
 
-    build.serve(instance, loaded, deadline, build.Reports(ready, partial(channel.report, DRAINING), channel.spent))
+    def ready(server: Server) -> None:
+        served = Served(server.counters, server.retire, partial(_foresee, status), server.stop)
+        channel.serve(loaded.app.target.text, served)
+
+    if order := channel.outlook():
+        _foresee(status, order)
+    reports = build.Reports(ready, partial(channel.report, DRAINING), channel.spent, channel.ask)
+    try:
+        build.serve(instance, loaded, deadline, reports)
+    finally:
+        channel.last_beat()
+
+
+def _foresee(status: Status, order: str) -> None:
+    """Let the page in the app's place go by what the supervisor says."""
+    from arun.lifecycle import foresight
+
+    status.foresee(**foresight.read(order))
 
 
 def _lifetime(settings: Settings) -> WorkerLifetime:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import Any
 
+    from arun.core.counters import Counters
     from arun.http.server import HttpServer
     from arun.listen.certificates import LiveContext
     from arun.server.gate import Gate
@@ -103,10 +104,9 @@ class Server:
         self._contexts = contexts
         self._stopping, self._forced, self._retiring = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    @property
-    def requests(self) -> int:
-        """How many requests have begun."""
-        return self._http.requests
+    def counters(self) -> Counters:
+        """Return what is counted of requests so far; another thread may ask."""
+        return self._http.counters()
 
     def retire(self) -> None:
         """Accept nothing more, and stop when all clients have gone by themselves."""

@@ -369,6 +369,30 @@ class _Limits:
     )
 
 
+class _Control:
+    """Control and status."""
+
+    __slots__ = ()
+
+    control = option(
+        SocketPath("PATH"),
+        default=None,
+        about="a unix socket for arun status, reload, stop, offline and online, for this user alone (default: arun.sock in "
+        "$RUNTIME_DIRECTORY, or in the state directory); none: none",
+    )
+    status = option(
+        Listener(),
+        default=None,
+        about="answer /livez, /startupz, /readyz, /status and /metrics there: host:port or unix:/path, apart from the app",
+    )
+    status_path = option(
+        UrlPath(),
+        default=None,
+        about="answer them on the app's own addresses too, below this path, such as /-/ for /-/readyz",
+        hint="it is a path that no page of the app has, such as /-/",
+    )
+
+
 class _Logs:
     """Log files, and what is written of each request."""
 
@@ -453,7 +477,9 @@ class _Arun:
     help = option(Flag(), default=False, short="h", command_line_only=True, about="show this help")
 
 
-class Options(_Arun, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App):
+class Options(
+    _Arun, _Control, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App
+):
     """All options, in sections; help lists them from the last one to the first."""
 
     __slots__ = ()

@@ -81,6 +81,11 @@ class Settings(Options):
         return asked and not self.disable_logging
 
     @property
+    def measures_requests(self) -> bool:
+        """Whether requests are measured for metrics: somebody may ask for them by HTTP."""
+        return self.status is not None or self.status_path is not None
+
+    @property
     def names_requests(self) -> bool:
         """Whether every request gets an id: it is asked for, or the header field that carries it is named."""
         return self.given("request-id-header") if self.request_id is None else self.request_id

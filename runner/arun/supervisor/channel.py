@@ -1,4 +1,4 @@
-"""A worker's end of its connection to the supervisor: reports, heartbeats while its loop turns, the order to retire."""
+"""A worker's end of its connection to the supervisor: reports, heartbeats while its loop turns, and its orders."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import os
 import time
 
 from arun.core.values import Value
-from arun.supervisor.reports import BEAT, READY, RETIRE, SPENT, WAITING, Lines, line_of
+from arun.supervisor.reports import ASK, BEAT, OUTLOOK, READY, RETIRE, SPENT, WAITING, Lines, line_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from arun.core.counters import Counters
     from arun.core.failures import FailureRecord
+    from arun.supervisor.reports import Report
 
-__all__ = ("Channel", "WorkerLifetime")
+__all__ = ("Channel", "Served", "WorkerLifetime")
 
 #: Seconds between two beats of a worker, at most.
 _BEATS = 1.0
@@ -44,6 +46,18 @@ class WorkerLifetime(Value):
         return ""
 
 
+class Served(Value):
+    """What a worker serves, for its channel: what it has counted, and what its orders do.
+
+    ``retire`` is called at that order, ``outlook`` with the text of one, ``gone`` when the supervisor has gone.
+    """
+
+    counters: Callable[[], Counters]
+    retire: Callable[[], None]
+    outlook: Callable[[str], None]
+    gone: Callable[[], None]
+
+
 class Channel:
     """The connection of one worker to its supervisor. It never raises: workers end with their supervisor."""
 
@@ -55,6 +69,7 @@ class Channel:
         self._began = 0.0
         self._spent = self._retires = False
         self._lines = Lines()
+        self._served: Served | None = None
         connection.settimeout(_PATIENCE)
 
     def report(self, word: str, content: str | FailureRecord = "") -> None:
@@ -74,45 +89,87 @@ class Channel:
             self._spent = True
             self.report(SPENT, reason)
 
-    def serve(
-        self, app: str, requests: Callable[[], int], retire: Callable[[], None], gone: Callable[[], None]
-    ) -> None:
+    def ask(self, fd: int) -> bool:
+        """Hand a connection to the responder of the supervisor; return False where that is gone, or reads nothing."""
+        import socket
+
+        try:
+            socket.send_fds(self._socket, [line_of(ASK)], [fd])
+        except OSError:
+            return False
+        return True
+
+    def outlook(self) -> str:
+        """Return the newest order of that kind which has come so far; empty for none. No loop reads orders yet."""
+        self._socket.setblocking(False)
+        newest = ""
+        try:
+            while data := self._socket.recv(65_536):
+                for order in self._lines.feed(data):
+                    if order.word == OUTLOOK:
+                        newest = order.text
+        except OSError:
+            pass  # no more of them, or the supervisor has gone: the loop will find it
+        self._socket.settimeout(_PATIENCE)
+        return newest
+
+    def serve(self, app: str, served: Served) -> None:
         """Report that the app is served; from now on send heartbeats and read orders on the running loop.
 
-        ``requests`` returns how many have begun so far; ``retire`` is called at that order, ``gone`` when the supervisor
-        has gone. A worker that retires already ignores the latter: an upgrade has left it alone.
+        A worker that retires already does not hear that the supervisor has gone: an upgrade has left it alone.
         """
         import asyncio  # a supervisor has no loop, and does not pay for one
 
         loop = asyncio.get_running_loop()
         self._began = time.monotonic()
+        self._served = served
         self._socket.setblocking(False)
 
         def read_orders() -> None:
             try:
-                data = self._socket.recv(4096)
+                data = self._socket.recv(65_536)
             except BlockingIOError:
                 return
             except OSError:
                 data = b""
             for order in self._lines.feed(data):
-                if order.word == RETIRE:
-                    self._retires = True
-                    retire()
+                self._obey(order, served)
             if not data:
                 loop.remove_reader(self._socket.fileno())
                 if not self._retires:
-                    gone()
+                    served.gone()
 
         def beat() -> None:
             loop.call_later(self._beats, beat)
-            self.report(BEAT)  # lost while the supervisor does not read: it checks the time when it does
-            if not self._spent and (reason := self._lifetime.exceeded(requests(), time.monotonic() - self._began)):
+            counters = self.beat()
+            lived = time.monotonic() - self._began
+            if not self._spent and (reason := self._lifetime.exceeded(counters.requests, lived)):
                 self.spent(reason)
 
         loop.add_reader(self._socket.fileno(), read_orders)
         self.report(READY, app)
         beat()
+
+    def _obey(self, order: Report, served: Served) -> None:
+        if order.word == RETIRE:
+            self._retires = True
+            served.retire()
+        elif order.word == OUTLOOK:
+            served.outlook(order.text)
+
+    def beat(self) -> Counters:
+        """Report that the loop turns, and what was counted; return that."""
+        assert self._served is not None  # noqa: S101 - it serves
+        counters = self._served.counters()
+        self.report(
+            BEAT, counters.as_text()
+        )  # lost while the supervisor does not read: it checks the time when it does
+        return counters
+
+    def last_beat(self) -> None:
+        """Report what was counted, for the last time: the worker has served."""
+        if self._served is not None:
+            self.beat()
 
 
 def _resident() -> int:

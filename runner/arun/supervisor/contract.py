@@ -6,7 +6,8 @@ from arun.core.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import select
+    from collections.abc import Iterable, Sequence
     from typing import Protocol
 
     from arun.core.failures import StartupFailure
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
         @property
         def status(self) -> Status:
             """Where the state of the workers is reported."""
+            ...
+
+        @property
+        def answers(self) -> Answers:
+            """What answers those who ask for the state of the instance."""
+            ...
+
+        def first_order(self) -> bytes:
+            """Return the order that a new worker begins with; empty for none."""
             ...
 
         def candidate(self) -> WorkerSpec | None:
@@ -59,6 +69,30 @@ if TYPE_CHECKING:
 
         def lacks_files(self) -> bool:
             """Return whether files of arun are missing that a new worker would load, as while an installer replaces them."""
+            ...
+
+    class Answers(Protocol):
+        """What answers those who ask for the state of the instance, in turns of the supervisor's loop."""
+
+        @property
+        def seconds(self) -> float | None:
+            """Seconds until a turn is due in any case; None while nothing is."""
+            ...
+
+        def register(self, waiting: select.poll) -> None:
+            """Add what a turn waits for."""
+            ...
+
+        def turn(self, ready: Iterable[tuple[int, int]]) -> None:
+            """Do what can be done now; it neither blocks nor raises."""
+            ...
+
+        def adopt(self, fd: int) -> None:
+            """Answer on a connection that a worker hands over."""
+            ...
+
+        def close(self) -> None:
+            """Close every descriptor, in a forked child."""
             ...
 
     class Status(Protocol):

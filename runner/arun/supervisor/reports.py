@@ -1,6 +1,6 @@
 """Reports of a worker and orders of its supervisor: typed lines on a socket pair.
 
-A line is a word and the text that belongs to it; failures travel as JSON, in which a
+A connection for the responder of the supervisor comes beside a line, as a descriptor. A line is a word and the text that belongs to it; failures travel as JSON, in which a
 newline is never raw. The end of the stream is the end of the other side.
 """
 
@@ -10,9 +10,11 @@ from arun.core.failures import CAUSES, INTERNAL_ERROR, FailureRecord, StartupFai
 from arun.core.values import Value
 
 __all__ = (
+    "ASK",
     "BEAT",
     "DRAINING",
     "FAILED",
+    "OUTLOOK",
     "PID",
     "READY",
     "RETIRE",
@@ -25,10 +27,13 @@ __all__ = (
 )
 
 #: Reports of a worker: its pid, what its start waits for, that it serves (and what), why it cannot, that its loop
-#: turns, that it has reached its lifetime and wants a successor, and that it stops.
+#: turns (with its counters), that it has reached its lifetime and wants a successor, and that it stops; and a connection
+#: that asks for the state of the instance.
 PID, WAITING, READY, FAILED, BEAT, SPENT, DRAINING = "pid", "waiting", "ready", "failed", "beat", "spent", "draining"
-#: The one order that is no signal: accept no new connections, finish open requests, close idle connections in time.
-RETIRE = "retire"
+ASK = "ask"
+#: The orders that are no signals: accept no new connections, finish open requests, close idle connections in time; and what
+#: a page in the app's place goes by from now on, as JSON.
+RETIRE, OUTLOOK = "retire", "outlook"
 
 
 class Report(Value):

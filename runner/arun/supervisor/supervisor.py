@@ -13,6 +13,7 @@ import signal
 import time
 from functools import partial
 
+from arun.core.counters import Counters
 from arun.core.exits import PARTING
 from arun.core.failures import CRASH_LOOP, START_TIMEOUT, WORKER_DIED, WORKERS_LOST, StartupFailure
 from arun.supervisor import forking
@@ -47,11 +48,22 @@ class Supervisor:
     """Runs the workers of one instance.
 
     ``inherited`` are workers from before an upgrade: they serve until those of ``spec`` are ready. Without a spec only a
-    reload starts workers.
+    reload starts workers. ``counted`` is what those have counted that had gone by then.
     """
 
-    def __init__(self, instance: Supervised, spec: WorkerSpec | None, inherited: Generation | None = None) -> None:
+    def __init__(
+        self,
+        instance: Supervised,
+        spec: WorkerSpec | None,
+        inherited: Generation | None = None,
+        counted: Counters | None = None,
+    ) -> None:
         self._instance = instance
+        #: What workers have counted that are gone, so that the sum of all never goes back.
+        self.counted = counted or Counters()
+        #: The number of the generation that serves, and how many workers were lost and replaced.
+        self.generation = 1
+        self.restarts = 0
         #: The generation that serves, and the one that takes over as soon as all its workers are ready.
         self._current = inherited or Generation(spec)
         self._next = Generation(spec, "upgrade") if inherited and spec else None
@@ -84,6 +96,22 @@ class Supervisor:
     def reload(self) -> None:
         """Start a new generation."""
         self._wakeup.note(signal.SIGHUP)
+
+    # ---- for those who ask
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Every process that serves, will or did, by slots; not the one that loads the app for others."""
+        return sorted(
+            (worker for worker in self._workers if worker.slot is not None),
+            key=lambda worker: (worker.is_leaving, worker.slot.number if worker.slot else 0, worker.began),
+        )
+
+    def order(self, line: bytes) -> None:
+        """Send an order to every worker."""
+        for worker in self._workers:
+            if worker.slot is not None:
+                worker.order(line)
 
     # ---- the loop
 
@@ -140,18 +168,21 @@ class Supervisor:
             due += [slot.due for slot in generation.slots if slot.due > now] if generation else []
         silence = self._timeouts.silence
         turn = min(_TURN, silence / 4) if silence else _TURN  # as often as heartbeats come
-        seconds = max(0.0, min([turn, next_tick, *(moment - now for moment in due)]))
+        answers = self._instance.answers
+        asked = answers.seconds
+        seconds = max(0.0, min([turn, next_tick, turn if asked is None else asked, *(moment - now for moment in due)]))
         waiting = select.poll()
+        answers.register(waiting)
         waiting.register(self._wakeup.fd, select.POLLIN)
         for worker in self._workers:
             if worker.speaks:
                 waiting.register(worker.connection, select.POLLIN)
-        if not self._wakeup.caught:
-            waiting.poll(seconds * 1000)
+        ready = [] if self._wakeup.caught else waiting.poll(seconds * 1000)
         before, self._turned = self._turned, time.monotonic()
         late = self._turned - before - seconds
         if late > _LATE:
             self._postpone(late)
+        answers.turn(ready)
 
     def _postpone(self, seconds: float) -> None:
         """Move the times of all workers by a pause: this process was stopped, and so were they, or their reports waited.
@@ -166,8 +197,11 @@ class Supervisor:
 
     def _read_reports(self) -> None:
         for worker in self._workers:
+            worker.send_rest()
             if worker.speaks and not worker.read():
                 worker.connection.close()
+            while worker.asking:
+                self._instance.answers.adopt(worker.asking.pop())
 
     def _reap(self, *, waiting: bool = False) -> None:
         """Reap the processes that have ended and act on it; adopted orphans are reaped as well."""
@@ -197,6 +231,7 @@ class Supervisor:
                 worker.read()  # its last reports
                 worker.connection.close()
             self._workers.remove(worker)
+            self.counted = self.counted.plus(worker.counters.at_the_end())
             self._ended(worker, status)
 
     def _drop_unforked(self) -> None:
@@ -258,6 +293,7 @@ class Supervisor:
                 self._workers.append(slot.coming)
             else:
                 slot.coming = self._fork(generation, spec, slot)
+            slot.coming.order(self._instance.first_order())
         except BlockingIOError:  # the loader has more orders than it has read
             slot.due = time.monotonic() + _SOON
         except OSError as error:
@@ -277,7 +313,7 @@ class Supervisor:
         return waits
 
     def _fork(self, generation: Generation, spec: WorkerSpec, slot: Slot | None) -> Worker:
-        inherited = [self._wakeup, *(worker.connection for worker in self._workers)]
+        inherited = [self._wakeup, self._instance.answers, *(worker.connection for worker in self._workers)]
         run = partial(spec.run, slot.number if slot else None, generation.start_began())
         pid, line = forking.fork(run, inherited)
         worker = Worker(line, slot, generation, pid)
@@ -297,6 +333,7 @@ class Supervisor:
         generation.is_complete = True
         if generation is self._next:
             old, self._current, self._next = self._current, generation, None
+            self.generation += 1
             self._instance.adopt()
             for worker in old.members:
                 worker.retire(self._timeouts)
@@ -368,6 +405,7 @@ class Supervisor:
             # A worker that still serves is not lost: only its successor waits, without end.
             backoff = self._late_backoff if slot is not None and slot.serving is not None else self._backoff
             delay = backoff.died(time.monotonic())
+            self.restarts += 1
             logs.warning(f"{how}; it is replaced {f'in {delay:.1f} s' if delay else 'now'}")
             if not was_ready:
                 self._report(failure)

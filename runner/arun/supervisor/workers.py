@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import signal
+import sys
 import time
 
+from arun.core.counters import Counters
 from arun.core.failures import WORKER_DIED, StartupFailure
 from arun.core.values import Value
-from arun.supervisor.reports import DRAINING, FAILED, PID, READY, RETIRE, SPENT, WAITING, Lines, failure_of, line_of
+from arun.supervisor.reports import (
+    BEAT,
+    DRAINING,
+    FAILED,
+    PID,
+    READY,
+    RETIRE,
+    SPENT,
+    WAITING,
+    Lines,
+    failure_of,
+    line_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ("Generation", "Slot", "Worker", "WorkerSpec", "WorkerTimeouts", "counted", "ended_by")
 
-#: Bytes of reports that are read at once.
-_CHUNK = 65_536
+#: Bytes of reports that are read at once, and of the descriptors beside them: 16 at most.
+_CHUNK, _BESIDE = 65_536, _socket.CMSG_LEN(16 * 4)
+_CLOSED_ON_EXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
+#: Bytes of orders that wait for a worker which does not read.
+_MOST_UNSENT = 4_194_304
 #: Seconds beyond the time for requests that a stop may take: for the app's shut-down, its threads, and the machine.
 _MARGIN = 10.0
 #: Seconds until a worker is killed that was forced to stop, and one that was stopped before it served.
@@ -68,6 +86,11 @@ class Worker:
         self.began = self.heard = time.monotonic()
         #: It serves, or has loaded the app for others.
         self.is_ready = False
+        self.ready_at = 0.0
+        #: What it has counted, as it last reported.
+        self.counters = Counters()
+        #: Connections that ask for the state of the instance, until they are taken.
+        self.asking: list[int] = []
         self.waiting_for = ""
         self.app = ""
         self.failure: StartupFailure | None = None
@@ -83,6 +106,7 @@ class Worker:
         #: The signals still to be sent with their times, the earliest first.
         self.due: list[tuple[float, signal.Signals]] = []
         self._lines = Lines()
+        self._unsent = b""
 
     def __str__(self) -> str:
         name = f"worker {self.slot.number}" if self.slot else "the process that loads the app"
@@ -91,19 +115,25 @@ class Worker:
     def read(self) -> bool:
         """Read its reports; return False at the end of the connection."""
         try:
-            data = self.connection.recv(_CHUNK)
+            data, beside, _, _ = self.connection.recvmsg(_CHUNK, _BESIDE, _CLOSED_ON_EXEC)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        for level, kind, content in beside:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self.asking += [int.from_bytes(content[at : at + 4], sys.byteorder) for at in range(0, len(content), 4)]
         for report in self._lines.feed(data):
             self._note(report)
         return bool(data)
 
     def _note(self, report: Report) -> None:
         self.heard = time.monotonic()  # every report is a heartbeat
-        if report.word == READY:
-            self.is_ready, self.app = True, report.text
+        if report.word == BEAT:
+            if report.text:
+                self.counters = _counters(report.text)
+        elif report.word == READY:
+            self.is_ready, self.app, self.ready_at = True, report.text, time.time()
         elif report.word == WAITING:
             self.waiting_for = report.text
         elif report.word == SPENT:
@@ -122,12 +152,21 @@ class Worker:
         self.heard += seconds
         self.due = [(moment + seconds, number) for moment, number in self.due]
 
-    def _order(self, line: bytes) -> None:
-        """Send an order; without effect if its connection is closed."""
+    def order(self, line: bytes) -> None:
+        """Send an order, the rest of it later where the worker does not read; without effect if its connection is closed."""
+        if len(self._unsent) < _MOST_UNSENT:
+            self._unsent += line
+        self.send_rest()
+
+    def send_rest(self) -> None:
+        """Send what is left of its orders."""
         try:
-            self.connection.send(line)
-        except OSError:
+            while self._unsent:
+                self._unsent = self._unsent[self.connection.send(self._unsent) :]
+        except BlockingIOError:
             return
+        except OSError:
+            self._unsent = b""
 
     def abort(self, now: float) -> None:
         """End it after it has written the tracebacks of its threads."""
@@ -165,7 +204,7 @@ class Worker:
             self.due = [(now, signal.SIGQUIT), (now + _FORCED, signal.SIGKILL)]
         elif not self.is_leaving or self._retires:
             if parting and self.is_ready:
-                self._order(line_of(RETIRE))
+                self.order(line_of(RETIRE))
                 now += parting
             self.due = [(now, signal.SIGTERM), (now + (timeouts.stop if self.is_ready else _UNREADY), signal.SIGKILL)]
         self.is_leaving, self._retires = True, False
@@ -175,7 +214,7 @@ class Worker:
         if not self.is_ready or self.slot is None:
             self.stop(timeouts)
         elif not self.is_leaving:
-            self._order(line_of(RETIRE))
+            self.order(line_of(RETIRE))
             self.is_leaving = self._retires = True
             until = time.monotonic() + timeouts.retire
             self.due = [(until, signal.SIGTERM), (until + timeouts.stop, signal.SIGKILL)]
@@ -200,6 +239,14 @@ class Worker:
         if not (self.is_killed and status == signal.SIGKILL):
             return ended_by(status)
         return "had to be killed" + (", as the app had closed its line to the supervisor" if self.is_mute else "")
+
+
+def _counters(text: str) -> Counters:
+    """Return the counters of a report; none where they cannot be read."""
+    try:
+        return Counters.of_text(text)
+    except (ValueError, OverflowError):
+        return Counters()
 
 
 def counted(workers: int) -> str:

@@ -16,7 +16,7 @@ from arun.apps.wsgi.pool import ThreadPool
 from arun.apps.wsgi.spool import Backlog, Room
 from arun.core.exits import end_if_forked
 from arun.core.failures import printable
-from arun.core.genuine import allocate_lock, get_ident
+from arun.core.genuine import allocate_lock, get_ident, perf_counter
 from arun.http.errors import ClientDisconnected
 from arun.system.tracebacks import thread_stack
 
@@ -204,6 +204,8 @@ class ThreadExchange(WsgiExchange):
 
     def _call(self) -> bool:
         """Call the app; return whether the thread is one too many now, and ends."""
+        if self.record is not None:
+            self.taken = perf_counter()
         self._context = context = Context()
         part = context.run(self._respond)
         if part is not None:

@@ -1,0 +1,99 @@
+"""What is measured of requests while somebody asks for metrics: statuses, bytes, and times in buckets."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from time import perf_counter, time
+
+from arun.core.counters import BOUNDS, Measured
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from arun.http.endpoints import Endpoints
+    from arun.http.exchange import Exchange
+
+    #: Makes the connection of a server.
+    Factory = Callable[[Any, Endpoints | None], Any]
+
+__all__ = ("Measures", "queued_before")
+
+_FIELD = b"x-request-start"
+#: From here on a number counts milliseconds, or microseconds, since the epoch: as seconds it would be the year 5138.
+_MILLISECONDS, _MICROSECONDS = 1e11, 1e14
+_LAST_CLASS = 5
+#: Seconds beyond which a time is no time in a queue: clocks differ, or the field is nonsense.
+_LONGEST = 3600.0
+
+
+class Measures:
+    """The numbers of one process; they belong to the loop's thread, and another thread may read them."""
+
+    def __init__(self) -> None:
+        self._statuses = [0] * len(Measured().statuses)
+        self._received = self._sent = 0
+        self._seconds = self._queued = 0.0
+        self._buckets = [0] * (len(BOUNDS) + 1)
+        self._queue_buckets = [0] * (len(BOUNDS) + 1)
+
+    def add(self, exchange: Exchange, status: int) -> None:
+        """Count a request that has ended; ``status`` is that of its response, 0 where none was sent."""
+        began = exchange.began
+        seconds = perf_counter() - began
+        self._statuses[min(status // 100, _LAST_CLASS)] += 1
+        self._sent += exchange.sent
+        self._seconds += seconds
+        self._buckets[bisect_left(BOUNDS, seconds)] += 1
+        queued = exchange.queued + exchange.taken - began
+        self._queued += queued
+        self._queue_buckets[bisect_left(BOUNDS, queued)] += 1
+
+    def counting(self, factory: Factory) -> Factory:
+        """Return a factory of connections that count what they receive."""
+
+        def make(http: Any, endpoints: Endpoints | None) -> Any:
+            connection = factory(http, endpoints)
+            feed: Callable[[bytes], None] = connection.data_received
+
+            def count(data: bytes) -> None:
+                self._received += len(data)
+                feed(data)
+
+            connection.data_received = count
+            return connection
+
+        return make
+
+    def now(self) -> Measured:
+        """Return the numbers as they are now."""
+        return Measured(
+            tuple(self._statuses),
+            self._received,
+            self._sent,
+            self._seconds,
+            tuple(self._buckets),
+            self._queued,
+            tuple(self._queue_buckets),
+        )
+
+
+def queued_before(fields: Iterable[tuple[bytes, bytes]]) -> float:
+    """Return the seconds for which a proxy has had the request, as X-Request-Start says; 0 where it says nothing.
+
+    Proxies write the time as ``t=`` and seconds (nginx), milliseconds (Heroku, without ``t=``) or microseconds (Apache).
+    """
+    for name, value in fields:
+        if name == _FIELD:
+            try:
+                began = float(value.strip().removeprefix(b"t="))
+            except ValueError:
+                return 0.0
+            if began >= _MICROSECONDS:
+                began /= 1e6
+            elif began >= _MILLISECONDS:
+                began /= 1e3
+            seconds = time() - began
+            return seconds if 0.0 < seconds < _LONGEST else 0.0
+    return 0.0
