@@ -60,6 +60,8 @@ class Trial(Value):
     held: tuple[ListenSpec, ...] = ()
     #: Whether the app's start-up and shut-down run.
     starts_app: bool = True
+    #: The instance that makes room for such a start, and may stand in the pid file; 0 for ``parent``.
+    owner: int = 0
 
 
 class Handover(Value):
@@ -231,7 +233,7 @@ def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
     if encoded is None:
         return None
     held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
-    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"])
+    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"], encoded.get("owner", 0))
 
 
 def _encode_own(listener: InheritedListener) -> list[Any]:
