@@ -116,19 +116,20 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
     if running.pid:
         warnings.append(f"{running.where} in use by a running arun (pid {running.pid}), which has the same arguments")
     result = trials.run(arguments, held=held, owner=running.pid)
-    yield Start(_shown(configuration), False, result, (*warnings, *result.warnings), result.failures)
+    ends = [] if end is None else [_record(end, "")]
+    failures = (*result.failures, *([] if following else ends))
+    yield Start(_shown(configuration), False, result, (*warnings, *result.warnings), failures)
     tried = entries.config_key(configuration.name)
     past = Handover((sys.argv[0], *arguments), directory, failures=(_not_failed(),), tried=(tried,), wanted=wanted)
     for link in following:
         result = trials.run((link.config,), past=past, held=held, owner=running.pid)
         told = {one.identifier for one in result.failures}
         more = [_record(one, link.config) for one in link.problems if one.cause.identifier not in told]
+        if link is following[-1]:
+            more += ends
         name = entries.shown(link.config, directory)
         yield Start(name, True, result, result.warnings, (*result.failures, *more))
         past = past._replace(tried=(*past.tried, entries.config_key(link.config)))
-    if end is not None:
-        nothing = trials.Result((), (), (), 0.0)
-        yield Start("the end of the chain", True, nothing, (), (_record(end, ""),))
     if configuration.fallback.config is not None and configuration.fallback.last_resort == "page":
         result = trials.run((entries.welcome_config(),), past=past, held=held, owner=running.pid)
         yield Start(entries.WELCOME, True, result, result.warnings, result.failures)
@@ -237,7 +238,7 @@ def _to_mend(first: FailureRecord, paint: Callable[[str, str], str]) -> Iterator
 
 def _rows(one: Start) -> Iterator[Row]:
     for step in one.result.steps:
-        yield Row(_OK, step.name, step.detail, step.seconds)
+        yield Row(_OK, step.name, entries.shown(step.detail, os.path.realpath(os.getcwd())), step.seconds)
     for text in one.warnings:
         yield Row(_WARNING, "", text)
     for record in one.failures:

@@ -58,7 +58,9 @@ def _is_same(pid: int, directory: str, arguments: Sequence[str], fallbacks: Sequ
     words = list(map(os.fsdecode, content))
     if not pidfile.names_arun(content):
         return False
-    its_own = words[-len(arguments) :] == list(arguments) if arguments else os.path.basename(words[-1]) == "arun"
+    its_own = (
+        sorted(words[-len(arguments) :]) == sorted(arguments) if arguments else os.path.basename(words[-1]) == "arun"
+    )
     return (its_own and there == directory) or words[-1] in fallbacks
 
 

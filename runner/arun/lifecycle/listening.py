@@ -131,6 +131,7 @@ def look(
         _look_at(shared, own, there, options)
         step("shared addresses", ", ".join(str(one.address) for one in shared))
     if identity is not None:
+        _prepare_for_drop(instance, instance.sockets, identity, contexts)
         privileges.drop(identity)
         step("privileges", f"uid {identity.uid}, gid {identity.gid}")
     if not (passed and named == [default]):
