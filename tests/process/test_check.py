@@ -72,7 +72,7 @@ def test_every_fallback_is_tried_as_a_start_of_its_own(arun: Starter) -> None:
     assert checked.status == 1
     heads = re.findall(r"^\S.*: .*$", checked.text, re.MULTILINE)
     assert heads[:4] == ["Start: shop.py", "Fallback 1: a.ini", "Fallback 2: b.ini", "Fallback 3: welcome"]
-    assert [row[:36] for row in checked.rows("failed")] == ["start-up         app-startup-failed: "]
+    assert [row[:36].rstrip() for row in checked.rows("failed")] == ["start-up         app-startup-failed:"]
     assert "\nFirst thing to mend: app-startup-failed: " in checked.text
     assert "\n  hint  the fault is in the app's own start-up" in checked.text
     assert 'other.py", line ' in checked.text
@@ -175,7 +175,7 @@ def test_colours_are_for_a_terminal_that_wants_them(arun: Starter) -> None:
     shown = {}
     for name, env in (("plain", {"NO_COLOR": "1"}), ("coloured", {})):
         parent, child = pty.openpty()
-        command = [ARUN, "check", "shop.py", "--bind", arun.address]
+        command = [str(ARUN), "check", "shop.py", "--bind", arun.address]
         terminal = {"PATH": os.environ["PATH"], "TERM": "xterm", **env}
         with subprocess.Popen(command, cwd=arun.folder, env=terminal, stdout=child, stderr=child):
             os.close(child)

@@ -88,9 +88,9 @@ def test_one_failure_is_shown_on_a_line(arun: Starter) -> None:
     done = drill(arun, "--fail", "app", "shop.py", "--fallback-config", "welcome", "--workers", "2")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Drill of the fallback welcome\n\n  failure     identifier")
-    row = r"^  app         app-import-failed     503 in \d\.\d\d s       0        \d\.\d\d s"
+    row = r"^  app         app-import-failed   503 in \d\.\d\d s     0        \d\.\d\d s"
     assert re.search(row, done.stdout, re.MULTILINE), done.stdout
-    assert "\nIt says: We’ll be right back.\n" in done.stdout
+    assert "\nIt says: We’ll be right back.\n" in done.stdout  # noqa: RUF001 - typographic
     assert "\nEvery failure was answered, and the way back works, in " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 

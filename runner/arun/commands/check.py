@@ -110,7 +110,7 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
         settings = rejected.partial
     configuration = configuration.validated(settings)
     wanted = _wanted(configuration)
-    following, end = chain.links(configuration, (), os.environ)
+    following, end = chain.links(configuration, os.environ)
     running = Running.beside(configuration, arguments, [one.config for one in following], wanted)
     held = wanted if running.pid else ()
     if running.pid:

@@ -53,7 +53,7 @@ mended; else 1, and 2 where there is nothing to drill.
 _VERSION = 1
 _WIDTH = 80
 _HEAD = ("failure", "identifier", "fallback answers", "refused", "back after")
-_COLUMNS = (12, 22, 20, 9)
+_COLUMNS = (12, 20, 18, 9)
 
 
 def main(arguments: list[str]) -> int:
@@ -111,7 +111,7 @@ def _configuration(arguments: Sequence[str]) -> Configuration:
 
 def _courses(configuration: Configuration, kinds: Sequence[str]) -> Iterator[Course]:
     settings = configuration.chosen
-    following, _ = chain.links(configuration, (), os.environ)
+    following, _ = chain.links(configuration, os.environ)
     # Where root starts it, the user that the instance becomes has to read the copies.
     owner = privileges.lookup(settings.uid, settings.gid)
     for kind in kinds:

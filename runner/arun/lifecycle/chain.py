@@ -44,6 +44,10 @@ __all__ = ("Link", "enforce", "links", "report")
 _UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
+#: Links that are looked at: a start must not wait for more.
+_MOST_LINKS = 16
+
+
 class Link(Value):
     """One config of the chain: its reference, its settings as far as they can be read, and what would make it fail."""
 
@@ -61,22 +65,20 @@ class _Surroundings(Value):
     held: tuple[addresses.Address, ...]
 
 
-def links(
-    configuration: Configuration, tried: tuple[str, ...], environ: Mapping[str, str]
-) -> tuple[tuple[Link, ...], StartupFailure | None]:
-    """Return what would follow this start, one config after the other, without the built-in one.
+def links(configuration: Configuration, environ: Mapping[str, str]) -> tuple[tuple[Link, ...], StartupFailure | None]:
+    """Return what would follow this start, one config after the other, without the built-in one; of a long chain the first ones.
 
     The second value is why the last config of the chain has no successor although it names one: a loop, or fallback-limit.
 
     Args:
         configuration: of the start; its settings are validated.
-        tried: the keys of the configs that have failed before it.
         environ: the environment that a fallback would be started with.
     """
+    tried: tuple[str, ...] = ()
     settings, policy = configuration.chosen, configuration.fallback
     around = _Surroundings(configuration.directory, environ, _identity(settings), _bound_before_drop(settings))
     name, found = configuration.name, list[Link]()
-    while policy.config is not None and policy.config != entries.welcome_config():
+    while policy.config not in {None, entries.welcome_config()} and len(found) < _MOST_LINKS:
         end = fallback.refusal(policy, name, tried, configuration.directory)
         if end is not None:
             return tuple(found), end
@@ -86,11 +88,11 @@ def links(
     return tuple(found), None
 
 
-def report(configuration: Configuration, tried: tuple[str, ...], environ: Mapping[str, str]) -> StartupFailure | None:
+def report(configuration: Configuration, environ: Mapping[str, str]) -> StartupFailure | None:
     """Warn of what is broken in the chain of fallbacks, and return the failure that ``strict-fallback`` makes of it."""
     if configuration.fallback.config in {None, entries.welcome_config()}:
         return None
-    chain, end = links(configuration, tried, environ)
+    chain, end = links(configuration, environ)
     first: StartupFailure | None = None
     for number, link in enumerate(chain):
         name = printable(entries.shown(link.config, configuration.directory))
@@ -106,15 +108,14 @@ def report(configuration: Configuration, tried: tuple[str, ...], environ: Mappin
     return first
 
 
-def enforce(configuration: Configuration, tried: tuple[str, ...], environ: Mapping[str, str]) -> None:
-    """Report the chain of a start.
+def enforce(configuration: Configuration, environ: Mapping[str, str]) -> None:
+    """Report the chain of a first start; a fallback is no time to look at it, nor to refuse what works.
 
     Raises:
-        StartupFailure(FALLBACK_BROKEN): something in it is broken, and ``strict-fallback`` is on. In a fallback it is off: an
-            outage is no time to refuse what works.
+        StartupFailure(FALLBACK_BROKEN): something in it is broken, and ``strict-fallback`` is on.
     """
-    failure = report(configuration, tried, environ)
-    if failure is not None and configuration.chosen.strict_fallback and not tried:
+    failure = report(configuration, environ)
+    if failure is not None and configuration.chosen.strict_fallback:
         raise failure
 
 

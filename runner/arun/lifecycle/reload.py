@@ -292,7 +292,8 @@ class Reloader:
         instance.status.without_effect(settings)
         self._check_identity(settings)
         configuration = configuration.validated(settings).showing(own_page.read(settings))
-        chain.enforce(configuration, instance.past.tried, instance.launch.environ)
+        if not instance.is_fallback:
+            chain.enforce(configuration, instance.launch.environ)
         return configuration
 
     def _check_identity(self, settings: Settings) -> None:

@@ -133,7 +133,8 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
     instance.status.starting()
     instance.adopt(instance.configuration.showing(own_page.read(settings)))
-    chain.enforce(instance.configuration, instance.past.tried, instance.launch.environ)
+    if not instance.is_fallback:
+        chain.enforce(instance.configuration, instance.launch.environ)
     with Deadline(
         settings.start_timeout,
         settings.origin("start_timeout"),

@@ -71,8 +71,8 @@ def run(  # noqa: PLR0913 - the last ones by name
     settings = validate(layers)
     instance.adopt(instance.configuration.validated(settings))
     own_page.read(settings)
-    if settings.strict_fallback:
-        chain.enforce(instance.configuration, instance.past.tried, instance.launch.environ)
+    if settings.strict_fallback and not instance.is_fallback:
+        chain.enforce(instance.configuration, instance.launch.environ)
     limited(settings.start_timeout)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
     with Deadline(
