@@ -118,7 +118,7 @@ def make_app(
         except (OSError, ImportError):
             shown = shown._replace(format="text/plain", reloads=False, told=False)
             body = render(shown)
-        headers = _headers(shown, len(body), seconds, is_own=_is_own(shown, own_page))
+        headers = _headers(shown, len(body), seconds, _spread(scope, peer), is_own=_is_own(shown, own_page))
         await send({"type": f"{answer}.start", "status": code, "headers": headers})
         await send({"type": f"{answer}.body", "body": b"" if _method(scope) == "HEAD" else body})
 
@@ -147,7 +147,7 @@ def _method(scope: Scope) -> str:
     return method
 
 
-def _headers(shown: Shown, length: int, seconds: float | None, *, is_own: bool) -> Headers:
+def _headers(shown: Shown, length: int, seconds: float | None, spread: int, *, is_own: bool) -> Headers:
     charset = "; charset=utf-8" if shown.format.startswith("text/") else ""
     headers = [
         (b"content-type", f"{shown.format}{charset}".encode()),
@@ -161,7 +161,7 @@ def _headers(shown: Shown, length: int, seconds: float | None, *, is_own: bool) 
     if shown.voice == "refused":
         headers.append((b"allow", b"GET, HEAD"))
     if shown.reloads:
-        headers.append((b"refresh", str(_reload_after(seconds)).encode()))
+        headers.append((b"refresh", str(_reload_after(seconds) + spread).encode()))
     if shown.status == 503:  # noqa: PLR2004 - Service Unavailable, the status that the header belongs to
         after = RETRY_AFTER if seconds is None else max(1, math.ceil(seconds))
         headers.append((b"retry-after", str(after).encode()))
@@ -169,11 +169,15 @@ def _headers(shown: Shown, length: int, seconds: float | None, *, is_own: bool) 
 
 
 def _reload_after(seconds: float | None) -> int:
-    """Return after how many seconds a page reloads itself: when the next try is over, spread over some seconds."""
-    spread = time.monotonic_ns() // 1000 % _SPREAD
+    """Return after how many seconds a page reloads itself: when the next try is over."""
     if seconds is None:
-        return _RELOAD_MOST // 2 + spread
-    return min(max(math.ceil(seconds) + 1, _RELOAD_LEAST), _RELOAD_MOST) + spread
+        return _RELOAD_MOST // 2
+    return min(max(math.ceil(seconds) + 1, _RELOAD_LEAST), _RELOAD_MOST)
+
+
+def _spread(scope: Scope, peer: str) -> int:
+    """Return how many seconds later this client's page reloads itself: always as many, and not for all clients as many."""
+    return (sum(peer.encode()) + sum(len(value) for _, value in scope["headers"])) % _SPREAD
 
 
 async def _other_than_http(scope: Scope, receive: Receive, send: Send) -> None:
