@@ -14,7 +14,7 @@ SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.tom
 
 help:
 	@echo "make run    show the main job: a broken app, and its fallback answering on http://$(ADDRESS)"
-	@echo "make test   run all tests        make coverage  and tell which lines they miss"
+	@echo "make test   run all tests        make coverage  and list the lines they miss"
 	@echo "make lint   ruff, mypy           make reference   write docs/ anew"
 	@echo "make fuzz   fuzz the HTTP/1 parser and the config readers, $(FUZZ) seconds each"
 
@@ -32,7 +32,7 @@ $(VENV)/.tools: pyproject.toml | $(BIN)/python
 
 # The package is installed as users get it, not as a link to the checkout: what is missing from the wheel shows.
 $(VENV)/.installed: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[yaml]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[yaml,metrics]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	@touch $@
 
@@ -58,7 +58,7 @@ lint: $(VENV)/.tools $(VENV)/.installed
 CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chrome))
 preflight:
 	@missing="$(if $(CHROMIUM),,chromium)"; \
-	for tool in curl unshare systemd-analyze; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in curl unshare systemd-analyze prometheus; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ "$$(id -u)" -eq 0 ] || missing="$$missing root"; \
 	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 

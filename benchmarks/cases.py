@@ -50,7 +50,7 @@ CASES = (
     Case("hello", "5 bytes"),
     Case("json", "1 kB of JSON", "/json", answer=len(JSON)),
     Case("echo", "100 kB of body, sent back", "/echo", body=100_000, answer=100_000),
-    Case("stream", "1 MB in 16 chunks, length not told", "/stream", answer=len(CHUNK) * CHUNKS),
+    Case("stream", "1 MB in 16 chunks, length not announced", "/stream", answer=len(CHUNK) * CHUNKS),
     Case("headers", "10 kB of header fields, hello", fields=20),
     Case("idle-500", "hello beside 500 idle connections", idle=500),
     Case("idle-10000", "hello beside 10,000 idle connections", idle=10_000),

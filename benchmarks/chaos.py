@@ -287,7 +287,7 @@ class Chaos:
     async def rest(self, children: int) -> None:
         """Wait until the supervisor has no more children than that: those that have retired are gone."""
         end = time.monotonic() + _RETIRED
-        while len(instances.children(self._pid)) > children and time.monotonic() < end:  # noqa: ASYNC110 - nobody tells
+        while len(instances.children(self._pid)) > children and time.monotonic() < end:  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(_LOOK)
 
     def holdings(self) -> chaos_report.Holdings:
@@ -353,12 +353,12 @@ def main() -> None:
         chaos_memory.Counts(options.answers, options.polls, options.websockets),
     )
     taken = {kind: asyncio.run(run(plan, kind, options.options, options.bin)) for kind in options.kinds}
-    told = chaos_report.report(taken, options.bin, options.options)
-    text = chaos_report.markdown(told)
+    reported = chaos_report.report(taken, options.bin, options.options)
+    text = chaos_report.markdown(reported)
     print(text)
     if options.output or (plan == WHOLE and not options.options):
-        figures.write(told, text, options.output or environment.RESULTS, "chaos")
-    sys.exit(1 if told["failed"] else 0)
+        figures.write(reported, text, options.output or environment.RESULTS, "chaos")
+    sys.exit(1 if reported["failed"] else 0)
 
 
 def arguments() -> argparse.Namespace:

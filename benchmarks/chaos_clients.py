@@ -127,7 +127,7 @@ class Client:
         self._chance = random.Random(name)  # noqa: S311 - pauses, no secret
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        #: Who answered on this connection; 0 as long as nobody did.
+        #: The pid of the worker that responded on this connection; 0 before a response.
         self._pid = 0
         self._got = bytearray()
 

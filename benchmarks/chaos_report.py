@@ -1,4 +1,4 @@
-"""What is told about a run of chaos.py: a row for each thing that was done, every fault with its moment, the verdict."""
+"""The report of a run of chaos.py: a row for each thing that was done, every fault with its moment, the verdict."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def report(taken: dict[str, Results], bin_: str, options: str) -> dict[str, Any]
         **environment.circumstances(bin_),
         "options": options,
         "runs": runs,
-        "failed": [kind for kind, told in runs.items() if told["failed"]],
+        "failed": [kind for kind, reported in runs.items() if reported["failed"]],
     }
 
 
-def markdown(told: dict[str, Any]) -> str:
+def markdown(reported: dict[str, Any]) -> str:
     """Return the runs as tables for people."""
-    lines = [figures.headline(told, 1)]
-    for kind, run in told["runs"].items():
-        lines += ["", f"## {kind}{' ' if told['options'] else ''}{told['options']}: {run['verdict']}"]
+    lines = [figures.headline(reported, 1)]
+    for kind, run in reported["runs"].items():
+        lines += ["", f"## {kind}{' ' if reported['options'] else ''}{reported['options']}: {run['verdict']}"]
         lines += _table(run)
         before, after = run["before"], run["after"]
         held = (

@@ -62,15 +62,15 @@ class Idle:
         assert self.process.stdin is not None  # noqa: S101 - a pipe
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return self.said()
+        return self.printed()
 
-    def said(self) -> int:
+    def printed(self) -> int:
         """Read what the holder says: a number, or what went wrong."""
         assert self.process.stdout is not None  # noqa: S101 - a pipe
-        said = self.process.stdout.readline().strip()
-        if not said.isdigit():
-            raise ConnectionError(f"idle connections: {said or 'their holder ended'}")
-        return int(said)
+        line = self.process.stdout.readline().strip()
+        if not line.isdigit():
+            raise ConnectionError(f"idle connections: {line or 'their holder ended'}")
+        return int(line)
 
 
 def burst(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> Burst:
@@ -93,7 +93,7 @@ def holding(port: int, number: int) -> Iterator[Idle]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             idle = Idle(process)
-            idle.said()
+            idle.printed()
             yield idle
         finally:
             process.kill()
@@ -108,9 +108,9 @@ def _requests(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> 
     used = cpu() - begin
     if asked.returncode:
         raise ConnectionError(f"wrk: {(asked.stderr or asked.stdout).decode(errors='replace').strip()}")
-    told = json.loads(asked.stdout.splitlines()[-1])
-    errors = sum(told[kind] for kind in ("connect", "read", "write", "status", "timeout"))
-    return Burst(told["requests"], told["microseconds"] / 1e6, used, told["p99"] / 1000, errors)
+    reported = json.loads(asked.stdout.splitlines()[-1])
+    errors = sum(reported[kind] for kind in ("connect", "read", "write", "status", "timeout"))
+    return Burst(reported["requests"], reported["microseconds"] / 1e6, used, reported["p99"] / 1000, errors)
 
 
 def _messages(port: int, seconds: float, cpu: Callable[[], float]) -> Burst:

@@ -50,7 +50,7 @@ class Counter(asyncio.Transport):
             self.write(data)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return whom it belongs to."""
+        """Return the protocol that it belongs to."""
         assert self._protocol is not None  # noqa: S101 - set before it is used
         return self._protocol
 
@@ -86,7 +86,7 @@ class Counter(asyncio.Transport):
         """Stay open."""
 
 
-async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asyncio.Protocol]:
+async def factory(kind: str, threads: int, log: str = "", *, measures: bool = False) -> Callable[[], asyncio.Protocol]:
     """Start the engine of a kind on its app that says hello, and return what makes its connections."""
     sys.path.insert(0, environment.APPS)
     from arun.http.options import HttpOptions
@@ -102,11 +102,11 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
     if kind == "asgi":
         from asgi_hello import app as asgi_app
 
-        engine = http_server("asgi", asgi_app, HttpOptions(access=access))
+        engine = http_server("asgi", asgi_app, HttpOptions(access=access, measures=measures))
     elif kind == "wsgi":
         from wsgi_hello import app as wsgi_app
 
-        engine = http_server("wsgi", wsgi_app, HttpOptions(threads=threads, access=access))
+        engine = http_server("wsgi", wsgi_app, HttpOptions(threads=threads, access=access, measures=measures))
     else:
         from aiohttp_hello import app as aiohttp_app
 
@@ -117,18 +117,25 @@ async def factory(kind: str, threads: int, log: str = "") -> Callable[[], asynci
             await runner.setup()
             assert runner.server is not None  # noqa: S101 - it is set up
             return runner.server
-        engine = http_server("aiohttp", aiohttp_app, HttpOptions(access=access))
+        engine = http_server("aiohttp", aiohttp_app, HttpOptions(access=access, measures=measures))
     made: Callable[[], asyncio.Protocol] = await engine.start()
     return made
 
 
-async def measure(kind: str, threads: int, log: str, rounds: int, requests: int) -> list[float]:
+async def measure(  # noqa: PLR0913, PLR0917 - the options
+    kind: str,
+    threads: int,
+    log: str,
+    rounds: int,
+    requests: int,
+    measures: bool,  # noqa: FBT001
+) -> list[float]:
     """Return the microseconds of CPU time per request of each round, in which every connection asks ``requests`` times.
 
     Raises:
         TimeoutError: a round took longer than two minutes: an answer did not come.
     """
-    make = await factory(kind, threads, log)
+    make = await factory(kind, threads, log, measures=measures)
     connections = []
     for _ in range(_CONNECTIONS):
         protocol, transport = make(), Counter()
@@ -143,7 +150,7 @@ async def measure(kind: str, threads: int, log: str, rounds: int, requests: int)
                 due = Counter.answers + _CONNECTIONS
                 for protocol in connections:
                     protocol.data_received(_REQUEST)
-                # An event would have to be set by whoever counts, and would cost more than what it waits for.
+                # An event would have to be set by the code that counts, and would cost more than what it waits for.
                 while Counter.answers < due:  # noqa: ASYNC110
                     await asyncio.sleep(0)
         taken.append((time.process_time() - begin) / (requests * _CONNECTIONS) * 1e6)
@@ -156,6 +163,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("asgi", "wsgi", "aiohttp", "aiohttp-runner"))
     parser.add_argument("--threads", type=int, default=0, help="threads that run a WSGI app (default 0: none)")
     parser.add_argument("--access-log", metavar="FORMAT", default="", help="with an access log of this format")
+    parser.add_argument("--measures", action="store_true", help="with what --status measures of each request")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
@@ -166,7 +174,11 @@ def main() -> None:
 
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        taken = runner.run(measure(options.kind, options.threads, options.access_log, options.rounds, options.requests))
+        taken = runner.run(
+            measure(
+                options.kind, options.threads, options.access_log, options.rounds, options.requests, options.measures
+            )
+        )
     print(
         f"{options.kind}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
         flush=True,

@@ -1,4 +1,4 @@
-"""From samples to what is told: spreads, ratios per round, wanted figures, and the tables and files of a report."""
+"""From samples to a report: spreads, ratios per round, wanted figures, and the tables and files of a report."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ def ratio(ours: Sequence[Any], theirs: Sequence[Any], quantity: str) -> Spread:
 
 def judge(wanted: Wanted, taken: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Say whether a wanted figure is reached, missed, or was not measured."""
-    told: dict[str, Any] = {**asdict(wanted), "ratio": None, "witnessed": None, "verdict": "not measured"}
+    reported: dict[str, Any] = {**asdict(wanted), "ratio": None, "witnessed": None, "verdict": "not measured"}
     ours, theirs = taken.get(wanted.case), taken.get(wanted.peer)
     if ours and theirs:
         measured = ratio(ours, theirs, wanted.quantity)
         reached = measured.median >= wanted.limit if wanted.at_least else measured.median <= wanted.limit
-        told |= {"ratio": asdict(measured), "verdict": "reached" if reached else "missed"}
+        reported |= {"ratio": asdict(measured), "verdict": "reached" if reached else "missed"}
         if wanted.witness:
-            told["witnessed"] = asdict(ratio(ours, theirs, wanted.witness))
-    return told
+            reported["witnessed"] = asdict(ratio(ours, theirs, wanted.witness))
+    return reported
 
 
-def headline(told: dict[str, Any], rounds: int) -> str:
+def headline(reported: dict[str, Any], rounds: int) -> str:
     """Return when, where and with what a run was made, as one line."""
-    machine = told["machine"]
+    machine = reported["machine"]
     return (
-        f"{told['when']}, {rounds} rounds, {machine['cpus']} CPUs ({machine['architecture']}), "
+        f"{reported['when']}, {rounds} rounds, {machine['cpus']} CPUs ({machine['architecture']}), "
         f"kernel {machine['kernel']}, load {machine['load']:.1f} at the end; "
-        + ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+        + ", ".join(f"{name} {version}" for name, version in reported["versions"].items())
     )
 
 
@@ -103,11 +103,11 @@ def wanted_table(judged: Iterable[dict[str, Any]], witness: str = "") -> list[st
     return table(head, rows)
 
 
-def write(told: dict[str, Any], text: str, folder: str, name: str) -> None:
+def write(reported: dict[str, Any], text: str, folder: str, name: str) -> None:
     """Write ``name.json`` and ``name.md`` into the folder."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f"{name}.json"), "w", encoding="utf-8") as file:
-        json.dump(told, file, indent=1)
+        json.dump(reported, file, indent=1)
         file.write("\n")
     with open(os.path.join(folder, f"{name}.md"), "w", encoding="utf-8") as file:
         file.write(text + "\n")

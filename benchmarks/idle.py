@@ -1,7 +1,7 @@
-"""Hold idle connections: ``idle.py PORT NUMBER SECONDS``.
+"""A process of load.py that holds idle connections: ``idle.py PORT NUMBER SECONDS``.
 
-It opens them, asks once on each, and says ``0`` when all are answered, or what went wrong. For each line that it reads it
-opens those anew that the server has closed, and says how many they were; the end of its input ends it.
+It opens them, sends one request on each, and prints ``0`` when it has all responses, or what went wrong. For each line that it
+reads it opens those anew that the server has closed, and prints how many they were; the end of its input ends it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _AT_ONCE = 100
 
 
 def main() -> None:
-    """Open, say so, and hold."""
+    """Open the connections, report, and hold them."""
     port, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -73,7 +73,7 @@ def opened(port: int, number: int, left: float) -> list[socket.socket]:
 
 
 def say(what: str) -> None:
-    """Tell the driver."""
+    """Report to the driver."""
     sys.stdout.write(f"{what}\n")
     sys.stdout.flush()
 

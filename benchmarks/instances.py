@@ -130,7 +130,7 @@ def children(pid: int) -> list[int]:
     """Return the children of a process, zombies included."""
     found: list[int] = []
     for task in os.listdir(f"/proc/{pid}/task"):
-        # A thread of a pool may end between the two looks; who ended has no children.
+        # A thread of a pool may end between the two looks; one that has ended has no children.
         with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{task}/children") as listed:
             found += map(int, listed.read().split())
     return found
@@ -143,7 +143,7 @@ def tail(path: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on; a fresh one each time keeps the instances out of each other's way."""
+    """Return a port that is free; a fresh one each time keeps the instances out of each other's way."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -82,9 +82,9 @@ class Instance:
                 if found.requests or found.errors:
                     break
         except OSError as failure:
-            raise LeftOut(f"{failure}; {self.said()}") from None
+            raise LeftOut(f"{failure}; {self.printed()}") from None
         if not found.requests:
-            raise LeftOut(f"no answer in a whole burst, {found.errors} errors; {self.said()}")
+            raise LeftOut(f"no answer in a whole burst, {found.errors} errors; {self.printed()}")
         weight = instances.memory(self.pid)
         per_request = found.cpu / found.requests * 1e6
         return load_report.Sample(
@@ -97,7 +97,7 @@ class Instance:
             errors=found.errors,
         )
 
-    def said(self) -> str:
+    def printed(self) -> str:
         """Return the end of its log, as one line."""
         return " ".join(instances.tail(self.log).split())[-300:]
 
@@ -111,7 +111,7 @@ class Instance:
         try:
             self.idle = ends.enter_context(clients.holding(self.port, self.entrant.idle))
         except OSError as failure:
-            raise LeftOut(f"{failure}; {self.said()}") from None
+            raise LeftOut(f"{failure}; {self.printed()}") from None
         after = instances.memory(self.pid)
         self.rss_each = (after.rss - before.rss) * 1024 / self.entrant.idle
         self.pss_each = (after.pss - before.pss) * 1024 / self.entrant.idle
@@ -162,9 +162,9 @@ def opened(case: Case, entrant: Entrant, place: Place, ends: ExitStack) -> Insta
         if not case.websocket:
             answer = instances.first_answer(process, port, LIMIT, case.request)
     except TimeoutError as failure:
-        raise LeftOut(f"{failure}; {instance.said()}") from None
+        raise LeftOut(f"{failure}; {instance.printed()}") from None
     if answer.status != 200 or len(answer.body) < (0 if case.websocket else case.answer):
-        raise LeftOut(f"it answered {answer.status} with {len(answer.body)} bytes; {instance.said()}")
+        raise LeftOut(f"it answered {answer.status} with {len(answer.body)} bytes; {instance.printed()}")
     instance.burst(case)
     if entrant.idle:
         instance.hold(ends)
@@ -229,13 +229,13 @@ def main() -> None:
         for case in CASES:
             if case.name in options.cases and (taking_part := entrants(case, programs, options.kinds)):
                 taken[case] = run(case, taking_part, options.rounds, place)
-    told = load_report.report(taken, options.bin)
-    text = load_report.markdown(told)
+    reported = load_report.report(taken, options.bin)
+    text = load_report.markdown(reported)
     print(text)
     whole = (len(programs), len(options.cases), len(options.kinds)) == (len(PROGRAMS), len(CASES), len(KINDS))
     if options.output or whole:
         output = options.output or environment.RESULTS
-        figures.write(told, text, output, "load")
+        figures.write(reported, text, output, "load")
         plot = [os.path.join(options.bin, "python"), os.path.join(environment.HERE, "plot.py")]
         subprocess.run([*plot, *(os.path.join(output, name) for name in ("load.json", "load.svg"))], check=True)
 

@@ -1,4 +1,4 @@
-"""What is told about a run of load.py: its samples, its wanted figures, its tables."""
+"""The report of a run of load.py: its samples, its wanted figures, its tables."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def report(taken: dict[Case, Results], bin_: str) -> dict[str, Any]:
     }
 
 
-def markdown(told: dict[str, Any]) -> str:
+def markdown(reported: dict[str, Any]) -> str:
     """Return the run as tables for people."""
-    rounds = max((len(s["rate"]) for case in told["cases"].values() for s in case["samples"].values()), default=0)
-    lines = [figures.headline(told, rounds)]
-    lines += figures.wanted_table(told["wanted"], "by CPU time")
-    for name, case in told["cases"].items():
+    rounds = max((len(s["rate"]) for case in reported["cases"].values() for s in case["samples"].values()), default=0)
+    lines = [figures.headline(reported, rounds)]
+    lines += figures.wanted_table(reported["wanted"], "by CPU time")
+    for name, case in reported["cases"].items():
         lines += ["", f"## {name}: {case['about']}"]
         lines += _table(case) if case["servers"] else []
         lines += _ratio_table(case["ratios"]) if case["ratios"] else []
@@ -154,8 +154,8 @@ def _speed(what: str, case: str, ours: str, theirs: str, limit: float) -> figure
 
 def _table(case: dict[str, Any]) -> list[str]:
     rows = []
-    for label, told in sorted(case["servers"].items(), key=lambda item: -item[1]["rate"]["median"]):
-        rate, cpu, p99 = told["rate"], told["cpu"], told["p99"]
+    for label, reported in sorted(case["servers"].items(), key=lambda item: -item[1]["rate"]["median"]):
+        rate, cpu, p99 = reported["rate"], reported["cpu"], reported["p99"]
         rows.append(
             [
                 label,
@@ -164,9 +164,9 @@ def _table(case: dict[str, Any]) -> list[str]:
                 f"{cpu['median']:.1f}",
                 f"{cpu['q1']:.1f} to {cpu['q3']:.1f}",
                 f"{p99['median']:.1f}",
-                f"{told['rss']['median'] / 1024:.1f}",
-                f"{told['pss']['median'] / 1024:.1f}",
-                str(told["errors"]),
+                f"{reported['rss']['median'] / 1024:.1f}",
+                f"{reported['pss']['median'] / 1024:.1f}",
+                str(reported["errors"]),
             ]
         )
     head = ["server", "req/s: median", "quartiles", "CPU µs per request", "quartiles", "p99 ms", "RSS MB", "PSS MB"]
@@ -175,17 +175,19 @@ def _table(case: dict[str, Any]) -> list[str]:
 
 def _ratio_table(ratios: dict[str, Any]) -> list[str]:
     rows = []
-    for pair, told in ratios.items():
-        rate, cpu = told["rate"], told["per_cpu"]
+    for pair, reported in ratios.items():
+        rate, cpu = reported["rate"], reported["per_cpu"]
         spreads = [f"{r['median']:.2f} | {r['q1']:.2f} to {r['q3']:.2f}".split(" | ") for r in (rate, cpu)]
-        rows.append([pair, *spreads[0], *spreads[1], f"{told['p99']['median']:.2f}", f"{told['rss']['median']:.2f}"])
+        rows.append(
+            [pair, *spreads[0], *spreads[1], f"{reported['p99']['median']:.2f}", f"{reported['rss']['median']:.2f}"]
+        )
     return figures.table(["ratio per round", "req/s", "quartiles", "by CPU time", "quartiles", "p99", "RSS"], rows)
 
 
 def _held_table(held: dict[str, Any]) -> list[str]:
     rows = [
-        [label, f"{told['rss'] / 1024:.2f}", f"{told['pss'] / 1024:.2f}", str(told["lost"])]
-        for label, told in held.items()
+        [label, f"{reported['rss'] / 1024:.2f}", f"{reported['pss'] / 1024:.2f}", str(reported["lost"])]
+        for label, reported in held.items()
     ]
     return figures.table(
         ["idle connections", "kB of RSS each", "kB of PSS each", "closed by the server, opened anew"], rows

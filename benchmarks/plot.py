@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _ARUN, _PEER, _LIMIT = "#c2410c", "#64748b", "#cbd5e1"
 
 
-def draw(told: dict[str, Any], path: str) -> None:
+def draw(reported: dict[str, Any], path: str) -> None:
     """Draw a panel per case: requests per second of each server, the median as a bar, the quartiles as its whisker.
 
     Where nothing was measured nothing is drawn.
     """
-    cases = {name: case for name, case in told["cases"].items() if case["servers"]}
+    cases = {name: case for name, case in reported["cases"].items() if case["servers"]}
     if not cases:
         return
     columns = min(2, len(cases))

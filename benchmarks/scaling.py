@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: Seconds that one instance may take until it answers, and that a burst lasts.
 LIMIT, BURST = 30.0, 1
-#: How wrk tells what came of a burst.
+#: How wrk reports the result of a burst.
 _REPORT = """
 function done(summary, latency)
   local errors = summary.errors
@@ -56,7 +56,7 @@ class Entrant:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is asked of whom: so many connections, new ones for each request or kept, maybe beside a blocked worker."""
+    """The load of a case: so many connections, new ones for each request or kept, maybe beside a blocked worker."""
 
     name: str
     about: str
@@ -123,20 +123,20 @@ class Instance:
         """
         before, used, client = self._counts(), self._cpu(), _client_cpu()
         with _blocking(self.port) if case.blocks else nullcontext():
-            told = self._wrk(case)
+            reported = self._wrk(case)
         client, used = _client_cpu() - client, self._cpu() - used
         begun = sorted((number - before.get(pid, 0) for pid, number in self._counts().items()), reverse=True)
-        if not told["requests"]:
-            raise SystemExit(f"no answer in a whole burst, {told['errors']} errors")
-        seconds = told["microseconds"] / 1e6
+        if not reported["requests"]:
+            raise SystemExit(f"no answer in a whole burst, {reported['errors']} errors")
+        seconds = reported["microseconds"] / 1e6
         return scaling_report.Sample(
-            rate=told["requests"] / seconds,
-            cpu=used / told["requests"] * 1e6,
+            rate=reported["requests"] / seconds,
+            cpu=used / reported["requests"] * 1e6,
             busy=used / seconds,
             client=client / seconds,
-            p99=told["p99"] / 1000,
+            p99=reported["p99"] / 1000,
             most=begun[0] / sum(begun),
-            errors=told["errors"],
+            errors=reported["errors"],
         )
 
     def _wrk(self, case: Case) -> dict[str, int]:
@@ -146,8 +146,8 @@ class Instance:
         command = [environment.program("wrk") or "wrk", *line.split()]
         command += [] if case.keeps else ["-H", "Connection: close"]
         asked = subprocess.run(command, capture_output=True, check=True)
-        told: dict[str, int] = json.loads(asked.stdout.splitlines()[-1])
-        return told
+        reported: dict[str, int] = json.loads(asked.stdout.splitlines()[-1])
+        return reported
 
     def _cpu(self) -> float:
         return instances.cpu_seconds(self.pid)
@@ -238,11 +238,11 @@ def main() -> None:
         for case in CASES:
             if case.name in options.cases:
                 taken[case.name, case.about] = run(case, options.rounds, folder, options.bin)
-    told = scaling_report.report(taken, options.bin)
-    text = scaling_report.markdown(told)
+    reported = scaling_report.report(taken, options.bin)
+    text = scaling_report.markdown(reported)
     print(text)
     if options.output or len(options.cases) == len(CASES):
-        figures.write(told, text, options.output or environment.RESULTS, "scaling")
+        figures.write(reported, text, options.output or environment.RESULTS, "scaling")
 
 
 def arguments() -> argparse.Namespace:

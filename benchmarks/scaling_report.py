@@ -1,4 +1,4 @@
-"""What is told about a run of scaling.py: its samples, its ratios, its tables."""
+"""The report of a run of scaling.py: its samples, its ratios, its tables."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def report(taken: dict[tuple[str, str], dict[str, list[Sample]]], bin_: str) -> 
     }
 
 
-def markdown(told: dict[str, Any]) -> str:
+def markdown(reported: dict[str, Any]) -> str:
     """Return the run as tables for people."""
-    rounds = max((len(rows) for case in told["cases"].values() for rows in case["samples"].values()), default=0)
-    lines = [figures.headline(told, rounds), "", _ABOUT, *_recommended(told["cases"])]
-    for name, case in told["cases"].items():
+    rounds = max((len(rows) for case in reported["cases"].values() for rows in case["samples"].values()), default=0)
+    lines = [figures.headline(reported, rounds), "", _ABOUT, *_recommended(reported["cases"])]
+    for name, case in reported["cases"].items():
         lines += ["", f"## {name}: {case['about']}", *_table(case), *_ratio_table(case["ratios"])]
     return "\n".join(lines)
 
@@ -78,8 +78,8 @@ def _recommended(cases: dict[str, Any]) -> list[str]:
     gain = max(1 / rates["short"], 1 / rates["kept-64"])
     shared = rates["blocked"] >= _LOST or gain < _WORTH
     spread = "; ".join(
-        f"{label} in {name}, {told['median']:.0%} ({told['low']:.0%} to {told['high']:.0%})"
-        for (name, label), told in most.items()
+        f"{label} in {name}, {reported['median']:.0%} ({reported['low']:.0%} to {reported['high']:.0%})"
+        for (name, label), reported in most.items()
     )
     verdict = (
         f"**What the figures recommend as the default: {'one shared listener' if shared else 'a listener per worker'}.** "
@@ -126,8 +126,8 @@ def _pairs(labels: list[str]) -> list[tuple[str, str]]:
 
 def _table(case: dict[str, Any]) -> list[str]:
     rows = []
-    for label, told in case["entrants"].items():
-        rate, cpu, p99, most = told["rate"], told["cpu"], told["p99"], told["most"]
+    for label, reported in case["entrants"].items():
+        rate, cpu, p99, most = reported["rate"], reported["cpu"], reported["p99"], reported["most"]
         rows.append(
             [
                 label,
@@ -135,13 +135,13 @@ def _table(case: dict[str, Any]) -> list[str]:
                 f"{rate['q1']:,.0f} to {rate['q3']:,.0f}",
                 f"{cpu['median']:.1f}",
                 f"{cpu['q1']:.1f} to {cpu['q3']:.1f}",
-                f"{told['busy']['median']:.2f}",
-                f"{told['client']['median']:.2f}",
+                f"{reported['busy']['median']:.2f}",
+                f"{reported['client']['median']:.2f}",
                 f"{p99['median']:.1f}",
                 f"{p99['q1']:.1f} to {p99['q3']:.1f}",
                 f"{most['median']:.0%}",
                 f"{most['low']:.0%} to {most['high']:.0%}",
-                str(told["errors"]),
+                str(reported["errors"]),
             ]
         )
     head = ["server, workers" if "asgi" in rows[0][0] or "wsgi" in rows[0][0] else "arun, 2 workers"]
@@ -152,10 +152,10 @@ def _table(case: dict[str, Any]) -> list[str]:
 
 def _ratio_table(ratios: dict[str, Any]) -> list[str]:
     rows = []
-    for pair, told in ratios.items():
+    for pair, reported in ratios.items():
         cells = [pair]
         for quantity in ("rate", "per_cpu", "p99"):
-            spread = told[quantity]
+            spread = reported[quantity]
             cells += [f"{spread['median']:.2f}", f"{spread['q1']:.2f} to {spread['q3']:.2f}"]
         rows.append(cells)
     head = ["ratio per round", "req/s", "quartiles", "by CPU time", "quartiles", "p99", "quartiles"]

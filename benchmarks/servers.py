@@ -1,4 +1,4 @@
-"""The servers that are measured, and how each is told to serve an app: for a start as it comes, for load as in production."""
+"""The servers that are measured, and the command by which each serves an app: for a start as it comes, for load as in production."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ("COMMANDS", "NGINX", "SERVERS", "Server", "nginx_config")
 
-#: How each server is told to serve {app} on {port}, by what it serves. The same words with a broken app make the
+#: The command by which each server serves {app} on {port}, by what it serves. The same words with a broken app make the
 #: first half of its shell line. Settings are each server's own defaults; granian's and gunicorn's default is one worker.
 COMMANDS = {
     ("arun", "asgi"): "{bin}/arun {app}.py --bind 127.0.0.1:{port}",
@@ -62,7 +62,7 @@ _GRANIAN = "--backlog 16384 --backpressure 16384 --http1-header-read-timeout 600
 _GUNICORN = f"--keep-alive {_HOURS} --worker-connections 16384"
 _ASGI, _WSGI, _AIOHTTP = ("arun", "asgi"), ("arun", "wsgi"), ("arun", "aiohttp")
 _THREADS = f"{COMMANDS['gunicorn', 'wsgi']} --worker-class gthread --threads 8"
-#: It closes each connection after its answer, and says so only when told to; a head may not be longer than its buffer.
+#: It closes each connection after its answer, and says so only with an option; a head may not be longer than its buffer.
 _UWSGI = "--disable-logging --buffer-size 32768 --add-header 'Connection: close'"
 
 #: All that are put under load, each as one process with one worker, without an access log.
@@ -108,8 +108,8 @@ def nginx_config(port: int, folder: str, answers: dict[str, bytes]) -> str:
     places = []
     for path, body in answers.items():
         long = len(body) > 2000
-        told = "default_type text/plain;" if long else f"default_type text/plain; return 200 '{body.decode()}';"
-        places.append(f"location = {path} {{ {told} }}")
+        reported = "default_type text/plain;" if long else f"default_type text/plain; return 200 '{body.decode()}';"
+        places.append(f"location = {path} {{ {reported} }}")
     return f"""
 daemon off;
 user root;

@@ -116,11 +116,11 @@ def main() -> None:
         environment.setup()
         return
     servers = [server for server in options.only or SERVERS if server not in options.without]
-    told = start_report.report(run(servers, options.rounds, options.bin), options.bin)
-    text = start_report.markdown(told)
+    reported = start_report.report(run(servers, options.rounds, options.bin), options.bin)
+    text = start_report.markdown(reported)
     print(text)
     if options.output or len(servers) == len(SERVERS):
-        figures.write(told, text, options.output or environment.RESULTS, "start")
+        figures.write(reported, text, options.output or environment.RESULTS, "start")
 
 
 def arguments() -> argparse.Namespace:

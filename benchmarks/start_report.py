@@ -1,4 +1,4 @@
-"""What is told about a run of start.py: its samples, its wanted figures, its tables."""
+"""What is reported about a run of start.py: its samples, its wanted figures, its tables."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ def report(taken: dict[str, list[Sample]], bin_: str) -> dict[str, Any]:
     }
 
 
-def markdown(told: dict[str, Any]) -> str:
+def markdown(reported: dict[str, Any]) -> str:
     """Return the run as tables for people."""
-    lines = [figures.headline(told, max(len(case["samples"]) for case in told["cases"].values()))]
+    lines = [figures.headline(reported, max(len(case["samples"]) for case in reported["cases"].values()))]
     rows = []
-    for name, case in sorted(told["cases"].items(), key=lambda item: item[1]["first_byte_ms"]["median"]):
+    for name, case in sorted(reported["cases"].items(), key=lambda item: item[1]["first_byte_ms"]["median"]):
         ms = case["first_byte_ms"]
         times = [f"{ms['median']:.0f}", f"{ms['q1']:.0f} to {ms['q3']:.0f}", f"{ms['low']:.0f} to {ms['high']:.0f}"]
         sizes = [f"{case[quantity]['median'] / 1024:.1f}" for quantity in ("rss_kb", "pss_kb")]
         rows.append([name, *times, *sizes, str(case["samples"][-1]["processes"])])
     head = ["case", "first byte ms: median", "quartiles", "min to max", "RSS MB", "PSS MB", "processes"]
     lines += figures.table(head, rows)
-    if told["ratios"]:
+    if reported["ratios"]:
         spreads = [
             [name, f"{r['median']:.2f}", f"{r['q1']:.2f} to {r['q3']:.2f}", f"{r['low']:.2f} to {r['high']:.2f}"]
-            for name, r in told["ratios"].items()
+            for name, r in reported["ratios"].items()
         ]
         lines += figures.table(["ratio per round, first byte", "median", "quartiles", "min to max"], spreads)
-    return "\n".join(lines + figures.wanted_table(told["wanted"]))
+    return "\n".join(lines + figures.wanted_table(reported["wanted"]))
 
 
 def _wanted(taken: dict[str, list[Sample]]) -> list[figures.Wanted]:

@@ -73,10 +73,12 @@ class Instance:
             return self._said
 
     def wait_for(self, text: str, *, times: int = 1, patience: float = PATIENCE) -> str:
-        """Wait until standard error contains the text (``times`` times) and return everything said."""
+        """Wait until standard error contains the text (``times`` times) and return all of it."""
         with self._news:
             if not self._news.wait_for(lambda: self._said.count(text) >= times, patience):
-                raise AssertionError(f"{text!r} was not said {times}x within {patience} s, but:\n{self._said[-9000:]}")
+                raise AssertionError(
+                    f"{text!r} was not written {times}x within {patience} s, but:\n{self._said[-9000:]}"
+                )
             return self._said
 
     def ready(self) -> Instance:
@@ -94,16 +96,16 @@ class Instance:
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
 
     def connect(self) -> socket.socket:
-        """Connect as soon as somebody listens."""
+        """Connect as soon as the address listens."""
         host, _, port = self.address.rpartition(":")
         return until(lambda: socket.create_connection((host, int(port)), PATIENCE), ConnectionRefusedError)
 
     def eventually(self, path: str = "/", **more: Any) -> Answer:
-        """Ask until somebody accepts: for starts whose address is not bound yet."""
+        """Send a request until a connection is accepted: for starts whose address is not bound yet."""
         return until(lambda: self.get(path, **more), ConnectionRefusedError, FileNotFoundError)
 
     def failures(self) -> list[str]:
-        """The identifiers that were said, in their order."""
+        """The identifiers of the reported failures, in their order."""
         return [
             name
             for name in re.findall(r"^arun: ([a-z-]+): ", self.said, re.MULTILINE)

@@ -20,7 +20,7 @@ async def echo(request: web.Request) -> web.Response:
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Answer in chunks, of a length not told before."""
+    """Answer in chunks, of a length that is not announced."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
     for _ in range(CHUNKS):

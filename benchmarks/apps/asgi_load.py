@@ -57,7 +57,7 @@ async def echo(receive: Receive, send: Send) -> None:
 
 
 async def stream(send: Send) -> None:
-    """Answer in chunks, of a length not told before."""
+    """Answer in chunks, of a length that is not announced."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     for _ in range(CHUNKS):
         await send({"type": "http.response.body", "body": CHUNK, "more_body": True})

@@ -1,4 +1,4 @@
-"""How many requests a worker has begun, in a file named after its pid, which whoever measures may read at any time."""
+"""How many requests a worker has begun, in a file named after its pid, which the measuring process may read at any time."""
 
 from __future__ import annotations
 

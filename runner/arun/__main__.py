@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
-import signal
 import sys
-from functools import partial
 
 from arun import __version__
-from arun.core import exits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +21,17 @@ def main() -> NoReturn:
         from arun.commands import entry
 
         raise SystemExit(entry.run(sys.argv[1], sys.argv[2:]))
+    _serve()
+
+
+def _serve() -> NoReturn:
+    """Run one instance."""
+    import gc  # a command does without all of these, and is to be quick
+    import signal
+    from functools import partial
+
+    from arun.core import exits
+
     gc_threshold = gc.get_threshold()
     gc.set_threshold(50_000)  # imports make little garbage, and looking for it is a tenth of a start
     # Until the handlers stand, in install(): process 1 of a container does not even get what it has no handler for.
@@ -52,6 +58,8 @@ def load() -> str:
 
     The name of this function stays for good.
     """
+    import importlib
+
     importlib.import_module("arun.lifecycle.end")
     importlib.import_module("arun.lifecycle.reload")
     importlib.import_module("arun.server.server")

@@ -93,4 +93,6 @@ def test_systemd_waits_longer_for_the_stop_than_arun_takes() -> None:
     longest = grace + 2 * _SHUTDOWN_MARGIN + CLEAN_BOUND
     assert float(service["TimeoutStopSec"]) > longest
     assert (service["Type"], service["NotifyAccess"], service["KillMode"]) == ("notify", "main", "mixed")
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    program = service["ExecStart"].split()[0]
+    assert service["ExecReload"] == f"{program} reload"
+    assert service["RuntimeDirectory"]  # where the control socket is

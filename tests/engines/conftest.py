@@ -1,4 +1,4 @@
-"""A real listening socket in front of an engine, and a client that speaks bytes; each test runs on both loops."""
+"""A real listening socket in front of a server, and a client that speaks bytes; each test runs on both loops."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
+from tests.engines.apps import KINDS, PATIENCE, Gate, aiohttp_app, asgi_app, echo, wsgi_app
 
 from arun.http.options import HttpOptions
 from arun.lifecycle.build import http_server
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from arun.http.server import HttpServer
-
-PATIENCE = 10
 
 
 def asgi_server(app: Any, options: HttpOptions) -> HttpServer:
@@ -41,7 +40,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 class Served:
-    """An engine that serves on a port of the loopback."""
+    """A server that serves on a port of the loopback."""
 
     def __init__(self, engine: HttpServer, errors: list[str]) -> None:
         self.engine = engine
@@ -74,12 +73,52 @@ class Served:
 
 
 def undated(answer: bytes) -> bytes:
-    return re.sub(rb"date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"", answer)
+    return re.sub(rb"(?i:date): \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"", answer)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Let the loop run until something holds of which the server makes no event."""
+    async with asyncio.timeout(2 * PATIENCE):
+        while not holds():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[Gate]:
+    """Return where the app of a test waits; it is open when the test has ended."""
+    made = Gate()
+    yield made
+    made.open()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return the way to run the app; a test names those that it is about where they are not all."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def serve_app(kind: str, serve: Callable[..., Any]) -> Callable[..., Any]:
+    """Serve a handler as an app of each kind, with options by name."""
+
+    async def start(handler: Any = echo, **options: Any) -> Served:
+        served: Served
+        if kind == "asgi":
+            served = await serve(asgi_app(handler), **options)
+        elif kind == "aiohttp":
+            served = await serve(aiohttp_app(handler), aiohttp_server, **options)
+        else:
+            options.setdefault("threads", 8 if kind == "threads" else 0)
+            served = await serve(wsgi_app(handler), wsgi_server, **options)
+        return served
+
+    return start
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Any]]:
-    """Serve an app by an engine class, with options by name."""
+    """Serve an app by the server of its kind, with options by name."""
     running: list[Served] = []
 
     async def start(app: Any, engine: Callable[..., HttpServer] = asgi_server, **options: Any) -> Served:

@@ -1,17 +1,17 @@
-"""The access log: what a line says, that a client cannot forge one, and that all kinds of app are told of alike."""
+"""The access log: what a line states, that no client can forge one, and that all kinds of app have the same lines."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engines.conftest import aiohttp_server, asgi_server, wsgi_server
+from tests.engines.apps import CONCURRENT
+from tests.engines.conftest import until
+from tests.engines.wire import HELLO, reset
 
 from arun.core.access_format import parse
 from arun.http.access.escapes import json_escapes, text_escapes
@@ -20,8 +20,10 @@ from arun.http.request_log import ErrorLog
 from arun.system.line_file import LineFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.engines.apps import Exchange, Gate
 
     from arun.http.access.escapes import Escapes
 
@@ -31,7 +33,7 @@ TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Entry(NamedTuple):
-    """What an access log is told of a request."""
+    """What an access log gets of a request."""
 
     client: str | None
     method: str
@@ -92,14 +94,14 @@ FORMATS = {
 
 
 @pytest.mark.parametrize(("form", "line"), FORMATS.items(), ids=range(len(FORMATS)))
-def test_atoms_of_gunicorn_and_apache_say_what_they_mean_there(
+def test_atoms_of_gunicorn_and_apache_have_the_meaning_that_they_have_there(
     form: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARUN_TEST", "here")
     assert TIME.sub("TIME", line_of(form, ENTRY)) == f"{line}\n"
 
 
-def test_process_is_told_as_gunicorn_and_as_apache_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_is_written_as_gunicorn_and_as_apache_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getpid", lambda: 4711)
     assert line_of("%(p)s %P", ENTRY) == "<4711> 4711\n"
 
@@ -177,7 +179,7 @@ def test_memory_for_what_clients_send_is_bounded(escapes: Callable[[], Escapes])
         assert len(remembered) <= 1024
 
 
-def test_json_says_null_where_nothing_is_known() -> None:
+def test_json_has_null_where_nothing_is_known() -> None:
     told = json.loads(line_of("json", NOTHING))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("time"))
     assert told == {
@@ -206,80 +208,31 @@ def test_quiet_paths_leave_no_line_when_they_succeed(target: bytes, status: int,
     assert bool(line_of("common", entry, ("/health", "/static/*"))) is written
 
 
-# ---- what engines tell
+# ---- what a server writes
 
 
-async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    if scope["path"] == "/bad":
+async def app(exchange: Exchange) -> None:
+    """Respond with the body, the id of the request or "hello"; the path chooses how."""
+    if exchange.path == "/bad":
         raise ValueError("boom")
-    body = b"".join([part["body"] async for part in _parts(receive)]) if scope["method"] == "POST" else b""
-    body = body or next((value for name, value in scope["headers"] if name == b"x-request-id"), b"hello")
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-    if scope["path"] == "/stream":
-        await send({"type": "http.response.body", "body": b"one", "more_body": True})
-    if scope["path"] == "/broken":
-        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+    body = await exchange.read() or exchange.fields.get("x-request-id", "hello").encode()
+    if exchange.path not in {"/stream", "/broken"}:
+        await exchange.respond(body, ("Content-Type", "text/plain"))
+        return
+    await exchange.begin(("Content-Type", "text/plain"))
+    await exchange.write(b"one")
+    if exchange.path == "/broken":
         raise ValueError("boom")
-    await send({"type": "http.response.body", "body": body})
+    await exchange.end(body)
 
 
-async def _parts(receive: Any) -> Any:
-    more = True
-    while more:
-        part = await receive()
-        yield part
-        more = part["more_body"]
-
-
-def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    if environ["PATH_INFO"] == "/bad":
-        raise ValueError("boom")
-    body = environ["wsgi.input"].read() or environ.get("HTTP_X_REQUEST_ID", "hello").encode()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    if environ["PATH_INFO"] == "/broken":
-        return _broken()
-    return iter([b"one", body]) if environ["PATH_INFO"] == "/stream" else [body]
-
-
-def _broken() -> Iterator[bytes]:
-    yield b"one"
-    raise ValueError("boom")
-
-
-def aiohttp_app() -> web.Application:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        if request.path == "/bad":
-            raise ValueError("boom")
-        body = await request.read() or request.headers.get("X-Request-ID", "hello").encode()
-        if request.path not in {"/stream", "/broken"}:
-            return web.Response(body=body, content_type="text/plain")
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        await answer.write(b"one")
-        if request.path == "/broken":
-            raise ValueError("boom")
-        await answer.write_eof(body)
-        return answer
-
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", handle)
-    return app
-
-
-KINDS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
-    "asgi": (lambda: asgi, asgi_server),
-    "wsgi": (lambda: wsgi, wsgi_server),
-    "aiohttp": (aiohttp_app, aiohttp_server),
-}
-
-
-@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
-def served_with_log(request: pytest.FixtureRequest, serve: Serve) -> Callable[..., Any]:
-    make, engine = request.param
+@pytest.fixture
+def served_with_log(serve_app: Serve) -> Callable[..., Any]:
+    """Serve the app with an access log in JSON."""
 
     async def start(lines: list[dict[str, Any]], **options: Any) -> Any:
         access = access_log("json", (), lambda line: lines.append(json.loads(line)))
-        return await serve(make(), engine, access=access, **options)
+        return await serve_app(app, access=access, **options)
 
     return start
 
@@ -289,19 +242,13 @@ def request(target: bytes, *fields: bytes, method: bytes = b"GET", body: bytes =
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
-
-
 async def test_every_kind_of_app_gives_the_same_fields(served_with_log: Callable[..., Any]) -> None:
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines)
     agent = b'User-Agent: a\xff"\\'
     post = request(b"/p?a=b", agent, b"Content-Length: 4", b"Traceparent: " + TRACE, method=b"POST", body=b"body")
     await served.talk(post)
-    await eventually(lambda: len(lines) == 1)
+    await until(lambda: len(lines) == 1)
     (told,) = lines
     assert told.pop("time")
     assert 0 <= told.pop("duration_ms") < 10_000
@@ -328,7 +275,7 @@ async def test_status_and_bytes_are_those_of_the_answer(served_with_log: Callabl
     await served.talk(request(b"/", method=b"HEAD"))
     await served.talk(request(b"/bad"))
     await served.talk(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
-    await eventually(lambda: len(lines) == 3)
+    await until(lambda: len(lines) == 3)
     assert [(one["status"], one["protocol"]) for one in lines] == [
         (200, "HTTP/1.1"),
         (500, "HTTP/1.1"),
@@ -343,7 +290,7 @@ async def test_refused_request_has_a_line_without_what_could_not_be_read(served_
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines)
     assert (await served.talk(b"GET /\x00 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.")
-    await eventually(lambda: len(lines) == 1)
+    await until(lambda: len(lines) == 1)
     assert (lines[0]["client"], lines[0]["method"], lines[0]["status"]) == ("127.0.0.1", None, 400)
 
 
@@ -370,7 +317,7 @@ async def test_refused_request_has_one_line_with_what_was_read_of_it(
     answer = await served.talk(sent)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     await served.talk(request(b"/next"))
-    await eventually(lambda: bool(lines) and lines[-1]["path"] == "/next")
+    await until(lambda: bool(lines) and lines[-1]["path"] == "/next")
     line, _ = lines
     assert (line["path"], line["query"], line["status"]) == ("/up", "a=b", status)
     assert line["bytes"] == len(answer.partition(b"\r\n\r\n")[2])
@@ -378,11 +325,11 @@ async def test_refused_request_has_one_line_with_what_was_read_of_it(
     assert line["request_id"]
 
 
-async def test_cut_answer_tells_its_status_and_the_bytes_of_its_body(served_with_log: Callable[..., Any]) -> None:
+async def test_cut_answer_has_its_status_and_the_bytes_of_its_body(served_with_log: Callable[..., Any]) -> None:
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines)
     assert b"200 OK" in await served.talk(request(b"/broken"))
-    await eventually(lambda: bool(lines))
+    await until(lambda: bool(lines))
     assert [(line["path"], line["status"], line["bytes"]) for line in lines] == [("/broken", 200, 3)]
 
 
@@ -390,7 +337,7 @@ async def test_bytes_of_a_streamed_answer_are_those_of_its_body(served_with_log:
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines)
     assert b"chunked" in await served.talk(request(b"/stream"))
-    await eventually(lambda: bool(lines))
+    await until(lambda: bool(lines))
     assert lines[0]["bytes"] == 8
 
 
@@ -398,7 +345,7 @@ async def test_client_and_scheme_are_those_that_a_trusted_proxy_tells(served_wit
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines, forwarded_allow_ips=("127.0.0.1",))
     await served.talk(request(b"/", b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-Proto: https"))
-    await eventually(lambda: len(lines) == 1)
+    await until(lambda: len(lines) == 1)
     assert (lines[0]["client"], lines[0]["scheme"]) == ("192.0.2.7", "https")
 
 
@@ -406,7 +353,7 @@ async def test_request_id_goes_to_the_app_the_answer_and_the_log(served_with_log
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines, request_id_header="X-Request-ID")
     answers = [await served.talk(request(b"/")) for _ in range(2)]
-    await eventually(lambda: len(lines) == 2)
+    await until(lambda: len(lines) == 2)
     for answer, told in zip(answers, lines, strict=True):
         head, _, body = answer.partition(b"\r\n\r\n")
         assert re.fullmatch(r"[0-9a-f]{24}", told["request_id"])
@@ -433,7 +380,7 @@ async def test_only_a_sound_id_of_a_trusted_peer_is_kept(
     lines: list[dict[str, Any]] = []
     served = await served_with_log(lines, request_id_header="X-Request-ID", forwarded_allow_ips=trusted)
     _, _, body = (await served.talk(request(b"/", *sent))).partition(b"\r\n\r\n")
-    await eventually(lambda: len(lines) == 1)
+    await until(lambda: len(lines) == 1)
     said = sent[0].partition(b":")[2].strip()
     assert (body == said) is kept
     assert lines[0]["request_id"] == body.decode()
@@ -445,7 +392,7 @@ async def test_frame_of_a_failing_request_names_it_and_its_client(served_with_lo
     served = await served_with_log(lines, request_id_header="X-Request-ID")
     answer = await served.talk(request(b"/bad?x=\x1b"[:-1]))
     assert b"boom" not in answer
-    await eventually(lambda: len(lines) == 1 and bool(served.errors))
+    await until(lambda: len(lines) == 1 and bool(served.errors))
     (frame,) = served.errors
     first, _, rest = frame.partition("\n")
     assert first == f"GET /bad?x= failed (client 127.0.0.1, request id {lines[0]['request_id']})"
@@ -454,7 +401,7 @@ async def test_frame_of_a_failing_request_names_it_and_its_client(served_with_lo
     assert lines[0]["status"] == 500
 
 
-async def test_storm_of_failures_is_told_in_few_frames_and_a_number(served_with_log: Callable[..., Any]) -> None:
+async def test_storm_of_failures_is_reported_in_few_frames_and_a_number(served_with_log: Callable[..., Any]) -> None:
     served = await served_with_log([])
     for _ in range(50):
         await served.talk(request(b"/bad"))
@@ -466,7 +413,7 @@ async def test_storm_of_failures_is_told_in_few_frames_and_a_number(served_with_
         return len(shown) + sum(int(one[1]) for one in sums if one)
 
     assert len(frames) >= 20
-    await eventually(lambda: told() == 50)
+    await until(lambda: told() == 50)
 
 
 async def test_frames_beyond_twenty_in_a_second_are_counted_and_later_ones_are_written_again() -> None:
@@ -480,36 +427,39 @@ async def test_frames_beyond_twenty_in_a_second_are_counted_and_later_ones_are_w
     frame = "GET /bad failed\nboom\n"
     fail(50)  # in one turn of the loop
     assert texts == [frame] * 20
-    await eventually(lambda: texts[20:] == ["... and 30 more requests failed in that second\n"])
+    await until(lambda: texts[20:] == ["... and 30 more requests failed in that second\n"])
     fail(20)
     assert texts[21:] == [frame] * 20
 
 
-async def test_answer_that_is_cut_has_a_line_with_what_was_sent(serve: Serve) -> None:
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
-        await send({"type": "http.response.start", "status": 206, "headers": [(b"content-length", b"10")]})
-        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+async def test_response_that_is_cut_has_a_line_with_what_was_sent(serve_app: Serve) -> None:
+    async def broken(exchange: Exchange) -> None:
+        await exchange.begin(("Content-Length", "10"), status=206)
+        await exchange.write(b"abc")
         raise ValueError("boom")
 
     lines: list[str] = []
-    served = await serve(app, access=access_log("%r %s %b %{content-length}o", (), lines.append))
+    served = await serve_app(broken, access=access_log("%r %s %b %{content-length}o", (), lines.append))
     await served.talk(request(b"/"))
+    await until(lambda: lines)
     assert lines == ["GET / HTTP/1.1 206 3 10\n"]
 
 
-async def test_client_that_leaves_before_the_answer_has_a_line_without_status(serve: Serve) -> None:
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
-        assert scope["type"] == "http"
-        while (await receive())["type"] != "http.disconnect":
-            pass
+@pytest.mark.parametrize("kind", CONCURRENT)
+async def test_client_that_leaves_before_the_response_has_a_line_without_status(serve_app: Serve, gate: Gate) -> None:
+    async def late(exchange: Exchange) -> None:
+        await exchange.hold(gate)
+        await exchange.respond()
 
     lines: list[str] = []
-    served = await serve(app, access=access_log("%r %s %b", (), lines.append))
+    served = await serve_app(late, access=access_log("%r %s %b", (), lines.append))
     _, writer = await served.connect()
-    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    await eventually(lambda: bool(served.engine.running))
-    writer.transport.abort()
-    await eventually(lambda: bool(lines))
+    writer.write(HELLO)
+    await gate.reached()
+    reset(writer)
+    await until(lambda: not served.engine.connections)
+    gate.open()
+    await until(lambda: lines)
     assert lines == ["GET / HTTP/1.1 - -\n"]
 
 
@@ -520,7 +470,7 @@ async def test_file_is_written_soon_and_again_by_its_name_after_a_rotation(tmp_p
     path = tmp_path / "access.log"
     log = LineFile(str(path), "the access log")
     log.write("first\n")
-    await eventually(lambda: path.read_text() == "first\n")
+    await until(lambda: path.read_text() == "first\n")
     log.write("second\n")
     path.rename(tmp_path / "access.log.1")
     log.reopen()

@@ -1,4 +1,4 @@
-"""The names of aiohttp that it does not document: there in the installed release, and told when they are gone."""
+"""The names of aiohttp that it does not document: there in the installed release, and reported when they are gone."""
 
 from __future__ import annotations
 

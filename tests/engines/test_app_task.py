@@ -170,7 +170,7 @@ async def test_variables_of_every_start_up_step_are_those_of_requests_and_of_the
 
 
 @pytest.mark.parametrize(("app_of", "engine"), KINDS)
-async def test_task_group_that_fails_while_the_app_serves_is_told_and_ended(
+async def test_task_group_that_fails_while_the_app_serves_is_reported_and_ended(
     serve: Serve, app_of: Callable[..., Any], engine: Any
 ) -> None:
     """Its host is cancelled for that, by anyio at each turn of the loop: nothing spins, and the app goes on."""

@@ -46,7 +46,7 @@ SUMMED = (
 )
 
 
-async def test_trailers_reach_a_client_that_says_it_takes_them(serve: Serve) -> None:
+async def test_trailers_reach_a_client_that_accepts_them(serve: Serve) -> None:
     served = await serve(app_of(*SUMMED))
     answer = await served.talk(ASK + b"TE: trailers\r\n\r\n")
     assert answer.endswith(b"\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nx-sum: 1\r\nx-late: 2\r\n\r\n")
@@ -93,7 +93,7 @@ async def test_a_client_of_http_1_0_gets_no_early_hints(serve: Serve) -> None:
     assert (await served.talk(b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_hints_after_the_head_and_unknown_events_are_told_to_the_app(serve: Serve) -> None:
+async def test_hints_after_the_head_and_unknown_events_raise_in_the_app(serve: Serve) -> None:
     seen: list[Any] = []
     unknown = {"type": "http.response.nonsense"}
     served = await serve(app_of(START, HINT, unknown, {**BODY, "more_body": False}, seen=seen))
@@ -175,7 +175,7 @@ def special(kind: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "device", "socket"])
-async def test_what_is_no_regular_file_is_a_failed_request_and_holds_up_nobody(
+async def test_what_is_no_regular_file_is_a_failed_request_and_does_not_hold_the_loop(
     serve: Serve, tmp_path: Path, kind: str
 ) -> None:
     served = await serve(app_of(START, {"type": "http.response.pathsend", "path": special(kind, tmp_path)}))
@@ -185,7 +185,7 @@ async def test_what_is_no_regular_file_is_a_failed_request_and_holds_up_nobody(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("path", ["/proc/version", "/proc/cpuinfo", "/sys/kernel/mm/transparent_hugepage/enabled"])
-async def test_file_that_does_not_tell_its_size_is_read_to_its_end(serve: Serve, path: str) -> None:
+async def test_file_that_has_no_known_size_is_read_to_its_end(serve: Serve, path: str) -> None:
     served = await serve(app_of(START, {"type": "http.response.pathsend", "path": path}))
     head, _, body = (await served.talk(ASK + b"\r\n")).partition(b"\r\n\r\n")
     wanted = pathlib.Path(path).read_bytes()  # noqa: ASYNC240 - of the kernel's memory
@@ -195,7 +195,7 @@ async def test_file_that_does_not_tell_its_size_is_read_to_its_end(serve: Serve,
 
 
 @pytest.mark.parametrize(("announced", "sent", "told"), [(b"4", 4, 0), (b"100000", 0, 1)])
-async def test_file_that_does_not_tell_its_size_is_held_to_the_announced_one(
+async def test_file_that_has_no_known_size_is_held_to_the_announced_one(
     serve: Serve, announced: bytes, sent: int, told: int
 ) -> None:
     start = {**START, "headers": [(b"content-length", announced)]}

@@ -1,16 +1,87 @@
-"""Forwarded (RFC 7239): what is read, what is believed, and that an operator chooses between it and X-Forwarded."""
+"""Forwarding fields: which peers are trusted with them, and the choice between X-Forwarded-For and Forwarded (RFC 7239)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engines.conftest import aiohttp_server
+from tests.engines.wire import LAST, bodies, statuses
 
 from arun.http.forwarded import TrustedPeers, scheme
 
+if TYPE_CHECKING:
+    from tests.engines.apps import Exchange
+
 Serve = Any
 PEERS = TrustedPeers(("10.0.0.0/8",))
+
+
+# ---- X-Forwarded-For and X-Forwarded-Proto
+
+
+def test_no_peer_is_trusted_by_default() -> None:
+    peers = TrustedPeers(())
+    assert not peers
+    assert not peers.trusts("127.0.0.1")
+    assert not peers.trusts(None)
+
+
+def test_unix_peer_is_trusted_as_soon_as_another_one_is() -> None:
+    assert TrustedPeers(("10.0.0.1",)).trusts(None)
+    assert TrustedPeers("*").trusts(None)
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "::1", "::ffff:10.1.2.3", "fe80::1%eth0"])
+def test_addresses_and_networks_are_understood(host: str) -> None:
+    peers = TrustedPeers(("10.0.0.0/8", "::1", "fe80::/10"))
+    assert peers.trusts(host)
+    assert not peers.trusts("11.0.0.1")
+    assert not peers.trusts("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        ("1.1.1.1", "1.1.1.1"),
+        ("9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1"),
+        ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("1.1.1.1:5555", "1.1.1.1"),
+        ("[2001:db8::1]:5555,10.0.0.2", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("::FFFF:cb00:7109", "::ffff:203.0.113.9"),
+        ("0:0:0:0:0:ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("[::ffff:203.0.113.9]:5555, ::ffff:10.0.0.2", "::ffff:203.0.113.9"),
+        ("2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
+        ("forged, 10.0.0.2", "10.0.0.2"),
+        ("unknown", None),
+        ("", None),
+    ],
+)
+def test_client_is_the_nearest_that_is_no_trusted_proxy(forwarded_for: str, client: str | None) -> None:
+    assert TrustedPeers(("10.0.0.0/8",)).client(forwarded_for) == client
+
+
+@pytest.mark.parametrize("trusted", ["::ffff:10.1.2.3", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "10.0.0.0/8"])
+@pytest.mark.parametrize("host", ["10.1.2.3", "::ffff:10.1.2.3", "::ffff:a01:203"])
+def test_ipv4_and_its_mapped_form_are_one_address(trusted: str, host: str) -> None:
+    assert TrustedPeers((trusted,)).trusts(host)
+    assert TrustedPeers((trusted,)).trusts("::ffff:11.0.0.1") is (trusted == "::ffff:0:0/96")
+
+
+def test_first_address_counts_when_all_peers_are_trusted() -> None:
+    assert TrustedPeers("*").client("9.9.9.9, 1.1.1.1") == "9.9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("https", "https"), ("HTTP", "http"), ("http, https", "https"), ("javascript", None), ("", None)],
+)
+def test_scheme_is_one_of_http(value: str, expected: str | None) -> None:
+    assert scheme(value) == expected
+
+
+# ---- Forwarded
 
 
 @pytest.mark.parametrize(
@@ -51,54 +122,55 @@ def test_a_client_cannot_swallow_what_the_proxy_adds(sent: str) -> None:
     assert PEERS.forwarded(f'{sent}, for="[2001:db8::1]:80";proto=https') == ("2001:db8::1", "https")
 
 
-def test_the_first_client_counts_when_everybody_is_trusted() -> None:
+def test_the_first_client_counts_when_all_peers_are_trusted() -> None:
     assert TrustedPeers("*").forwarded("for=9.9.9.9, for=1.1.1.1") == ("9.9.9.9", None)
 
 
-@pytest.mark.parametrize(("value", "said"), [("wss", "https"), ("ws", "http"), ("http,WSS", "https")])
-def test_the_scheme_of_a_websocket_is_that_of_its_request(value: str, said: str) -> None:
-    assert scheme(value) == said
+@pytest.mark.parametrize(("value", "expected"), [("wss", "https"), ("ws", "http"), ("http,WSS", "https")])
+def test_the_scheme_of_a_websocket_is_that_of_its_request(value: str, expected: str) -> None:
+    assert scheme(value) == expected
 
+
+# ---- what apps see
 
 REQUEST = (
-    b"GET / HTTP/1.0\r\nHost: shop.test\r\nX-Forwarded-For: 8.8.8.8\r\nX-Forwarded-Proto: http\r\n"
+    b"GET / HTTP/1.0\r\nHost: shop.test\r\nX-Forwarded-For: 8.8.8.8, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"
     b"Forwarded: for=9.9.9.9;proto=https;host=evil.test\r\n\r\n"
 )
-CHOICES = [
-    ({"forwarded_allow_ips": ("127.0.0.1",)}, b"http 8.8.8.8 shop.test"),
-    ({"forwarded_allow_ips": ("127.0.0.1",), "forwarded_header": "forwarded"}, b"https 9.9.9.9 shop.test"),
-    ({"forwarded_allow_ips": (), "forwarded_header": "forwarded"}, b"http 127.0.0.1 shop.test"),
-    ({"forwarded_allow_ips": ("10.0.0.1",), "forwarded_header": "forwarded"}, b"http 127.0.0.1 shop.test"),
-]
+DIRECT = b"http 127.0.0.1 shop.test"
 
 
-@pytest.mark.parametrize(("options", "seen"), CHOICES)
-async def test_asgi_apps_see_what_the_chosen_header_tells(serve: Serve, options: Any, seen: bytes) -> None:
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
-        assert scope["type"] == "http"
-        host = dict(scope["headers"])[b"host"].decode()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": f"{scope['scheme']} {scope['client'][0]} {host}".encode()})
+@pytest.mark.parametrize(
+    ("trusted", "header", "seen"),
+    [
+        ((), "x-forwarded", DIRECT),
+        (("192.0.2.1",), "x-forwarded", DIRECT),
+        (("127.0.0.0/8",), "x-forwarded", b"https 10.0.0.1 shop.test"),
+        (("127.0.0.1", "10.0.0.0/8"), "x-forwarded", b"https 8.8.8.8 shop.test"),
+        ("*", "x-forwarded", b"https 8.8.8.8 shop.test"),
+        ((), "forwarded", DIRECT),
+        (("10.0.0.1",), "forwarded", DIRECT),
+        (("127.0.0.1",), "forwarded", b"https 9.9.9.9 shop.test"),
+    ],
+)
+async def test_apps_see_what_the_chosen_field_of_a_trusted_proxy_states(
+    serve_app: Serve, trusted: Any, header: str, seen: bytes
+) -> None:
+    async def tell(exchange: Exchange) -> None:
+        await exchange.respond(f"{exchange.scheme} {exchange.client} {exchange.fields['host']}".encode())
 
-    assert (await (await serve(app, **options)).talk(REQUEST)).endswith(b"\r\n\r\n" + seen)
+    served = await serve_app(tell, forwarded_allow_ips=trusted, forwarded_header=header)
+    assert bodies(await served.talk(REQUEST)) == [seen]
 
 
-@pytest.mark.parametrize(("options", "seen"), CHOICES)
-async def test_wsgi_apps_see_what_the_chosen_header_tells(serve_wsgi: Serve, options: Any, seen: bytes) -> None:
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response("200 OK", [])
-        return [f"{environ['wsgi.url_scheme']} {environ['REMOTE_ADDR']} {environ['HTTP_HOST']}".encode()]
-
-    assert (await (await serve_wsgi(app, **options)).talk(REQUEST)).endswith(b"\r\n\r\n" + seen)
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)])
+async def test_malformed_request_is_refused_before_a_proxy_counts(serve_app: Serve, trusted: tuple[str, ...]) -> None:
+    served = await serve_app(forwarded_allow_ips=trusted)
+    assert statuses(await served.talk(b"\0\0\0\r\n\r\n")) == [400]
+    assert served.errors == []
 
 
-@pytest.mark.parametrize(("options", "seen"), CHOICES)
-async def test_aiohttp_apps_see_what_the_chosen_header_tells(serve: Serve, options: Any, seen: bytes) -> None:
-    from aiohttp import web
-
-    async def hello(request: web.Request) -> web.Response:
-        return web.Response(text=f"{request.scheme} {request.remote} {request.host}")
-
-    app = web.Application()
-    app.router.add_get("/", hello)
-    assert (await (await serve(app, aiohttp_server, **options)).talk(REQUEST)).endswith(b"\r\n\r\n" + seen)
+async def test_body_of_a_forwarded_request_arrives(serve_app: Serve) -> None:
+    served = await serve_app(forwarded_allow_ips="*")
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nContent-Length: 3\r\n\r\nabc"
+    assert bodies(await served.talk(post + LAST)) == [b"POST /? abc", b"GET /? "]

@@ -1,4 +1,4 @@
-"""A client that has closed its sending side still gets its answer; one that has gone is told of, though both look alike.
+"""A client that has closed its sending side still gets its response; the app hears of one that has gone, though both look alike.
 
 Frameworks listen for ``http.disconnect`` while they answer, and give up when it comes.
 """
@@ -11,8 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engines.conftest import asgi_server
-from tests.engines.test_waiting import until
+from tests.engines.conftest import asgi_server, until
 
 from arun.http.options import HttpOptions
 
@@ -139,7 +138,7 @@ async def test_requests_of_a_half_closed_client_are_all_answered(serve: Serve) -
 
 
 @pytest.mark.parametrize("answer", [never, never_ending], ids=["before the answer", "within it"])
-async def test_app_is_told_soon_of_a_client_that_has_gone(serve: Serve, answer: Any) -> None:
+async def test_app_hears_soon_of_a_client_that_has_gone(serve: Serve, answer: Any) -> None:
     app = Listener(answer)
     served = await serve(app)
     reader, writer = await served.connect()
@@ -167,7 +166,7 @@ async def test_half_closed_client_that_waits_is_not_taken_for_one_that_has_gone(
     writer.close()
 
 
-async def test_app_is_told_of_a_client_that_has_gone_behind_what_is_not_read_yet(serve: Serve) -> None:
+async def test_app_is_reported_a_client_that_has_gone_behind_what_is_not_read_yet(serve: Serve) -> None:
     app = Listener(never)
     served = await serve(app)
     _, writer = await served.connect()
@@ -212,7 +211,7 @@ async def on_unix(tmp_path: Path) -> AsyncIterator[Callable[[Any], Any]]:
 
 
 @pytest.mark.parametrize("end", ["half-closed", "closed"])
-async def test_both_are_told_apart_on_a_unix_socket(on_unix: Any, end: str) -> None:
+async def test_both_are_distinguished_on_a_unix_socket(on_unix: Any, end: str) -> None:
     app = Listener(late if end == "half-closed" else never)
     engine, reader, writer = await on_unix(app)
     writer.write(HEAD % b"1.1")

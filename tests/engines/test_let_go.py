@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import aiohttp_server, wsgi_server
-from tests.engines.test_waiting import reset, until
+from tests.engines.conftest import aiohttp_server, until, wsgi_server
 from tests.engines.test_websocket_wire import DEFLATE, HEAD, masked
+from tests.engines.wire import reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

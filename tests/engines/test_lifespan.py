@@ -55,7 +55,7 @@ async def test_start_fails_with_the_reason_that_the_app_gives() -> None:
     assert (await failed(app)).sentence == "the app says that its start-up failed: no \\x1bdatabase"
 
 
-async def test_start_that_fails_with_a_traceback_for_a_reason_tells_its_end_and_then_all_of_it() -> None:
+async def test_start_that_fails_with_a_traceback_for_a_reason_has_its_end_and_then_all_of_it() -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "Traceback:\n  File a\nOSError: no database\n"})
@@ -158,7 +158,9 @@ async def test_start_that_is_cancelled_ends_the_lifespan() -> None:
         ("hang", "took longer than 0.05 s"),
     ],
 )
-async def test_shutdown_that_goes_wrong_is_told_and_the_stop_goes_on(serve: Serve, shutdown: str, told: str) -> None:
+async def test_shutdown_that_goes_wrong_is_reported_and_the_stop_goes_on(
+    serve: Serve, shutdown: str, told: str
+) -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
         await receive()
         await send({"type": "lifespan.startup.complete"})

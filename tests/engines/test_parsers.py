@@ -27,7 +27,7 @@ FOLLOWS = b"\x16\r\n\0PROXY"
 
 
 class Pieces:
-    """A socket of which the pieces come one by one, each when somebody waits for more."""
+    """A socket of which the pieces come one by one, each when a reader waits for more."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.ours, self.theirs = socket.socketpair()
@@ -129,7 +129,7 @@ FIELD = st.one_of(
 @example(value='for="' * 1000, peers=PEERS[0])
 @example(value="," * 60_000, peers=PEERS[0])
 @example(value='for="' + "\\" * 60_000, peers=PEERS[0])
-def test_any_text_tells_an_address_and_a_scheme_or_nothing(value: str, peers: TrustedPeers) -> None:
+def test_any_text_gives_an_address_and_a_scheme_or_nothing(value: str, peers: TrustedPeers) -> None:
     client, said = peers.forwarded(value)
     assert said in {"http", "https", None}
     assert scheme(value) in {"http", "https", None}

@@ -138,7 +138,7 @@ HEADERS = {
         "http ('9.8.7.6', 5555) ('1.2.3.4', 443)",
     ),
 }
-#: The proxy speaks for itself, or cannot say for whom: the ends of the socket count.
+#: The proxy speaks for itself, or for an unknown client: the ends of the socket count.
 LOCAL = {
     "version 1, unknown": b"PROXY UNKNOWN\r\n",
     "version 1, unknown with addresses": b"PROXY UNKNOWN ffff::1 ffff::1 65535 65535\r\n",

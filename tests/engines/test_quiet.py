@@ -1,66 +1,34 @@
-"""How an engine becomes quiet without a stop, as a worker does that retires: nobody is cut, everybody goes."""
+"""How a server becomes quiet without a stop, as that of a retiring worker: no client is cut, each one leaves."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import aiohttp_server, asgi_server, wsgi_server
+from tests.engines.apps import CONCURRENT, aiohttp_app, asgi_app
+from tests.engines.conftest import aiohttp_server, asgi_server
+from tests.engines.wire import reset
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from tests.engines.apps import Exchange, Gate
 
 Serve = Any
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-KINDS = ("asgi", "threads", "inline", "aiohttp")
 
 
-async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    assert scope["type"] == "http"
-    if scope["method"] == "POST":
-        while (await receive())["more_body"]:
-            pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
-    await send({"type": "http.response.body", "body": b"fine"})
-
-
-def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Length", "4")])
-    return [b"fine"]
-
-
-def aiohttp_app() -> web.Application:
-    async def handler(request: web.Request) -> web.Response:
-        await request.read()
-        return web.Response(body=b"fine")
-
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", handler)
-    return app
-
-
-@pytest.fixture(params=KINDS)
-def serve_kind(request: pytest.FixtureRequest, serve: Serve) -> Callable[..., Any]:
-    """Serve an app of each kind that reads the whole body and then answers "fine"."""
-
-    async def start(**options: Any) -> Any:
-        if request.param == "asgi":
-            return await serve(asgi, **options)
-        if request.param == "aiohttp":
-            return await serve(aiohttp_app(), aiohttp_server, **options)
-        return await serve(wsgi, wsgi_server, threads=2 if request.param == "threads" else 0, **options)
-
-    return start
+async def fine(exchange: Exchange) -> None:
+    """Read the whole body, then respond."""
+    await exchange.read()
+    await exchange.respond(b"fine")
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -69,8 +37,8 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
     return await asyncio.wait_for(reader.readuntil(b"fine"), 5)
 
 
-async def test_requests_are_counted_and_refusals_are_not(serve_kind: Serve) -> None:
-    served = await serve_kind()
+async def test_requests_are_counted_and_refusals_are_not(serve_app: Serve) -> None:
+    served = await serve_app(fine)
     assert served.engine.requests == 0
     reader, writer = await served.connect()
     await ask(reader, writer)
@@ -83,8 +51,8 @@ async def test_requests_are_counted_and_refusals_are_not(serve_kind: Serve) -> N
     writer.close()
 
 
-async def test_kept_connection_ends_behind_its_next_answer_and_none_is_cut(serve_kind: Serve) -> None:
-    served = await serve_kind(timeout_keep_alive=30.0)
+async def test_kept_connection_ends_behind_its_next_answer_and_none_is_cut(serve_app: Serve) -> None:
+    served = await serve_app(fine, timeout_keep_alive=30.0)
     reader, writer = await served.connect()
     assert b"close" not in await ask(reader, writer)
     served.engine.drain()
@@ -98,8 +66,8 @@ async def test_kept_connection_ends_behind_its_next_answer_and_none_is_cut(serve
     writer.close()
 
 
-async def test_request_that_has_begun_is_answered_in_its_own_time(serve_kind: Serve) -> None:
-    served = await serve_kind()
+async def test_request_that_has_begun_is_answered_in_its_own_time(serve_app: Serve) -> None:
+    served = await serve_app(fine)
     reader, writer = await served.connect()
     writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
     other_reader, other = await served.connect()
@@ -118,8 +86,8 @@ async def test_request_that_has_begun_is_answered_in_its_own_time(serve_kind: Se
     writer.close()
 
 
-async def test_idle_connection_ends_at_its_keep_alive_timeout(serve_kind: Serve) -> None:
-    served = await serve_kind(timeout_keep_alive=0.3)
+async def test_idle_connection_ends_at_its_keep_alive_timeout(serve_app: Serve) -> None:
+    served = await serve_app(fine, timeout_keep_alive=0.3)
     reader, writer = await served.connect()
     await ask(reader, writer)
     served.engine.drain()
@@ -132,8 +100,8 @@ async def test_idle_connection_ends_at_its_keep_alive_timeout(serve_kind: Serve)
     writer.close()
 
 
-async def test_quiet_ends_after_its_seconds_and_leaves_the_connection_alone(serve_kind: Serve) -> None:
-    served = await serve_kind(timeout_keep_alive=30.0)
+async def test_quiet_ends_after_its_seconds_and_leaves_the_connection_alone(serve_app: Serve) -> None:
+    served = await serve_app(fine, timeout_keep_alive=30.0)
     reader, writer = await served.connect()
     await ask(reader, writer)
     served.engine.drain()
@@ -143,16 +111,16 @@ async def test_quiet_ends_after_its_seconds_and_leaves_the_connection_alone(serv
     writer.close()
 
 
-async def test_quiet_of_an_engine_without_connections_takes_no_time(serve_kind: Serve) -> None:
-    served = await serve_kind()
+async def test_quiet_of_an_engine_without_connections_takes_no_time(serve_app: Serve) -> None:
+    served = await serve_app(fine)
     served.engine.drain()
     served.server.close()
     await asyncio.wait_for(served.engine.quiet(30), 1)
     await served.stop()
 
 
-async def test_abort_ends_the_waiting(serve_kind: Serve) -> None:
-    served = await serve_kind(timeout_keep_alive=30.0)
+async def test_abort_ends_the_waiting(serve_app: Serve) -> None:
+    served = await serve_app(fine, timeout_keep_alive=30.0)
     reader, writer = await served.connect()
     await ask(reader, writer)
     served.engine.drain()
@@ -164,35 +132,23 @@ async def test_abort_ends_the_waiting(serve_kind: Serve) -> None:
     writer.close()
 
 
-@pytest.mark.parametrize("kind", ["asgi", "aiohttp"])
-async def test_call_of_the_app_whose_client_has_gone_is_waited_for(serve: Serve, kind: str) -> None:
-    begun, gate = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("kind", CONCURRENT)
+async def test_call_of_the_app_whose_client_has_gone_is_waited_for(serve_app: Serve, gate: Gate) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await exchange.hold(gate)
+        await exchange.respond()
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
-        assert scope["type"] == "http"
-        begun.set()
-        await gate.wait()
-
-    async def handler(_request: web.Request) -> web.Response:
-        begun.set()
-        await gate.wait()
-        return web.Response()
-
-    of_aiohttp = web.Application()
-    of_aiohttp.router.add_get("/", handler)
-    served = await (serve(app) if kind == "asgi" else serve(of_aiohttp, aiohttp_server))
+    served = await serve_app(slow)
     _, writer = await served.connect()
     writer.write(GET)
-    await begun.wait()
-    own = writer.get_extra_info("socket")
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
-    writer.transport.abort()
+    await gate.reached()
+    reset(writer)
     served.engine.drain()
     served.server.close()
     quiet = asyncio.create_task(served.engine.quiet(30))
     await asyncio.wait({quiet}, timeout=0.1)
     assert not quiet.done()
-    gate.set()
+    gate.open()
     await asyncio.wait_for(quiet, 2)
 
 
@@ -257,7 +213,7 @@ async def test_websocket_that_is_opened_meanwhile_does_not_stay(serve_echo: Serv
     served = await serve_echo()
     served.engine.drain()
     holder_reader, holder = await served.connect()
-    holder.write(b"GET /")  # somebody who keeps the engine from being quiet
+    holder.write(b"GET /")  # a client that keeps the server from being quiet
     await asyncio.sleep(0.01)
     quiet = asyncio.create_task(served.engine.quiet(30))
     await asyncio.sleep(0)
@@ -270,5 +226,5 @@ async def test_websocket_that_is_opened_meanwhile_does_not_stay(serve_echo: Serv
 
 @pytest.mark.parametrize("engine", [asgi_server, aiohttp_server])
 async def test_engine_that_was_never_started_has_no_requests(engine: Any) -> None:
-    app = aiohttp_app() if engine is aiohttp_server else asgi
+    app = aiohttp_app(fine) if engine is aiohttp_server else asgi_app(fine)
     assert engine(app, HttpOptions()).requests == 0

@@ -1,19 +1,19 @@
-"""The lowest rates of request bodies and of responses: who is cut, and whose time it is not."""
+"""The lowest rates of request bodies and of responses: a slow client is cut, a slow app costs its client nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
-from tests.engines.conftest import aiohttp_server
+from tests.engines.apps import CONCURRENT, STREAMING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.engines.apps import Exchange
 
 Serve = Any
 POST = b"POST /%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
@@ -23,74 +23,36 @@ BIG = 8_000_000
 RATE, GRACE = 20_000, 0.3
 
 
-async def asgi_app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    assert scope["type"] == "http"
-    path = scope["path"]
-    if path == "/late":
-        await asyncio.sleep(3 * GRACE)
-    size, more = 0, True
-    while more:
-        event = await receive()
-        size, more = size + len(event.get("body", b"")), event.get("more_body", False)
-    if path == "/file":
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.pathsend", "path": os.fsdecode(scope["query_string"])})
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-size", b"%d" % size)]})
-    if path == "/trickle":
+async def app(exchange: Exchange) -> None:
+    """Respond with the size of the body in X-Size; the path chooses how."""
+    if exchange.path == "/late":
+        await exchange.pause(3 * GRACE)
+    size = ("X-Size", str(len(await exchange.read())))
+    if exchange.path == "/file":
+        await exchange.send_file(exchange.query)
+    elif exchange.path == "/big":
+        await exchange.begin(size)
+        for _ in range(BIG // 100_000):
+            await exchange.write(b"x" * 100_000)
+        await exchange.end()
+    elif exchange.path == "/large":
+        await exchange.respond(b"x" * BIG, size)
+    elif exchange.path == "/trickle":
+        await exchange.begin(size)
         for _ in range(20):
-            await send({"type": "http.response.body", "body": b"x", "more_body": True})
-            await asyncio.sleep(GRACE / 5)
-    await send({"type": "http.response.body", "body": b"x" * BIG if path == "/big" else b"fine"})
-
-
-def wsgi_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    path, size = environ["PATH_INFO"], len(environ["wsgi.input"].read())
-    start_response("200 OK", [("X-Size", str(size))])
-    if path == "/file":
-        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](open(environ["QUERY_STRING"], "rb"))  # noqa: SIM115 - arun closes it
-        return wrapped
-    if path == "/big":
-        return (b"x" * 100_000 for _ in range(BIG // 100_000))
-    return [b"fine"]
-
-
-async def aiohttp_handler(request: web.Request) -> web.StreamResponse:
-    path = request.path
-    if path == "/late":
-        await asyncio.sleep(3 * GRACE)
-    size = len(await request.read())
-    if path == "/file":
-        return web.FileResponse(request.query_string)
-    headers = {"X-Size": str(size)}
-    if path == "/trickle":
-
-        async def trickle() -> AsyncIterator[bytes]:
-            for _ in range(20):
-                yield b"x"
-                await asyncio.sleep(GRACE / 5)
-
-        return web.Response(body=trickle(), headers=headers)
-    return web.Response(body=b"x" * BIG if path == "/big" else b"fine", headers=headers)
-
-
-@pytest.fixture(params=["asgi", "threads", "inline", "aiohttp"])
-def kind(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+            await exchange.write(b"x")
+            await exchange.pause(GRACE / 5)
+        await exchange.end()
+    else:
+        await exchange.respond(b"fine", size)
 
 
 @pytest.fixture
-def serve_kind(kind: str, serve: Serve, serve_threads: Serve, serve_inline: Serve) -> Callable[..., Any]:
+def serve_rated(serve_app: Serve) -> Callable[..., Any]:
+    """Serve the app with a lowest rate of both directions."""
+
     async def start(**limits: Any) -> Any:
-        chosen = {"min_body_rate": RATE, "min_response_rate": RATE, "rate_grace": GRACE, **limits}
-        if kind == "aiohttp":
-            app = web.Application(client_max_size=BIG)
-            app.router.add_route("*", "/{tail:.*}", aiohttp_handler)
-            return await serve(app, aiohttp_server, **chosen)
-        if kind == "asgi":
-            return await serve(asgi_app, **chosen)
-        return await {"threads": serve_threads, "inline": serve_inline}[kind](wsgi_app, **chosen)
+        return await serve_app(app, **{"min_body_rate": RATE, "min_response_rate": RATE, "rate_grace": GRACE, **limits})
 
     return start
 
@@ -104,8 +66,8 @@ async def drip(writer: asyncio.StreamWriter, size: int, seconds: float, pause: f
         await asyncio.sleep(pause)
 
 
-async def test_body_that_comes_too_slowly_is_refused(serve_kind: Serve) -> None:
-    served = await serve_kind()
+async def test_body_that_comes_too_slowly_is_refused(serve_rated: Serve) -> None:
+    served = await serve_rated()
     reader, writer = await served.connect()
     writer.write(POST % (b"", 1_000_000))
     dripping = asyncio.ensure_future(drip(writer, 1, 5))
@@ -116,8 +78,8 @@ async def test_body_that_comes_too_slowly_is_refused(serve_kind: Serve) -> None:
     assert served.errors == []
 
 
-async def test_body_that_comes_fast_enough_is_taken_however_long_it_takes(serve_kind: Serve) -> None:
-    served = await serve_kind(min_body_rate=2000)
+async def test_body_that_comes_fast_enough_is_taken_however_long_it_takes(serve_rated: Serve) -> None:
+    served = await serve_rated(min_body_rate=2000)
     reader, writer = await served.connect()
     writer.write(POST % (b"", 20_000))
     for _ in range(40):
@@ -127,8 +89,8 @@ async def test_body_that_comes_fast_enough_is_taken_however_long_it_takes(serve_
     writer.close()
 
 
-async def test_body_is_as_slow_as_its_client_wants_where_no_rate_is_asked(serve_kind: Serve) -> None:
-    served = await serve_kind(min_body_rate=0)
+async def test_body_is_as_slow_as_its_client_wants_where_no_rate_is_asked(serve_rated: Serve) -> None:
+    served = await serve_rated(min_body_rate=0)
     reader, writer = await served.connect()
     writer.write(POST % (b"", 20))
     await drip(writer, 1, 4 * GRACE, 0.1)
@@ -137,9 +99,9 @@ async def test_body_is_as_slow_as_its_client_wants_where_no_rate_is_asked(serve_
     writer.close()
 
 
-@pytest.mark.parametrize("kind", ["asgi", "aiohttp"])
-async def test_app_that_reads_late_is_none_of_the_clients_faults(serve_kind: Serve) -> None:
-    served = await serve_kind()
+@pytest.mark.parametrize("kind", STREAMING)
+async def test_app_that_reads_late_is_none_of_the_clients_faults(serve_rated: Serve) -> None:
+    served = await serve_rated()
     reader, writer = await served.connect()
     writer.write(POST % (b"late", 1000))
     writer.write(b"x" * 999)
@@ -149,8 +111,8 @@ async def test_app_that_reads_late_is_none_of_the_clients_faults(serve_kind: Ser
     writer.close()
 
 
-async def test_waiting_for_one_body_does_not_count_for_the_next(serve_kind: Serve) -> None:
-    served = await serve_kind()
+async def test_waiting_for_one_body_does_not_count_for_the_next(serve_rated: Serve) -> None:
+    served = await serve_rated()
     reader, writer = await served.connect()
     for _ in range(6):
         writer.write(POST.replace(b"Connection: close\r\n", b"") % (b"", 2))
@@ -179,9 +141,9 @@ async def read_slowly(client: socket.socket) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("path", ["big", "file"])
-async def test_client_that_takes_too_little_of_its_answer_is_cut(serve_kind: Serve, path: str, tmp_path: Path) -> None:
-    served = await serve_kind(min_response_rate=50_000_000)
+@pytest.mark.parametrize("path", ["big", "large", "file"])
+async def test_client_that_takes_too_little_of_its_answer_is_cut(serve_rated: Serve, path: str, tmp_path: Path) -> None:
+    served = await serve_rated(min_response_rate=50_000_000)
     if path == "file":
         (tmp_path / "big").write_bytes(b"x" * BIG)
         path += f"?{tmp_path / 'big'}"
@@ -193,10 +155,10 @@ async def test_client_that_takes_too_little_of_its_answer_is_cut(serve_kind: Ser
     assert served.errors == []
 
 
-@pytest.mark.parametrize("path", ["big", "file"])
-async def test_client_that_takes_enough_gets_all(serve_kind: Serve, path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["big", "large", "file"])
+async def test_client_that_takes_enough_gets_all(serve_rated: Serve, path: str, tmp_path: Path) -> None:
     """It takes nothing for longer than the grace, then by the megabyte."""
-    served = await serve_kind()
+    served = await serve_rated()
     if path == "file":
         (tmp_path / "big").write_bytes(b"x" * BIG)
         path += f"?{tmp_path / 'big'}"
@@ -215,9 +177,9 @@ async def test_client_that_takes_enough_gets_all(serve_kind: Serve, path: str, t
     assert served.errors == []
 
 
-@pytest.mark.parametrize("kind", ["asgi", "aiohttp"])
-async def test_app_that_produces_slowly_is_none_of_the_clients_faults(serve_kind: Serve) -> None:
-    served = await serve_kind(min_response_rate=50_000_000)
+@pytest.mark.parametrize("kind", CONCURRENT)
+async def test_app_that_produces_slowly_is_none_of_the_clients_faults(serve_rated: Serve) -> None:
+    served = await serve_rated(min_response_rate=50_000_000)
     reader, writer = await served.connect()
     writer.write(GET % b"trickle")
     assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"0\r\n\r\n")

@@ -1,25 +1,26 @@
-"""The time limit of a request: who is ended, what the client is told, and whose time it is not."""
+"""The time limit of a request: which ones it ends, what their clients get, and what does not count."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import aiohttp_server, wsgi_server
+from tests.engines.apps import CONCURRENT, STREAMING, Exchange, Gate, file_of_zeros
+from tests.engines.conftest import aiohttp_server, until
+from tests.engines.wire import reset, statuses
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from arun.http.request_time import RequestTimes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from tests.engines.apps import Handler
 
 Serve = Any
 #: Seconds; the clock of the engines then looks every 0.025 s.
@@ -33,209 +34,94 @@ def get(path: str, *more: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *more, "", ""]).encode()
 
 
-class Gate:
-    """What an app waits for, whatever kind it is of; the test opens it at its end."""
+class Watched(Gate):
+    """A gate that remembers what the app did before it."""
 
     def __init__(self) -> None:
-        self.is_open = asyncio.Event()
-        self.is_open_for_threads = threading.Event()
-        #: Threads that have waited, and how often a task was told to end and did not.
-        self.threads: list[threading.Thread] = []
-        self.swallowed = 0
+        super().__init__()
+        #: Paths of the requests, and how often a task was cancelled and did not end.
         self.asked: list[str] = []
+        self.swallowed = 0
 
-    def open(self) -> None:
-        self.is_open.set()
-        self.is_open_for_threads.set()
 
-    def block_thread(self) -> None:
-        self.threads.append(threading.current_thread())
-        self.is_open_for_threads.wait(20)
+def app_before(gate: Watched) -> Handler:  # noqa: C901 - as many ways as there are paths
+    """Return a handler whose path chooses what it does."""
 
-    async def hold(self) -> None:
-        await self.is_open.wait()
+    async def app(exchange: Exchange) -> None:
+        path = exchange.path
+        gate.asked.append(path)
+        if path == "/file":
+            await exchange.send_file(exchange.query)
+        elif path in {"/chunked", "/length", "/stream", "/endless", "/background"}:
+            await respond_in_pieces(exchange)
+        else:
+            if path == "/upload":
+                await exchange.read()
+            await wait(exchange)
+            await exchange.respond(b"x" * BIG if path == "/big" else b"fine")
 
-    async def hold_whatever_is_said(self) -> None:
-        while not self.is_open.is_set():
+    async def wait(exchange: Exchange) -> None:
+        if exchange.path == "/hang":
+            await exchange.hold(gate)
+        while exchange.path == "/deaf" and not gate.is_open:
             try:
-                await self.is_open.wait()
+                await exchange.hold(gate)
             except asyncio.CancelledError:
-                self.swallowed += 1
+                gate.swallowed += 1
 
-
-def asgi_app(gate: Gate) -> Callable[..., Any]:  # noqa: C901 - as many ways as there are paths
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: C901 - as many ways as there are paths
-        assert scope["type"] == "http"
-        path = scope["path"]
-        gate.asked.append(path)
-        if path == "/file":
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.pathsend", "path": scope["query_string"].decode()})
+    async def respond_in_pieces(exchange: Exchange) -> None:
+        path = exchange.path
+        length = {"/length": 100, "/stream": BIG, "/background": 4}.get(path)
+        await exchange.begin(*(() if length is None else (("Content-Length", str(length)),)))
+        if path == "/background":
+            await exchange.end(b"fine")
+            await exchange.hold(gate)
             return
-        if path == "/upload":
-            while (await receive())["more_body"]:
-                pass
-        headers = [(b"content-length", b"100")] if path == "/length" else []
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        if path == "/stream":
+            for _ in range(BIG // 50_000):
+                await exchange.write(b"x" * 50_000)
+        while path == "/endless" and not gate.is_open:
+            await exchange.write(b"x")
         if path in {"/chunked", "/length"}:
-            await send(start)
-            await send({"type": "http.response.body", "body": b"some", "more_body": True})
-        if path == "/begun":
-            await send(start)
-        if path in {"/hang", "/chunked", "/length", "/begun"}:
-            await gate.hold()
-        if path == "/deaf":
-            await gate.hold_whatever_is_said()
-        if path == "/stream":
-            await send(start)
-            for _ in range(BIG // 50_000):
-                await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
-            await send({"type": "http.response.body"})
-            return
-        await send(start)
-        await send({"type": "http.response.body", "body": b"x" * BIG if path == "/big" else b"fine"})
-        if path == "/background":
-            await gate.hold()
+            await exchange.write(b"some")
+            await exchange.hold(gate)
+        await exchange.end()
 
-    return app
-
-
-def wsgi_app(gate: Gate) -> Callable[..., Any]:  # noqa: C901 - as many ways as there are paths
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        gate.asked.append(path)
-        if path == "/file":
-            start_response("200 OK", [])
-            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](open(environ["QUERY_STRING"], "rb"))  # noqa: SIM115 - arun closes it
-            return wrapped
-        if path == "/upload":
-            environ["wsgi.input"].read()
-        if path in {"/chunked", "/length", "/stream", "/endless"}:
-            return pieces(path, start_response)
-        if path == "/background":
-            start_response("200 OK", [("Content-Length", "4")])
-            return ClosesLate(gate)
-        if path == "/begun":
-            start_response("200 OK", [])
-        if path in {"/hang", "/deaf", "/begun"}:
-            gate.block_thread()
-        if path != "/begun":
-            start_response("200 OK", [])
-        return [b"x" * BIG if path == "/big" else b"fine"]
-
-    def pieces(path: str, start_response: Any) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Length", "100")] if path == "/length" else [])
-        if path == "/stream":
-            yield from (b"x" * 50_000 for _ in range(BIG // 50_000))
-            return
-        while path == "/endless" and not gate.is_open_for_threads.is_set():
-            yield b"x"
-        if path == "/endless":
-            return
-        yield b"some"
-        gate.block_thread()
-        yield b"more"
-
-    return app
-
-
-class ClosesLate:
-    """A WSGI answer that is complete before it is closed."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"fine"
-
-    def close(self) -> None:
-        self.gate.block_thread()
-
-
-def aiohttp_app(gate: Gate) -> web.Application:  # noqa: C901 - as many ways as there are paths
-    async def handler(request: web.Request) -> web.StreamResponse:
-        path = request.path
-        gate.asked.append(path)
-        if path == "/file":
-            return web.FileResponse(request.query_string)
-        if path == "/upload":
-            await request.read()
-        if path in {"/hang", "/begun"}:  # aiohttp sends a head as soon as it is prepared
-            await gate.hold()
-        if path == "/deaf":
-            await gate.hold_whatever_is_said()
-        if path in {"/chunked", "/length", "/stream"}:
-            return await stream(path, request)
-        if path == "/generated":
-            return web.Response(body=generated())
-        return web.Response(body=b"x" * BIG if path == "/big" else b"fine")
-
-    async def stream(path: str, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        if path != "/chunked":
-            response.content_length = BIG if path == "/stream" else 100
-        await response.prepare(request)
-        if path == "/stream":
-            for _ in range(BIG // 50_000):
-                await response.write(b"x" * 50_000)
-            return response
-        await response.write(b"some")
-        await gate.hold()
-        return response
-
-    async def generated() -> AsyncIterator[bytes]:
-        yield b"some"
-        await gate.hold()
-
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", handler)
     return app
 
 
 @pytest.fixture
-async def gate() -> AsyncIterator[Gate]:
-    made = Gate()
+async def gate() -> AsyncIterator[Watched]:
+    made = Watched()
     yield made
     made.open()
 
 
-@pytest.fixture(params=["asgi", "threads", "aiohttp"])
+@pytest.fixture(params=CONCURRENT)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
 
 @pytest.fixture
-def serve_limited(kind: str, serve: Serve, gate: Gate) -> Callable[..., Any]:
-    """Serve the app of a kind, with a limit of 0.1 s."""
+def serve_limited(serve_app: Serve, gate: Watched) -> Callable[..., Any]:
+    """Serve the app with a limit of 0.1 s."""
 
-    async def start(limit: float = LIMIT, *, threads: int = 8, **options: Any) -> Any:
-        options.setdefault("timeout_request", limit)
-        if kind == "asgi":
-            return await serve(asgi_app(gate), **options)
-        if kind == "aiohttp":
-            return await serve(aiohttp_app(gate), aiohttp_server, **options)
-        return await serve(wsgi_app(gate), wsgi_server, threads=threads, **options)
+    async def start(limit: float = LIMIT, **options: Any) -> Any:
+        return await serve_app(app_before(gate), **{"timeout_request": limit, **options})
 
     return start
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Let the loop run until something holds."""
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what is waited for is in the engine, or in a thread
-            await asyncio.sleep(0.005)
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
     return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
 
 
-# ---- who is ended
+# ---- what is ended
 
 
-@pytest.mark.parametrize("path", ["/hang", "/begun", "/deaf"])
-async def test_request_without_a_head_is_answered_503(serve_limited: Serve, gate: Gate, path: str) -> None:
+@pytest.mark.parametrize("path", ["/hang", "/deaf"])
+async def test_request_without_a_head_is_answered_503(serve_limited: Serve, gate: Watched, path: str) -> None:
     served = await serve_limited()
     answer = await served.talk(get(path, "Connection: close"))
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -244,6 +130,18 @@ async def test_request_without_a_head_is_answered_503(serve_limited: Serve, gate
     assert body == b"Service Unavailable\n"
     assert len(served.errors) == 1
     gate.open()
+
+
+@pytest.mark.parametrize("kind", ["asgi", "threads"])  # aiohttp sends a head as soon as it is prepared
+async def test_head_without_a_body_gives_way_to_a_503(serve_app: Serve, gate: Gate) -> None:
+    async def begun(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.hold(gate)
+        await exchange.end(b"fine")
+
+    served = await serve_app(begun, timeout_request=LIMIT)
+    assert statuses(await served.talk(get("/", "Connection: close"))) == [503]
+    assert len(served.errors) == 1
 
 
 async def test_limit_never_strikes_before_its_time(serve_limited: Serve) -> None:
@@ -274,18 +172,18 @@ async def test_answer_whose_end_is_that_of_the_connection_is_reset(serve_limited
     writer.close()
 
 
-async def test_error_log_tells_the_request_and_where_the_app_was(serve_limited: Serve, kind: str) -> None:
+async def test_error_log_shows_the_request_and_where_the_app_was(serve_limited: Serve, kind: str) -> None:
     served = await serve_limited()
     await served.talk(get("/hang?a=b", "Connection: close"))
     [told] = served.errors
     assert told.startswith("GET /hang?a=b took longer than 0.1 s (client 127.0.0.1)\nThe app was here")
-    assert "in block_thread" if kind == "threads" else "in hold\n" in told
+    assert ("in hold_thread\n" if kind == "threads" else "in hold\n") in told
     assert __file__ in told
     assert "/arun/" not in told
-    assert "threading.py" not in told.partition("block_thread")[0]
+    assert "threading.py" not in told.partition("hold_thread")[0]
 
 
-async def test_request_in_time_is_answered_as_ever(serve_limited: Serve, gate: Gate) -> None:
+async def test_request_in_time_is_answered_as_ever(serve_limited: Serve, gate: Watched) -> None:
     served = await serve_limited(timeout_request=5.0, timeout_body=0.04)  # a look every 0.01 s
     talk = asyncio.ensure_future(served.talk(get("/hang", "Connection: close")))
     await asyncio.wait({talk}, timeout=0.3)
@@ -308,7 +206,7 @@ async def test_each_request_of_a_connection_has_its_own_time(serve_limited: Serv
     writer.close()
 
 
-async def test_no_limit_is_the_default(serve_limited: Serve, gate: Gate) -> None:
+async def test_no_limit_is_the_default(serve_limited: Serve, gate: Watched) -> None:
     served = await serve_limited(timeout_request=0.0, timeout_body=0.04)
     talk = asyncio.ensure_future(served.talk(get("/hang", "Connection: close")))
     await asyncio.wait({talk}, timeout=LONG)
@@ -318,7 +216,7 @@ async def test_no_limit_is_the_default(serve_limited: Serve, gate: Gate) -> None
 
 
 async def test_app_that_swallows_its_cancellation_is_cancelled_again_and_again(
-    serve_limited: Serve, kind: str, gate: Gate
+    serve_limited: Serve, kind: str, gate: Watched
 ) -> None:
     served = await serve_limited()
     reader, writer = await served.connect()
@@ -332,24 +230,28 @@ async def test_app_that_swallows_its_cancellation_is_cancelled_again_and_again(
     assert len(served.errors) == 1
 
 
-@pytest.mark.parametrize("kind", ["aiohttp"])
-async def test_body_that_an_aiohttp_app_generates_is_covered(serve_limited: Serve) -> None:
-    served = await serve_limited()
+async def test_body_that_an_aiohttp_app_generates_is_covered(serve: Serve) -> None:
+    async def generated() -> AsyncIterator[bytes]:
+        yield b"some"
+        await asyncio.Event().wait()
+
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(body=generated())
+
+    app = web.Application()
+    app.router.add_get("/generated", handler)
+    served = await serve(app, aiohttp_server, timeout_request=LIMIT)
     assert (await served.talk(get("/generated"))).endswith(b"\r\n\r\n4\r\nsome\r\n")
-    [told] = served.errors
-    assert told.startswith("GET /generated took longer than 0.1 s")
+    (error,) = served.errors
+    assert error.startswith("GET /generated took longer than 0.1 s")
 
 
-async def test_app_whose_client_has_gone_is_ended_and_told_of_too(serve_limited: Serve, gate: Gate) -> None:
+async def test_app_whose_client_has_gone_is_ended_and_reported_too(serve_limited: Serve, gate: Watched) -> None:
     served = await serve_limited()
     _, writer = await served.connect()
     writer.write(get("/hang"))
     await until(lambda: gate.asked)
-    own = writer.get_extra_info("socket")
-    own.setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-    )  # a reset: nothing can be sent any more
-    writer.transport.abort()
+    reset(writer)  # nothing can be sent any more
     await until(lambda: served.errors)
     assert served.errors[0].startswith("GET /hang took longer than 0.1 s")
 
@@ -362,7 +264,7 @@ async def test_head_request_gets_a_503_without_a_body(serve_limited: Serve) -> N
 
 
 @pytest.mark.parametrize(("path", "status", "sent"), [("/hang", 503, 20), ("/deaf", 503, 20), ("/length", 200, 4)])
-async def test_access_log_gets_one_line(serve_limited: Serve, gate: Gate, path: str, status: int, sent: int) -> None:
+async def test_access_log_gets_one_line(serve_limited: Serve, gate: Watched, path: str, status: int, sent: int) -> None:
     entries: list[Any] = []
     served = await serve_limited(access=lambda *entry: entries.append(entry), request_id_header="X-Id")
     answer = await served.talk(get(path, "Connection: close"))
@@ -377,7 +279,7 @@ async def test_access_log_gets_one_line(serve_limited: Serve, gate: Gate, path: 
 # ---- what follows
 
 
-async def test_requests_behind_a_cut_answer_are_never_begun(serve_limited: Serve, gate: Gate) -> None:
+async def test_requests_behind_a_cut_answer_are_never_begun(serve_limited: Serve, gate: Watched) -> None:
     served = await serve_limited()
     answer = await served.talk(get("/length") + get("/second"))
     assert answer.count(b"HTTP/1.1") == 1
@@ -386,9 +288,9 @@ async def test_requests_behind_a_cut_answer_are_never_begun(serve_limited: Serve
 
 @pytest.mark.parametrize("path", ["/hang", "/deaf"])
 async def test_requests_behind_a_503_are_answered_if_the_connection_goes_on(
-    serve_limited: Serve, gate: Gate, path: str
+    serve_limited: Serve, gate: Watched, path: str
 ) -> None:
-    """Nothing that the first app says later gets among them."""
+    """Nothing that the first call sends later gets among them."""
     served = await serve_limited()
     reader, writer = await served.connect()
     writer.write(get(path) + get("/second"))
@@ -415,9 +317,8 @@ async def test_stop_does_not_wait_for_what_was_ended(serve_limited: Serve) -> No
     assert loop.time() - began < 4
 
 
-async def test_app_may_work_on_behind_a_complete_answer(serve_limited: Serve, kind: str) -> None:
-    if kind == "aiohttp":
-        pytest.skip("an answer of aiohttp is complete when its handler has returned")
+@pytest.mark.parametrize("kind", STREAMING)
+async def test_app_may_work_on_behind_a_complete_response(serve_limited: Serve) -> None:
     served = await serve_limited()
     reader, writer = await served.connect()
     writer.write(get("/background"))
@@ -428,7 +329,31 @@ async def test_app_may_work_on_behind_a_complete_answer(serve_limited: Serve, ki
     writer.close()
 
 
-# ---- whose time it is not
+async def test_close_of_a_wsgi_app_may_take_its_time_behind_a_complete_response(
+    serve_threads: Serve, gate: Watched
+) -> None:
+    class ClosesLate:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"fine"
+
+        def close(self) -> None:
+            gate.hold_thread()
+
+    def app(_environ: dict[str, Any], start_response: Any) -> ClosesLate:
+        start_response("200 OK", [("Content-Length", "4")])
+        return ClosesLate()
+
+    served = await serve_threads(app, timeout_request=LIMIT)
+    reader, writer = await served.connect()
+    writer.write(get("/"))
+    assert (await asyncio.wait_for(reader.readuntil(b"fine"), 10)).startswith(b"HTTP/1.1 200 ")
+    await gate.reached()
+    await asyncio.sleep(LONG)
+    assert served.errors == []
+    writer.close()
+
+
+# ---- what does not count
 
 
 async def test_body_that_comes_slowly_is_not_the_apps_fault(serve_limited: Serve) -> None:
@@ -448,7 +373,7 @@ async def test_body_that_comes_slowly_is_not_the_apps_fault(serve_limited: Serve
     writer.close()
 
 
-@pytest.mark.parametrize("kind", ["asgi", "aiohttp"])  # a WSGI app is called when the body has come
+@pytest.mark.parametrize("kind", STREAMING)  # a WSGI app is called when the body has come
 async def test_app_that_hangs_while_a_body_comes_is_ended(serve_limited: Serve) -> None:
     served = await serve_limited()
     reader, writer = await served.connect()
@@ -464,9 +389,7 @@ async def test_client_that_reads_slowly_gets_all_of_a_long_answer(
 ) -> None:
     served = await serve_limited(0.25)  # the rest of it is made and taken in less
     if path == "/file":
-        with (tmp_path / "big").open("wb") as file:
-            file.truncate(BIG)
-        path += f"?{tmp_path / 'big'}"
+        path += f"?{file_of_zeros(tmp_path / 'big', BIG)}"
     reader, writer = await served.connect()
     writer.write(get(path, "Connection: close"))
     await head_of(reader)
@@ -482,7 +405,7 @@ async def test_client_that_reads_slowly_gets_all_of_a_long_answer(
 
 
 @pytest.mark.parametrize("kind", ["threads"])
-async def test_time_in_the_queue_does_not_count(serve_limited: Serve, gate: Gate) -> None:
+async def test_time_in_the_queue_does_not_count(serve_limited: Serve, gate: Watched) -> None:
     served = await serve_limited(threads=1, timeout_request=LIMIT, limit_response_buffer=0)
     reader, writer = await served.connect()
     writer.transport.pause_reading()
@@ -507,8 +430,8 @@ def stuck() -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["threads"])
-async def test_lost_thread_is_told_and_another_one_has_its_place_until_it_returns(
-    serve_limited: Serve, gate: Gate, stuck: list[str]
+async def test_lost_thread_is_reported_and_another_one_has_its_place_until_it_returns(
+    serve_limited: Serve, gate: Watched, stuck: list[str]
 ) -> None:
     served = await serve_limited(threads=1, thread_lost=stuck.append)
     await served.talk(get("/hang?a=b", "Connection: close"))
@@ -519,13 +442,15 @@ async def test_lost_thread_is_told_and_another_one_has_its_place_until_it_return
     await asyncio.to_thread(lost.join, 10)
     assert not lost.is_alive()
     assert (await served.talk(get("/", "Connection: close"))).endswith(b"fine")
-    gate.is_open_for_threads.clear()
+    gate.shut()
     await served.talk(get("/hang", "Connection: close"))
     assert stuck[1] == "a thread is lost to GET /hang, which takes longer than 0.1 s; another one has its place"
 
 
 @pytest.mark.parametrize("kind", ["threads"])
-async def test_no_more_threads_are_replaced_than_there_are(serve_limited: Serve, gate: Gate, stuck: list[str]) -> None:
+async def test_no_more_threads_are_replaced_than_there_are(
+    serve_limited: Serve, gate: Watched, stuck: list[str]
+) -> None:
     served = await serve_limited(threads=2, thread_lost=stuck.append)
     for _ in range(4):
         assert b" 503 " in await served.talk(get("/hang", "Connection: close"))
@@ -551,7 +476,7 @@ async def test_no_more_threads_are_replaced_than_there_are(serve_limited: Serve,
 
 @pytest.mark.parametrize("kind", ["threads"])
 async def test_requests_that_waited_for_a_lost_thread_are_answered_by_the_next(
-    serve_limited: Serve, gate: Gate
+    serve_limited: Serve, gate: Watched
 ) -> None:
     served = await serve_limited(threads=1)
     hanging = asyncio.ensure_future(served.talk(get("/hang", "Connection: close")))
@@ -561,11 +486,12 @@ async def test_requests_that_waited_for_a_lost_thread_are_answered_by_the_next(
     assert all(answer.endswith(b"fine") for answer in await asyncio.gather(*waiting))
 
 
+@pytest.mark.parametrize("kind", ["inline"])
 async def test_wsgi_app_in_the_loop_is_left_alone(
-    serve_inline: Serve, gate: Gate, caplog: pytest.LogCaptureFixture
+    serve_limited: Serve, gate: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing could end it: that is the work of whoever watches the process."""
-    served = await serve_inline(wsgi_app(gate), timeout_request=0.01)
+    """Nothing could end it but the end of the process."""
+    served = await serve_limited(0.01)
     answer = asyncio.ensure_future(served.talk(get("/endless", "Connection: close")))
     await asyncio.sleep(LONG)
     gate.open()

@@ -1,4 +1,4 @@
-"""What an ASGI app is told of TLS, for handshakes that took place."""
+"""What an ASGI app gets of TLS, for handshakes that took place."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_import_machinery_is_left_out() -> None:
     assert __file__ in told
 
 
-def test_causes_are_told_too() -> None:
+def test_causes_are_shown_too() -> None:
     def fail() -> None:
         try:
             raise KeyError("first")  # noqa: TRY301 - the tests make it

@@ -1,4 +1,4 @@
-"""Apps on a unix socket, by a file or in the abstract namespace: who serves has a name, who asks has no address."""
+"""Apps on a unix socket, by a file or in the abstract namespace: the server has a name, the client no address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 10
 
 
 class Access:
-    """Takes what the access log is told."""
+    """Takes what the access log gets."""
 
     def __init__(self) -> None:
         self.clients: list[str | None] = []
@@ -99,7 +99,7 @@ async def test_server_name_and_port_come_from_host_and_are_never_empty(
     assert told.strip() == seen
 
 
-async def test_asgi_app_is_told_the_name_of_the_socket_as_text(ask: Any, own_name: str) -> None:
+async def test_asgi_app_gets_the_name_of_the_socket_as_text(ask: Any, own_name: str) -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
         assert scope["type"] == "http"
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"200")]})

@@ -1,34 +1,26 @@
-"""Calls that wait for a client: each returns when it may go on, and when nobody is there any more; none leaves a trace."""
+"""Calls that wait for a client: each returns when it may go on, and when the client has gone; none leaves a trace."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-import struct
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engines.conftest import until
+from tests.engines.wire import HELLO, LAST, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 Serve = Any
 SIZE = 8_000_000
-KEPT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Let the loop run until something holds."""
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - the server has no event for it
-            await asyncio.sleep(0.01)
 
 
 async def start_of_answer(send: Any, length: int | None = None) -> None:
@@ -45,14 +37,8 @@ async def slow_client(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return await asyncio.open_connection(sock=own, limit=65_536)
 
 
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Go with a reset."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
 class Large:
-    """An app whose whole answer is one large piece, and that tells when it has been let go on."""
+    """An app whose whole response is one large piece; it counts the calls that have returned."""
 
     def __init__(self) -> None:
         self.began = self.ended = 0
@@ -72,7 +58,7 @@ async def test_large_last_piece_leaves_no_call_behind(serve: Serve, end: str) ->
     app = Large()
     served = await serve(app)
     reader, writer = await slow_client(served.port)
-    writer.write(LAST if end == "read, closed" else KEPT * 2 if end == "next request" else KEPT)
+    writer.write(LAST if end == "read, closed" else HELLO * 2 if end == "next request" else HELLO)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     assert b"content-length: 8000000\r\n" in head
     if end == "reset":
@@ -104,7 +90,7 @@ async def test_slots_of_large_answers_are_free_again(serve: Serve) -> None:
 async def test_stop_waits_for_the_client_of_a_large_answer_and_no_longer(serve: Serve) -> None:
     served = await serve(Large())
     reader, writer = await slow_client(served.port)
-    writer.write(KEPT)
+    writer.write(HELLO)
     await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     stop = asyncio.ensure_future(served.stop(8))
     loop = asyncio.get_running_loop()
@@ -144,7 +130,7 @@ async def test_sender_that_waits_is_woken_whatever_ends_its_request(serve: Serve
 
     served = await serve(app)
     reader, writer = await slow_client(served.port)
-    writer.write(KEPT)
+    writer.write(HELLO)
     await asyncio.wait_for(waiting.wait(), 10)
     if end == "reset":
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
@@ -154,7 +140,7 @@ async def test_sender_that_waits_is_woken_whatever_ends_its_request(serve: Serve
 
 
 async def test_thread_whose_app_sends_too_much_is_not_lost_to_a_slow_client(serve_threads: Serve) -> None:
-    """The answer is complete when its length is reached, so nobody resumes it; its thread serves the next one."""
+    """The response is complete when its length is reached, so nothing resumes it; its thread serves the next one."""
     closed = []
 
     def app(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -172,7 +158,7 @@ async def test_thread_whose_app_sends_too_much_is_not_lost_to_a_slow_client(serv
     served = await serve_threads(app, threads=1)
     for turn in range(1, 3):
         reader, writer = await slow_client(served.port)
-        writer.write(KEPT)
+        writer.write(HELLO)
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         await asyncio.wait_for(reader.readexactly(SIZE), 20)
         await until(lambda turn=turn: len(closed) == turn)  # type: ignore[misc]
@@ -217,7 +203,7 @@ async def test_polls_of_receive_leave_nothing(serve: Serve, kind: str) -> None:
     served = await serve(app)
     _, writer = await served.connect()
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
-    writer.write({"http": KEPT, "body": post}.get(kind, UPGRADE))
+    writer.write({"http": HELLO, "body": post}.get(kind, UPGRADE))
     await asyncio.wait_for(done.wait(), 20)
     writer.close()
     assert grown[0] < 30_000  # a future each would be 500,000

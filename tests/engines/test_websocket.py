@@ -114,7 +114,7 @@ async def test_scope_is_complete(serve: Serve) -> None:
     }
 
 
-async def test_scheme_is_wss_behind_a_trusted_proxy_that_says_https(serve: Serve) -> None:
+async def test_scheme_is_wss_behind_a_trusted_proxy_that_states_https(serve: Serve) -> None:
     app = Echo()
     served = await serve(app, forwarded_allow_ips=("127.0.0.1",))
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
@@ -172,7 +172,7 @@ async def test_acceptance_that_would_break_the_handshake_is_500(serve: Serve, ac
     assert told in served.errors[0]
 
 
-async def test_end_that_the_client_says_reaches_the_app(serve: Serve) -> None:
+async def test_close_code_of_the_client_reaches_the_app(serve: Serve) -> None:
     app = Echo()
     served = await serve(app)
     async with client(served) as websocket:
@@ -236,7 +236,7 @@ async def test_app_that_returns_closes_normally(serve: Serve) -> None:
     assert served.errors == []
 
 
-async def test_app_that_raises_closes_with_1011_and_is_told_of(serve: Serve) -> None:
+async def test_app_that_raises_closes_with_1011_and_is_reported(serve: Serve) -> None:
     async def does(receive: Any, send: Any) -> None:  # noqa: ARG001
         raise ValueError("tired")
 
@@ -285,7 +285,7 @@ async def test_app_may_deny_with_an_answer_of_its_own(serve: Serve) -> None:
     assert served.errors == []
 
 
-async def test_denial_that_breaks_off_is_told_of(serve: Serve) -> None:
+async def test_denial_that_breaks_off_is_reported(serve: Serve) -> None:
     async def does(receive: Any, send: Any) -> None:  # noqa: ARG001
         await send({"type": "websocket.http.response.start", "status": 401})
 

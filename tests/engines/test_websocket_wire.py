@@ -23,7 +23,7 @@ NEXT = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Record:
-    """An app that echoes, and remembers what it was asked and told."""
+    """An app that echoes, and remembers its scopes and events."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -338,7 +338,7 @@ async def test_fault_closes_with_its_code(serve: Serve, sent: bytes, code: int) 
     assert served.errors == []
 
 
-async def test_fault_is_told_to_a_client_that_is_still_sending(serve: Serve) -> None:
+async def test_fault_reaches_a_client_that_is_still_sending(serve: Serve) -> None:
     served = await serve(Record())
     found = await spoken(served, b"\x81\x02hi", *[b"x" * 100_000] * 50)
     assert close_code(found) == 1002
@@ -422,7 +422,7 @@ async def test_message_of_several_final_blocks_is_read(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("shape", ["one frame", "fragments"])
-async def test_message_of_a_million_final_blocks_holds_nobody_up(serve: Serve, shape: str) -> None:
+async def test_message_of_a_million_final_blocks_does_not_hold_the_loop(serve: Serve, shape: str) -> None:
     served = await serve(Record())
     message = b"\x03\x00" * 1_000_000
     if shape == "one frame":

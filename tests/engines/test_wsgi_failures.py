@@ -79,7 +79,7 @@ async def test_client_that_goes_ends_the_iteration(serve_wsgi: Serve) -> None:
 async def test_answer_that_waits_for_something_is_closed_soon_after_its_client_has_left(
     serve_wsgi: Serve, how: str, *, begun: bool
 ) -> None:
-    """An empty piece says that there is nothing yet: nothing is sent that would tell that the client has gone."""
+    """An empty piece means that there is nothing yet: nothing is sent that would show that the client has gone."""
     asked, closed = threading.Event(), threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:

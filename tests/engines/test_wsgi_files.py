@@ -270,7 +270,7 @@ async def test_stop_cuts_a_file_that_takes_longer_than_its_grace(serve_wsgi: Ser
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("path", ["/proc/version", "/proc/cpuinfo", "/sys/kernel/mm/transparent_hugepage/enabled"])
-async def test_file_that_does_not_tell_its_size_is_read_to_its_end(serve_wsgi: Serve, path: str) -> None:
+async def test_file_that_has_no_known_size_is_read_to_its_end(serve_wsgi: Serve, path: str) -> None:
     kept = Kept(Path(path))
     served = await serve_wsgi(app_of(kept.open, kept=kept))
     head, _, rest = (await served.talk(GET)).partition(b"\r\n\r\n")

@@ -79,7 +79,7 @@ def public_arun(public_folder: Path, address: str) -> Iterator[Starter]:
 
 @pytest.fixture
 def held(address: str) -> Iterator[socket.socket]:
-    """A listener of somebody else's on the test's address."""
+    """A listener of another process on the test's address."""
     host, _, port = address.rpartition(":")
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,13 +139,13 @@ class FailingStart:
         arun.write("safe.ini", SAFE)
 
     def __call__(self, *arguments: str, fails: Sequence[str], **more: Any) -> str:
-        """Start both ways and return what the one without a fallback said."""
+        """Start both ways and return what the one without a fallback has written."""
         said = self.alone(*arguments, fails=fails, **more)
         self.falls_back(*arguments, "--fallback-config", "safe.ini", fails=fails, **more)
         return said
 
     def alone(self, *arguments: str, fails: Sequence[str], **more: Any) -> str:
-        """Start, wait for the end, and return what was said."""
+        """Start, wait for the end, and return what was written."""
         instance = self.arun(*arguments, **more)
         assert instance.wait() == 1, instance.said
         self._assert_told(instance, fails)
@@ -191,7 +191,7 @@ class Authority:
         return self._write(f"{stem}.pem", chain), self._write(f"{stem}.key", issued.private_key_pem.bytes())
 
     def client(self, **more: Any) -> ssl.SSLContext:
-        """A client's context that trusts this authority and nobody else."""
+        """A client's context that trusts only this authority."""
         context = ssl.create_default_context(cafile=self.root)
         for name, value in more.items():
             setattr(context, name, value)

@@ -1,4 +1,4 @@
-"""The processes of an instance, seen from outside: who descends from it, in what state, and who is left of them."""
+"""The processes of an instance, seen from outside: its descendants, their states, and which are left after its end."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = (
     "children",
     "descendants",
     "descriptors",
-    "everybody",
+    "processes",
+    "reported",
     "settled",
     "stop",
-    "told",
     "workers",
 )
 
 
 class Process(NamedTuple):
-    """One process, told from a later one of the same pid by when it began."""
+    """One process; ``began`` distinguishes it from a later one with the same pid."""
 
     pid: int
     parent: int
@@ -38,7 +38,7 @@ class Process(NamedTuple):
     began: int
 
 
-def everybody() -> list[Process]:
+def processes() -> list[Process]:
     """All processes of the machine."""
     found = []
     for entry in Path("/proc").iterdir():  # and no glob, which looks at each file before it is read
@@ -51,7 +51,7 @@ def everybody() -> list[Process]:
 
 def descendants(pid: int) -> list[Process]:
     """Children, grandchildren and so on; zombies included."""
-    living, found, parents = everybody(), list[Process](), {pid}
+    living, found, parents = processes(), list[Process](), {pid}
     while parents:
         generation = [one for one in living if one.parent in parents]
         found += generation
@@ -61,11 +61,11 @@ def descendants(pid: int) -> list[Process]:
 
 def children(instance: Instance) -> set[int]:
     """The pids of the children that live."""
-    return {one.pid for one in everybody() if one.parent == instance.pid and one.state != "Z"}
+    return {one.pid for one in processes() if one.parent == instance.pid and one.state != "Z"}
 
 
 def settled(instance: Instance, count: int, *, without: Collection[int] = ()) -> set[int]:
-    """Wait until the instance has so many children, no zombie among them and nobody below; return their pids.
+    """Wait until the instance has so many children, no zombie among them and no grandchildren; return their pids.
 
     ``without`` are those that are to be gone by then.
     """
@@ -82,7 +82,7 @@ def settled(instance: Instance, count: int, *, without: Collection[int] = ()) ->
 
 
 def workers(instance: Instance) -> set[int]:
-    """The children that serve: whoever has an event loop, which a process that only loads the app has not."""
+    """The children that serve: those with an event loop, which the process that only loads the app has not."""
     return {pid for pid in children(instance) if "anon_inode:[eventpoll]" in descriptors(pid)}
 
 
@@ -97,7 +97,7 @@ def descriptors(pid: int) -> list[str]:
 
 
 class Family:
-    """The processes of an instance as they are while it lives, so that it can be told afterwards who is left of them."""
+    """The processes of an instance as they are while it lives, to find those that are left after its end."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -110,10 +110,10 @@ class Family:
         self.assert_gone()
 
     def assert_gone(self) -> None:
-        """Check that nobody is left: of those that were there, or of others, who stand in the same folder."""
+        """Check that no process is left: of those that were there, or of others whose working directory is the same."""
 
         def look() -> None:
-            assert [one for one in everybody() if self._is_ours(one)] == []
+            assert [one for one in processes() if self._is_ours(one)] == []
 
         until(look, AssertionError)
 
@@ -122,19 +122,19 @@ class Family:
             return True
         try:
             return Path(f"/proc/{one.pid}/cwd").readlink() == self._folder
-        except OSError:  # gone by now, or a zombie of somebody's
+        except OSError:  # gone by now, or another parent's zombie
             return False
 
 
 def stop(instance: Instance, *numbers: signal.Signals, status: int = 0) -> None:
-    """End the instance by these signals, SIGTERM if none is given; check its status, and that nobody is left."""
+    """End the instance by these signals, SIGTERM if none is given; check its status, and that no process is left."""
     family = Family(instance)
     for number in numbers or (signal.SIGTERM,):
         instance.send(number)
     family.ends(status)
 
 
-def told(instance: Instance) -> list[str]:
-    """The identifiers of the failures that were told, also where a line of theirs begins behind what a sibling was writing."""
+def reported(instance: Instance) -> list[str]:
+    """The identifiers of the reported failures, also where the line of one begins behind text of another process."""
     names: list[str] = re.findall(r"arun: ([a-z-]+): ", instance.said)
     return [name for name in names if name not in {"hint", "warning"}]

@@ -18,7 +18,7 @@ __all__ = ("Knocking",)
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 _PAUSE = 0.001
-#: Connections that are open at a time: more wait for those, so that no backlog overflows while nobody accepts.
+#: Connections that are open at a time: more wait for those, so that no backlog overflows while no process accepts.
 _MOST = 500
 
 

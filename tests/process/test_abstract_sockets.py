@@ -60,7 +60,7 @@ def leaves_no_file(arun: Starter, *, but: set[str]) -> bool:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("kind", APPS)
-def test_an_abstract_socket_is_served_and_told_as_text(arun: Starter, name: str, kind: str, loop: str) -> None:
+def test_an_abstract_socket_is_served_and_shown_as_text(arun: Starter, name: str, kind: str, loop: str) -> None:
     arun.write("shop.py", APPS[kind])
     instance = arun("shop.py", "--bind", f"unix:{name}", "--loop", loop, "--access-log", "--vacuum")
     assert running_on(instance) == [f"unix:{name}"]
@@ -109,9 +109,9 @@ def test_a_busy_one_names_its_holder(arun: Starter, name: str) -> None:
     assert f"(pid {first.pid}" in second.said or str(first.pid) in second.said
 
 
-def test_mode_and_owner_of_one_are_told_to_do_nothing(arun: Starter, name: str) -> None:
+def test_mode_and_owner_of_one_are_reported_to_do_nothing(arun: Starter, name: str) -> None:
     arun.write("shop.py", APPS["wsgi"])
-    arun.write(name, "a file that has this name and is nobody's")
+    arun.write(name, "a file that has this name")
     before = (arun.folder / name).stat().st_mode
     instance = arun("shop.py", "--bind", f"unix:{name}", "--chmod-socket", "600").ready()
     assert f"arun: warning: unix:{name} has neither mode nor owner" in instance.said

@@ -31,7 +31,7 @@ def start(arun: Any) -> Any:
 
 
 @pytest.mark.parametrize(("more", "warned"), [((), True), (("--access-log",), False), (("--no-access-log",), False)])
-def test_format_without_a_log_is_told_to_do_nothing(start: Any, more: tuple[str, ...], *, warned: bool) -> None:
+def test_format_without_a_log_is_reported_to_do_nothing(start: Any, more: tuple[str, ...], *, warned: bool) -> None:
     instance = start("--access-logformat", "json", *more)
     assert ("access-logformat (from --access-logformat) does nothing without --access-log" in instance.said) is warned
 
@@ -126,7 +126,7 @@ def test_request_id_is_in_answer_and_line(start: Any, arun: Any) -> None:
 
 @contextlib.contextmanager
 def unread_pipe() -> Iterator[int]:
-    """The writing end of a pipe that nobody reads."""
+    """The writing end of a pipe that is never read."""
     reading, writing = os.pipe()
     try:
         yield writing
@@ -138,7 +138,7 @@ def unread_pipe() -> Iterator[int]:
 LONG = ["/" + "x" * 2000] * 2000
 
 
-def test_pipe_that_nobody_reads_costs_lines_and_no_request(start: Any) -> None:
+def test_pipe_without_a_reader_costs_lines_and_no_request(start: Any) -> None:
     with unread_pipe() as pipe:
         instance = start("--access-log", stdout=pipe)
         assert ask(instance, LONG) == [200] * 2000
@@ -148,7 +148,7 @@ def test_pipe_that_nobody_reads_costs_lines_and_no_request(start: Any) -> None:
         assert re.search(r"the access log on standard output lost \d+ lines", instance.said)
 
 
-def test_number_of_dropped_lines_is_told_when_it_goes_on(start: Any) -> None:
+def test_number_of_dropped_lines_is_reported_when_it_goes_on(start: Any) -> None:
     reading, writing = os.pipe()
     instance = start("--access-log", "--access-logformat", "%U", stdout=writing)
     os.close(writing)
@@ -211,7 +211,7 @@ def test_start_that_becomes_its_fallback_leaves_the_file_to_it(arun: Any) -> Non
     assert (arun.folder / "log").read_text() == "/page\n"
 
 
-def test_pipe_with_a_name_that_nobody_reads_is_a_failed_start_and_no_wait(failing_start: Any) -> None:
+def test_named_pipe_without_a_reader_is_a_failed_start_and_no_wait(failing_start: Any) -> None:
     failing_start.arun.write("own.py", APP)
     os.mkfifo(failing_start.arun.folder / "log")
     said = failing_start("own.py", "--bind", "{address}", "--access-logfile", "log", fails=["file-unusable"])
@@ -228,7 +228,7 @@ def test_pipe_with_a_name_that_nobody_reads_is_a_failed_start_and_no_wait(failin
         ("--request-id-header", "a b", "'a b' is not the name of a header field"),
     ],
 )
-def test_wrong_values_are_told_with_a_hint(failing_start: Any, option: str, value: str, sentence: str) -> None:
+def test_wrong_values_are_reported_with_a_hint(failing_start: Any, option: str, value: str, sentence: str) -> None:
     failing_start.arun.write("own.py", APP)
     said = failing_start.alone("own.py", "--bind", "{address}", option, value, fails=["option-invalid"])
     assert sentence in said

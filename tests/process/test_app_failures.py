@@ -1,4 +1,4 @@
-"""An app that cannot be loaded: what is said, what the status is, and what answers instead."""
+"""An app that cannot be loaded: what is reported, what the status is, and what responds instead."""
 
 from __future__ import annotations
 
@@ -164,14 +164,14 @@ def assert_told(instance: Any, row: Row) -> None:
     assert row.hint in instance.said.partition(f"{line}\narun: hint: ")[2].partition("\n")[0]
 
 
-def test_misspelt_attribute_is_told_with_the_nearest_name(arun: Any) -> None:
+def test_misspelt_attribute_is_reported_with_the_nearest_name(arun: Any) -> None:
     arun.write("shop.py", "def application(environ, start_response): ...\n")
     instance = arun("shop:aplication", "--bind", "{address}")
     instance.wait()
     assert "arun: hint: did you mean 'application'?" in instance.said
 
 
-def test_app_of_an_unusual_name_is_told(arun: Any) -> None:
+def test_app_of_an_unusual_name_is_reported(arun: Any) -> None:
     arun.write("shop.py", "from flask import Flask, request\nserver = Flask(__name__)\n")
     instance = arun("shop.py", "--bind", "{address}")
     instance.wait()

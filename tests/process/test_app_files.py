@@ -222,7 +222,7 @@ def test_installed_module_stands_before_a_plain_folder_of_its_name(arun: Any) ->
 
 @pytest.mark.parametrize("folder", ["httpbin", "site", "code"])
 def test_plain_folder_is_the_app_where_nothing_installed_has_its_name(arun: Any, folder: str) -> None:
-    """Modules of Python's own library are nobody's app."""
+    """Modules of Python's own library are not taken for an app."""
     files = {f"{folder}/app.py": app("'folder'")}
     assert answer(arun, folder, files=files) == "folder"
     assert answer(arun, f"{folder}:application", files={}) == "folder"

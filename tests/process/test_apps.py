@@ -181,7 +181,7 @@ def test_nothing_named_where_an_app_is_needed_is_a_failure(arun: Any, assert_wel
     "code", ["1 / 0\n", "import sys\nsys.exit(1)\n", "app = 42\n"], ids=["raises", "exits", "no app"]
 )
 def test_no_need_app_starts_without_one_and_answers_500(arun: Any, code: str) -> None:
-    """As uWSGI's dynamic mode: what is wrong is told, nothing falls back, a short text answers every request."""
+    """As uWSGI's dynamic mode: the failure is reported, no fallback follows, every request gets a short text."""
     arun.write("shop.py", code)
     instance = arun("shop.py", "--no-need-app", "--bind", "{address}", "--fallback-config", "welcome").ready()
     answer = instance.get("/any/path", method="POST")
@@ -197,7 +197,7 @@ TAKEN = ["logging", "ssl", "json", "asyncio", "uvloop", "httptools", "socket", "
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_file_named_like_another_module_that_the_app_does_not_import_is_harmless(arun: Any, name: str) -> None:
-    """Of a file that nobody imports nobody takes notice, least of all arun."""
+    """A file that is not imported has no effect."""
     files = {"shop.py": wsgi(), f"{name}.py": "raise SystemError('the wrong module')\n"}
     assert served(arun, Row(["shop.py"], files, "wsgi")) == "wsgi"
 
@@ -267,7 +267,7 @@ def served(arun: Any, row: Row) -> str:
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi", "aiohttp"])
-def test_root_path_that_an_app_of_this_kind_has_no_use_for_is_told(arun: Any, kind: str) -> None:
+def test_root_path_that_an_app_of_this_kind_has_no_use_for_is_reported(arun: Any, kind: str) -> None:
     code = {
         "asgi": "async def app(scope, receive, send): ...\n",
         "wsgi": "def app(environ, start_response): ...\n",

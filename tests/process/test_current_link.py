@@ -103,7 +103,7 @@ def test_a_worker_that_is_replaced_stays_in_its_release(arun: Any, current: Path
     assert instance.stop() == 0
 
 
-def test_a_reload_that_fails_leaves_those_who_serve_where_they_are(arun: Any, current: Path) -> None:
+def test_a_reload_that_fails_leaves_the_workers_where_they_are(arun: Any, current: Path) -> None:
     arun.write("two/app.py", BROKEN)
     instance = start(arun, current, "app:app", "--bind", "{address}", "--supervise").ready()
     deploy(current)

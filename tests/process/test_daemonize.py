@@ -36,7 +36,7 @@ class Daemons:
         self.pid = 0
 
     def __call__(self, *arguments: str) -> tuple[int, str, Instance]:
-        """Start one; status and words of the command, and whom to ask."""
+        """Start one; return status and output of the command, and where the daemon listens."""
         instance = self.arun("--daemonize", "arun.log", "--pidfile", "pid", "--bind", "{address}", *arguments)
         status = instance.wait()
         with contextlib.suppress(FileNotFoundError):
@@ -44,7 +44,7 @@ class Daemons:
         return status, instance.said, instance
 
     def is_alive(self) -> bool:
-        """Whether it serves on; one that has ended is nobody's to reap but of the system."""
+        """Whether it serves on; one that has ended is reaped by the system."""
         try:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
         except FileNotFoundError:
@@ -86,7 +86,7 @@ def test_the_command_ends_when_the_daemon_serves(daemons: Daemons, mode: tuple[s
 
 
 @supervision
-def test_the_command_of_a_failed_start_tells_why_and_the_daemon_serves_its_fallback(
+def test_the_command_of_a_failed_start_states_the_cause_and_the_daemon_serves_its_fallback(
     daemons: Daemons, mode: tuple[str, ...]
 ) -> None:
     daemons.arun.write("safe.ini", "[arun]\nlog-file = safe.log\n")
@@ -111,7 +111,7 @@ def test_the_command_of_a_failed_start_tells_why_and_the_daemon_serves_its_fallb
 
 
 @supervision
-def test_the_command_of_a_failed_start_without_a_fallback_tells_why_and_nobody_is_left(
+def test_the_command_of_a_failed_start_without_a_fallback_states_the_cause_and_leaves_no_process(
     daemons: Daemons, mode: tuple[str, ...]
 ) -> None:
     status, _, instance = daemons("nope.py", *mode)
@@ -144,7 +144,7 @@ def test_settings_that_are_broken_end_in_a_fallback_in_the_background(daemons: D
     assert os.getsid(daemons.pid) != os.getsid(0)
 
 
-def test_settings_that_are_broken_are_told_at_once_without_a_fallback(daemons: Daemons) -> None:
+def test_settings_that_are_broken_are_reported_at_once_without_a_fallback(daemons: Daemons) -> None:
     status, _, instance = daemons("app.py", "--nope")
 
     assert (status, instance.failures()) == (1, ["option-unknown"])
@@ -168,7 +168,7 @@ def test_the_file_of_a_daemon_is_opened_again(daemons: Daemons) -> None:
 
 
 def test_a_fallback_that_wants_to_go_to_the_background_stays(arun: Starter) -> None:
-    """Whoever started the failed start, a service manager say, goes on knowing its pid."""
+    """The parent of the failed start, a service manager say, keeps a valid pid."""
     arun.write("safe.ini", "[arun]\ndaemonize = safe.log\n")
     instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini")
 
@@ -188,7 +188,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_a_user_who_may_have_no_further_process_is_told(public_arun: Starter) -> None:
+def test_a_user_who_may_have_no_further_process_is_reported(public_arun: Starter) -> None:
     public_arun.folder.chmod(0o777)
     command = (sys.executable, "-c", ALONE, str(public_arun.command))
     instance = public_arun("--daemonize", "arun.log", "--bind", "{address}", command=command)
@@ -197,7 +197,7 @@ def test_a_user_who_may_have_no_further_process_is_told(public_arun: Starter) ->
     assert instance.failures() == ["detach-failed"], instance.said
 
 
-def test_a_file_that_cannot_be_opened_is_told_by_the_command(daemons: Daemons) -> None:
+def test_a_file_that_cannot_be_opened_is_reported_by_the_command(daemons: Daemons) -> None:
     daemons.log.mkdir()
 
     status, said, instance = daemons("app.py")

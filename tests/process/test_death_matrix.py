@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from tests.conftest import until
 from tests.process.conftest import PAGE, SAFE
-from tests.process.family import Family, settled, stop, told
+from tests.process.family import Family, reported, settled, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +180,7 @@ def start(arun: Starter) -> Callable[..., Instance]:
 
 
 def ends_by_itself(instance: Instance, verdict: str) -> bool:
-    """Check the end of a process that nobody watches over; False where the verdict is none of an end."""
+    """Check the end of a process that has no supervisor; False where the verdict is none of an end."""
     if verdict.startswith("ends "):
         assert instance.wait() == int(verdict.removeprefix("ends "))
     elif verdict == "forced":
@@ -200,7 +200,7 @@ def test_death_before_ready(start: Callable[..., Instance], cell: Cell) -> None:
         return
     assert cell.verdict == "fallback"
     instance.ready()
-    assert (told(instance), instance.hints()) == ([cell.identifier], 1)  # once, though two workers have failed
+    assert (reported(instance), instance.hints()) == ([cell.identifier], 1)  # once, though two workers have failed
     assert instance.fallbacks() == ["safe.ini"]
     answer = instance.get()
     assert (answer.status, PAGE in answer.text) == (503, True)

@@ -91,7 +91,7 @@ def assert_not_forged(said: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["startup", "shutdown"])
-def test_what_a_lifespan_says_of_its_failure_forges_no_line_of_the_log(arun: Starter, phase: str) -> None:
+def test_what_a_lifespan_reports_of_its_failure_forges_no_line_of_the_log(arun: Starter, phase: str) -> None:
     arun.write(
         "shop.py",
         f"""
@@ -111,7 +111,7 @@ async def app(scope, receive, send):
     assert_not_forged(instance.said)
 
 
-def test_a_log_record_that_nobody_handles_forges_no_line_of_the_log(arun: Starter) -> None:
+def test_a_log_record_without_a_handler_forges_no_line_of_the_log(arun: Starter) -> None:
     arun.write(
         "shop.py",
         f"""

@@ -88,7 +88,7 @@ ASYNC_ENDS = ["the task ended", "the generator ended"]
 
 
 def ends_soon(instance: Instance, *numbers: signal.Signals, within: float = SOON) -> None:
-    """Stop it; check that it takes no longer, and leaves nobody behind."""
+    """Stop it; check that it takes no longer, and leaves no process behind."""
     began = time.monotonic()
     stop(instance, *numbers)
     assert time.monotonic() - began < within, instance.said
@@ -118,7 +118,7 @@ def test_a_reload_waits_for_no_idle_thread_and_leaves_no_process_of_a_pool(arun:
     began = time.monotonic()
     instance.send(signal.SIGHUP)
     instance.wait_for("arun: reloaded")
-    settled(instance, 1, without=before)  # nor does anybody stand below the new worker
+    settled(instance, 1, without=before)  # and the new worker has no child
     assert time.monotonic() - began < SOON
     for text in ("the exit hook ran", *ASYNC_ENDS):
         assert text in instance.said
@@ -199,7 +199,7 @@ def test_a_stop_that_is_forced_in_the_moment_before_its_end_begins_is_as_short()
     assert time.monotonic() - began < CLEAN_BOUND * 0.8  # which is how long a clean stop waits for a thread
 
 
-def test_a_stop_that_nobody_forces_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:
+def test_a_stop_that_is_not_forced_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:
     work = "threading.Thread(target=lambda: (time.sleep(1.2), print('the work is done', file=sys.stderr))).start()"
     arun.write("shop.py", POOLS + "import threading\n" + ASGI.replace("await use_all()", work))
     instance = arun("shop.py", "--bind", "{address}").ready()
@@ -253,7 +253,7 @@ sys.exit(3)
     "left",
     [
         pytest.param("threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()", id="a daemon thread"),
-        pytest.param("print('a line that has no room')", id="output that nobody takes"),
+        pytest.param("print('a line that has no room')", id="output without a reader"),
         pytest.param("atexit.register(time.sleep, 1e6)", id="an exit hook that hangs"),
     ],
 )

@@ -81,7 +81,7 @@ def test_fallback_from_the_environment(arun: Any) -> None:
 
 
 def test_chain_goes_on_until_a_config_works(arun: Any) -> None:
-    """A -> b -> c: each failure is told once, in its order, and c serves in the first process."""
+    """A -> b -> c: each failure is reported once, in its order, and c serves in the first process."""
     arun.write("a.ini", ENDS + "fallback-config = b.ini\n")
     arun.write("b.ini", "[arun]\nbind = {address}\nneed-app = banana\nfallback-config = c.ini\n")
     arun.write("c.ini", SAFE)
@@ -92,7 +92,7 @@ def test_chain_goes_on_until_a_config_works(arun: Any) -> None:
     assert instance.argv()[-1] == str(arun.folder / "c.ini")
 
 
-#: First config, the others, what is fallen back to, and every identifier that is told.
+#: First config, the others, what is fallen back to, and every identifier that is reported.
 ENDINGS = {
     "missing": ("gone.ini", {}, ["gone.ini"], ["app-not-found", "config-missing"]),
     "malformed": (
@@ -131,7 +131,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("last", ["page", "exit"])
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
-def test_chain_that_ends_tells_the_whole_chain_and_comes_to_its_last_resort(
+def test_chain_that_ends_shows_the_whole_chain_and_comes_to_its_last_resort(
     arun: Any, ending: tuple[str, dict[str, str], list[str], list[str]], last: str
 ) -> None:
     """Each config is tried once, every link is named with its cause, and the page answers, or the status is 1."""
@@ -159,7 +159,7 @@ def assert_last_resort(instance: Any, last: str = "page") -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "FIFO", "3 MB of zeros", "device", "1 MB of noise"])
 def test_fallback_that_is_no_config_at_all_ends_in_the_page_at_once(arun: Any, kind: str) -> None:
-    """Nothing is waited for, and of a hundred thousand mistakes only the first are told."""
+    """Nothing is waited for, and of a hundred thousand mistakes only the first are reported."""
     path = arun.folder / "safe.ini"
     if kind == "folder":
         path.mkdir()
@@ -295,7 +295,7 @@ def test_a_strict_reload_with_a_broken_fallback_changes_nothing(arun: Any) -> No
     assert instance.get().status == 200
 
 
-def test_fallback_that_this_user_cannot_read_is_told_while_nothing_has_failed(public_arun: Any) -> None:
+def test_fallback_that_this_user_cannot_read_is_reported_while_nothing_has_failed(public_arun: Any) -> None:
     public_arun.write("app.py", OWN_APP)
     public_arun.write("safe.ini", SAFE).chmod(0o600)
     who = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
@@ -322,7 +322,7 @@ def test_what_the_dropped_user_cannot_read_is_told_before_the_drop(public_arun: 
     assert instance.said.count("arun: warning: ") == 2
 
 
-def test_the_built_in_page_is_told_as_what_it_is(arun: Any) -> None:
+def test_the_built_in_page_is_named_as_what_it_is(arun: Any) -> None:
     instance = arun("gone.py", "--bind", "{address}", "--fallback-config", "welcome").ready()
     assert "\n[arun] getting the built-in configuration, welcome\n" in instance.said
     assert "INI" not in instance.said
@@ -367,7 +367,7 @@ def test_last_resort_alone_asks_for_no_fallback(arun: Any) -> None:
 
 
 def test_last_resort_is_tried_once(arun: Any) -> None:
-    """Where not even the built-in page can be served, the chain is told, and the status is 1."""
+    """Where not even the built-in page can be served, the chain is reported, and the status is 1."""
     instance = arun("--no-such-option", "--fallback-config", "b.ini", env={"PORT": "unix:///no/such/folder/socket"})
     assert instance.wait() == 1
     assert instance.fallbacks() == ["b.ini", "welcome"]
@@ -458,7 +458,7 @@ def test_fallback_takes_its_settings_from_its_config_alone(arun: Any) -> None:
     assert instance.fallbacks() == ["safe.ini"]
 
 
-def test_fallback_still_reads_the_environment_where_its_config_says_so(arun: Any) -> None:
+def test_fallback_still_reads_the_environment_where_its_config_states_it(arun: Any) -> None:
     arun.write("own.py", SEES)
     arun.write("safe.ini", "[arun]\nbind = $(WHERE)\napp = $(WHAT)\n")
     settings = {"WHERE": arun.address, "WHAT": "own.py"}
@@ -509,7 +509,7 @@ def test_debug_of_the_first_start_reaches_the_built_in_page(
 
 
 SILENT = {
-    "nobody asked": (["gone.py", "--fallback-config", "welcome"], {}),
+    "no option": (["gone.py", "--fallback-config", "welcome"], {}),
     "a fallback of the user's goes by its config alone": (
         ["gone.py", "--debug", "--fallback-config", "safe.ini"],
         {"safe.ini": SAFE},
@@ -522,7 +522,9 @@ SILENT = {
 
 
 @pytest.mark.parametrize(("arguments", "files"), SILENT.values(), ids=SILENT)
-def test_page_tells_no_cause_where_nobody_asked_it_to(arun: Any, arguments: list[str], files: dict[str, str]) -> None:
+def test_page_shows_no_cause_where_no_option_asks_for_it(
+    arun: Any, arguments: list[str], files: dict[str, str]
+) -> None:
     for name, content in files.items():
         arun.write(name, content)
     answer = arun(*arguments, "--bind", "{address}").ready().get(headers={"Accept": "text/plain"})
@@ -538,7 +540,7 @@ raise RuntimeError("cannot connect to postgres://u:s3cret-dsn@db")
 
 
 def test_neither_secret_nor_traceback_goes_to_argv_or_environment(arun: Any) -> None:
-    """What failed crosses the exec in memory: /proc shows none of it, and a visitor is told nothing."""
+    """What failed crosses the exec in memory: /proc shows none of it, and a client sees nothing."""
     arun.write("broken.py", SECRETS)
     arun.write("safe.ini", SAFE)
     command = ["broken.py", "--bind", "{address}", "--env", "TOKEN=s3cret-env", "--fallback-config", "safe.ini"]
@@ -567,7 +569,7 @@ def test_app_of_the_fallback_does_not_see_the_handover(arun: Any) -> None:
 
 @pytest.mark.parametrize("number", ["banana", "0", "7", "-1", "999999"])
 def test_handover_that_is_none_is_ignored(arun: Any, number: str) -> None:
-    """A variable left over in an environment is no reason to fail, nor to close a descriptor that is somebody's."""
+    """A variable left over in an environment is no reason to fail, nor to close a descriptor in use."""
     arun.write("own.py", OWN)
     instance = arun("own.py", "--bind", "{address}", env={"ARUN_HANDOVER": number}).ready()
     assert instance.get().text == "own app of the fallback"

@@ -24,7 +24,7 @@ BIND = ("--bind", "{address}")
 PACKAGES = ("arun", "arun_welcome")
 #: A module that is loaded last of what is loaded in idle time.
 LAST = "arun.apps.asgi.tls"
-#: An app of each kind: its root fails, and what else is asked for is told which modules of arun are loaded.
+#: An app of each kind: its root fails, and the response to other paths lists which modules of arun are loaded.
 FAILS_AND_TELLS = """
 import json, os, sys
 def told():
@@ -119,7 +119,7 @@ def test_an_instance_goes_on_without_its_files_and_loads_nothing_more_of_them(ow
         assert instance.get("/fail").status == 500
         assert modules(instance) == before
     instance.wait_for("ZeroDivisionError: division by zero", times=2)
-    with instance.connect() as idle:  # whom the clock of the connections ends
+    with instance.connect() as idle:  # which the clock of the connections closes
         assert idle.recv(4096)[:13] in {b"", b"HTTP/1.1 408 "}
     instance.send(signal.SIGUSR1)
     instance.send(signal.SIGHUP)
@@ -141,7 +141,7 @@ def test_a_supervisor_and_its_workers_outlive_that_their_files_are_away(
     instance.send(signal.SIGUSR2)
     instance.wait_for("arun: exec-failed: the successor could not read ")
     instance.send(signal.SIGHUP)
-    instance.wait_for("those who served before go on")
+    instance.wait_for("the old workers go on")
     os.kill(first, signal.SIGKILL)
     instance.wait_for("was ended by SIGKILL")
     instance.wait_for("files of arun are gone: worker ")

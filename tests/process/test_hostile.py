@@ -37,7 +37,7 @@ def test_a_fault_before_the_sockets_is_answered_on_the_address_that_was_meant(
 APPS = {
     "closes all descriptors": ("import os\nos.closerange(3, 256)\n1 / 0\n", "app-import-failed"),
     "sets an alarm": ("import signal\nsignal.alarm(1)\nimport time\ntime.sleep(1.5)\n1 / 0\n", "app-import-failed"),
-    "raises what cannot be told": (
+    "raises what has no text": (
         (
             "class E(Exception):\n    def __str__(self): raise self\n"
             "class A:\n    def __getattr__(self, n): raise E\napp = A()\n"

@@ -1,4 +1,4 @@
-"""Who an instance becomes and what it finds around it: each fault is named and told with the fallback's page."""
+"""The user that an instance becomes, and its surroundings: each fault is reported, and shown on the fallback's page."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_schema_is_json(arun: Any) -> None:
     assert "fallback-config" in json.loads(asked(arun, "--schema"))["properties"]
 
 
-def test_show_config_tells_value_and_origin_and_no_secret(arun: Any) -> None:
+def test_show_config_shows_value_and_origin_and_no_secret(arun: Any) -> None:
     arun.write("site.ini", "[arun]\nthreads = 3\nenv = TOKEN=s3cret\n")
     text = asked(arun, "site.ini", "--show-config")
     line = next(line for line in text.splitlines() if "threads" in line)
@@ -118,7 +118,7 @@ def test_show_config_tells_value_and_origin_and_no_secret(arun: Any) -> None:
     assert "s3cret" not in text
 
 
-def test_show_config_with_a_fault_tells_the_fault_and_does_not_fall_back(arun: Any) -> None:
+def test_show_config_with_a_fault_shows_the_fault_and_does_not_fall_back(arun: Any) -> None:
     instance = arun("--show-config", "--port", "banana", "--fallback-config", "welcome")
     assert instance.wait() == 1
     assert instance.failures() == ["option-invalid"]

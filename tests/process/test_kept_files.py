@@ -122,7 +122,7 @@ def test_root_adds_no_line_to_a_file_that_another_user_gave_a_second_name(arun: 
 
 
 @pytest.mark.parametrize(("umask", "mode"), [("000", 0o644), ("027", 0o640)])
-def test_nobody_else_may_write_the_pid_file_whatever_the_umask(arun: Starter, umask: str, mode: int) -> None:
+def test_no_other_user_may_write_the_pid_file_whatever_the_umask(arun: Starter, umask: str, mode: int) -> None:
     arun.write("shop.py", APP)
     instance = arun("shop.py", *BIND, "--umask", umask, "--pidfile", "pid").ready()
     assert stat.S_IMODE((arun.folder / "pid").stat().st_mode) == mode
@@ -162,7 +162,7 @@ def test_the_pid_file_of_an_arun_that_lives_is_refused_and_stays(arun: Starter) 
     assert first.stop() == 0
 
 
-def test_a_pid_file_that_has_become_somebody_elses_is_not_removed(arun: Starter) -> None:
+def test_a_pid_file_that_another_process_has_taken_is_not_removed(arun: Starter) -> None:
     arun.write("shop.py", APP)
     instance = arun("shop.py", *BIND, "--pidfile", "pid").ready()
     path = arun.write("pid", "1\n")
@@ -205,7 +205,7 @@ def test_the_pid_file_of_a_failed_start_stays_while_its_fallback_serves(arun: St
 
 @needs_root
 @pytest.mark.parametrize("supervise", ["no", "yes"])
-def test_a_pid_file_that_the_dropped_user_cannot_remove_is_told_in_one_line(
+def test_a_pid_file_that_the_dropped_user_cannot_remove_is_reported_in_one_line(
     public_arun: Starter, supervise: str
 ) -> None:
     public_arun.write("shop.py", APP)

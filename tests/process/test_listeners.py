@@ -30,7 +30,7 @@ def app(environ, start_response):
     return [f"{os.getpid()} {seen}".encode()]
 """
 
-#: An app whose import says so, waits for the test to write to the pipe "go", and then does as it is told.
+#: An app whose import says so, waits for the test to write to the pipe "go", and then does what the word says.
 WAITING = """
 import sys
 sys.stderr.write("loading\\n")
@@ -97,7 +97,7 @@ def pid_behind(address: str) -> int:
     return int(body.split()[0])
 
 
-def test_a_v4_address_is_served_and_told(arun: Starter, app: str, address: str) -> None:
+def test_a_v4_address_is_served_and_reported(arun: Starter, app: str, address: str) -> None:
     instance = arun(app, "--bind", address)
 
     assert running_on(instance) == [address]
@@ -286,7 +286,7 @@ def test_port_of_the_environment_is_an_address(arun: Starter, app: str, host: st
     assert pid_behind(told.replace("0.0.0.0", host)) == instance.pid
 
 
-def test_an_address_that_is_said_counts_more_than_port(arun: Starter, app: str, address: str) -> None:
+def test_an_address_that_is_given_counts_more_than_port(arun: Starter, app: str, address: str) -> None:
     assert running_on(arun(app, "--bind", address, env={"PORT": "0"})) == [address]
 
 

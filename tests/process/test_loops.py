@@ -63,7 +63,7 @@ def break_uvloop(arun: Any, files: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("files", "words"), BROKEN.values(), ids=BROKEN)
-def test_asyncio_serves_where_uvloop_cannot_be_used_and_one_line_says_why(
+def test_asyncio_serves_where_uvloop_cannot_be_used_and_one_line_states_the_cause(
     arun: Any, files: dict[str, str], words: str
 ) -> None:
     arun.write("shop.py", APPS["asgi"])

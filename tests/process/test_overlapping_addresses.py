@@ -1,4 +1,4 @@
-"""A successor whose addresses overlap those that the process holds, spelled otherwise: nobody is refused or reset on the way."""
+"""A successor whose addresses overlap those that the process holds, spelled otherwise: no client is refused or reset meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import until
-from tests.process.family import settled, stop, told, workers
+from tests.process.family import reported, settled, stop, workers
 from tests.process.knocking import Knocking
 from tests.process.shops import SHOP, version
 
@@ -70,7 +70,7 @@ SOME_PAIRS = [
 
 
 def listening(port: int) -> list[str]:
-    """The addresses on which somebody listens at the port, as /proc/net has them."""
+    """The addresses on which a socket listens at the port, as /proc/net has them."""
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
@@ -163,7 +163,7 @@ def test_a_fallback_of_any_mode_takes_over_from_an_overlapping_address(
 
 
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
-def test_the_way_back_from_an_overlapping_fallback_refuses_nobody(
+def test_the_way_back_from_an_overlapping_fallback_refuses_no_client(
     arun: Starter, port: int, one: str, other: str
 ) -> None:
     arun.write("shop.py", "1 / 0\n")
@@ -224,7 +224,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_nobody(
+def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_no_client(
     arun: Starter, port: int, one: str, other: str, change: str
 ) -> None:
     number, way = CHANGES[change]
@@ -254,7 +254,7 @@ def test_a_reload_or_an_upgrade_to_an_overlapping_address_refuses_nobody(
         assert_only(port, one)
         knocking.more()
 
-    assert set(told(instance)) == {"app-import-failed"}
+    assert set(reported(instance)) == {"app-import-failed"}
     stop(instance)
 
 
@@ -271,7 +271,7 @@ except FileExistsError:
 
 
 @pytest.mark.parametrize(("one", "other"), SOME_PAIRS)
-def test_a_reload_of_which_one_worker_fails_when_another_serves_refuses_nobody(
+def test_a_reload_of_which_one_worker_fails_when_another_serves_refuses_no_client(
     arun: Starter, port: int, one: str, other: str
 ) -> None:
     arun.write("shop.py", SHOP)
@@ -378,7 +378,7 @@ for _ in range(300):
 @as_root
 @pytest.mark.parametrize("other", [":8000", "localhost:8000"])
 def test_the_default_address_makes_room_for_another_spelling(arun: Starter, other: str) -> None:
-    """In a network namespace of its own: the port is everybody's."""
+    """In a network namespace of its own: any process may bind the port."""
     arun.write("app.py", BREAKS)
     arun.write("safe.ini", f"[arun]\nbind = {other}\n")
     script = 'ip link set lo up && exec "$@"'

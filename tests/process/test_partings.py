@@ -1,4 +1,4 @@
-"""Kept connections where one instance follows another: their clients are told to come back, and lose no request."""
+"""Kept connections where one instance follows another: their clients are asked to reconnect, and lose no request."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.process.conftest import Starter
 
 BIND = ("--bind", "{address}")
-#: Threads that only run when somebody yields to them, and locks that belong to the thread which made them.
+#: Threads that run only when another one yields to them, and locks that belong to the thread which made them.
 PATCHED = """
 import _thread, queue, select, selectors, threading, time
 own, genuine = _thread.get_ident, _thread.allocate_lock

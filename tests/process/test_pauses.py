@@ -1,4 +1,4 @@
-"""A pause of the whole instance: Ctrl-Z, SIGSTOP, a container that is paused. Time in which nobody ran is counted against nobody."""
+"""A pause of the whole instance: Ctrl-Z, SIGSTOP, a container that is paused. Time in which no process ran counts towards no limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import ARUN, Instance, until
-from tests.process.family import descendants, everybody, settled, stop
+from tests.process.family import descendants, processes, settled, stop
 from tests.process.shops import SHOP
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def pause(instance: Instance, seconds: float = PAUSE) -> None:
 
 
 def assert_state(instance: Instance, *states: str) -> None:
-    family = [one for one in everybody() if one.pid == instance.pid] + descendants(instance.pid)
+    family = [one for one in processes() if one.pid == instance.pid] + descendants(instance.pid)
     assert {one.state for one in family} <= set(states), family
 
 
@@ -48,7 +48,7 @@ def ask_for(instance: Instance, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("way", ["--workers=2", "--preload"])
-def test_nobody_is_stuck_after_a_pause_of_the_whole_group(arun: Starter, way: str) -> None:
+def test_no_process_is_stuck_after_a_pause_of_the_whole_group(arun: Starter, way: str) -> None:
     arun.write("shop.py", SHOP)
     options = ("--bind", "{address}", "--workers", "2", "--worker-timeout", "1", way)
     instance = arun("shop.py", *options, process_group=0).ready()
@@ -97,7 +97,7 @@ def test_a_worker_that_is_stuck_is_found_after_a_pause_too(arun: Starter) -> Non
 
 
 class Terminal(Instance):
-    """What is said on a terminal, which ends with an error when nobody has it any more."""
+    """What is written to a terminal, which ends with an error when no process has it open any more."""
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):
@@ -138,7 +138,7 @@ def shell(arun: Starter) -> Iterator[Instance]:
 
 
 @pytest.mark.parametrize("options", ["", "--workers 2 --worker-timeout 1"], ids=["one process", "workers"])
-def test_ctrl_z_suspends_everybody_and_fg_resumes(arun: Starter, options: str) -> None:
+def test_ctrl_z_suspends_every_process_and_fg_resumes(arun: Starter, options: str) -> None:
     arun.write("shop.py", SHOP)
     with shell(arun) as instance:
         terminal = instance.process.stderr

@@ -91,7 +91,7 @@ def test_a_stop_signal_stops_process_one_in_time_with_status_0(
 def test_orphans_are_reaped_and_no_child_is_stolen_from_the_app(
     arun: Starter, as_process_one: Callable[..., tuple[Instance, int]]
 ) -> None:
-    """An app waits for its own children; what nobody waits for any more is process 1's to bury."""
+    """An app waits for its own children; children without a parent are reaped by process 1."""
     arun.write("shop.py", APP)
     instance, pid = as_process_one("shop.py")
     assert instance.get().text == "1"  # the app runs in a worker, so that process 1 knows none of its children

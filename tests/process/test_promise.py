@@ -1,4 +1,4 @@
-"""The promise: nobody is refused, nothing is left behind, and a process can fall back for ever."""
+"""The promise: no client is refused, nothing is left behind, and a process can fall back for ever."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def one_request(host: str, port: int) -> bytes | None:
 async def ask_every_millisecond(
     instance: Instance, served: str, *, requests_after: int
 ) -> tuple[list[bytes | None], list[int]]:
-    """Ask until ``served`` was said and ``requests_after`` more requests have begun.
+    """Send requests until ``served`` was written and ``requests_after`` more requests have begun.
 
     Returns the answers in order of asking, and how many fallbacks there had been when each was asked for.
     """
@@ -77,7 +77,7 @@ async def test_a_client_that_connects_every_millisecond_is_never_refused_and_alw
     assert not refused
     assert all(answer is not None and answer.startswith(b"HTTP/1.1 503 ") for answer in answers[accepted:])
     assert all(answer is not None and b"temporarily unavailable" in answer for answer in answers[accepted:])
-    assert set(fallbacks[accepted:]) == set(range(levels + 1)), "in each of the starts somebody asked"
+    assert set(fallbacks[accepted:]) == set(range(levels + 1)), "there were requests in each of the starts"
     assert len(answers) - accepted > 300 * levels
     assert instance.said.count("!!! Fallback config to") == levels
 

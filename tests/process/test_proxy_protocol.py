@@ -49,7 +49,7 @@ def ask(instance: Instance, source: str = "127.0.0.1") -> str:
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_header_before_the_handshake_tells_the_client(
+def test_a_header_before_the_handshake_names_the_client(
     arun: Starter, authority: Authority, app: str, loop: str
 ) -> None:
     certificate, key = map(str, authority.issue(NAME))
@@ -74,7 +74,7 @@ def test_only_peers_that_are_named_may_connect(arun: Starter, app: str) -> None:
     assert "127.1.3.3 may not send one, see proxy-allow-from" in instance.wait_for("may not send one")
 
 
-def test_a_header_is_said_on_a_unix_socket_too(arun: Starter, app: str) -> None:
+def test_a_header_is_read_on_a_unix_socket_too(arun: Starter, app: str) -> None:
     instance = arun(app, "--uds", "app.sock", "--proxy-protocol").ready()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
@@ -109,7 +109,7 @@ def test_an_instance_whose_clients_hold_all_descriptors_accepts_again_when_they_
 
 
 @pytest.mark.parametrize(("config", "inherits"), [("[arun]\n", True), ("[arun]\nproxy-protocol = no\n", False)])
-def test_a_fallback_goes_on_with_the_proxy_in_front_unless_it_says_no(
+def test_a_fallback_goes_on_with_the_proxy_in_front_unless_it_declines(
     arun: Starter, config: str, *, inherits: bool
 ) -> None:
     arun.write("app.py", "import nowhere\n")

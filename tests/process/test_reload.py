@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import PATIENCE, until
 from tests.process.asking import Asking
-from tests.process.family import children, settled, stop, told
+from tests.process.family import children, reported, settled, stop
 from tests.process.shops import BIND, SHOP, SHOPS, STUCK, STUCK_IN_C, WAITS, WAYS, reload, start_up, version
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -46,7 +46,7 @@ def test_new_code_is_served_by_new_workers_and_the_old_ones_go(arun: Starter, wa
     stop(instance)
 
 
-#: New code that cannot be served, and what a user is told of it.
+#: New code that cannot be served, and what is reported of it.
 BROKEN = {
     "raises": ("raise RuntimeError('broken')\n", "app-import-failed"),
     "exits": ("import sys\nsys.exit(0)\n", "app-exited"),
@@ -64,7 +64,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("way", ["two", "preload"])
-def test_broken_code_is_told_and_changes_nothing_as_often_as_it_is_tried(arun: Starter, way: str, how: str) -> None:
+def test_broken_code_is_reported_and_changes_nothing_as_often_as_it_is_tried(arun: Starter, way: str, how: str) -> None:
     arun.write("shop.py", SHOP)
     code, identifier = BROKEN[how]
     arguments, count = WAYS[way]
@@ -75,8 +75,8 @@ def test_broken_code_is_told_and_changes_nothing_as_often_as_it_is_tried(arun: S
         arun.write("shop.py", code)
         for times in (1, 2):
             instance.send(signal.SIGHUP)
-            instance.wait_for(f"reload failed ({identifier}): those who served before go on", times=times)
-            assert told(instance) == [identifier] * times
+            instance.wait_for(f"reload failed ({identifier}): the old workers go on", times=times)
+            assert reported(instance) == [identifier] * times
             assert settled(instance, count) == before
         assert {answer.split()[0] for answer in asking.more()} == {"one"}
         arun.write("shop.py", version("mended"))
@@ -87,7 +87,7 @@ def test_broken_code_is_told_and_changes_nothing_as_often_as_it_is_tried(arun: S
     stop(instance)
 
 
-def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> None:
+def test_a_broken_settings_file_is_reported_and_changes_nothing(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     settings = "[arun]\napp = shop.py\nbind = {address}\nworkers = 2\n"
     arun.write("site.ini", settings)
@@ -107,11 +107,11 @@ def test_a_broken_settings_file_is_told_and_changes_nothing(arun: Starter) -> No
             told = len(instance.failures())
             arun.write("site.ini", broken)
             instance.send(signal.SIGHUP)
-            instance.wait_for("those who served before go on", times=times)
+            instance.wait_for("the old workers go on", times=times)
             assert sorted(instance.failures()[told:]) == sorted(identifiers)
         (arun.folder / "site.ini").unlink()
         instance.send(signal.SIGHUP)
-        instance.wait_for("those who served before go on", times=6)
+        instance.wait_for("the old workers go on", times=6)
         assert settled(instance, 2) == before
         arun.write("site.ini", settings)
         reload(instance)
@@ -186,7 +186,7 @@ def assert_one_left(instance: Instance, before: set[int]) -> None:
     assert len(before & children(instance)) == 1, instance.said
 
 
-def test_the_next_request_on_a_kept_connection_is_answered_and_told_to_close(arun: Starter) -> None:
+def test_the_next_request_on_a_kept_connection_is_answered_with_a_close(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--workers", "2", "--timeout-keep-alive", "100").ready()
     before = settled(instance, 2)
@@ -225,10 +225,10 @@ def test_websockets_are_closed_with_1012_so_that_their_clients_come_back(arun: S
         with pytest.raises(ConnectionClosed):
             client.recv()
         assert client.close_code == 1012
+    settled(instance, count, without=before)  # until then another old worker may still accept, and close with 1012
     with connect(f"ws://{instance.address}/") as client:
         client.send("!")
         assert client.recv() == "other!"
-    settled(instance, count, without=before)
     stop(instance)
 
 
@@ -255,7 +255,7 @@ def test_a_file_that_is_touched_or_replaced_or_appears_asks_for_a_reload(arun: S
     assert reloads(instance) == 3
 
 
-def test_a_file_to_touch_that_is_not_there_is_told_and_awaited(arun: Starter) -> None:
+def test_a_file_to_touch_that_is_not_there_is_reported_and_awaited(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     arun.write("there", "")
     arun.write("code/module.py", "")
@@ -328,11 +328,11 @@ def kept_by(instance: Instance, start: str) -> http.client.HTTPConnection:
     if connection.getresponse().read().decode().startswith(start):
         return connection
     connection.close()
-    raise AssertionError("somebody else has answered")
+    raise AssertionError("another process has answered")
 
 
 def ask_until_told_to_close(connection: http.client.HTTPConnection, start: bytes) -> None:
-    """Ask on one connection: each request is answered, and when the order to go has come, it is told to close."""
+    """Ask on one connection: each request is answered, and after the order to retire, with Connection: close."""
     kept, told_to = connection.sock, None
     while told_to is None:
         assert connection.sock is kept

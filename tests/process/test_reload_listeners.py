@@ -1,4 +1,4 @@
-"""What a reload does to listeners: they come and go with the config, and nothing of them stays open that nobody serves."""
+"""What a reload does to listeners: they come and go with the config, and none stays open that is not served."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def assert_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_nobody(arun: Starter, way: str) -> None:
+def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_no_client(
+    arun: Starter, way: str
+) -> None:
     arun.write("shop.py", SHOP)
     going, coming = own_address(), own_address()
     site = "[arun]\napp = shop.py\nbind = {address}\nbind = "
@@ -51,7 +53,7 @@ def test_listeners_come_and_go_with_the_config_and_the_one_that_stays_refuses_no
         arun.write("site.ini", f"{site}{coming}\n")
         with socket.create_server((host, int(port))):
             instance.send(signal.SIGHUP)
-            instance.wait_for("those who served before go on")
+            instance.wait_for("the old workers go on")
             assert instance.failures() == ["address-in-use"]
             assert get(going).startswith("one ")
         assert settled(instance, count) == before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import until
 from tests.process.asking import Asking
-from tests.process.family import children, settled, stop, told, workers
+from tests.process.family import children, reported, settled, stop, workers
 from tests.process.shops import BIND, SHOP, STUCK, STUCK_IN_C, WAITS, WAYS, reload, version
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_a_reload_that_hangs_is_given_up_by_the_next_one(arun: Starter, way: str
     stop(instance)
 
 
-def test_many_reloads_at_once_end_with_the_newest_code_and_leave_nobody_behind(arun: Starter) -> None:
+def test_many_reloads_at_once_end_with_the_newest_code_and_leave_no_process_behind(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--workers", "2").ready()
     before = settled(instance, 2)
@@ -50,7 +50,7 @@ def test_many_reloads_at_once_end_with_the_newest_code_and_leave_nobody_behind(a
         settled(instance, 2, without=before)
     assert len(workers(instance)) == 2
     assert instance.failures() == []
-    assert "arun: warning" not in instance.said  # nobody had to be killed
+    assert "arun: warning" not in instance.said  # no process had to be killed
     stop(instance)
 
 
@@ -94,7 +94,7 @@ def test_a_stop_during_a_reload_is_clean(arun: Starter, way: str, code: str) -> 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_nobody(arun: Starter, way: str) -> None:
+def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_no_client(arun: Starter, way: str) -> None:
     arun.write("shop.py", "raise RuntimeError\n")
     arguments, count = WAYS[way]
     options = "".join(f"{text}\n" for text in FALLBACKS[way])
@@ -112,7 +112,7 @@ def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_nobody
         instance.wait_for("serving shop.py with")
         settled(instance, count, without=before)
         assert instance.get().text.startswith("one ")
-    assert told(instance) == ["app-import-failed"] * 2
+    assert reported(instance) == ["app-import-failed"] * 2
     stop(instance)
 
 
@@ -120,7 +120,7 @@ def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_nobody
 FALLBACKS = {"one": ["supervise = true"], "two": ["workers = 2"], "preload": ["workers = 2", "preload = true"]}
 
 
-def test_sigusr1_harms_nobody(arun: Starter) -> None:
+def test_sigusr1_harms_no_process(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--workers", "2", "--preload").ready()
     before = settled(instance, 3)

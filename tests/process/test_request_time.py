@@ -48,7 +48,7 @@ app.router.add_get("/{rest:.*}", handler)
 
 @pytest.mark.parametrize("option", ["--timeout-request", "--harakiri"])
 @pytest.mark.parametrize("kind", APPS)
-def test_request_that_hangs_is_answered_503_and_told_of_with_the_place(arun: Starter, kind: str, option: str) -> None:
+def test_request_that_hangs_is_answered_503_and_reported_with_the_place(arun: Starter, kind: str, option: str) -> None:
     arun.write("shop.py", APPS[kind])
     instance = arun("shop.py", "--bind", "{address}", option, "0.2", "--threads", "1", "--access-log").ready()
     for _ in range(2):

@@ -1,7 +1,7 @@
 """The two scenes of uWSGI's page on its fallback configuration, word for word, in a network of the test's own.
 
-Source: uWSGI's documentation, "Fallback configuration". Its ports are 80 and 8080; in a network namespace nobody else
-has them, and a port below 1024 is denied to whom it is denied by default.
+Source: uWSGI's documentation, "Fallback configuration". Its ports are 80 and 8080; in a network namespace they
+are free, and the kernel's default decides which user may bind a port below 1024.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""arun under a service manager: what it is told, what it hands over at a start, and what it keeps."""
+"""arun under a service manager: what is reported to it, what it hands over at a start, and what it keeps."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_stored_socket_is_served_with_the_clients_that_wait_in_it(
     host, _, port = address.rpartition(":")
     client = http.client.HTTPConnection(host, int(port), timeout=30)
     with contextlib.closing(client):
-        client.request("GET", "/")  # before anybody is there to accept it
+        client.request("GET", "/")  # before a process is there to accept it
 
         instance = activated(arun, {stored(address): waiting}, "--bind", address)
 
@@ -85,7 +85,7 @@ def test_a_stored_socket_is_served_with_the_clients_that_wait_in_it(
     assert running_on(instance) == [address]
 
 
-def test_a_stored_socket_that_nobody_names_is_closed(arun: Starter, address: str) -> None:
+def test_a_stored_socket_that_no_config_names_is_closed(arun: Starter, address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as former:
         former_name = former.getsockname()
         instance = activated(arun, {stored(name_of(former)): former}, "--bind", address)
@@ -150,7 +150,7 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return ["\\n".join([*os.environ, *sys.modules]).encode()]
 """
-#: An app whose import waits for a word on the pipe "go", says so, and does as it is told.
+#: An app whose import waits for a word on the pipe "go", says so, and does what the word says.
 WAITING = (
     """
 import os, sys
@@ -165,7 +165,7 @@ supervision = pytest.mark.parametrize("mode", [(), ("--workers", "2")], ids=["si
 
 
 class Manager:
-    """A service manager that notes what it is told, pings aside, and keeps what it is given."""
+    """A service manager that notes what is reported to it, pings aside, and keeps what it is given."""
 
     def __init__(self, folder: Path) -> None:
         self.receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -186,7 +186,7 @@ class Manager:
         return data.decode()
 
     def told(self) -> str:
-        """The next state that it is told, without times."""
+        """The next state that is reported to it, without times."""
         while True:
             told = self._receive()
             if not told.startswith(("WATCHDOG", "FDSTORE")):
@@ -247,7 +247,9 @@ def test_a_start_is_ready_when_its_app_serves_and_not_before(
 
 
 @supervision
-def test_a_fallback_is_ready_and_tells_why_it_serves(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+def test_a_fallback_is_ready_and_states_the_cause_it_serves(
+    arun: Starter, manager: Manager, mode: tuple[str, ...]
+) -> None:
     arun.write("safe.ini", "[arun]\n")
     instance = arun("nope.py", "--bind", "{address}", "--fallback-config", "safe.ini", *mode, env=manager.environ)
 
@@ -258,7 +260,7 @@ def test_a_fallback_is_ready_and_tells_why_it_serves(arun: Starter, manager: Man
     assert instance.get().status == 503
 
 
-def test_a_start_that_failed_for_good_tells_why_and_is_never_ready(arun: Starter, manager: Manager) -> None:
+def test_a_start_that_failed_for_good_states_the_cause_and_is_never_ready(arun: Starter, manager: Manager) -> None:
     instance = arun("nope.py", "--bind", "{address}", env=manager.environ)
 
     assert instance.wait() == 1
@@ -267,7 +269,7 @@ def test_a_start_that_failed_for_good_tells_why_and_is_never_ready(arun: Starter
 
 
 @supervision
-def test_a_stop_is_told_when_it_begins(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+def test_a_stop_is_reported_when_it_begins(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
     arun.write("app.py", APP)
     instance = arun("app.py", "--bind", "{address}", *mode, env=manager.environ)
     manager.told()
@@ -278,7 +280,7 @@ def test_a_stop_is_told_when_it_begins(arun: Starter, manager: Manager, mode: tu
     assert manager.is_told_nothing()
 
 
-def test_a_reload_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
+def test_a_reload_is_reported_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
     app = arun.write("app.py", APP)
     instance = arun("app.py", "--bind", "{address}", "--workers", "2", env=manager.environ)
     manager.told()
@@ -290,10 +292,10 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(arun: Starter, manager: 
     app.write_text("import nowhere")
     instance.send(signal.SIGHUP)
     assert manager.told() == "RELOADING=1\nSTATUS=reloading"
-    assert manager.told() == "READY=1\nSTATUS=reload failed (app-dependency-missing): those who served before go on"
+    assert manager.told() == "READY=1\nSTATUS=reload failed (app-dependency-missing): the old workers go on"
 
 
-def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Manager) -> None:
+def test_a_reload_whose_settings_are_broken_is_reported(arun: Starter, manager: Manager) -> None:
     arun.write("app.py", APP)
     config = arun.write("site.ini", "[arun]\nbind = {address}\napp = app.py\nworkers = 2\n")
     instance = arun("site.ini", env=manager.environ)
@@ -303,10 +305,10 @@ def test_a_reload_whose_settings_are_broken_is_told(arun: Starter, manager: Mana
     instance.send(signal.SIGHUP)
 
     assert manager.told() == "RELOADING=1\nSTATUS=reloading"
-    assert manager.told() == "READY=1\nSTATUS=reload failed (option-unknown): those who served before go on"
+    assert manager.told() == "READY=1\nSTATUS=reload failed (option-unknown): the old workers go on"
 
 
-def test_an_upgrade_is_told_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
+def test_an_upgrade_is_reported_from_its_beginning_to_its_end(arun: Starter, manager: Manager) -> None:
     arun.write("app.py", APP)
     instance = arun("app.py", "--bind", "{address}", "--supervise", env=manager.environ)
     manager.told()
@@ -318,7 +320,7 @@ def test_an_upgrade_is_told_from_its_beginning_to_its_end(arun: Starter, manager
 
 
 @supervision
-def test_the_watchdog_is_told_again_and_again(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
+def test_the_watchdog_is_notified_again_and_again(arun: Starter, manager: Manager, mode: tuple[str, ...]) -> None:
     arun.write("app.py", APP)
     arun("app.py", "--bind", "{address}", *mode, env={**manager.environ, "WATCHDOG_USEC": "200000"})
     manager.told()
@@ -326,7 +328,7 @@ def test_the_watchdog_is_told_again_and_again(arun: Starter, manager: Manager, m
     manager.wait_for_pings(5)
 
 
-def test_a_way_back_that_takes_long_is_told_as_a_reload_and_lives(arun: Starter, manager: Manager) -> None:
+def test_a_way_back_that_takes_long_is_reported_as_a_reload_and_lives(arun: Starter, manager: Manager) -> None:
     """The watchdog of a service that was ready goes on waiting for it."""
     arun.write("app.py", WAITING)
     os.mkfifo(arun.folder / "go")
@@ -358,7 +360,7 @@ def test_no_app_sees_the_variables_of_the_service_manager(
     assert not set(named) & set(instance.get().text.split())
 
 
-def test_a_start_that_nobody_manages_imports_nothing_of_it(arun: Starter) -> None:
+def test_a_start_without_a_service_manager_imports_nothing_for_it(arun: Starter) -> None:
     arun.write("app.py", APP)
     loaded = arun("app.py", "--bind", "{address}").ready().get().text.split()
 
@@ -379,7 +381,7 @@ def test_clients_wait_while_the_service_is_restarted(
     host, _, port = address.rpartition(":")
     client = http.client.HTTPConnection(host, int(port), timeout=30)
     with contextlib.closing(client):
-        client.request("GET", "/")  # nobody serves, and it is not refused
+        client.request("GET", "/")  # no process serves, and it is not refused
         activated(arun, manager.store, "app.py", "--bind", address, *mode)
 
         assert client.getresponse().status == 200

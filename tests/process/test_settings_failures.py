@@ -99,7 +99,7 @@ def test_a_mistake_in_the_settings_is_named_and_the_fallback_answers(failing_sta
     said = failing_start(*row.arguments.split(), fails=[row.fails], env=row.env)
 
     assert re.search(f"^arun: {row.fails}: .*{row.told}", said, re.MULTILINE), said
-    assert "*** Starting" not in said  # a mistake is told before anything is done
+    assert "*** Starting" not in said  # a mistake is reported before anything is done
 
 
 MISSING = "certificate-missing"
@@ -140,7 +140,7 @@ MISSING = "certificate-missing"
         ),
     ],
 )
-def test_mistakes_that_show_in_the_settings_are_all_told_before_anything_is_done(
+def test_mistakes_that_show_in_the_settings_are_all_reported_before_anything_is_done(
     failing_start: FailingStart, words: str, fails: list[str], sentences: list[str]
 ) -> None:
     said = failing_start(*words.split(), fails=fails)
@@ -149,7 +149,7 @@ def test_mistakes_that_show_in_the_settings_are_all_told_before_anything_is_done
         assert said.count(sentence) == 1
 
 
-def test_a_reload_is_refused_for_what_contradicts_itself_and_told_all_of_it(arun: Starter) -> None:
+def test_a_reload_is_refused_for_what_contradicts_itself_with_all_of_it(arun: Starter) -> None:
     arun.write(
         "app.py", "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'own']\n"
     )
@@ -158,7 +158,7 @@ def test_a_reload_is_refused_for_what_contradicts_itself_and_told_all_of_it(arun
     instance.wait_for("serving app.py")
     arun.write("site.ini", "[arun]\nbind = {address}\nsupervise = no\nworkers = 2\nssl-cert-reqs = required\n")
     instance.send(signal.SIGHUP)
-    said = instance.wait_for("those who served before go on")
+    said = instance.wait_for("the old workers go on")
     for told in ("2 workers need a supervisor", "needs TLS", "needs the authorities"):
         assert told in said
     assert instance.get().text == "own"
@@ -245,7 +245,7 @@ def test_a_section_of_the_faulty_file_can_be_the_fallback(arun: Starter) -> None
     assert instance.argv()[-1] == f"{site}:safe"
 
 
-def test_without_pyyaml_a_yaml_config_says_what_to_install_and_still_names_its_fallback(
+def test_without_pyyaml_a_yaml_config_states_what_to_install_and_still_names_its_fallback(
     failing_start: FailingStart,
 ) -> None:
     failing_start.arun.write("hidden/yaml.py", "raise ImportError('hidden by the test')\n")
@@ -273,7 +273,7 @@ def test_the_config_of_a_folder_names_a_fallback_beside_itself(failing_start: Fa
     failing_start.falls_back("etc/site.ini", fails=[INVALID])
 
 
-def test_all_problems_are_told_at_once_each_with_its_place(failing_start: FailingStart) -> None:
+def test_all_problems_are_reported_at_once_each_with_its_place(failing_start: FailingStart) -> None:
     failing_start.arun.write("a.ini", "[arun]\nport = abc\nbakclog = 5\nthis is no line\n")
     fails = [UNKNOWN, MALFORMED, UNKNOWN, INVALID, INVALID]
 

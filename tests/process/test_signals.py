@@ -106,7 +106,7 @@ BLOCKING = {
 
 @pytest.mark.parametrize("code", BLOCKING.values(), ids=BLOCKING)
 def test_stop_during_a_blocking_start_up_is_clean(arun: Any, code: str) -> None:
-    """It is never told as a failure of the app, and the pid file goes as at any stop."""
+    """It is never reported as a failure of the app, and the pid file goes as at any stop."""
     arun.write("shop.py", code)
     arun.write("safe.ini", SAFE)
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini", "--pidfile", "pid")
@@ -123,7 +123,7 @@ def test_stop_during_a_blocking_start_up_is_clean(arun: Any, code: str) -> None:
     "then", ["", "raise RuntimeError\n", "import sys\nsys.exit(3)\n"], ids=["goes on", "raises", "exits"]
 )
 def test_stop_that_the_app_swallows_is_still_a_stop(arun: Any, options: tuple[str, ...], then: str) -> None:
-    """Whatever the app makes of the interruption, the instance was told to stop: status 0."""
+    """Whatever the app makes of the interruption, the instance was asked to stop: status 0."""
     swallow = SAID + "import time\ntry: time.sleep(1e6)\nexcept BaseException: pass\ndef app(e, s): return []\n"
     arun.write("shop.py", swallow + then)
     arun.write("safe.ini", SAFE)

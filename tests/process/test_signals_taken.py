@@ -105,7 +105,7 @@ def test_so_it_does_at_an_import(arun: Any, way: str, number: signal.Signals) ->
         taken += f"def take_{one}(n=signal.{one}):\n    {WAYS[way]}\ntake_{one}()\n"
     arun.write("shop.py", app_of("asgi", "pass") + taken)
     instance = arun("shop.py", "--bind", "{address}", "--timeout-graceful-shutdown", "30").ready()
-    expected = "ignored" if "loop" in way else way  # nobody runs that loop
+    expected = "ignored" if "loop" in way else way  # that loop is not run
     stops_in_order(arun, instance, number, expected)
 
 
@@ -126,7 +126,7 @@ def test_so_it_does_in_workers(arun: Any, way: str, options: tuple[str, ...]) ->
     assert "killed" not in instance.said
 
 
-def test_a_handler_that_was_installed_before_the_fork_of_preloaded_workers_is_told(arun: Any) -> None:
+def test_a_handler_that_was_installed_before_the_fork_of_preloaded_workers_is_reported(arun: Any) -> None:
     code = "signal.signal(signal.SIGTERM, lambda *_: (told(), sys.exit(3)))\n"
     arun.write("shop.py", app_of("asgi", "pass") + code)
     instance = arun("shop.py", "--bind", "{address}", "--workers", "1", "--preload", "--supervise").ready()

@@ -180,14 +180,14 @@ async def app(scope, receive, send):
 """
 
 
-def test_start_that_waits_for_a_busy_address_says_which(arun: Any, held: Any) -> None:
+def test_start_that_waits_for_a_busy_address_names_it(arun: Any, held: Any) -> None:
     address = "{}:{}".format(*held.getsockname())
     instance = arun("--bind", address, "--bind-retry", "30", "--start-timeout", str(TIMEOUT))
     assert instance.wait() == 1
     assert f"it was waiting for {address} to be bound (from --start-timeout)" in instance.said
 
 
-def test_long_start_says_what_it_waits_for(arun: Any) -> None:
+def test_long_start_states_what_it_waits_for(arun: Any) -> None:
     arun.write("shop.py", ENDLESS["sleep"])
     instance = arun("shop.py", "--bind", "{address}")
     said = instance.wait_for("arun: waiting for ")

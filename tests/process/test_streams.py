@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or nobody's: they neither hold a start back nor mix with its sockets."""
+"""Standard streams that are closed, full or without a reader: they neither hold a start back nor mix with its sockets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_closed_streams_are_dev_null_and_never_a_socket(arun: Any, named: str, c
 
 
 @pytest.mark.parametrize("streams", [("stdout",), ("stderr",), ("stdout", "stderr")], ids="+".join)
-def test_full_pipe_that_nobody_reads_does_not_hold_the_fallback_back(arun: Any, streams: tuple[str, ...]) -> None:
+def test_full_pipe_without_a_reader_does_not_hold_the_fallback_back(arun: Any, streams: tuple[str, ...]) -> None:
     """The page answers within seconds, although not one more byte can be written; buffered output is given up."""
     arun.write("broken.py", "print('in the buffer')\n1 / 0\n")
     arun.write("safe.ini", SAFE + "print = safe\n")
@@ -51,7 +51,7 @@ def test_full_pipe_that_nobody_reads_does_not_hold_the_fallback_back(arun: Any, 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_pipe_whose_reader_is_gone_does_not_end_an_instance(arun: Any, stream: str) -> None:
-    arun.write("broken.py", "print('to nobody', flush=False)\n1 / 0\n")
+    arun.write("broken.py", "print('without a reader', flush=False)\n1 / 0\n")
     arun.write("safe.ini", SAFE)
     reading, writing = os.pipe()
     os.close(reading)
@@ -125,6 +125,6 @@ async def app(scope, receive, send):
     instance.wait_for("serving shop.py")
     assert instance.stop() == 0
     assert out.read_text().count("printed") == 1
-    if workers > 1:  # else nobody forks with the app in it, and os._exit drops what is C's
+    if workers > 1:  # else no process forks with the app in it, and os._exit drops what is C's
         assert out.read_text().count("by C") == 1
         assert (arun.folder / "kept").read_text() == "written\n"

@@ -56,7 +56,7 @@ def assert_new(asking: Asking, first: set[int]) -> None:
     assert served_by(asking.answers[-10:]).isdisjoint(first)
 
 
-def test_a_worker_serves_as_many_requests_as_it_is_told(arun: Starter) -> None:
+def test_a_worker_serves_as_many_requests_as_it_is_reported(arun: Starter) -> None:
     """Counts are looked at once a second: one that is not reached is still none after two looks."""
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--supervise", "--max-requests", "5").ready()
@@ -89,7 +89,7 @@ def assert_passed(since: float, seconds: float) -> None:
 
 
 def die(instance: Instance, *, times: int) -> None:
-    """Kill a worker of the only one, and wait until that is told."""
+    """Kill a worker of the only one, and wait until that is reported."""
     (worker,) = one_of(instance)
     os.kill(worker, signal.SIGKILL)
     instance.wait_for("was ended by SIGKILL", times=times)
@@ -156,7 +156,7 @@ def test_a_crash_limit_of_nothing_is_none(arun: Starter) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_successor_that_cannot_start_says_why_once_and_is_a_crash_too(arun: Starter, way: str) -> None:
+def test_a_successor_that_cannot_start_states_the_cause_once_and_is_a_crash_too(arun: Starter, way: str) -> None:
     """The app was broken on the disk after the start, and then its worker dies."""
     arun.write("shop.py", SHOP)
     arun.write("safe.ini", SAFE)
@@ -198,7 +198,7 @@ def count_for_ever():
 )
 
 
-def test_a_worker_whose_loop_is_stuck_is_replaced_and_tells_where_it_was(arun: Starter) -> None:
+def test_a_worker_whose_loop_is_stuck_is_replaced_and_shows_where_it_was(arun: Starter) -> None:
     arun.write("shop.py", STUCK)
     instance = arun("shop.py", *BIND, "--workers", "2", "--worker-timeout", "2").ready()
     family = settled(instance, 2)
@@ -242,8 +242,8 @@ def test_a_worker_that_an_operator_stops_is_replaced_and_is_no_crash(arun: Start
     stop(instance)
 
 
-def test_a_stop_that_the_whole_group_hears_cuts_nobody(arun: Starter) -> None:
-    """As a service manager or a shell sends it; a worker is told twice then."""
+def test_a_stop_of_the_whole_group_cuts_no_client(arun: Starter) -> None:
+    """As a service manager or a shell sends it; a worker gets the signal twice then."""
     arun.write("shop.py", WAITS)
     instance = arun("shop.py", *BIND, "--workers", "2", start_new_session=True).ready()
     with instance.connect() as client:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.process.conftest import Instance, Starter
 
 BIND = ("--bind", "{address}")
-GOES_ON = "those who served before go on"
+GOES_ON = "the old workers go on"
 
 
 def test_a_reload_whose_workers_cannot_be_forked_changes_nothing(arun: Starter) -> None:
@@ -69,7 +69,7 @@ def test_another_user_takes_a_restart(arun: Starter) -> None:
     stop(instance)
 
 
-def test_a_folder_that_is_gone_by_the_time_of_a_reload_ends_nobody(arun: Starter) -> None:
+def test_a_folder_that_is_gone_by_the_time_of_a_reload_ends_no_process(arun: Starter) -> None:
     """As with a link to the current release: the old one is removed while its workers serve on."""
     for name in ("one", "two"):
         arun.write(f"{name}/shop.py", version(name))
@@ -103,7 +103,7 @@ def test_a_successor_that_cannot_start_costs_no_worker_that_serves(arun: Starter
     stop(instance)
 
 
-def test_a_worker_timeout_shorter_than_a_second_ends_nobody_who_is_well(arun: Starter) -> None:
+def test_a_worker_timeout_shorter_than_a_second_ends_no_healthy_worker(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--workers", "2", "--worker-timeout", "0.8").ready()
     before = settled(instance, 2)
@@ -192,7 +192,7 @@ def test_a_stop_while_an_upgrade_begins_is_graceful(arun: Starter) -> None:
     assert instance.failures() == []
 
 
-def test_options_that_only_a_supervisor_obeys_are_told_to_do_nothing_without_one(arun: Starter) -> None:
+def test_options_that_only_a_supervisor_obeys_are_reported_to_do_nothing_without_one(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     instance = arun("shop.py", *BIND, "--no-supervise", "--max-requests", "5", "--touch-reload", "x").ready()
     assert "arun: warning: max-requests (from --max-requests) does nothing without a supervisor" in instance.said

@@ -98,7 +98,7 @@ def names_of(client: ssl.SSLSocket) -> set[str]:
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", APPS)
-def test_an_app_of_each_kind_is_served_and_told_that_it_is_https(
+def test_an_app_of_each_kind_is_served_and_knows_that_it_is_https(
     arun: Starter, authority: Authority, files: Any, kind: str, loop: str
 ) -> None:
     arun.write("app.py", APPS[kind])
@@ -125,7 +125,7 @@ def test_curl_is_served(arun: Starter, authority: Authority, files: Any) -> None
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_plain_request_is_told_that_the_port_speaks_https(arun: Starter, files: Any, loop: str) -> None:
+def test_a_plain_request_learns_that_the_port_speaks_https(arun: Starter, files: Any, loop: str) -> None:
     instance = arun("app.py", "--bind", "{address}", "--loop", loop, *files).ready()
     answer = instance.get("/", method="POST", headers={"Content-Length": "0"})
     assert (answer.status, answer.headers["connection"]) == (400, "close")
@@ -205,7 +205,7 @@ def test_of_several_certificates_the_one_is_shown_whose_name_is_asked_for(arun: 
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_name_that_is_none_ends_its_handshake_and_says_nothing_in_the_log(
+def test_a_name_that_is_none_ends_its_handshake_and_writes_nothing_in_the_log(
     arun: Starter, authority: Authority, files: Any, loop: str
 ) -> None:
     certificate, key = authority.issue("b.test", stem="b")
@@ -231,7 +231,7 @@ def test_handshakes_that_break_off_anywhere_leave_nothing_behind(
         for ends in (b"", hello, b"\x15\x03\x01\x00\x02\x02\x50"):
             with instance.connect() as client:
                 client.sendall(hello[:cut] + ends)
-                if cut % 2:  # reset, with what the server said unread
+                if cut % 2:  # reset, with what the server sent unread
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: assert_equal(instance.holdings()["socket"], held), AssertionError)
     assert get(instance.address, authority.client())[0] == 200
@@ -288,7 +288,7 @@ def test_an_https_socket_demands_certificates_of_clients_as_uwsgi_writes_it(
     assert get(instance.address, known)[0] == 200
 
 
-def test_a_client_that_says_nothing_is_cut_in_time(arun: Starter, files: Any) -> None:
+def test_a_client_that_writes_nothing_is_cut_in_time(arun: Starter, files: Any) -> None:
     instance = arun("app.py", "--bind", "{address}", "--timeout-header", "300ms", *files).ready()
     with instance.connect() as silent, instance.connect() as slow:
         slow.sendall(b"\x16\x03\x01")
@@ -413,7 +413,7 @@ def test_a_renewed_certificate_is_shown_to_new_clients_and_no_connection_is_drop
     assert instance.stop() == 0
 
 
-def test_a_certificate_that_was_renewed_badly_is_told_and_the_old_one_stays(
+def test_a_certificate_that_was_renewed_badly_is_reported_and_the_old_one_stays(
     arun: Starter, authority: Authority, files: Any
 ) -> None:
     instance = arun("app.py", "--bind", "{address}", *files).ready()

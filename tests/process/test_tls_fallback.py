@@ -95,7 +95,7 @@ def test_a_fallback_without_the_certificate_closes_the_listener(
     missing = ("--ssl-certfile", "nowhere.pem", "--ssl-keyfile", "nowhere.key")
     options = missing if what == "missing from the start" else ()
     instance = shop("safe.ini", *options, app=removing + BROKEN).ready()
-    assert f"nobody listens on {address}, as TLS was spoken there" in instance.said
+    assert f"not listening on {address}, as TLS was served there" in instance.said
     with pytest.raises(ConnectionRefusedError):
         instance.get()
     instance.address = next_to(address)
@@ -119,7 +119,7 @@ def test_the_way_back_leads_to_tls_as_it_was(
     assert instance.stop() == 0
 
 
-def test_a_fallback_that_gave_up_a_tls_port_leaves_it_to_nobody_who_would_serve_it_plainly(
+def test_a_fallback_that_gave_up_a_tls_port_leaves_it_to_no_process_that_would_serve_it_plainly(
     arun: Starter, shop: Callable[..., Instance], address: str
 ) -> None:
     """The second config closes the port and fails; the third one names it, and knows nothing of TLS."""
@@ -128,7 +128,7 @@ def test_a_fallback_that_gave_up_a_tls_port_leaves_it_to_nobody_who_would_serve_
     arun.write("c.ini", f"[arun]\nbind = {{address}}\nbind = {other}\n")
     instance = shop("b.ini", app="import os\nos.unlink('shop.key')\n" + BROKEN).ready()
     assert instance.fallbacks() == ["b.ini", "c.ini"]
-    assert instance.said.count(f"nobody listens on {address}, as TLS was spoken there") == 2
+    assert instance.said.count(f"not listening on {address}, as TLS was served there") == 2
     with pytest.raises(ConnectionRefusedError):
         instance.get()
     instance.address = other

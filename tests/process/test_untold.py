@@ -1,4 +1,4 @@
-"""Requests whose failure is hard to tell: each is answered first, told as far as it can be, and frees its place."""
+"""Requests whose failure is hard to format: each gets its response first, is reported as far as possible, and frees its place."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ app.add_routes([web.get("/", root), web.get("/other", other)])
 
 @pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["", "debug"])
 @pytest.mark.parametrize("kind", [*KINDS, "wsgi inline"])
-def test_a_request_whose_failure_cannot_be_told_is_answered_500_and_frees_its_place(
+def test_a_request_whose_failure_cannot_be_reported_is_answered_500_and_frees_its_place(
     arun: Starter, kind: str, debug: tuple[str, ...]
 ) -> None:
     for name, code in RAISED.items():
@@ -73,7 +73,7 @@ def test_a_request_whose_failure_cannot_be_told_is_answered_500_and_frees_its_pl
 
 
 @pytest.mark.parametrize("code", RAISED.values(), ids=RAISED)
-def test_a_start_up_whose_failure_cannot_be_told_is_answered_for(arun: Starter, code: str) -> None:
+def test_a_start_up_whose_failure_cannot_be_reported_is_answered_for(arun: Starter, code: str) -> None:
     lines = "\n".join(f"        {line}" for line in code.split("; "))
     arun.write("shop.py", f"async def app(scope, receive, send):\n    if (await receive())['type']:\n{lines}\n")
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome").ready()

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Starter, until
 from tests.process.asking import Asking
 from tests.process.conftest import PAGE, SAFE, install_copy
-from tests.process.family import children, settled, stop, told, workers
+from tests.process.family import children, reported, settled, stop, workers
 from tests.process.shops import BIND, SHOP, STUCK, STUCK_IN_C, WAITS, WAYS, reload, version
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def upgrade(instance: Instance, *, times: int = 2) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_upgrade_keeps_the_pid_and_refuses_and_cuts_nobody(arun: Starter, way: str) -> None:
+def test_an_upgrade_keeps_the_pid_and_refuses_and_cuts_no_client(arun: Starter, way: str) -> None:
     arun.write("shop.py", WAITS)
     arguments, count = WAYS[way]
     instance = arun("shop.py", *BIND, *arguments).ready()
@@ -49,7 +49,7 @@ def test_an_upgrade_keeps_the_pid_and_refuses_and_cuts_nobody(arun: Starter, way
         settled(instance, count, without=between)
         assert {one.split()[0] for one in asking.more()} == {"other"}
     assert (instance.argv(), instance.process.poll()) == (command, None)
-    assert (told(instance), instance.fallbacks()) == ([], [])
+    assert (reported(instance), instance.fallbacks()) == ([], [])
     stop(instance)
 
 
@@ -70,7 +70,7 @@ def test_an_upgrade_leaves_no_descriptor_open_that_a_fresh_start_would_not_have(
     stop(instance)
 
 
-#: What makes an upgrade fail, and what is told of it.
+#: What makes an upgrade fail, and what is reported of it.
 BROKEN = {
     "raises": ("shop.py", "raise RuntimeError\n", "app-import-failed"),
     "_exit": ("shop.py", "import os\nos._exit(0)\n", "worker-died"),
@@ -93,7 +93,7 @@ def site(request: pytest.FixtureRequest, arun: Starter) -> tuple[Starter, int]:
 
 
 def break_it(folder: Path, how: str) -> str:
-    """Break app or settings; return what will be told."""
+    """Break app or settings; return what will be reported."""
     name, content, identifier = BROKEN[how]
     path = folder / name
     path.write_text(path.read_text() + content if name == "site.ini" else content)
@@ -112,15 +112,13 @@ def test_workers_from_before_an_upgrade_that_fails_go_on_and_a_reload_mends_it(
     with Asking(instance) as asking:
         identifier = break_it(arun.folder, how)
         instance.send(signal.SIGUSR2)
-        instance.wait_for(
-            "the upgrade has failed" if how in {"settings", "address"} else "those who served before go on"
-        )
-        assert told(instance) == [identifier]
+        instance.wait_for("the upgrade has failed" if how in {"settings", "address"} else "the old workers go on")
+        assert reported(instance) == [identifier]
         assert settled(instance, 2) == before  # who has loaded the app for them is not needed any more
         assert {one.split()[0] for one in asking.more()} == {"one"}
         instance.send(signal.SIGHUP)  # too early
-        instance.wait_for("those who served before go on", times=1 if how in {"settings", "address"} else 2)
-        assert told(instance) == [identifier] * 2
+        instance.wait_for("the old workers go on", times=1 if how in {"settings", "address"} else 2)
+        assert reported(instance) == [identifier] * 2
         assert settled(instance, 2) == before
 
         arun.write("shop.py", version("mended"))
@@ -149,13 +147,13 @@ def test_the_death_of_the_last_worker_from_before_a_failed_upgrade_ends_in_the_f
     first, second = workers(instance)
     identifier = break_it(arun.folder, how)
     instance.send(signal.SIGUSR2)
-    instance.wait_for("the upgrade has failed" if how == "settings" else "those who served before go on")
+    instance.wait_for("the upgrade has failed" if how == "settings" else "the old workers go on")
     os.kill(first, signal.SIGKILL)
     instance.wait_for("it is from before the upgrade, and not replaced")
     assert instance.get().text == f"one {second}"
     os.kill(second, signal.SIGKILL)
     instance.wait_for("arun running on", times=2)
-    assert told(instance) == [identifier, "workers-lost"]
+    assert reported(instance) == [identifier, "workers-lost"]
     answer = instance.get()
     assert (answer.status, PAGE in answer.text) == (503, True)
     assert instance.fallbacks() == ["safe.ini"]
@@ -173,7 +171,7 @@ def test_the_end_of_an_instance_whose_upgrade_has_failed_is_that_of_its_old_work
     settled(instance, count)
     break_it(arun.folder, how)
     instance.send(signal.SIGUSR2)
-    instance.wait_for("the upgrade has failed" if how == "settings" else "those who served before go on")
+    instance.wait_for("the upgrade has failed" if how == "settings" else "the old workers go on")
     settled(instance, 2)
     stop(instance, number, status=0 if number == signal.SIGTERM else -number)
     assert instance.fallbacks() == []
@@ -192,7 +190,7 @@ def test_a_stop_during_an_upgrade_ends_old_and_new_workers(arun: Starter, code: 
         arun.write("go", "")
         stop(instance)
         assert b"\r\n\r\none " in b"".join(iter(lambda: client.recv(65_536), b""))
-    assert (told(instance), instance.fallbacks()) == ([], [])
+    assert (reported(instance), instance.fallbacks()) == ([], [])
 
 
 def test_an_upgrade_waits_for_a_reload_that_is_under_way(arun: Starter) -> None:
@@ -241,5 +239,5 @@ def test_the_arun_that_is_installed_now_takes_over_and_one_that_does_not_start_i
         settled(instance, 2, without=before)
     assert "arun: found arun 77.7.7" in instance.said
     assert "*** Starting arun 77.7.7 " in instance.said
-    assert (told(instance), instance.fallbacks()) == ([], [])
+    assert (reported(instance), instance.fallbacks()) == ([], [])
     stop(instance)

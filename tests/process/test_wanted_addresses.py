@@ -61,7 +61,7 @@ def test_a_start_that_is_stuck_before_its_sockets_leaves_its_addresses_to_the_fa
     assert instance.failures() == ["start-timeout"]
 
 
-def test_the_addresses_go_down_a_chain_in_which_nobody_names_one(arun: Starter) -> None:
+def test_the_addresses_go_down_a_chain_in_which_no_config_names_one(arun: Starter) -> None:
     arun.write("app.py", CLOSES_ALL)
     arun.write("first.ini", "[arun]\napp = app.py\nfallback-config = second.ini\n")
     arun.write("second.ini", "[arun]\napp = nowhere.py\nfallback-config = welcome\n")
@@ -73,7 +73,7 @@ def test_the_addresses_go_down_a_chain_in_which_nobody_names_one(arun: Starter) 
 
 @pytest.fixture
 def busy(held: socket.socket) -> Iterator[socket.socket]:
-    """A listener of somebody else's on the address of the test, which resets nobody when it ends."""
+    """A listener of another process on the address of the test, which resets no client when it ends."""
     with contextlib.closing(held):
         yield held
 
@@ -104,7 +104,7 @@ def test_a_fallback_waits_for_a_busy_address_and_serves_where_it_can_meanwhile(
     stop(instance)
 
 
-def test_a_fallback_that_can_serve_nowhere_yet_waits_and_stops_when_it_is_told(
+def test_a_fallback_that_can_serve_nowhere_yet_waits_and_stops_when_it_is_reported(
     arun: Starter, busy: socket.socket
 ) -> None:
     instance = arun("--bind", "{address}", "--fallback-config", "welcome")
@@ -114,7 +114,7 @@ def test_a_fallback_that_can_serve_nowhere_yet_waits_and_stops_when_it_is_told(
     assert instance.stop() == 0
 
 
-def test_the_service_manager_is_told_what_a_fallback_waits_for(arun: Starter, busy: socket.socket) -> None:
+def test_the_service_manager_sees_what_a_fallback_waits_for(arun: Starter, busy: socket.socket) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(30)
         manager.bind(str(arun.folder / "notify"))

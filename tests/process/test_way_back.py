@@ -36,7 +36,7 @@ def test_sighup_takes_a_fallback_back_to_the_first_start_with_its_socket_and_pid
     assert instance.stop() == 0
 
 
-def test_a_cause_that_is_still_there_ends_in_the_fallback_again_and_refuses_nobody(arun: Starter) -> None:
+def test_a_cause_that_is_still_there_ends_in_the_fallback_again_and_refuses_no_client(arun: Starter) -> None:
     arun.write("shop.py", BROKEN)
     arun.write("safe.ini", "[arun]\nbind = {address}\n")
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini").ready()

@@ -57,7 +57,7 @@ MANY = 64
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("kind", APPS)
-async def test_many_are_told_of_a_stop_with_1012_and_it_ends_in_time(arun: Starter, kind: str, loop: str) -> None:
+async def test_many_clients_learn_of_a_stop_with_1012_and_it_ends_in_time(arun: Starter, kind: str, loop: str) -> None:
     arun.write("app.py", APPS[kind])
     instance = arun("app.py", "--bind", "{address}", "--loop", loop, "--timeout-graceful-shutdown", "8").ready()
     clients: list[Any] = await asyncio.gather(
@@ -72,7 +72,7 @@ async def test_many_are_told_of_a_stop_with_1012_and_it_ends_in_time(arun: Start
     assert "Traceback" not in instance.said
 
 
-async def test_fallback_page_answers_who_asks_for_a_websocket(arun: Starter) -> None:
+async def test_fallback_page_answers_a_handshake_of_a_websocket(arun: Starter) -> None:
     arun.write("app.py", "raise RuntimeError('broken')\n")
     instance: Instance = arun("app.py", "--bind", "{address}", "--fallback-config", "welcome")
     answer = instance.eventually(

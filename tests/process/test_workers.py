@@ -1,4 +1,4 @@
-"""Several workers: how they start, what they share, how they are told to go, and what becomes of them without a parent."""
+"""Several workers: how they start, what they share, how they are stopped, and what becomes of them without a parent."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_auto_means_one_worker_for_each_core_that_the_process_may_use(arun: Star
     stop(one)
 
 
-def test_web_concurrency_is_the_number_of_workers_unless_an_option_says_otherwise(arun: Starter) -> None:
+def test_web_concurrency_is_the_number_of_workers_unless_an_option_states_otherwise(arun: Starter) -> None:
     arun.write("shop.py", SHOP)
     said_by_environment = arun("shop.py", "--bind", "{address}", env={"WEB_CONCURRENCY": "3"}).ready()
     settled(said_by_environment, 3)
@@ -127,7 +127,7 @@ def test_workers_without_a_supervisor_are_refused(arun: Starter, failing_start: 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_failure_of_all_workers_is_told_once_and_leaves_a_clean_fallback(
+def test_a_failure_of_all_workers_is_reported_once_and_leaves_a_clean_fallback(
     arun: Starter, failing_start: FailingStart, way: str
 ) -> None:
     """No descriptor of the workers, no child: the fallback is as if there had been one process."""
@@ -221,7 +221,7 @@ def test_ctrl_c_which_reaches_the_whole_group_is_one_graceful_stop(arun: Starter
 def test_a_second_sigterm_forces_and_sigquit_does_at_once(
     arun: Starter, way: str, numbers: tuple[signal.Signals, ...]
 ) -> None:
-    """A request that never ends, and a grace that nobody would live to see."""
+    """A request that never ends, and a grace that no test would wait for."""
     arun.write("shop.py", OPEN)
     instance = arun("shop.py", *WAYS[way][0], "--timeout-graceful-shutdown", "1000").ready()
     client = ask(instance)
@@ -244,7 +244,7 @@ def test_a_stop_during_the_start_is_clean(arun: Starter, way: str) -> None:
     assert "Traceback" not in instance.said
 
 
-def test_a_stop_during_a_start_that_hears_nothing_is_clean_too(arun: Starter) -> None:
+def test_a_stop_during_a_start_that_gets_no_signal_is_clean_too(arun: Starter) -> None:
     stuck = "import ctypes, os\nos.write(2, b'here\\n')\nwhile True: ctypes.PyDLL(None).pause()\n"
     arun.write("shop.py", stuck)
     instance = arun("shop.py", *TWO, "--fallback-config", "welcome")
@@ -254,7 +254,7 @@ def test_a_stop_during_a_start_that_hears_nothing_is_clean_too(arun: Starter) ->
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_supervisor_that_is_killed_takes_everybody_along(arun: Starter, way: str) -> None:
+def test_a_supervisor_that_is_killed_takes_its_workers_along(arun: Starter, way: str) -> None:
     """At once: a worker in the middle of a request, and the process that holds the loaded app."""
     arun.write("shop.py", OPEN)
     arguments, count = WAYS[way]
@@ -310,7 +310,7 @@ def test_preload_loads_once_also_for_successors_and_survives_the_end_of_the_load
     assert instance.fallbacks() == []
 
 
-def test_preload_keeps_the_loaded_app_however_long_nobody_is_needed(arun: Starter) -> None:
+def test_preload_keeps_the_loaded_app_however_long_no_worker_is_needed(arun: Starter) -> None:
     """Longer than a start may take, and than a report may: seven seconds are beyond both."""
     arun.write("shop.py", "import os\nos.write(2, b'loaded\\n')\n" + SHOP)
     instance = arun("shop.py", *WAYS["preload"][0], "--start-timeout", "2").ready()
@@ -338,7 +338,7 @@ def app(environ, start_response):
 @pytest.mark.parametrize(
     ("options", "told"), [(("--workers", "2"), "(True, True)"), (("--supervise",), "(False, True)")]
 )
-def test_a_wsgi_app_is_told_whether_others_run_beside_it(arun: Starter, options: tuple[str, ...], told: str) -> None:
+def test_a_wsgi_app_knows_whether_others_run_beside_it(arun: Starter, options: tuple[str, ...], told: str) -> None:
     arun.write("shop.py", WSGI)
     instance = arun("shop.py", "--bind", "{address}", *options).ready()
     assert instance.get().text == told
@@ -361,7 +361,7 @@ def test_a_unix_socket_and_the_pid_file_are_the_supervisors_and_stay_when_a_work
     instance = arun("shop.py", "--bind", f"unix:{path}", *options).ready()
     assert pidfile.read_text() == f"{instance.pid}\n"
     (gone, stays) = workers(instance)
-    os.kill(gone, signal.SIGTERM)  # by somebody who mistook it
+    os.kill(gone, signal.SIGTERM)  # by mistake
     settled(instance, 2, without={gone})
     os.kill(stays, signal.SIGKILL)
     settled(instance, 2, without={stays})

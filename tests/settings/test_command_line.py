@@ -1,4 +1,4 @@
-"""The command line: what its words become, and that every mistake in it is told."""
+"""The command line: what its words become, and that every mistake in it is reported."""
 
 from __future__ import annotations
 

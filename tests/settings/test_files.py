@@ -32,7 +32,7 @@ def test_a_directory_is_unreadable(folder: Folder) -> None:
 
 
 def test_a_file_of_somebody_else_is_unreadable(folder: Folder) -> None:
-    """Read by a process without the rights of root, whoever runs the suite."""
+    """Read by a process without the rights of root, also where root runs the tests."""
     os.chmod(folder.write("site.ini", "[arun]\n"), 0)
     program = (
         "import os\n"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+
+from arun.supervisor import forking
 
 FORKING = """
 import os
@@ -28,3 +31,11 @@ os._exit(0)
 def test_what_a_worker_raises_does_not_reach_the_frames_of_its_supervisor() -> None:
     ran = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=30, check=True)
     assert ran.stdout == "1\n"
+
+
+def test_an_order_to_a_loader_that_has_ended_is_the_end_of_the_connection_and_no_failure_to_fork() -> None:
+    """The loader may fail between its fork and the order; why is known when it is reaped."""
+    loader, end = socket.socketpair()
+    end.close()
+    with loader, forking.order_worker(loader, 1, 0.0) as line:
+        assert line.recv(1) == b""

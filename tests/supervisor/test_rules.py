@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from arun.core.failures import APP_IMPORT_FAILED, INTERNAL_ERROR, FailureRecord,
 from arun.supervisor.channel import WorkerLifetime
 from arun.supervisor.crash_backoff import CrashBackoff
 from arun.supervisor.reports import FAILED, READY, Lines, Report, failure_of, line_of
-from arun.supervisor.workers import counted, ended_by
+from arun.supervisor.workers import Generation, Slot, Worker, counted, ended_by
 from arun.system.file_watch import FileWatch
 
 if TYPE_CHECKING:
@@ -94,6 +95,29 @@ def test_a_failure_that_cannot_be_read_is_a_failure_still(text: str) -> None:
 )
 def test_an_end_is_told_in_words(status: int, told: str) -> None:
     assert ended_by(status) == told
+
+
+def test_a_loader_that_ends_is_reaped_before_its_worker_counts_as_unforked() -> None:
+    """Its last report and its end may be pending at once: the first read takes the report only."""
+    generation = Generation(None)
+    (loader_line, loader_end), (worker_line, worker_end) = socket.socketpair(), socket.socketpair()
+    with loader_line, loader_end, worker_line, worker_end:
+        loader_line.setblocking(False)
+        worker_line.setblocking(False)
+        generation.loader = loader = Worker(loader_line, None, generation, os.getpid())
+        worker = Worker(worker_line, Slot(1), generation)
+        failure = StartupFailure(APP_IMPORT_FAILED, "shop raised ValueError")
+        loader_end.sendall(line_of(FAILED, FailureRecord.of(failure, config="site.ini", when=1.5)))
+        worker_end.close()
+        assert not worker.read()
+        worker.connection.close()
+        unforked = [worker.is_unforked]  # as far as can be seen, the loader lives
+        loader_end.close()
+        assert loader.read()
+        unforked.append(worker.is_unforked)
+        generation.loader = None  # reaped
+        unforked.append(worker.is_unforked)
+    assert unforked == [True, False, True]
 
 
 def test_one_worker_is_no_workers() -> None:

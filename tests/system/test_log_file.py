@@ -80,7 +80,7 @@ def test_a_rotated_file_is_left_and_the_new_one_is_taken(tmp_path: Path) -> None
 
     process("one")
     path.rename(old)
-    process("two")  # until it is told
+    process("two")  # until it is asked to
     process("reopen")
     process("three")
 

@@ -1,4 +1,4 @@
-"""What a service manager is told, as it receives it: on a real datagram socket, in the words of sd_notify(3)."""
+"""What is reported to a service manager, as it receives it: on a real datagram socket, in the words of sd_notify(3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told why a start failed, and who is not."""
+"""Which clients see why a start failed, and which do not."""
 
 from __future__ import annotations
 

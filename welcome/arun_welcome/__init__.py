@@ -1,8 +1,8 @@
 """The built-in app: it responds where no app was named, and in place of an app that could not be started.
 
-Plain ASGI, and of the runner it knows the failure record, what holds now, and the rule of who is told. The page is read when it
-is first asked for, so that making the app costs a start next to nothing; and if it cannot be read (no descriptor left, files that the dropped
-user may not open), the plain text answers, which needs no file.
+It is plain ASGI. From the package arun it imports only the failure record, what holds now, and the rule by which a client may
+see a failure. The page is read at the first request for it, so that making the app costs a start next to nothing. Where it
+cannot be read (no descriptor is left, the dropped user may not open the file), the response is plain text, which needs no file.
 """
 
 from __future__ import annotations

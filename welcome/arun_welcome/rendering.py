@@ -111,8 +111,8 @@ def _cause(failure: FailureRecord) -> dict[str, str]:
     """Return the failure as printable texts, so that no value of it can steer a terminal or break the encoding."""
     from arun.core.failures import printable
 
-    told = failure.as_dict() | {"when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(failure.when))}
-    return {name: "\n".join(map(printable, str(text).expandtabs(4).splitlines())) for name, text in told.items()}
+    values = failure.as_dict() | {"when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(failure.when))}
+    return {name: "\n".join(map(printable, str(text).expandtabs(4).splitlines())) for name, text in values.items()}
 
 
 def _html(shown: Shown, causes: list[dict[str, str]]) -> str:

@@ -108,7 +108,7 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
         warnings += settings.idle
     except SettingsRejected as rejected:
         settings = rejected.partial
-    configuration = configuration.validated(settings)
+    configuration = configuration.with_settings(settings)
     wanted = _wanted(configuration)
     following, end = chain.links(configuration, os.environ)
     running = Running.beside(configuration, arguments, [one.config for one in following], wanted)
@@ -136,13 +136,13 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
 
 
 def _wanted(configuration: Configuration) -> tuple[ListenSpec, ...]:
-    settings = configuration.chosen
+    settings = configuration.settings
     named = (*listeners.shared(settings, inherits=False), *listeners.named(settings, inherits=False))
     return named or (listeners.default(settings, inherits=False)._replace(address=DEFAULT),)
 
 
 def _shown(configuration: Configuration) -> str:
-    settings = configuration.chosen
+    settings = configuration.settings
     if configuration.name != COMMAND_LINE:
         return entries.shown(configuration.name, configuration.directory)
     return settings.app or settings.wsgi_file or f"the folder {configuration.directory}"

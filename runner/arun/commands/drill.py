@@ -99,7 +99,7 @@ def _configuration(arguments: Sequence[str]) -> Configuration:
         settings = validate(layers)
     except SettingsRejected as rejected:
         raise rejected.problems[0] from None
-    configuration = Configuration(COMMAND_LINE, directory).read(layers).validated(settings)
+    configuration = Configuration(COMMAND_LINE, directory).read(layers).with_settings(settings)
     if layers.asked or configuration.fallback.config is None:
         raise StartupFailure(
             OPTION_INVALID,
@@ -110,7 +110,7 @@ def _configuration(arguments: Sequence[str]) -> Configuration:
 
 
 def _courses(configuration: Configuration, kinds: Sequence[str]) -> Iterator[Course]:
-    settings = configuration.chosen
+    settings = configuration.settings
     following, _ = chain.links(configuration, os.environ)
     # Where root starts it, the user that the instance becomes has to read the copies.
     owner = privileges.lookup(settings.uid, settings.gid)

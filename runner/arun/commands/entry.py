@@ -7,7 +7,6 @@ import os
 import sys
 
 from arun.core.failures import INTERNAL_ERROR, FailureRecord, StartupFailure
-from arun.system import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,5 +42,7 @@ def run(word: str, arguments: Sequence[str]) -> int:
 
 
 def _report(failure: StartupFailure) -> None:
+    from arun.system import logs  # a command that goes well does without it, and without all that it needs
+
     sys.stdout.flush()
     logs.frame(FailureRecord.of(failure, config="", when=0))

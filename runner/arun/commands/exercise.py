@@ -136,7 +136,7 @@ class Exercise:
 
     def __init__(self, kind: str, configuration: Configuration, copies: Copies, fallback: str) -> None:
         self._kind = kind
-        self._settings = configuration.chosen
+        self._settings = configuration.settings
         self._directory = configuration.directory
         self._copies = copies
         self._fallback = fallback

@@ -30,7 +30,8 @@ USAGE = Usage(
 The status is 0 where the new workers serve, or the first start does again; 1
 where that has failed (what failed is shown, and those who served before go
 on), where the instance has nothing to reload with, or the time is over; and 2
-where no instance is found, or the arguments are wrong.
+where no instance is found, or the arguments are wrong. One process without
+workers reads its certificates again, and has nothing else to reload.
 """,
 )
 #: Seconds between two looks, and for which an instance may not answer: it becomes another.
@@ -53,6 +54,9 @@ def main(arguments: list[str]) -> int:
     if not accepted:
         sys.stderr.write(f"arun: no reload: {printable(said)}\n")
         return 1
+    if not before["supervised"] and not before["level"]:
+        sys.stdout.write(f"{printable(said)}\n")
+        return 0
     ends = _until_primary if before["level"] else _until_reloaded
     return ends(place, before, time.monotonic() + seconds)
 

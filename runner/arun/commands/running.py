@@ -37,7 +37,7 @@ class Running(Value):
         It is where its pid file says so, or where it was started in this folder with these arguments; a fallback of it has
         become one of the ``fallbacks``.
         """
-        named = configuration.chosen.pidfile
+        named = configuration.settings.pidfile
         written = pidfile.holder(os.path.join(configuration.directory, named)) if named else 0
         for spec in wanted:
             pid = holders.process_at(spec.address)

@@ -108,7 +108,7 @@ def _request_line(line: bytes) -> tuple[str, str]:
     if not version.startswith(b"HTTP/"):
         raise Malformed(400, "this is no request of HTTP")
     if version not in {b"HTTP/1.1", b"HTTP/1.0"}:
-        raise Malformed(505, "HTTP/1.1 is spoken here")
+        raise Malformed(505, "this speaks HTTP/1")
     if not target.startswith(b"/") or any(byte <= 32 or byte >= 127 for byte in target):  # noqa: PLR2004 - printable ASCII
         raise Malformed(400, "the target is no path")
     return method.decode(), target.partition(b"?")[0].decode()

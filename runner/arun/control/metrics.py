@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from arun.control.messages import Response
+from arun.control.places import INSTALL
 from arun.control.state import STATES
 from arun.core.counters import BOUNDS, Measured
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from arun.control.state import InstanceState
     from arun.core.counters import Counters
 
-__all__ = ("INSTALL", "exposition")
+__all__ = ("exposition",)
 
-INSTALL = "pip install 'arun-server[metrics]'"
 _STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -34,7 +34,7 @@ def exposition(state: InstanceState, accept: str) -> Response:
     registry.register(_Collector(state))
     try:
         encode, kind = choose_encoder(accept)
-    except ValueError:  # a version that is no number
+    except Exception:  # noqa: BLE001 - of what a client writes, prometheus-client takes a version that is no number ill
         encode, kind = choose_encoder("")
     return Response(200, encode(registry), kind)
 

@@ -10,7 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("NAME", "NONE", "VARIABLE", "Place", "default")
+__all__ = ("INSTALL", "NAME", "NONE", "VARIABLE", "Place", "default")
+
+#: What brings the metrics.
+INSTALL = "pip install 'arun-server[metrics]'"
 
 #: The name of the socket in a directory, the variable that names another path, and the word for no control socket.
 NAME, VARIABLE, NONE = "arun.sock", "ARUN_CONTROL", "none"

@@ -99,7 +99,7 @@ DIRECTORY_UNUSABLE = Cause(
 FILE_UNUSABLE = Cause(
     "file-unusable",
     "identity",
-    "check the path and who may write there",
+    "check the path and its permissions",
     "A file that arun itself keeps (pid file, env file) cannot be read or written.",
 )
 DETACH_FAILED = Cause(
@@ -110,7 +110,7 @@ DETACH_FAILED = Cause(
 )
 
 ADDRESS_IN_USE = Cause(
-    "address-in-use", "listen", "end its holder or choose another address", "Somebody else listens there."
+    "address-in-use", "listen", "end its holder or choose another address", "Another process listens there."
 )
 ADDRESS_DENIED = Cause(
     "address-denied", "listen", "choose a port from 1024 upward", "The user that arun runs as may not listen there."
@@ -209,7 +209,7 @@ APP_AMBIGUOUS = Cause(
     "app-ambiguous",
     "load",
     "name the attribute, or settle the kind with --interface",
-    "It cannot be told which object, or which kind of app, is meant.",
+    "It is unclear which object, or which kind of app, is meant.",
 )
 APP_NAME_COLLISION = Cause(
     "app-name-collision",
@@ -246,7 +246,7 @@ WORKER_DIED = Cause(
     "worker-died",
     "startup",
     "something ended the process: code in C, os._exit, or the system when memory ran out (see dmesg)",
-    "A worker that ended before it was ready, without a word of why.",
+    "A worker that ended before it was ready, without a report of the cause.",
 )
 
 INTERNAL_ERROR = Cause(
@@ -265,7 +265,7 @@ WORKERS_LOST = Cause(
     "workers-lost",
     "serve",
     "the lines above tell why the upgrade could not start workers of its own",
-    "Nobody serves any more: the workers that an upgrade had left are gone, and it has none of its own.",
+    "No worker is left: those from before an upgrade have ended, and the upgrade has not started its own.",
 )
 
 FALLBACK_LOOP = Cause(

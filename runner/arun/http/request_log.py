@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ("ErrorLog", "RequestIds", "RequestLog")
 
+#: When a proxy has taken a request.
+REQUEST_START = b"x-request-start"
 _LONGEST_ID = 128
 _ID_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #: Frames that are written in one second; more of them would say the same, and take the time of requests that work.
@@ -44,9 +46,9 @@ class RequestLog:
         #: What is measured for metrics; None while nothing is.
         self.measures: Measures | None = None
         if options.measures:
-            from arun.http.measures import Measures, queued_before
+            from arun.http.measures import Measures
 
-            self.measures, self._queued = Measures(), queued_before
+            self.measures = Measures()
 
     def begin(self, exchange: Exchange) -> None:
         """Note when a request begins, and give it its id, which the app finds among the header fields."""
@@ -54,7 +56,10 @@ class RequestLog:
         exchange.sent = 0
         ids, request = self._ids, exchange.request
         if self.measures is not None:
-            exchange.queued = self._queued_before(exchange)
+            exchange.queued = 0.0
+            for name, value in request.headers:  # in this place, as a call costs more than the fields
+                if name == REQUEST_START:
+                    exchange.queued = self._queued_before(exchange, value)
         if ids is None:
             exchange.record = self
             return
@@ -65,7 +70,7 @@ class RequestLog:
     def end(self, exchange: Exchange, status: int = 0) -> None:
         """Write the line of a request; ``status`` is that of a response which is not the app's, as 101 is."""
         if self.measures is not None:
-            self.measures.add(exchange, status or exchange.sent_status)
+            self.measures.add(exchange, status)
         access = self._access
         if access is None:
             return
@@ -88,13 +93,16 @@ class RequestLog:
             None if own is None else own.decode(),
         )
 
-    def _queued_before(self, exchange: Exchange) -> float:
-        """Return the seconds for which a proxy that is trusted has had the request."""
-        seconds = self._queued(exchange.request.headers)
-        return seconds if seconds and self._forwarding.trusts(exchange.stream.client) else 0.0
+    def _queued_before(self, exchange: Exchange, value: bytes) -> float:
+        """Return the seconds for which a proxy has had the request, as it says; 0 where the proxy is not trusted."""
+        from arun.http.measures import queued_since
+
+        return queued_since(value) if self._forwarding.trusts(exchange.stream.client) else 0.0
 
     def refused(self, stream: Stream, status: int, sent: int) -> None:
         """Write the line of what was refused before it became a request."""
+        if self.measures is not None:
+            self.measures.refused(status, sent)
         if self._access is not None:
             client = stream.client
             self._access(client[0] if client else None, "", b"", "", status, sent, 0.0)

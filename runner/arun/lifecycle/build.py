@@ -19,6 +19,7 @@ from arun.lifecycle.serving import OneProcess
 from arun.listen import sockets
 from arun.settings import Settings
 from arun.system import descriptors, environment, logs, process
+from arun.system.stop_signals import StopRequested, StopSignals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -295,14 +296,14 @@ def load(instance: Instance, deadline: Deadline) -> Loaded:
         StartupFailure: one of the failures of the stage "load".
         StopRequested, DeadlineReached: what the import was interrupted with, also where the app has caught it.
     """
-    settings, signals = instance.configuration.chosen, instance.signals
+    settings, signals = instance.configuration.settings, instance.signals
     deadline.step(f"{settings.app or settings.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(settings)
     app = choose_app(settings, instance.status.outlook, loop, instance.configuration.fallback.welcome_html)
     genuine.settle_threads()
     signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if signals.count:
-        raise process.StopRequested  # and its code may have caught what it was interrupted with
+        raise StopRequested  # and its code may have caught what it was interrupted with
     if deadline.expired:
         raise DeadlineReached
     return Loaded(app, loop)
@@ -339,9 +340,9 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
         StartupFailure: as in ``load`` and ``serve``.
     """
     configuration, status = instance.configuration, instance.status
-    process.bind_to_cores(0, configuration.chosen.cpu_affinity)
+    process.bind_to_cores(0, configuration.settings.cpu_affinity)
     loaded = load(instance, deadline)
-    app, served = loaded.app.target.text, configuration.listeners.listeners
+    app, served = loaded.app.target.text, configuration.listening.listeners
 
     def ready(server: Server) -> None:
         if instance.control.is_asked:
@@ -369,7 +370,7 @@ def _events(  # noqa: C901 - one method for each event
     """Return what follows from the events of a server; ``given_up`` are the listeners that it serves for a last time."""
     from arun.server.server import ServerEvents
 
-    held, claimed = instance.sockets, instance.configuration.listeners
+    held, claimed = instance.sockets, instance.configuration.listening
 
     class Events(ServerEvents):
         def ready(self, server: Server) -> None:
@@ -415,7 +416,7 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     """
     from arun.server import server
 
-    settings, claimed, signals = instance.configuration.chosen, instance.configuration.listeners, instance.signals
+    settings, claimed, signals = instance.configuration.settings, instance.configuration.listening, instance.signals
     deadline.step("the app's own start-up")
     log = access_file(settings, instance.launch.directory)
     loop = loaded.loop()
@@ -458,7 +459,7 @@ def _rearrange(loop: asyncio.AbstractEventLoop, detours: Detours) -> None:
         loop.call_soon_threadsafe(detours.arrange)
 
 
-def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None], signals: process.StopSignals) -> None:
+def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None], signals: StopSignals) -> None:
     """Run the loop until ``serving`` has ended; a handler of the app's for a stop signal does not end it before.
 
     Such handlers, which the loop itself calls, often stop the loop or raise SystemExit: then the stop goes on in order.

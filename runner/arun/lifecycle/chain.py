@@ -75,7 +75,7 @@ def links(configuration: Configuration, environ: Mapping[str, str]) -> tuple[tup
         environ: the environment that a fallback would be started with.
     """
     tried: tuple[str, ...] = ()
-    settings, policy = configuration.chosen, configuration.fallback
+    settings, policy = configuration.settings, configuration.fallback
     around = _Surroundings(configuration.directory, environ, _identity(settings), _bound_before_drop(settings))
     name, found = configuration.name, list[Link]()
     while policy.config not in {None, entries.welcome_config()} and len(found) < _MOST_LINKS:
@@ -115,7 +115,7 @@ def enforce(configuration: Configuration, environ: Mapping[str, str]) -> None:
         StartupFailure(FALLBACK_BROKEN): something in it is broken, and ``strict-fallback`` is on.
     """
     failure = report(configuration, environ)
-    if failure is not None and configuration.chosen.strict_fallback:
+    if failure is not None and configuration.settings.strict_fallback:
         raise failure
 
 

@@ -13,6 +13,7 @@ import time
 
 from arun import __version__
 from arun.control import places
+from arun.control.places import INSTALL
 from arun.core import addresses
 from arun.core.addresses import Unix
 from arun.core.failures import StartupFailure
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Protocol
 
-    from arun.control.messages import Request, Response
     from arun.control.responder import Responder
     from arun.control.state import InstanceState, Offline
     from arun.control.thread import ResponderThread
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from arun.settings import Settings
     from arun.system.launch import Launch
     from arun.system.privileges import Identity
-    from arun.system.process import StopSignals
+    from arun.system.stop_signals import StopSignals
 
     class Asked(Protocol):
         """The instance that is asked: see lifecycle/instance.py."""
@@ -122,6 +122,8 @@ class Control:
                     raise
                 logs.warning(f"no {channel} socket: {failure.sentence}; {failure.hint}")
         self._listen(answers_app=settings.status_path is not None)
+        if settings.measures_requests and not _has_prometheus_client():
+            logs.warning(f"no metrics: prometheus-client is not installed ({INSTALL})")
 
     def _move(self, channel: str, spec: ListenSpec | None, owner: tuple[int, int] | None) -> None:
         held = self._listeners[channel]
@@ -144,9 +146,10 @@ class Control:
 
     def _listen(self, *, answers_app: bool) -> None:
         if self._responder is None and (any(self._listeners.values()) or answers_app):
+            from arun.control import answers  # as files of arun may be away when somebody asks
             from arun.control.responder import Responder
 
-            self._responder = Responder(self._respond)
+            self._responder = Responder(lambda request, channel: answers.answer(request, channel, self.look, self))
         if self._responder is not None:
             for channel, listeners in self._listeners.items():
                 for listener in listeners:
@@ -251,11 +254,6 @@ class Control:
         """Whether anybody can ask."""
         return self._responder is not None
 
-    def _respond(self, request: Request, channel: str) -> Response:
-        from arun.control.answers import answer
-
-        return answer(request, channel, self.look, self)
-
     def look(self) -> InstanceState:
         """Return the state of the instance now; another thread may ask."""
         from arun.control.state import InstanceState, Offline
@@ -295,7 +293,7 @@ class Control:
                 begun_reloads=serving.reloads.begun,
                 last_reload=serving.reloads.last,
             )
-        settings = instance.configuration.settings
+        settings = instance.configuration.validated
         return _judged(state, status.waiting_for, 0.0 if settings is None else settings.worker_timeout)
 
     # ---- its orders, see control/answers.py
@@ -316,9 +314,11 @@ class Control:
         if instance.can_go_back:
             serving.call(instance.signals.hang_up)
             return "the first start is tried again"
-        if not serving.is_supervised:
+        if not serving.is_supervised and not any(one.spec.tls for one in instance.sockets.listeners):
             raise Refused("reloading takes --supervise, or more than one worker")
         serving.call(instance.signals.hang_up)
+        if not serving.is_supervised:
+            return "certificates are read again; reloading the app takes --supervise, or more than one worker"
         return "reloading"
 
     def stop_instance(self, *, forced: bool) -> str:
@@ -372,6 +372,16 @@ def _judged(state: InstanceState, waiting_for: str, timeout: float) -> InstanceS
     elif not workers:
         reason = "no worker serves"
     return state._replace(reason=reason)
+
+
+def _has_prometheus_client() -> bool:
+    """Return whether it is there; it is loaded when somebody asks for metrics."""
+    from importlib.util import find_spec
+
+    try:
+        return find_spec("prometheus_client") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _shown(listener: Listener) -> str:

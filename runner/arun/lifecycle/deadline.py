@@ -1,7 +1,7 @@
 """The deadline of a start, kept by a thread of its own: it reports what the start waits for, and ends it when its time is up.
 
-A thread, because an import can block in C code where no signal handler of Python runs. It holds no lock of anybody's
-and costs nothing until it wakes.
+A thread, because an import can block in C code where no signal handler of Python runs. It holds no lock that
+other code waits for, and costs nothing until it wakes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from arun.core.failures import START_TIMEOUT, StartupFailure
 from arun.core.genuine import monotonic, process_time, sleep
 from arun.lifecycle.outcome import Failed, Stopped
 from arun.system import logs
-from arun.system.process import STOP_SIGNALS
+from arun.system.stop_signals import STOP_SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

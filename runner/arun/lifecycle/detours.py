@@ -117,7 +117,7 @@ async def _relay(ask: Callable[[int], bool], scope: Scope, path: str, send: Send
                 target = target[target.index(f"{path}/") + len(path) :]
                 async with asyncio.timeout(_PATIENCE):
                     response = await _asked(ours, f"{method} {target} HTTP/1.1\r\naccept: ".encode() + accept)
-        except (OSError, TimeoutError, ValueError):
+        except (OSError, TimeoutError, ValueError, LookupError):
             pass
         finally:
             theirs.close()

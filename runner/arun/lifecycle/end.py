@@ -12,7 +12,8 @@ from arun.lifecycle import fallback, plain_503, start, successor
 from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
 from arun.settings import entries
-from arun.system import logs, process, tracebacks
+from arun.system import logs, tracebacks
+from arun.system.stop_signals import StopRequested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
     """
     signals = instance.signals
     signals.ignore()
-    instance.status.enter("stopping")
     failures = outcome.failures if isinstance(outcome, Failed) else ()
     records = instance.report(failures)
     if signals.count:
         failures = ()  # a stop signal came: what the app made of its interruption is reported, and is no failed start
     follow: Callable[[], int] | None = None
     if failures:
+        instance.status.waiting("the fallback")
         follow = partial(_follow_failure, instance, failures, records)
     else:
         instance.remove_pidfile()
@@ -73,7 +74,7 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
         records += _report_plan(instance, plan, records)
         if plan.config is not None:
             successor.become_fallback(instance, plan.config, records)
-    except process.StopRequested:
+    except StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
         refused = _refusal(error)
@@ -97,7 +98,7 @@ def _return(instance: Instance) -> int:
     """Become the primary again, or return the status to end with."""
     try:
         successor.return_to_primary(instance)
-    except process.StopRequested:
+    except StopRequested:
         return 0
     except Exception as error:  # noqa: BLE001 - as in _fall_back
         refused = _refusal(error)
@@ -173,6 +174,8 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
     if not plain:
         return 1
     logs.warning(f"{why} this process (pid: {os.getpid()}) answers every request with status 503, in plain text")
+    instance.status.enter("fallback")
+    instance.control.start()
     looks_back = 0
     signals = instance.renew_signals()
 
@@ -195,5 +198,5 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
         with contextlib.suppress(ValueError):  # the main thread is stuck, and this is another one
             signals.install()
         plain_503.respond(plain, look)
-    except process.StopRequested:
+    except StopRequested:
         return 0

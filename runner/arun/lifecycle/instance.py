@@ -22,6 +22,7 @@ from arun.listen.held import Sockets
 from arun.settings import entries
 from arun.system import logs, pidfile, process, tracebacks
 from arun.system.launch import Launch
+from arun.system.stop_signals import StopSignals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from arun.settings import Layers, Settings
     from arun.supervisor.contract import InheritedWorker
     from arun.system.environment import Surroundings
-    from arun.system.process import StopSignals
 
 __all__ = ("Candidate", "Configuration", "Instance")
 
@@ -44,15 +44,16 @@ class Configuration(Value):
     """What an instance goes by: frozen, so that a reload builds a candidate and swaps it whole.
 
     ``name`` is the config file, or what stands for it. ``directory`` is the starting directory, where relative paths count
-    from. ``settings`` are None until they have been validated, ``listening`` and ``surroundings`` until the sockets are
-    bound and the app's surroundings entered.
+    from. ``validated`` holds the settings and is None until they are validated. ``claimed`` holds what it listens on,
+    ``surroundings`` what the app is to find; both are None until the sockets are bound. Code that runs after that reads
+    ``settings`` and ``listening``, which are never None.
     """
 
     name: str
     directory: str
     fallback: FallbackPolicy = FallbackPolicy()
-    settings: Settings | None = None
-    listening: Listening | None = None
+    validated: Settings | None = None
+    claimed: Listening | None = None
     surroundings: Surroundings | None = None
 
     def read(self, layers: Layers) -> Configuration:
@@ -77,20 +78,20 @@ class Configuration(Value):
         return self._replace(fallback=self.fallback._replace(welcome_html=page)) if page else self
 
     @property
-    def chosen(self) -> Settings:
+    def settings(self) -> Settings:
         """Its settings; to be asked for only once they are validated."""
-        assert self.settings is not None  # noqa: S101 - a start has them from here on
-        return self.settings
+        assert self.validated is not None  # noqa: S101 - a start has them from here on
+        return self.validated
 
     @property
-    def listeners(self) -> Listening:
-        """What it listens on; to be asked for only once that is claimed."""
-        assert self.listening is not None  # noqa: S101 - a start has it from here on
-        return self.listening
+    def listening(self) -> Listening:
+        """What it listens on; to be asked for only once the sockets are bound."""
+        assert self.claimed is not None  # noqa: S101 - a start has it from here on
+        return self.claimed
 
-    def validated(self, chosen: Settings) -> Configuration:
-        """Return it with its settings."""
-        return self.ending_as(chosen)._replace(settings=chosen)
+    def with_settings(self, settings: Settings) -> Configuration:
+        """Return it with validated settings."""
+        return self.ending_as(settings)._replace(validated=settings)
 
 
 class Candidate(Value):
@@ -169,7 +170,7 @@ class Instance:
         return cls(
             launch,
             past,
-            process.StopSignals(),
+            StopSignals(),
             Sockets(held, passed, secured, manager),
             Output(past.log_file, is_detached=past.detached),
             Status(manager, outlook=_outlook(past)),
@@ -180,7 +181,7 @@ class Instance:
 
     def as_worker(self, status: Status, candidate: Candidate) -> Instance:
         """Return the instance as a worker of it knows it; service manager and pid file are its supervisor's."""
-        signals = process.StopSignals(is_workers=True, of_app=self.signals.of_app)
+        signals = StopSignals(is_workers=True, of_app=self.signals.of_app)
         configuration, held = candidate
         return Instance(self.launch, self.past, signals, held.of_worker(), self.output, status, configuration)
 
@@ -198,7 +199,7 @@ class Instance:
         return Instance(
             self.launch._replace(argv=self.launch.argv[:1]),
             past,
-            process.StopSignals(),
+            StopSignals(),
             self.sockets,
             self.output,
             self.status,
@@ -224,8 +225,8 @@ class Instance:
         self.configuration = configuration
         if sockets is not None:
             self.sockets = sockets
-        if configuration.settings is not None:
-            logs.set_level(configuration.settings.log_level)
+        if configuration.validated is not None:
+            logs.set_level(configuration.validated.log_level)
 
     def release_workers(self) -> tuple[InheritedWorker, ...]:
         """Return the workers from before an upgrade, once: the caller supervises them from then on."""
@@ -280,7 +281,7 @@ class Instance:
         )
 
     def _secret_values(self) -> tuple[str, ...]:
-        chosen = self.configuration.settings
+        chosen = self.configuration.validated
         if chosen is None:
             return ()
         password = chosen.ssl_keyfile_password
@@ -304,12 +305,12 @@ class Instance:
             if records:
                 self.outage.failed(records)
         except BaseException as error:  # noqa: BLE001 - whatever the report raises, the way out is taken
-            logs.warning(f"a failure could not be told: {tracebacks.described(error)}")
+            logs.warning(f"a failure could not be reported: {tracebacks.described(error)}")
         return records
 
     def renew_signals(self) -> StopSignals:
         """Receive signals anew: those before have ended a start."""
-        self.signals = process.StopSignals()
+        self.signals = StopSignals()
         return self.signals
 
     def history(self, records: Sequence[FailureRecord]) -> handover.Handover:

@@ -58,7 +58,7 @@ def listen(
     Raises:
         StartupFailure: one of the failures of the stages "identity", "listen" and "privileges".
     """
-    settings, is_fallback = configuration.chosen, instance.is_fallback
+    settings, is_fallback = configuration.settings, instance.is_fallback
     identity = privileges.lookup(
         settings.uid, settings.gid, user_origin=settings.origin("uid"), group_origin=settings.origin("gid")
     )
@@ -112,7 +112,7 @@ def look(
     Raises:
         StartupFailure: as in ``listen``.
     """
-    settings = configuration.chosen
+    settings = configuration.settings
     identity = privileges.lookup(
         settings.uid, settings.gid, user_origin=settings.origin("uid"), group_origin=settings.origin("gid")
     )
@@ -297,7 +297,7 @@ def _completed(
 
 
 def _with_real_port(one: ListenSpec, claimed: Sequence[Listener]) -> ListenSpec:
-    """Return a wanted address with the port that the kernel has settings, should its socket be lost."""
+    """Return a wanted address with the port that the kernel has chosen, should its socket be lost."""
     if isinstance(one.address, addresses.Tcp) and not one.address.port:
         for listener in claimed:
             if listener.spec.address == one.address and isinstance(listener.place, addresses.Tcp):

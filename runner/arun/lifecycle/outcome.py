@@ -6,7 +6,8 @@ from arun.core import exits
 from arun.core.failures import INTERNAL_ERROR, StartupFailure
 from arun.core.values import Value
 from arun.settings import SettingsRejected
-from arun.system import process, tracebacks
+from arun.system import tracebacks
+from arun.system.stop_signals import StopRequested, StopSignals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
     Outcome: TypeAlias = Stopped | ReturnToPrimary | Failed
 
 
-def outcome_of(body: Callable[[], object], signals: process.StopSignals) -> Outcome:
+def outcome_of(body: Callable[[], object], signals: StopSignals) -> Outcome:
     """Run a body and return how it ended; a child that an app has forked ends here, as it would elsewhere."""
     try:
         body()
     except BaseException as error:  # noqa: BLE001 - a fault of arun's own must be reported too
         if exits.in_forked_child():
             exits.leave(exits.status_of(error))
-        if not isinstance(exits.interruption_in(error), process.StopRequested):  # whatever it has passed through
+        if not isinstance(exits.interruption_in(error), StopRequested):  # whatever it has passed through
             return Failed(failures_of(error))
     return ReturnToPrimary() if signals.going_back and not signals.count else Stopped()
 

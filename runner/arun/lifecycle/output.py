@@ -51,7 +51,7 @@ class Output:
         detaches = bool(settings.daemonize) and not self.is_detached
         if detaches and (is_fallback or os.getpid() == 1):
             what = "a fallback" if is_fallback else "process 1"
-            logs.warning(f"daemonize: {what} stays in the foreground, whoever waits for it would lose it")
+            logs.warning(f"daemonize: {what} stays in the foreground, as its pid must not change")
             detaches = False
         name = "log_file" if settings.log_file not in {None, "-"} else "daemonize"
         named: str | None = getattr(settings, name)

@@ -27,6 +27,7 @@ from arun.supervisor.workers import Generation, WorkerSpec, WorkerTimeouts, coun
 from arun.system import descriptors, logs, process, tracebacks
 from arun.system.environment import Surroundings, working_directory
 from arun.system.file_watch import FileWatch, missing
+from arun.system.stop_signals import StopRequested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def supervise(instance: Instance, candidate: Candidate, began: float) -> None:
     Raises:
         StartupFailure: of a start that failed, or a crash loop.
     """
-    leaving = candidate.configuration.listeners.leaving
+    leaving = candidate.configuration.listening.leaving
     reloader = Reloader(instance, SupervisedStatus(instance, leaving), candidate if instance.has_workers else None)
     spec = reloader.worker_spec(candidate, began)
     reloader.watch(candidate.configuration)
@@ -214,7 +215,7 @@ class Reloader:
 
     def worker_spec(self, candidate: Candidate, began: float) -> WorkerSpec:
         """Return how workers are made that serve with this candidate."""
-        settings = candidate.configuration.chosen
+        settings = candidate.configuration.settings
         timeouts = WorkerTimeouts(
             start=settings.start_timeout or 0.0,
             silence=settings.worker_timeout,
@@ -239,7 +240,7 @@ class Reloader:
 
     def _work(self, candidate: Candidate, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
         """Run as a worker. First close listeners of other generations: this process would keep them open without accepting."""
-        listening = candidate.configuration.listeners
+        listening = candidate.configuration.listening
         served = {listener.socket for listener in (*listening.listeners, *listening.leaving)}
         for held in (self._instance.sockets, *((self._next.sockets,) if self._next else ())):
             for listener in held.listeners:
@@ -262,15 +263,15 @@ class Reloader:
         try:
             instance.launch.surroundings.restore(where_possible=True)
             configuration = self._read()
-            build.surround(configuration.chosen)
+            build.surround(configuration.settings)
             claimed = listening.listen(instance, configuration, held, beside_workers=True)
             held.close([one for one in claimed.surplus if not instance.sockets.has(one)])
-            configuration = configuration._replace(listening=claimed, surroundings=Surroundings.current())
+            configuration = configuration._replace(claimed=claimed, surroundings=Surroundings.current())
         except Exception as error:  # noqa: BLE001 - whatever it is, the workers that serve go on
             failures = failures_of(error)
             for failure in failures:
                 self.status.failed(failure)
-            text = f"reload failed ({failures[0].cause.identifier}): those who served before go on"
+            text = f"reload failed ({failures[0].cause.identifier}): the old workers go on"
             logs.warning(text)
             self.status.unchanged(text)
             held.close(held.beside(instance.sockets))
@@ -291,14 +292,14 @@ class Reloader:
         settings = validate(layers)
         instance.status.without_effect(settings)
         self._check_identity(settings)
-        configuration = configuration.validated(settings).showing(own_page.read(settings))
+        configuration = configuration.with_settings(settings).showing(own_page.read(settings))
         if not instance.is_fallback:
             chain.enforce(configuration, instance.launch.environ)
         return configuration
 
     def _check_identity(self, settings: Settings) -> None:
         """Refuse another user or group: a process cannot change them twice, and the old workers would mix with it."""
-        now = self._instance.configuration.settings
+        now = self._instance.configuration.validated
         if now is not None and (now.uid, now.gid) != (settings.uid, settings.gid):
             origin = ", ".join(dict.fromkeys(settings.origins("uid") + settings.origins("gid"))) or "default"
             raise StartupFailure(
@@ -312,7 +313,7 @@ class Reloader:
         configuration, held = candidate
         self._retry = _RETRY
         self._instance.adopt(configuration, held)
-        held.close([one for one in configuration.listeners.surplus if one.socket.fileno() >= 0])
+        held.close([one for one in configuration.listening.surplus if one.socket.fileno() >= 0])
         if configuration.surroundings is not None:
             configuration.surroundings.restore(where_possible=True)
         self._move_pidfile(configuration)
@@ -330,16 +331,16 @@ class Reloader:
             candidate.sockets.close(candidate.sockets.beside(self._instance.sockets))
 
     def _move_pidfile(self, configuration: Configuration) -> None:
-        named = configuration.chosen.pidfile
+        named = configuration.settings.pidfile
         path = os.path.abspath(os.path.join(configuration.directory, named)) if named else None
         try:
-            self._instance.write_pidfile(path, origin=configuration.chosen.origin("pidfile"))
+            self._instance.write_pidfile(path, origin=configuration.settings.origin("pidfile"))
         except StartupFailure as failure:
             self.status.failed(failure)
 
     def _move_control(self, configuration: Configuration) -> None:
         try:
-            self._instance.control.open(self._instance, configuration.chosen)
+            self._instance.control.open(self._instance, configuration.settings)
         except StartupFailure as failure:
             self.status.failed(failure)
 
@@ -405,12 +406,12 @@ class Reloader:
         instance.status.reloading("upgrading")
         try:
             successor.upgrade(instance, passed, self._counted())
-        except (StartupFailure, process.StopRequested) as error:
+        except (StartupFailure, StopRequested) as error:
             if isinstance(error, StartupFailure):
                 self.status.failed(error)
-            self.status.unchanged("upgrade refused: those who served before go on")
+            self.status.unchanged("upgrade refused: the old workers go on")
             instance.signals.install(can_go_back=instance.can_go_back)
 
 
 def _touch_reload(configuration: Configuration) -> tuple[str, ...]:
-    return tuple(os.path.join(configuration.directory, path) for path in configuration.chosen.touch_reload)
+    return tuple(os.path.join(configuration.directory, path) for path in configuration.settings.touch_reload)

@@ -15,8 +15,9 @@ from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
 from arun.settings import DEFAULT, SettingsRejected, validate
-from arun.system import descriptors, environment, privileges, process
+from arun.system import descriptors, environment, privileges
 from arun.system.environment import Surroundings
+from arun.system.stop_signals import StopRequested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _begin(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         if instance.has_workers and not exits.in_forked_child():
             from arun.lifecycle import reload
 
-            reload.go_on(instance, () if isinstance(error, process.StopRequested) else failures_of(error))
+            reload.go_on(instance, () if isinstance(error, StopRequested) else failures_of(error))
             return
         _provide_for_fallback(instance, error)
         raise
@@ -59,7 +60,7 @@ def _begin(instance: Instance, leave: Callable[[Outcome], object]) -> None:
 
 def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
     """Take fallback policy, log file and addresses from a start that has failed before it came to its sockets."""
-    settings = instance.configuration.settings
+    settings = instance.configuration.validated
     if isinstance(error, SettingsRejected):
         partial_settings = error.partial
         instance.adopt(instance.configuration.ending_as(partial_settings))
@@ -123,7 +124,7 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
         sys.stdout.write(_pages().show_config(settings, descriptors.connections_possible()))
         return
     instance.status.without_effect(settings)
-    instance.adopt(instance.configuration.validated(settings))
+    instance.adopt(instance.configuration.with_settings(settings))
     identity = _identity(settings)
     _open_failure_log(instance, settings, identity)
     listening.want(instance, settings)
@@ -181,7 +182,7 @@ def _serve(instance: Instance, settings: Settings, deadline: Deadline) -> None:
     except BaseException:
         held.close(held.beside(instance.sockets))
         raise
-    configuration = instance.configuration._replace(listening=claimed, surroundings=Surroundings.current())
+    configuration = instance.configuration._replace(claimed=claimed, surroundings=Surroundings.current())
     if reload is not None:
         if not instance.has_workers:  # else these serve there still
             held.close(claimed.surplus)
@@ -193,7 +194,7 @@ def _serve(instance: Instance, settings: Settings, deadline: Deadline) -> None:
         held.close(claimed.surplus)
         instance.adopt(configuration)
         build.serve_in_this_process(instance, deadline)
-    settings = instance.configuration.chosen
+    settings = instance.configuration.settings
     if settings.vacuum and not instance.signals.going_back:
         instance.sockets.close(instance.sockets.listeners)
 

@@ -17,6 +17,7 @@ from arun.lifecycle.fallback import is_gone
 from arun.settings import secret_flags
 from arun.settings.entries import shown, split_reference
 from arun.system import logs, process
+from arun.system.stop_signals import StopRequested, block_stop_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def become_fallback(instance: Instance, config: str, records: Sequence[FailureRe
         StartupFailure(EXEC_FAILED): the system refuses; the process is as it was, but its children are gone and stop signals blocked.
     """
     if instance.signals.count:
-        raise process.StopRequested
+        raise StopRequested
     launch = instance.launch
     logs.write(f"!!! {launch.program} (pid: {os.getpid()}) exited with status 1 !!!\n")
     logs.write(f"!!! Fallback config to {printable(shown(config, launch.directory))} !!!\n")
@@ -131,7 +132,7 @@ def _replace_process(
 ) -> NoReturn:
     launch = instance.launch
     try:
-        late_signals = process.block_stop_signals()
+        late_signals = block_stop_signals()
         process.end_children(spared=launch.children | spared)
         _check(instance, arguments[0] if past.tried else None)
         _execute(instance, arguments, past, late_signals)
@@ -144,7 +145,7 @@ def _replace_process(
 
 def _check(instance: Instance, config: str | None) -> None:
     if instance.signals.count:
-        raise process.StopRequested
+        raise StopRequested
     if path := _obstacle(instance.launch, config):
         raise StartupFailure(EXEC_FAILED, f"the successor could not read {path}, as uid {os.geteuid()}")
 

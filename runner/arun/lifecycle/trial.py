@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     layers = instance.read(os.environ, instance.launch.directory)
     instance.adopt(instance.configuration.read(layers))
     settings = validate(layers)
-    instance.adopt(instance.configuration.validated(settings))
+    instance.adopt(instance.configuration.with_settings(settings))
     own_page.read(settings)
     if settings.strict_fallback and not instance.is_fallback:
         chain.enforce(instance.configuration, instance.launch.environ)

@@ -47,7 +47,7 @@ def work(
         connection: the line to the supervisor.
     """
     configuration = candidate.configuration
-    settings, surroundings = configuration.chosen, configuration.surroundings
+    settings, surroundings = configuration.settings, configuration.surroundings
     assert surroundings is not None  # noqa: S101 - a start that has come to its workers has entered them
     channel = Channel(connection, _lifetime(settings), settings.worker_timeout)
     supervisor = os.getppid()
@@ -74,7 +74,7 @@ def work(
             except OSError:
                 line.close()  # the supervisor sees it
             if count == settings.workers:
-                for listener in configuration.listeners.leaving:
+                for listener in configuration.listening.leaving:
                     listener.socket.close()  # the workers have it
 
     instance = supervised.as_worker(_status(supervised, channel), candidate)
@@ -84,10 +84,10 @@ def work(
 def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
     """Be a worker that was forked with the app in it."""
     configuration = loader.configuration
-    channel = Channel(connection, _lifetime(configuration.chosen), configuration.chosen.worker_timeout)
+    channel = Channel(connection, _lifetime(configuration.settings), configuration.settings.worker_timeout)
     served = Candidate(configuration, loader.sockets)
     instance = loader.as_worker(_status(loader, channel), served)
-    fresh = loaded.afresh(configuration.chosen)
+    fresh = loaded.afresh(configuration.settings)
     _run(instance, channel, slot, began, lambda one, deadline: _serve(one, fresh, deadline, channel))
 
 
@@ -97,7 +97,7 @@ def _status(supervised: Instance, channel: Channel) -> Status:
 
 def _run(instance: Instance, channel: Channel, slot: int | None, began: float, body: Body) -> NoReturn:
     """Run the body with signals and a deadline of its own; report its end to the supervisor."""
-    settings, signals = instance.configuration.chosen, instance.signals
+    settings, signals = instance.configuration.settings, instance.signals
     signals.on_reopen(instance.output.reopen)
 
     def run() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ("from_service_manager", "named", "stored_listener")
 
-#: How the names begin under which a service manager stores what arun bound; the rest tells it from the name of a unit.
+#: How the names begin under which a service manager stores what arun bound; a name of a unit does not begin so.
 _STORED = "arun-"
 #: The first descriptor that systemd passes, see sd_listen_fds(3).
 _FIRST_PASSED = 3

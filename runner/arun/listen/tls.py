@@ -62,7 +62,7 @@ def inherit(
             if spec.tls is not None and spec.tls not in contexts:
                 contexts.update(load([spec]))
         except StartupFailure as failure:
-            logs.warning(f"nobody listens on {one.address}, as TLS was spoken there: {failure.sentence}")
+            logs.warning(f"not listening on {one.address}, as TLS was served there: {failure.sentence}")
             refused.append(spec)
         else:
             kept.append(spec)

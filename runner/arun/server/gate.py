@@ -230,4 +230,4 @@ class Gate:
         """Warn once: a proxy that is set up wrongly connects often."""
         if what not in self._warned and len(self._warned) < _AT_ONCE:
             self._warned.add(what)
-            logs.warning(f"{what}; this is told once")
+            logs.warning(f"{what}; this is logged once")

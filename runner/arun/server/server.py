@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from arun.listen.certificates import LiveContext
     from arun.server.gate import Gate
     from arun.server.served_socket import ServedSocket
-    from arun.system.process import StopSignals
+    from arun.system.stop_signals import StopSignals
 
     ProtocolFactory = Callable[..., asyncio.BaseProtocol]
 

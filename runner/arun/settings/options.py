@@ -69,7 +69,7 @@ class _App:
     interface = option(
         Choice("auto", "aiohttp", "asgi", "wsgi", also={"asgi3": "asgi"}),
         default="auto",
-        about="the kind of app, when it cannot be told",
+        about="the kind of app, where it is not recognised",
     )
     need_app = option(
         Flag(),
@@ -229,7 +229,7 @@ class _Fallback:
         default=("all",),
         separator=",",
         about=f"which failures: all, none, identifiers, or stages ({', '.join(STAGES)}); repeatable",
-        hint="a failure is told as arun: IDENTIFIER: ...; docs/reference.md and --schema list them all",
+        hint="a failure is reported as arun: IDENTIFIER: ...; docs/reference.md and --schema list them all",
     )
     fallback_limit = option(
         Number(0, 100_000),

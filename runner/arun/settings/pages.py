@@ -45,7 +45,7 @@ The order of `sys.path`, each folder once, links to folders resolved:
 
 1. the folder of the app's file, as Python has it for a script, unless the file lies in a package (a folder with an
    `__init__.py`); for a linked file, the folder of the link;
-2. `--app-dir`, the working directory if nothing is said;
+2. `--app-dir`, by default the working directory;
 3. the folder that holds the file's package, so that `from shop import db` works in `shop/main.py`; for a linked file in no
    package, the folder of the file that the link leads to;
 4. each `--pythonpath`, and then what Python has by itself: `PYTHONPATH`, its library, what is installed;
@@ -170,7 +170,7 @@ def _causes() -> list[str]:
         "## Causes of failure",
         "",
         "What `--fallback-on` takes beside `all` and `none`: a stage of the start, for all its causes, or an identifier, as it",
-        "stands behind `arun:` when a failed start is told.",
+        "stands behind `arun:` in the report of a failed start.",
         "",
         "| stage | identifier | meaning |",
         "|---|---|---|",

@@ -97,7 +97,7 @@ def fork_for(
         if pid:
             theirs.sendall(line_of(PID, str(pid)))
             exits.leave_at_once(0)
-        # Nothing tells of the change, as a process closes its descriptors before its children go.
+        # No event reports the new parent, as a process closes its descriptors before its children go.
         while os.getppid() == between:
             time.sleep(_TURN)
         _be_worker(run, theirs, supervisor, ())
@@ -169,12 +169,16 @@ def adopts_orphans() -> bool:
 def order_worker(loader: socket.socket, number: int, began: float) -> socket.socket:
     """Order a worker from the process that has loaded the app; return our end of that worker's connection.
 
+    Where that process has ended, the connection has ended as well, as for an order that it did not come to read.
+
     Raises:
-        OSError: it is gone, or reads its orders too slowly.
+        OSError: it reads its orders too slowly, or no descriptor is left.
     """
     ours, theirs = socket.socketpair()
     try:
         socket.send_fds(loader, [f"{number} {began}\n".encode()], [theirs.fileno()])
+    except ConnectionError:
+        pass
     except OSError:
         ours.close()
         raise

@@ -183,6 +183,7 @@ class Supervisor:
         if late > _LATE:
             self._postpone(late)
         answers.turn(ready)
+        self._turned = time.monotonic()  # what it takes is no pause: many who ask must not spare a worker that is stuck
 
     def _postpone(self, seconds: float) -> None:
         """Move the times of all workers by a pause: this process was stopped, and so were they, or their reports waited.
@@ -287,7 +288,8 @@ class Supervisor:
             logs.info(f"arun: {slot.serving} gets a successor: {slot.serving.spent}")
         try:
             if spec.preload:
-                generation.loader = generation.loader or self._fork(generation, spec, None)
+                if generation.loader is None:
+                    generation.loader, generation.loader_failure = self._fork(generation, spec, None), None
                 line = forking.order_worker(generation.loader.connection, slot.number, generation.start_began())
                 slot.coming = Worker(line, slot, generation)
                 self._workers.append(slot.coming)
@@ -462,7 +464,7 @@ class Supervisor:
             self._end(failure, parting=PARTING)
             return
         self._instance.status.failed(failure)
-        text = f"{generation.what} failed ({failure.cause.identifier}): those who served before go on"
+        text = f"{generation.what} failed ({failure.cause.identifier}): the old workers go on"
         logs.warning(text)
         self._instance.status.unchanged(text)
 

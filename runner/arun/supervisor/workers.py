@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 import signal
 import sys
 import time
@@ -189,10 +190,23 @@ class Worker:
         return self.connection.fileno() >= 0
 
     @property
+    def is_connected(self) -> bool:
+        """Whether both ends of its connection are open; after its end, reports may still wait to be read."""
+        if not self.speaks:
+            return False
+        look = select.poll()
+        look.register(self.connection, 0)  # POLLHUP is always reported
+        return not look.poll(0)
+
+    @property
     def is_unforked(self) -> bool:
-        """Whether the loader has closed its connection without forking it."""
+        """Whether the loader has closed its connection without forking it.
+
+        A loader that ends closes it as well, a moment before it can be reaped. Then this is true from the reaping on, when
+        it is known why the loader has ended.
+        """
         loader = self.generation.loader
-        return not self.pid and not self.speaks and (loader is None or loader.speaks)
+        return not self.pid and not self.speaks and (loader is None or loader.is_connected)
 
     def stop(self, timeouts: WorkerTimeouts, *, forced: bool = False, parting: float = 0.0) -> None:
         """Stop it, gracefully or at once; a worker that is stopping already gets no second signal.

@@ -53,7 +53,7 @@ def frame(record: FailureRecord) -> None:
 
 
 def terminal() -> bool:
-    """Tell whether a person sees standard error as it is written."""
+    """Return whether a person sees standard error as it is written."""
     try:
         return os.isatty(2)
     except OSError:

@@ -124,7 +124,7 @@ def _bare(exc: BaseException, second: BaseException, *, is_whole: bool) -> str:
         trace = trace.tb_next
     text = printable(described(exc))
     why = printable(described(second))
-    return f"{_TRACEBACK}\n{''.join(places)}{text}\n    (it cannot be told in full: {why})\n"
+    return f"{_TRACEBACK}\n{''.join(places)}{text}\n    (it cannot be shown in full: {why})\n"
 
 
 def _place(frame: FrameType, number: int) -> str:

@@ -72,7 +72,7 @@ async def test_limits_of_the_app_hold_where_they_are_stricter(
         ("max_headers", "limit_request_fields", MANY_FIELDS, 431, "limit-request-fields"),
     ],
 )
-async def test_limits_of_the_instance_hold_where_they_are_stricter_and_that_is_told(  # noqa: PLR0913, PLR0917
+async def test_limits_of_the_instance_hold_where_they_are_stricter_and_that_is_reported(  # noqa: PLR0913, PLR0917
     serve_args: Any, capfd: Any, name: str, limit: str, request_: bytes, status: int, option: str
 ) -> None:
     own = 10 if limit == "limit_request_fields" else 100
@@ -173,7 +173,7 @@ async def test_lingering_time_shortens_the_wait_for_an_unread_body(serve_args: A
 
 
 class Told(AbstractAccessLogger):
-    """Tells the app's own logger of each answer."""
+    """Writes each response to the app's own logger."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         assert time >= 0
@@ -225,7 +225,7 @@ async def test_access_logger_that_raises_costs_no_request(serve_args: Any) -> No
     assert "ValueError: no disk" in served.errors[0]
 
 
-async def test_logger_of_the_app_hears_of_errors_beside_the_error_log(serve_args: Any) -> None:
+async def test_logger_of_the_app_gets_errors_beside_the_error_log(serve_args: Any) -> None:
     async def handler(_request: web.Request) -> web.Response:
         raise ValueError("boom")
 
@@ -257,7 +257,7 @@ class Reprless:
         ("debug", True, "debug=True has no effect: --debug shows tracebacks, to visitors from this machine"),
     ],
 )
-async def test_what_cannot_count_is_told_and_the_app_is_served(
+async def test_what_cannot_count_is_reported_and_the_app_is_served(
     serve_args: Any, capfd: Any, name: str, value: Any, told: str
 ) -> None:
     served = await serve_args({name: value})
