@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import environment
 import figures
 import instances
+import mending
 import start_report
 from servers import COMMANDS
 
@@ -30,19 +31,26 @@ LIMIT, IDLE = 20.0, 0.2
 
 SERVERS = tuple(dict.fromkeys(server for server, _ in COMMANDS))
 
+#: The status of an instance that is a fallback (Service Unavailable).
+FALLBACK = 503
 #: An address of no machine (RFC 5737): binding it fails at once, and no packet leaves.
 NOWHERE = "192.0.2.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to measure: the command, and the answer that says it worked."""
+    """One thing to measure: the command, and the answer that says it worked.
+
+    ``way``: the instance is a fallback first, and what is measured is the time from the end of the outage until its primary
+    answers.
+    """
 
     name: str
     server: str
     command: tuple[str, ...]
     status: int = 200
     body: bytes = b"hello"
+    way: str = ""
 
 
 def cases(folder: str) -> list[Case]:
@@ -53,6 +61,10 @@ def cases(folder: str) -> list[Case]:
     ]
     page = COMMANDS["arun", "asgi"].replace("{app}", "broken") + " --fallback-config welcome"
     found.append(Case("arun broken -> welcome page", "arun", tuple(page.split()), status=503, body=b""))
+    back = COMMANDS["arun", "asgi"].replace("{app}", "mending") + " --fallback-config welcome --recover {way}"
+    for way in mending.WAYS:
+        line = back.replace("{way}", way)
+        found.append(Case(f"arun mended -> primary, by {way}", "arun", tuple(line.split()), way=way))
     ini = os.path.join(folder, "safe-{port}.ini")
     for server, options in (("arun", "asgi_hello.py"), ("uwsgi", "")):
         line = f"{{bin}}/{server} {options} --fallback-config {ini} --http-socket {NOWHERE}:{{port}}"
@@ -75,9 +87,13 @@ def measure(case: Case, folder: str, bin_: str) -> start_report.Sample:
     quoted = shlex.quote(bin_) if case.command[0] == "sh" else bin_
     command = [word.format(bin=quoted, port=port) for word in case.command]
     log = os.path.join(folder, "log")
+    needed = mending.broken(case.way, folder) if case.way else 0
     with instances.started(command, folder, log) as (process, begin):
         try:
             answer = instances.first_answer(process, port, LIMIT)
+            if case.way and answer.status == FALLBACK:
+                with mending.mended(case.way, folder, needed) as begin:  # noqa: PLW2901 - what is measured begins here
+                    answer = mending.answer_of_primary(process, port, LIMIT)
         except TimeoutError as failure:
             raise SystemExit(f"{case.name}: {failure}\n{shlex.join(command)}\n{instances.tail(log)}") from None
         if answer.status != case.status or case.body not in answer.body:

@@ -45,7 +45,7 @@ def test_no_request_on_a_kept_connection_is_lost_on_the_way_back(arun: Starter, 
 
 def test_no_request_to_a_worker_that_lives_is_lost_when_others_end_in_a_crash_loop(arun: Starter) -> None:
     arun.write("shop.py", APP)
-    crashes = ("--workers", "2", "--crash-limit", "2")
+    crashes = ("--workers", "2", "--crash-limit", "2", "--recover", "none")
     instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome", *crashes).ready()
     with contextlib.closing(instance.connect()) as connection:
         living = int(ask(connection).rpartition(b"\r\n\r\n")[2])

@@ -95,15 +95,15 @@ def test_a_stop_during_a_reload_is_clean(arun: Starter, way: str, code: str) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_fallback_with_workers_goes_back_to_the_first_start_and_refuses_no_client(arun: Starter, way: str) -> None:
-    arun.write("shop.py", "raise RuntimeError\n")
+    arun.write("shop.py", "import os\nif 'ARUN_PROBE' not in os.environ: raise RuntimeError\n" + SHOP)
     arguments, count = WAYS[way]
     options = "".join(f"{text}\n" for text in FALLBACKS[way])
-    arun.write("safe.ini", f"[arun]\nbind = {{address}}\n{options}")
+    arun.write("safe.ini", f"[arun]\nbind = {{address}}\nrecover = none\n{options}")
     instance = arun("shop.py", *BIND, *arguments, "--fallback-config", "safe.ini").ready()
     before = settled(instance, count)
     with Asking(instance, fine=(200, 503), keeps=False):
         assert instance.get().status == 503
-        instance.send(signal.SIGHUP)  # too early: it ends in the fallback again
+        instance.send(signal.SIGHUP)  # its probe succeeds, and it ends in the fallback again
         instance.wait_for("!!! Fallback config to safe.ini !!!", times=2)
         instance.wait_for("serving the welcome page", times=2)
         before |= settled(instance, count, without=before)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.process.conftest import Authority, Instance, Starter
 
+#: Keeps a fallback where it is, though its primary would start now: test_recovery.py has the way back.
+STAYS = ("--recover", "none")
 CLOSES_ALL = "import os\nos.closerange(3, 4096)\nraise RuntimeError('broken')\n"
 #: Puts something else on the numbers of what it closes: a pipe, a connection, a socket that only has an address.
 REPLACES_ALL = """
@@ -88,7 +90,7 @@ def test_a_fallback_waits_for_a_busy_address_and_serves_where_it_can_meanwhile(
 ) -> None:
     free = own_address()
     arun.write("safe.ini", "[arun]\n" + mode + names.replace("{free}", free))
-    instance = arun("--bind", "{address}", "--bind", free, "--fallback-config", "safe.ini").ready()
+    instance = arun("--bind", "{address}", "--bind", free, "--fallback-config", "safe.ini", *STAYS).ready()
     assert instance.failures() == ["address-in-use"]
     assert f"warning: cannot listen on {arun.address}: held by pid {os.getpid()} (" in instance.said
     instance.address = free
@@ -107,7 +109,7 @@ def test_a_fallback_waits_for_a_busy_address_and_serves_where_it_can_meanwhile(
 def test_a_fallback_that_can_serve_nowhere_yet_waits_and_stops_when_it_is_reported(
     arun: Starter, busy: socket.socket
 ) -> None:
-    instance = arun("--bind", "{address}", "--fallback-config", "welcome")
+    instance = arun("--bind", "{address}", "--fallback-config", "welcome", *STAYS)
     instance.wait_for("serving the welcome page")
     assert "arun running on" not in instance.said
     assert busy.fileno() >= 0
@@ -119,7 +121,7 @@ def test_the_service_manager_sees_what_a_fallback_waits_for(arun: Starter, busy:
         manager.settimeout(30)
         manager.bind(str(arun.folder / "notify"))
         environ = {"NOTIFY_SOCKET": str(arun.folder / "notify")}
-        arun("--bind", "{address}", "--fallback-config", "welcome", env=environ)
+        arun("--bind", "{address}", "--fallback-config", "welcome", *STAYS, env=environ)
         told = manager.recv(4096).decode()
         assert told.startswith("READY=1\nSTATUS=fallback welcome: ")
         assert f"; waiting: cannot listen on {arun.address}: held by pid {os.getpid()} (" in told
@@ -134,7 +136,7 @@ def test_a_busy_address_of_tls_is_served_with_tls_when_it_is_free(
 ) -> None:
     cert, key = authority.issue("localhost")
     arun.write("safe.ini", "[arun]\nbind = {address}\n")
-    instance = arun("--https-socket", f"{arun.address},{cert},{key}", "--fallback-config", "safe.ini")
+    instance = arun("--https-socket", f"{arun.address},{cert},{key}", "--fallback-config", "safe.ini", *STAYS)
     instance.wait_for("serving the welcome page")
     busy.close()
     instance.wait_for(f"arun running on https://{arun.address} ")

@@ -67,7 +67,8 @@ def make_app(
     GET and HEAD with 405. With failures it is shown because a start failed, with an offline text because an operator says so:
     every path and method responds with 503 and ``Retry-After``. A status that is given stands in for the 200 or the 503. A
     visitor sees nothing internal, and such a page reloads itself (by the header field Refresh, which needs no script). ``own_page``
-    is HTML that browsers get in place of the built-in page, without its policy for contents: it may have one of its own. With ``debug``, a peer on this machine, with no proxy in between, sees the failures with their
+    is HTML that browsers get in place of the built-in page, without its policy for contents: it may have one of its own. With
+    ``debug``, a peer on this machine, with no proxy in between, sees the failures with their
     tracebacks.
 
     Raises:

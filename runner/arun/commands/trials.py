@@ -130,18 +130,19 @@ def _result(told: Sequence[Mapping[str, Any]], said: str, status: int, seconds: 
             before = one["after"]
         elif one["report"] == "failed":
             failures = tuple(map(FailureRecord.of_fields, one["records"]))
-    if not failures and (not told or told[-1]["report"] != "ready"):
-        failures = (_without_a_word(steps, said, status),)
+    if not failures and not any(one["report"] == "ready" for one in told):
+        how = next((one["how"] for one in told if one["report"] == "ended"), f"ended with status {status}")
+        failures = (_without_a_word(steps, said, how),)
     lines = said.splitlines()
     warnings = tuple(dict.fromkeys(line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)))
     return Result(tuple(steps), warnings, failures, seconds)
 
 
-def _without_a_word(steps: Sequence[Step], said: str, status: int) -> FailureRecord:
+def _without_a_word(steps: Sequence[Step], said: str, how: str) -> FailureRecord:
     """Return the failure of a process that has ended without a report."""
-    after = f"after {steps[-1].name}" if steps else f"before anything was read, with status {status}"
+    after = f"after the step {steps[-1].name}" if steps else "before anything was read"
     failure = StartupFailure(
-        WORKER_DIED, f"the process ended {after}, without a word of why", detail=said[-_LAST_WORDS:]
+        WORKER_DIED, f"the process {how} {after}, without a word of why", detail=said[-_LAST_WORDS:]
     )
     return FailureRecord.of(failure, config="", when=time.time())
 

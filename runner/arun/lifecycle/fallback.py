@@ -6,6 +6,7 @@ import os
 
 from arun.core.failures import FALLBACK_LIMIT, FALLBACK_LOOP, StartupFailure
 from arun.core.values import Value
+from arun.lifecycle.recovery_policy import RecoverPolicy
 from arun.settings.entries import config_key, shown, welcome_config
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ class FallbackPolicy(Value):
 
     ``origin`` is where ``config`` is named. ``debug``: the built-in page, should it follow, shows causes to visitors from this
     machine. ``welcome_html`` is the text of the page that the built-in fallback shows instead of its own, empty for none.
+    ``recover``: when a fallback tries the first start again.
     """
 
     config: str | None = None
@@ -39,6 +41,7 @@ class FallbackPolicy(Value):
     debug: bool = False
     welcome_html: str = ""
     origin: str = ""
+    recover: RecoverPolicy = RecoverPolicy()
 
 
 class Plan(Value):

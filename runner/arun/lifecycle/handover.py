@@ -18,6 +18,7 @@ from arun.core import addresses
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
+from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from arun.supervisor.contract import InheritedWorker
 
 __all__ = (
+    "MARK",
     "VARIABLE",
     "Handover",
     "InheritedListener",
@@ -36,6 +38,8 @@ __all__ = (
 )
 
 VARIABLE = "ARUN_HANDOVER"
+#: The variable by which an app, and whatever it starts, knows that it is only tried.
+MARK = "ARUN_PROBE"
 _VERSION = 2
 _UNDERSTOOD = frozenset((1, 2))
 #: Records kept of a long chain: the first has the cause, the last ones how the fallbacks fared.
@@ -92,6 +96,10 @@ class Handover(Value):
     welcome_html: str = ""
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
+    #: When a fallback tries the primary again.
+    recover: RecoverPolicy = RecoverPolicy()
+    #: How often in a row the primary failed though a probe of it had succeeded.
+    brake: Brake = Brake()
     #: This is no start, but the trial of one.
     trial: Trial | None = None
     #: The absolute path of the directory with the failure log; empty for none.
@@ -142,6 +150,8 @@ def write(handover: Handover) -> int:
             "debug": handover.debug,
             "welcome_html": handover.welcome_html,
             "pidfiles": handover.pidfiles,
+            "recover": handover.recover,
+            "brake": handover.brake,
             "trial": _encode_trial(handover.trial),
             "state_dir": handover.state_dir,
             "earlier": [record.as_dict() for record in handover.earlier],
@@ -210,6 +220,8 @@ def _decode(fields: dict[str, Any]) -> Handover:
         debug=fields.get("debug", False),
         welcome_html=fields.get("welcome_html", ""),
         pidfiles=tuple(fields.get("pidfiles", ())),
+        recover=_decode_recover(fields.get("recover")),
+        brake=Brake(*_known(Brake, fields.get("brake", []))),
         trial=_decode_trial(fields.get("trial")),
         state_dir=fields.get("state_dir", ""),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
@@ -223,6 +235,11 @@ def _decode(fields: dict[str, Any]) -> Handover:
 
 def _encode(fd: int, spec: ListenSpec) -> list[Any]:
     return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
+
+
+def _decode_recover(encoded: list[Any] | None) -> RecoverPolicy:
+    policy = RecoverPolicy(*_known(RecoverPolicy, encoded or []))
+    return policy._replace(ways=tuple(policy.ways))
 
 
 def _encode_trial(trial: Trial | None) -> dict[str, Any] | None:

@@ -71,6 +71,7 @@ class Configuration(Value):
         policy = self.fallback._replace(limit=settings.fallback_limit, causes=frozenset(settings.fallback_on))
         if settings.given("debug"):
             policy = policy._replace(debug=settings.debug)
+        policy = policy._replace(recover=policy.recover.given_by(settings))
         return self._replace(fallback=policy)
 
     def showing(self, page: str) -> Configuration:
@@ -159,7 +160,9 @@ class Instance:
 
             manager = notify.take(os.environ)
         held, secured = _adopted(past)
-        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug, welcome_html=past.welcome_html)
+        policy = FallbackPolicy(
+            last_resort=past.last_resort, debug=past.debug, welcome_html=past.welcome_html, recover=past.recover
+        )
         if past.tried:
             name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
         else:
@@ -316,13 +319,17 @@ class Instance:
     def history(self, records: Sequence[FailureRecord]) -> handover.Handover:
         """Return what the successor of this start is to know."""
         policy, launch = self.configuration.fallback, self.launch
-        past = self.past if self.is_fallback else handover.Handover(launch.argv, launch.directory)
+        past = self.past
+        if not self.is_fallback:
+            brake = past.brake.after_failure(served=self.status.served, has_served=self.status.served > 0)
+            past = handover.Handover(launch.argv, launch.directory, brake=brake)
         past = past._replace(state_dir=self.outage.log.directory, earlier=self.outage.earlier)
         past = past._replace(
             wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
             welcome_html=policy.welcome_html,
+            recover=policy.recover,
             pidfiles=self.pidfiles,
             workers=(),
         )

@@ -127,22 +127,31 @@ def look(
     own = [one.address for one in held]
     passed = any(isinstance(one, addresses.Inherited) for one in own)  # and served, where nothing else is named
     there = [place for address in own for place in places.known(address)]
+    instance.sockets.want([*shared, *named])
     if shared:
-        _look_at(shared, own, there, options)
+        _look_at(shared, own, there, options, instance.sockets)
         step("shared addresses", ", ".join(str(one.address) for one in shared))
     if identity is not None:
         _prepare_for_drop(instance, instance.sockets, identity, contexts)
         privileges.drop(identity)
         step("privileges", f"uid {identity.uid}, gid {identity.gid}")
     if not (passed and named == [default]):
-        _look_at(named, own, there, options)
+        _look_at(named, own, there, options, instance.sockets)
     step("addresses", ", ".join(str(one.address) for one in named))
 
 
 def _look_at(
-    wanted: Sequence[ListenSpec], own: Sequence[Address], there: Sequence[Address], options: sockets.Options
+    wanted: Sequence[ListenSpec],
+    own: Sequence[Address],
+    there: Sequence[Address],
+    options: sockets.Options,
+    noted: Sockets,
 ) -> None:
-    """Look at every place of these addresses, but those that are ``own`` or overlap what is ``there``."""
+    """Look at every place of these addresses, but those that are ``own`` or overlap what is ``there``.
+
+    Those where another process listens are ``noted``, then the first of them is raised.
+    """
+    busy = []
     for one in wanted:
         if one.address in own:
             continue
@@ -153,13 +162,17 @@ def _look_at(
                     sockets.look(place, one, options)
                 found = True
             except StartupFailure as failure:
-                if (
-                    failure.cause is not ADDRESS_UNAVAILABLE
-                ):  # as claims.claim passes over a family that is switched off
+                if sockets.is_busy(failure):
+                    busy.append(claims.Busy(place, one, failure))
+                elif failure.cause is ADDRESS_UNAVAILABLE:  # as claims.claim passes over a family that is switched off
+                    missing = failure
+                else:
                     raise
-                missing = failure
-        if missing is not None and not found:
+        if missing is not None and not (found or busy):
             raise missing
+    noted.want(noted.wanted, busy)
+    if busy:
+        raise busy[0].failure
 
 
 def want(instance: Instance, settings: Settings) -> None:

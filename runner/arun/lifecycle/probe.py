@@ -14,46 +14,56 @@ from functools import partial
 
 from arun.core import exits
 from arun.core.genuine import monotonic
-from arun.core.values import Value
-from arun.lifecycle import trial
+from arun.lifecycle import awaited, trial, watched
+from arun.lifecycle.connects import Connects
 from arun.lifecycle.outcome import Failed, outcome_of
 from arun.supervisor import forking
+from arun.supervisor.workers import ended_by
 from arun.system import logs, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from typing import Any, NoReturn
 
     from arun.lifecycle.handover import Trial
     from arun.lifecycle.instance import Instance
     from arun.lifecycle.outcome import Outcome
+    from arun.settings import Layers, Settings
 
-__all__ = ("MARK", "run")
+__all__ = ("run",)
 
-#: The environment variable by which an app, and whatever it starts, knows that it is only tried.
-MARK = "ARUN_PROBE"
 #: The signals that the outer process waits for; they are blocked.
 _AWAITED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
-class _Reporter(Value):
+class _Reporter(trial.Observer):
     """Writes the reports of a trial: one line of JSON each, the last one being ``ready`` or ``failed``."""
 
-    instance: Instance
-    fd: int
-    began: float
+    def __init__(self, instance: Instance, fd: int) -> None:
+        self._instance, self._fd = instance, fd
+        self._began = monotonic()
+        #: The paths that were read before the app.
+        self._before: list[str] = []
+        self._connects = Connects()
 
     def write(self, **fields: Any) -> None:
-        import json
-
-        line = json.dumps({**fields, "after": round(monotonic() - self.began, 4)}).encode() + b"\n"
-        view = memoryview(line)
-        while view:
-            view = view[os.write(self.fd, view) :]
+        """Write a report."""
+        _write(self._fd, **fields, after=round(monotonic() - self._began, 4))
 
     def limited(self, seconds: float | None) -> None:
         self.write(report="limit", seconds=seconds)
+
+    def read(self, layers: Layers, settings: Settings | None) -> None:
+        """Report what the start reads before the app: it may be all that is known of one that ends without a word."""
+        before = watched.read_so_far(layers, settings, self._instance.launch.called)
+        self._before = before
+        self.write(report="read", watched=watched.signatures(before))
+
+    def connects(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note what the loop connects to."""
+        self._connects.ask(loop)
 
     def step(self, name: str, detail: str) -> None:
         forking.end_with_parent(signal.SIGKILL)  # again, as a drop of privileges forgets it
@@ -61,18 +71,34 @@ class _Reporter(Value):
 
     def leave(self, outcome: Outcome) -> NoReturn:
         """Report the outcome and end the inner process; also called in another thread than the main one."""
-        instance = self.instance
+        instance = self._instance
         instance.signals.ignore()
         failures = outcome.failures if isinstance(outcome, Failed) else ()
+        paths = watched.gather(self._before, failures) if failures else []
+        texts = [str(error) for error in watched.chains(failures)]
         records = instance.report(failures)
         try:
             if records:
-                self.write(report="failed", records=[record.as_dict() for record in records])
+                self.write(
+                    report="failed",
+                    records=[record.as_dict() for record in records],
+                    watched=watched.signatures(paths),
+                    awaited=awaited.find([*texts, *(record.detail for record in records)], self._connects.tried),
+                    busy=[str(one.place) for one in instance.sockets.busy],
+                )
             elif not instance.signals.count:
                 self.write(report="ready")
         except OSError as error:  # what has started the probe is gone
             logs.warning(f"the result of a probe is lost: {error}")
         exits.leave(int(bool(failures)), hurried=True)
+
+
+def _write(fd: int, **fields: Any) -> None:
+    import json
+
+    view = memoryview(json.dumps(fields).encode() + b"\n")
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def run(instance: Instance, told: Trial) -> NoReturn:
@@ -83,16 +109,17 @@ def run(instance: Instance, told: Trial) -> NoReturn:
     if os.getppid() == told.parent:  # else it has ended already
         forking.adopt_orphans()
         inner, line = forking.fork(partial(_try, instance, told), ())
-        _wait_for(inner)
+        how = _wait_for(inner)
         line.close()
         _end_all()
+        _write(told.fd, report="ended", how=how)
     exits.leave_at_once(0)
 
 
 def _try(instance: Instance, told: Trial, line: socket.socket) -> NoReturn:
     """Be the inner process."""
     line.close()
-    reporter = _Reporter(instance, told.fd, monotonic())
+    reporter = _Reporter(instance, told.fd)
     body = partial(
         trial.run,
         instance,
@@ -101,17 +128,19 @@ def _try(instance: Instance, told: Trial, line: socket.socket) -> NoReturn:
         held=told.held,
         owner=told.owner or told.parent,
         starts_app=told.starts_app,
-        limited=reporter.limited,
+        observer=reporter,
     )
     reporter.leave(outcome_of(body, instance.signals))
 
 
-def _wait_for(inner: int) -> None:
-    """Wait until the inner process has ended, or this one is to end."""
+def _wait_for(inner: int) -> str:
+    """Wait until the inner process has ended, or this one is to end; return how it has ended, in words."""
     while signal.sigwait(_AWAITED) == signal.SIGCHLD:
-        if not process.reap([inner]):
-            return
+        ended, status = os.waitpid(inner, os.WNOHANG)
+        if ended:
+            return ended_by(status)
         process.reap(process.children() - {inner})
+    return "had to be ended"
 
 
 def _end_all() -> None:

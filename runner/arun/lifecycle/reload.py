@@ -31,11 +31,12 @@ from arun.system.stop_signals import StopRequested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from arun.lifecycle.control import Control
     from arun.lifecycle.instance import Instance
+    from arun.lifecycle.recovery import Recovery
     from arun.listen.sockets import Listener
     from arun.settings import Settings
     from arun.supervisor.workers import Worker
@@ -128,6 +129,10 @@ class SupervisedStatus:
         self._leaving = leaving
         self._was_ready = False
         self.reloads = Reloads()
+        #: The way back, where this is a fallback that serves.
+        self.recovery: Recovery | None = None
+        #: Returns what a reload that has begun has bound.
+        self.bound: Callable[[], Sequence[Listener]] = tuple
 
     def ready(self, app: str, workers: int) -> None:
         instance = self._instance
@@ -144,6 +149,10 @@ class SupervisedStatus:
         instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
         instance.outage.serving(instance.shown_name)
         instance.sockets.store()
+        if instance.can_go_back:
+            instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
+            self.recovery = build.recovery_of(instance, self.bound)
+            instance.signals.on_return(self.recovery.ask)
 
     def failed(self, failure: StartupFailure) -> None:
         record = self._instance.record(failure)
@@ -157,6 +166,8 @@ class SupervisedStatus:
 
     def stopping(self, workers: Sequence[Worker]) -> float:
         instance, signals = self._instance, self._instance.signals
+        if self.recovery is not None:
+            self.recovery.end()
         instance.status.leaving(f"stopping {counted(len(workers))}", returns=signals.going_back and not signals.count)
         if signals.going_back:
             return PARTING
@@ -179,6 +190,7 @@ class Reloader:
         self.status = status
         self._instance = instance
         self._next = candidate
+        status.bound = lambda: () if self._next is None else self._next.sockets.listeners
         self._watch = FileWatch(())
         #: What reporting a failure needs is loaded: while the first workers start, so that they do not wait for it.
         self._is_provided = False
@@ -240,6 +252,8 @@ class Reloader:
 
     def _work(self, candidate: Candidate, slot: int | None, began: float, connection: socket.socket) -> NoReturn:
         """Run as a worker. First close listeners of other generations: this process would keep them open without accepting."""
+        if self.status.recovery is not None:
+            self.status.recovery.forget()
         listening = candidate.configuration.listening
         served = {listener.socket for listener in (*listening.listeners, *listening.leaving)}
         for held in (self._instance.sockets, *((self._next.sockets,) if self._next else ())):
@@ -366,7 +380,8 @@ class Reloader:
         if not self._is_provided:
             self._is_provided = True
             provisions.load_now()
-        return self._ping()
+        recovery = self.status.recovery
+        return self._ping() if recovery is None else min(self._ping(), recovery.tick())
 
     def _ping(self) -> float:
         """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""
@@ -403,6 +418,8 @@ class Reloader:
         )
         serving = sum(not worker.is_leaving for worker in passed)
         logs.info(f"arun: upgrading; {counted(serving)} from before it go on serving")
+        if self.status.recovery is not None:
+            self.status.recovery.pause()
         instance.status.reloading("upgrading")
         try:
             successor.upgrade(instance, passed, self._counted())

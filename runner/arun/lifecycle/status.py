@@ -9,6 +9,7 @@ import time
 from arun import __version__
 from arun.core import addresses
 from arun.core.outlook import Outlook
+from arun.lifecycle.recovery_policy import RecoveryState
 from arun.settings import entries
 from arun.system import logs
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.core.failures import FailureRecord
+    from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.system.daemon import WaitingCommand
@@ -44,6 +46,10 @@ class Status:
         self.failed = report
         self._manager = manager
         self._command: WaitingCommand | None = None
+        #: The way back of a fallback.
+        self.recovery = RecoveryState()
+        #: Since when it serves, on the monotonic clock.
+        self._since: float | None = None
         self._outlook = outlook or Outlook()
         self._on_outlook: Callable[[], object] | None = None
         #: Since when the instance is in its state, in seconds of the epoch; what it waits for; and what it serves.
@@ -83,6 +89,11 @@ class Status:
         """Note what the start waits for now."""
         self.waiting_for = step
 
+    @property
+    def served(self) -> float:
+        """Seconds since the instance began to serve; 0 where it has not."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
     # ---- a start
 
     def read(self, layers: Layers, directory: str, *, is_built_in: bool) -> None:
@@ -116,6 +127,7 @@ class Status:
 
     def ready(self, app: str, served: Iterable[Listener], state: str, past: Sequence[FailureRecord]) -> None:
         """Report where the instance runs, what it serves, and that it is a fallback, if it is one."""
+        self._since = time.monotonic()
         self.app, self.waiting_for = app, ""
         if past:
             self.enter("fallback")
@@ -158,6 +170,29 @@ class Status:
         """Report that the process is alive now and at each interval, by the timers of an event loop."""
         if self._manager is not None:
             self._manager.stay_alive(call_later)
+
+    # ---- the way back
+
+    def returns(self, policy: RecoverPolicy, brake: Brake) -> None:
+        """Report when a fallback that serves from now on tries the first start again."""
+        logs.info(f"arun: the first start is tried again {policy.described()}")
+        if policy.is_automatic:
+            self.recovering(RecoveryState(next_try=time.time() + brake.first_try(policy)))
+
+    def recovering(self, state: RecoveryState) -> None:
+        """Take the state of the way back; the page says when it is tried next."""
+        self.recovery = state
+        self.foresee(next_try=state.next_try, attempts=state.attempts)
+
+    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
+        """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for."""
+        if is_new:
+            logs.info("arun: tried the first start again; it would fail now for another reason:")
+            for record in records:
+                self.failed(record)
+            self.foresee(failures=tuple(records))
+        elif is_asked:
+            logs.warning(f"the first start would fail still, and this fallback stays: {records[0].summary()}")
 
     # ---- the end
 

@@ -72,7 +72,8 @@ def return_to_primary(instance: Instance) -> NoReturn:
     arguments = instance.past.argv[1:]
     shown = redaction.command_line([instance.launch.program, *arguments], secret_flags())
     logs.info(f"arun: going back to the first start: {shown}")
-    _replace_process(instance, arguments, instance.way_back())
+    past = instance.way_back()._replace(brake=instance.past.brake.returning())
+    _replace_process(instance, arguments, past)
 
 
 def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], counted: str = "") -> NoReturn:

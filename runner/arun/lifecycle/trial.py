@@ -14,7 +14,7 @@ import time
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.lifecycle import build, chain, listening, own_page
 from arun.lifecycle.deadline import Deadline
-from arun.settings import validate
+from arun.settings import SettingsRejected, validate
 from arun.system import environment, logs, pidfile
 
 TYPE_CHECKING = False
@@ -26,14 +26,27 @@ if TYPE_CHECKING:
     from arun.lifecycle.build import Loaded
     from arun.lifecycle.instance import Instance
     from arun.lifecycle.outcome import Outcome
-    from arun.settings import Settings
+    from arun.settings import Layers, Settings
 
     Step = Callable[[str, str], object]
 
-__all__ = ("run",)
+__all__ = ("Observer", "run")
 
 #: Seconds that the app's shut-down may take beyond the grace that it has.
 _SHUTDOWN_MARGIN = 2.0
+
+
+class Observer:
+    """What a trial tells whoever asks for it, as soon as it is known; each method returns at once."""
+
+    def read(self, layers: Layers, settings: Settings | None) -> None:
+        """Take what the settings are read from, then the settings too; called before the app is imported, once more each time."""
+
+    def limited(self, seconds: float | None) -> None:
+        """Take the time limit of the start in seconds, None for none."""
+
+    def connects(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the loop on which the app will start."""
 
 
 def run(  # noqa: PLR0913 - the last ones by name
@@ -44,7 +57,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     held: Sequence[ListenSpec] = (),
     owner: int = 0,
     starts_app: bool = True,
-    limited: Callable[[float | None], object] = lambda _seconds: None,
+    observer: Observer | None = None,
 ) -> None:
     """Try the start of this instance. What fails raises; what returns would have served.
 
@@ -58,28 +71,35 @@ def run(  # noqa: PLR0913 - the last ones by name
         held: where another process listens that makes room for this start: those addresses are not looked at.
         owner: the pid of that process, which may stand in the pid file.
         starts_app: whether the app's start-up and shut-down run.
-        limited: called with the time limit of the start in seconds, None for none, as soon as it is known.
+        observer: is told more of it than the steps.
 
     Raises:
         SettingsRejected: the settings.
         StartupFailure: any other failure of a start, START_TIMEOUT included.
     """
-    signals = instance.signals
+    signals, observer = instance.signals, observer or Observer()
     signals.install()
     layers = instance.read(os.environ, instance.launch.directory)
     instance.adopt(instance.configuration.read(layers))
-    settings = validate(layers)
+    observer.read(layers, None)
+    try:
+        settings = validate(layers)
+    except SettingsRejected as rejected:
+        observer.read(layers, rejected.partial)
+        raise
     instance.adopt(instance.configuration.with_settings(settings))
+    observer.limited(settings.start_timeout)
+    observer.read(layers, settings)
     own_page.read(settings)
     if settings.strict_fallback and not instance.is_fallback:
         chain.enforce(instance.configuration, instance.launch.environ)
-    limited(settings.start_timeout)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
     with Deadline(
         settings.start_timeout, settings.origin("start_timeout"), leave, lambda: signals.count > 0
     ) as deadline:
         environment.change_environment([one for one in settings.env if one[0] == "TZ"])
         build.surround(settings)
+        observer.read(layers, settings)  # again: paths may count from another folder now
         step("surroundings", environment.working_directory())
         _look_at_pidfile(settings, owner)
         listening.look(instance, instance.configuration, held, step)
@@ -87,7 +107,7 @@ def run(  # noqa: PLR0913 - the last ones by name
         loaded = build.load(instance, deadline)
         step("app", f"{loaded.app.target.text} ({loaded.app.kind})")
         if starts_app:
-            _start_and_stop(loaded, settings, deadline, step)
+            _start_and_stop(loaded, settings, deadline, step, observer)
 
 
 def _look_at_pidfile(settings: Settings, owner: int) -> None:
@@ -118,7 +138,7 @@ def _look_at_files(settings: Settings, directory: str) -> None:
             )
 
 
-def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step: Step) -> None:
+def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step: Step, observer: Observer) -> None:
     """Run the app's start-up, and its shut-down, as far as that ends by itself.
 
     Raises:
@@ -127,6 +147,7 @@ def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step
     deadline.step("the app's own start-up")
     http = build.http_server_for(loaded.app, settings, None, logs.warning)
     loop = loaded.loop()
+    observer.connects(loop)
     deadline.leave_signals_to_loop()
     logs.adopt_logging()
     loop.run_until_complete(_started(http))

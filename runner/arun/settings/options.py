@@ -31,6 +31,7 @@ from .names import (
     UrlPath,
     Variable,
 )
+from .recovery_options import Recovery
 from .worker_options import Workers
 
 __all__ = ("BIND_RETRY", "DEFAULT", "Options")
@@ -478,7 +479,19 @@ class _Arun:
 
 
 class Options(
-    _Arun, _Control, _Logs, _Websocket, _Limits, _Serving, _Fallback, Workers, _Process, _Transport, _Listen, _App
+    _Arun,
+    _Control,
+    _Logs,
+    _Websocket,
+    _Limits,
+    _Serving,
+    Recovery,
+    _Fallback,
+    Workers,
+    _Process,
+    _Transport,
+    _Listen,
+    _App,
 ):
     """All options, in sections; help lists them from the last one to the first."""
 

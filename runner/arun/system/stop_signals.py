@@ -35,8 +35,9 @@ class StopSignals:
 
     SIGQUIT counts twice: it stops at once. A worker leaves SIGINT to its supervisor, for a terminal sends it to both.
 
-    SIGHUP makes a fallback stop serving as well, but only to go back to the first start. Elsewhere the callback of
-    ``on_hangup`` is called; without one the signal changes nothing, for it means a reload to other runners, never an end.
+    SIGHUP makes a fallback try its first start again: the callback of ``on_return`` is called, and ``go_back`` makes it
+    stop serving where that start works. Elsewhere the callback of ``on_hangup`` is called; without one the signal
+    changes nothing, for it means a reload to other runners, never an end.
 
     Until ``on_stop`` sets a callback, a stop signal raises StopRequested in the main thread. One beyond the second always
     does: the callback has not reacted. After ``ignore`` a second one only cuts the end short.
@@ -52,6 +53,7 @@ class StopSignals:
         self._can_go_back = False
         self._on_stop: Callable[[int], None] | None = None
         self._on_hangup: Callable[[], None] | None = None
+        self._on_return: Callable[[], None] | None = None
         self._on_reopen: Callable[[], object] | None = None
         self._hung_up = self._ignores = False
         #: The handlers of the signals that this process acts on.
@@ -121,9 +123,22 @@ class StopSignals:
     def on_hangup(self, callback: Callable[[], None] | None) -> None:
         """Call ``callback`` at each SIGHUP that does not make a fallback go back; at once for an earlier one."""
         self._on_hangup = callback
-        if self._hung_up and callback is not None:
+        if self._hung_up and callback is not None and not self._can_go_back:
             self._hung_up = False
             callback()
+
+    def on_return(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at each SIGHUP that asks a fallback to try its first start; at once for an earlier one."""
+        self._on_return = callback
+        if self._hung_up and self._can_go_back:
+            self._hung_up = False
+            callback()
+
+    def go_back(self) -> None:
+        """Stop serving, to go back to the first start."""
+        self.going_back = True
+        if self._on_stop is not None and not self.count:
+            self._on_stop(1)
 
     def on_reopen(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` at each SIGUSR1: the log files have been moved."""
@@ -149,9 +164,10 @@ class StopSignals:
             if signal.SIGHUP not in self.of_app:
                 logs.warning("SIGHUP changes nothing here: reloading takes --supervise, or more than one worker")
             return
-        self.going_back = True
-        if self._on_stop is not None and not self.count:
-            self._on_stop(1)
+        if self._on_return is None:  # it does not serve yet: on_return will find it
+            self._hung_up = True
+        else:
+            self._on_return()
 
     def _reopen(self, number: int, frame: FrameType | None) -> None:
         if self._on_reopen is not None:

@@ -1,0 +1,236 @@
+"""The probe of a start, seen from outside: its process is started, its reports are read, and it is ended; nothing blocks.
+
+What a probe is made of stands in lifecycle/probe.py. The process that has started it has this one child; it is gone when the
+result is there. The result comes from the pipe and never from the status, which a supervisor may have reaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from arun.core.failures import CAUSES, START_TIMEOUT, WORKER_DIED, FailureRecord, StartupFailure
+from arun.core.values import Value
+from arun.lifecycle import handover
+from arun.lifecycle.awaited import Awaited
+from arun.system import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Sequence
+    from typing import Any
+
+    from arun.core.listen_spec import ListenSpec
+    from arun.lifecycle.watched import Signature
+    from arun.system.launch import Launch
+
+__all__ = ("Probe", "Result")
+
+#: Seconds until a probe has to report its time limit.
+_BEGINNING = 30.0
+#: Seconds that a probe may take where the start has no time limit.
+_UNLIMITED = 300.0
+#: Seconds beyond its limit in which a probe reports by itself that its time is up.
+_MARGIN = 5.0
+#: Seconds that a probe has to end once it is asked to.
+_ENDING = 5.0
+#: Seconds in which the processes are gone that were killed.
+_REAPING = 0.05
+#: Bytes of reports.
+_MOST = 4_194_304
+#: Variables that only the process itself may use: a service manager would take a probe for it.
+_WITHHELD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+class Result(Value):
+    """How a probe has ended: ready, or with the records of its failures and with what may mend them.
+
+    ``watched`` are paths with their signatures; ``busy`` are addresses as text where another process listens.
+    """
+
+    is_ready: bool = False
+    records: tuple[FailureRecord, ...] = ()
+    watched: dict[str, Signature] = {}  # noqa: RUF012 - never changed
+    awaited: tuple[Awaited, ...] = ()
+    busy: tuple[str, ...] = ()
+
+
+class Probe:
+    """One probe that runs.
+
+    Args:
+        launch: how the process was started that asks.
+        arguments: the command line of the start to be tried.
+        held: where the process that asks listens.
+        starts_app: whether the app's start-up and shut-down run.
+        is_told: what the probe writes is seen; else it goes to /dev/null.
+
+    Raises:
+        OSError: no process, descriptor or memory is left, or the interpreter is gone.
+    """
+
+    def __init__(
+        self, launch: Launch, arguments: Sequence[str], held: Sequence[ListenSpec], *, starts_app: bool, is_told: bool
+    ) -> None:
+        self.held = tuple(held)
+        self.began, self.began_at = time.monotonic(), time.time_ns()
+        self._limit = _BEGINNING
+        #: When it is killed that was asked to end, on the monotonic clock.
+        self._killed_at: float | None = None
+        self._rest = b""
+        self._taken = 0
+        self._result: Result | None = None
+        self._read: dict[str, Signature] = {}
+        #: How the process of the app has ended, and that nothing of it is left.
+        self._ended = ""
+        self._failure: StartupFailure | None = None
+        self._mark = f"{os.getpid()}-{self.began_at}"
+        self._fd, writing = os.pipe()
+        told = -1
+        try:
+            os.set_blocking(self._fd, False)
+            trial = handover.Trial(writing, os.getpid(), self.held, starts_app)
+            told = handover.write(handover.Handover(trial=trial))
+            self._process = _started(launch, arguments, (writing, told), self._mark, is_told=is_told)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        finally:
+            os.close(writing)
+            if told >= 0:
+                os.close(told)
+
+    def result(self) -> Result | None:
+        """Return the result when the probe is gone, once; None while it runs. One that has used up its time is ended."""
+        self._receive()
+        if self._process.poll() is None:
+            now = time.monotonic()
+            if self._killed_at is not None:
+                if now >= self._killed_at:
+                    self._send(signal.SIGKILL)
+            elif now - self.began > self._limit:
+                sentence = f"the start took longer than {self._limit:g} s when it was tried, and was ended"
+                self._failure = StartupFailure(START_TIMEOUT, sentence)
+                self.end()
+            return None
+        self._receive()  # its last reports
+        os.close(self._fd)
+        if not self._ended:
+            _end_marked(self._mark)  # it was killed, and could end nothing
+        if self._result is not None and self._failure is None:
+            return self._result
+        how = self._ended or "was killed"
+        failure = self._failure or StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
+        return Result(records=(FailureRecord.of(failure, config="", when=time.time()),), watched=self._read)
+
+    def end(self) -> None:
+        """Ask the probe to end at once, with all that it has started; ``result`` sees to it."""
+        if self._killed_at is None:
+            self._killed_at = time.monotonic() + _ENDING
+            self._send(signal.SIGTERM)
+
+    def forget(self) -> None:
+        """Close what a forked child has inherited of it."""
+        os.close(self._fd)
+
+    def _send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(OSError):
+            self._process.send_signal(number)
+
+    # ---- its reports
+
+    def _receive(self) -> None:
+        """Read what has come."""
+        while True:
+            try:
+                piece = os.read(self._fd, 65_536)
+            except OSError:  # nothing more for now
+                return
+            if not piece:
+                return
+            self._taken += len(piece)
+            if self._taken > _MOST:
+                self.end()
+                continue
+            *lines, self._rest = (self._rest + piece).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                    self._take(_decoded(line))
+
+    def _take(self, report: dict[str, Any]) -> None:
+        kind = report["report"]
+        if kind == "limit":
+            seconds = report["seconds"]
+            self._limit = _UNLIMITED if seconds is None else float(seconds) + _MARGIN
+        elif kind == "read":
+            self._read = _signatures(report["watched"])
+        elif kind == "ready" and self._result is None:
+            self._result = Result(is_ready=True)
+        elif kind == "failed" and self._result is None:
+            self._result = Result(
+                records=tuple(_record(one) for one in report["records"]),
+                watched=_signatures(report["watched"]),
+                awaited=tuple(Awaited(*one) for one in report["awaited"]),
+                busy=tuple(report["busy"]),
+            )
+        elif kind == "ended":
+            self._ended = str(report["how"])
+
+
+def _started(
+    launch: Launch, arguments: Sequence[str], passed: tuple[int, int], mark: str, *, is_told: bool
+) -> subprocess.Popen[bytes]:
+    """Start the process, as the start to be tried would begin."""
+    import subprocess
+
+    environ = {name: value for name, value in launch.environ.items() if name not in _WITHHELD}
+    environ |= {handover.VARIABLE: str(passed[1]), handover.MARK: mark}
+    command = (*launch.command, *arguments)
+    output = None if is_told else subprocess.DEVNULL
+    return subprocess.Popen(  # noqa: S603 - ourselves
+        command,
+        executable=command[0] if os.path.exists(command[0]) else "/proc/self/exe",  # replaced by an upgrade since
+        env=environ,
+        cwd=launch.called if os.path.isdir(launch.called) else None,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=passed,
+        start_new_session=True,
+        umask=launch.surroundings.umask,
+    )
+
+
+def _end_marked(mark: str) -> None:
+    """Kill and reap every process that bears the mark: descendants of a probe that was killed."""
+    wanted, found = f"{handover.MARK}={mark}".encode(), []
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(name)
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if wanted in file.read().split(b"\0"):
+                        os.kill(pid, signal.SIGKILL)
+                        found.append(pid)
+    ends = time.monotonic() + _REAPING
+    while found and time.monotonic() < ends:  # those that came to this process
+        found = list(process.reap(found))
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    import json
+
+    return dict(json.loads(line))
+
+
+def _record(fields: dict[str, Any]) -> FailureRecord:
+    known = {name: value for name, value in fields.items() if name in FailureRecord._fields}
+    CAUSES[known["identifier"]]  # else it is none
+    return FailureRecord(**known)
+
+
+def _signatures(encoded: dict[str, Any]) -> dict[str, Signature]:
+    return {path: None if signed is None else tuple(signed) for path, signed in encoded.items()}
