@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: The first arguments that are commands. Such a word always means the command: an app of that name is status:app,
 #: status.py or ./status.
-COMMANDS = ("why", "status", "reload", "stop", "health", "offline", "online")
+COMMANDS = ("why", "check", "drill", "status", "reload", "stop", "health", "offline", "online")
 
 
 def main() -> NoReturn:

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 #: The top floor may import all that is below it.
 MAY_IMPORT["commands"] = frozenset(MAY_IMPORT) | {"arun_welcome"}
 #: What of ours the built-in app knows.
-WELCOME_KNOWS = frozenset({"arun.core.failures", "arun.core.loopback", "arun.core.outlook"})
+WELCOME_KNOWS = frozenset({"arun.core.failures", "arun.core.loopback", "arun.core.outlook", "arun.core.values"})
 #: Kinds of app, which do not know each other.
 KINDS = frozenset({"asgi", "wsgi", "aiohttp"})
 #: Lines of a file: it is cut at a joint, and none was found in longer ones.

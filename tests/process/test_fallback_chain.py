@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -177,32 +178,121 @@ def test_fallback_that_is_no_config_at_all_ends_in_the_page_at_once(arun: Any, k
 
 
 OWN_APP = "async def app(scope, receive, send):\n    assert scope['type'] == 'http'\n"
-#: What is there in the fallback's place, and what is reported of it before anything has failed; "" for nothing.
-UNFIT = {
-    "missing": ("gone.ini", "is not there"),
-    "folder": ("folder", "is a directory"),
-    "FIFO": ("fifo", "is no regular file"),
-    "program": ("app.py", "is a program in Python, and arun runs no program to be configured"),
-    "unread format": ("uwsgi.xml", "is in no format that arun reads"),
+#: What is named as the fallback, and how its fault is told before anything has failed; empty for none.
+BROKEN = {
+    "missing": ("gone.ini", "config-missing: the config {folder}/gone.ini is not there"),
+    "folder": ("folder", "config-unreadable: the config {folder}/folder is a directory"),
+    "FIFO": ("fifo", "config-unreadable: the config {folder}/fifo is no regular file"),
+    "colon": ("a:b/typo.ini", "config-missing: the config {folder}/a:b/typo.ini is not there"),
+    "section": (
+        "safe.ini:none",
+        "config-section-missing: {folder}/safe.ini has no section [none]; it has [arun] (from {folder}/safe.ini)",
+    ),
+    "key": ("key.ini", "option-unknown: arun has no key no-such (from {folder}/key.ini:2)"),
+    "value": (
+        "value.ini",
+        "option-invalid: bind: 'localhost' has no port: write host:port, :port, unix:/path or fd://number (from {folder}/value.ini:2)",
+    ),
+    "file of the app": ("app.ini", "app-not-found: there is no file {folder}/gone.py (from {folder}/app.ini:2)"),
+    "module of the app": ("mod.ini", "app-not-found: there is no module 'gone' (from {folder}/mod.ini:2)"),
+    "folder of the app": ("in.ini", "directory-unusable: there is no directory {folder}/gone (from {folder}/in.ini:2)"),
+    "user": ("user.ini", "user-unknown: there is no user 'no-such-user' (from {folder}/user.ini:2)"),
+    "certificate": (
+        "tls.ini",
+        "certificate-missing: there is no file {folder}/gone.pem (from {folder}/tls.ini:2)",
+    ),
+    "folder of the socket": ("unix.ini", "address-unavailable: there is no folder /gone (from {folder}/unix.ini:2)"),
+    "page": (
+        "page.ini",
+        "file-unusable: cannot serve the page {folder}/gone.html: no such file or directory (from {folder}/page.ini:2)",
+    ),
     "fit": ("safe.ini", ""),
-    "section": ("safe.ini:none", ""),
+    "installed module": ("fit.ini", ""),
     "built-in": ("welcome", ""),
+}
+CONFIGS = {
+    "key.ini": "no-such = 1",
+    "value.ini": "bind = localhost",
+    "app.ini": "app = gone.py",
+    "mod.ini": "app = gone:app",
+    "in.ini": "chdir = gone",
+    "user.ini": "uid = no-such-user",
+    "tls.ini": "ssl-certfile = gone.pem",
+    "unix.ini": "uds = /gone/socket",
+    "page.ini": "welcome-html = gone.html",
+    "fit.ini": "app = arun_welcome:make_app()",
+    "a.ini": "app = own.py\nfallback-config = b.ini",
+    "b.ini": "fallback-config = a.ini",
 }
 
 
-@pytest.mark.parametrize("last", ["page", "exit"])
-@pytest.mark.parametrize(("name", "words"), UNFIT.values(), ids=UNFIT)
-def test_fallback_that_cannot_be_a_config_is_reported_while_nothing_has_failed(
-    arun: Any, name: str, words: str, last: str
-) -> None:
+def _write_configs(arun: Any) -> None:
     (arun.folder / "folder").mkdir()
     os.mkfifo(arun.folder / "fifo")
     arun.write("safe.ini", SAFE)
     arun.write("app.py", OWN_APP)
-    instance = arun("app.py", "--bind", "{address}", "--fallback-config", name, "--last-resort", last).ready()
-    then = "the welcome page is served" if last == "page" else "so will its fallback"
-    told = re.findall(r"^arun: warning: the fallback config (.*)$", instance.said, re.MULTILINE)
-    assert told == ([f"{name} {words}: should this start fail, {then}"] if words else [])
+    arun.write("own.py", OWN_APP)
+    arun.write("a", "")
+    for name, line in CONFIGS.items():
+        arun.write(name, f"[arun]\n{line}\n")
+
+
+@pytest.mark.parametrize(("name", "words"), BROKEN.values(), ids=BROKEN)
+def test_what_is_broken_in_a_fallback_is_told_while_nothing_has_failed(arun: Any, name: str, words: str) -> None:
+    _write_configs(arun)
+    instance = arun("app.py", "--bind", "{address}", "--fallback-config", name).ready()
+    told = re.findall(r"^arun: warning: (.*)$", instance.said, re.MULTILINE)
+    fault = words.replace("{folder}", str(arun.folder))
+    then = f"should this start fail, {name} would fail too; then the welcome page is served"
+    assert told == ([f"the fallback config {name}: {fault}", then] if words else [])
+
+
+def test_the_whole_chain_is_looked_at_with_what_would_follow(arun: Any) -> None:
+    _write_configs(arun)
+    arun.write("b.ini", "[arun]\napp = gone.py\nfallback-config = a.ini\n")
+    instance = arun("app.py", "--bind", "{address}", "--fallback-config", "a.ini", "--last-resort", "exit").ready()
+    assert re.findall(r"^arun: warning: (.*)$", instance.said, re.MULTILINE) == [
+        f"the fallback config b.ini: app-not-found: there is no file {arun.folder}/gone.py (from {arun.folder}/b.ini:2)",
+        "should this start fail, b.ini would fail too; then the instance ends with status 1",
+        "fallback-loop: a.ini was tried before in this chain; then the instance ends with status 1",
+    ]
+
+
+def test_a_chain_that_is_too_long_is_told(arun: Any) -> None:
+    _write_configs(arun)
+    arun.write("a.ini", "[arun]\nfallback-config = safe.ini\nfallback-limit = 1\n")
+    instance = arun("app.py", "--bind", "{address}", "--fallback-config", "a.ini").ready()
+    assert (
+        "warning: fallback-limit: the chain of fallbacks has 1 links, and fallback-limit is 1; then the"
+        in instance.said
+    )
+
+
+def test_a_strict_start_fails_with_a_broken_fallback_and_its_last_resort_serves(arun: Any) -> None:
+    _write_configs(arun)
+    instance = arun("app.py", "--bind", "{address}", "--fallback-config", "key.ini", "--strict-fallback")
+    assert instance.ready().get().status == 503
+    assert instance.failures() == ["fallback-broken", "option-unknown"]
+    assert "fallback-broken: the fallback config key.ini would fail: option-unknown: arun has no key" in instance.said
+    assert instance.fallbacks() == ["key.ini", "welcome"]
+
+
+def test_a_strict_start_with_a_sound_chain_serves(arun: Any) -> None:
+    _write_configs(arun)
+    arun.write("b.ini", SAFE)
+    instance = arun("own.py", "--bind", "{address}", "--fallback-config", "a.ini", "--strict-fallback").ready()
+    assert instance.fallbacks() == []
+
+
+def test_a_strict_reload_with_a_broken_fallback_changes_nothing(arun: Any) -> None:
+    _write_configs(arun)
+    arun.write("shop.py", OWN)
+    line = "--bind", "{address}", "--fallback-config", "safe.ini", "--strict-fallback", "--supervise"
+    instance = arun("shop.py", *line).ready()
+    (arun.folder / "safe.ini").unlink()
+    instance.send(signal.SIGHUP)
+    instance.wait_for("reload failed (fallback-broken): those who served before go on")
+    assert instance.get().status == 200
 
 
 def test_fallback_that_this_user_cannot_read_is_reported_while_nothing_has_failed(public_arun: Any) -> None:
@@ -210,7 +300,26 @@ def test_fallback_that_this_user_cannot_read_is_reported_while_nothing_has_faile
     public_arun.write("safe.ini", SAFE).chmod(0o600)
     who = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
     instance = public_arun("app.py", "--bind", "{address}", "--fallback-config", "safe.ini", **who).ready()
-    assert "the fallback config safe.ini cannot be read: permission denied: should this start fail" in instance.said
+    assert (
+        f"config-unreadable: the config {public_arun.folder}/safe.ini cannot be read: permission denied"
+        in instance.said
+    )
+
+
+@pytest.mark.parametrize("name", ["safe.ini", "app.py"])
+def test_what_the_dropped_user_cannot_read_is_told_before_the_drop(public_arun: Any, name: str) -> None:
+    public_arun.write("app.py", OWN_APP)
+    public_arun.write("other.py", OWN_APP)
+    public_arun.write("safe.ini", f"{SAFE}app = other.py\n")
+    (public_arun.folder / {"app.py": "other.py"}.get(name, name)).chmod(0o600)
+    who = "--uid", str(STRANGER), "--gid", str(STRANGER)
+    instance = public_arun("app.py", "--bind", "{address}", "--fallback-config", "safe.ini", *who).ready()
+    words = {
+        "safe.ini": f"config-unreadable: uid {STRANGER} cannot read the config safe.ini",
+        "app.py": f"app-not-found: cannot read {public_arun.folder}/other.py as uid {STRANGER} (from ",
+    }
+    assert f"arun: warning: the fallback config safe.ini: {words[name]}" in instance.said
+    assert instance.said.count("arun: warning: ") == 2
 
 
 def test_the_built_in_page_is_named_as_what_it_is(arun: Any) -> None:
@@ -420,16 +529,6 @@ def test_page_shows_no_cause_where_no_option_asks_for_it(
         arun.write(name, content)
     answer = arun(*arguments, "--bind", "{address}").ready().get(headers={"Accept": "text/plain"})
     assert (answer.status, "app-not-found" in answer.text) == (503, False)
-
-
-@pytest.mark.parametrize("name", ["typo.ini", "a:b/typo.ini", "a:b/typo.ini:safe", "typo.ini:safe", "a:b/typo"])
-def test_fallback_that_is_missing_is_reported_while_the_start_is_healthy(arun: Any, name: str) -> None:
-    """Also where its path holds a colon, and what stands before the colon exists."""
-    arun.write("own.py", OWN)
-    arun.write("a", "")
-    instance = arun("own.py", "--bind", "{address}", "--fallback-config", name).ready()
-    assert f"arun: warning: the fallback config {name} is not there" in instance.said
-    assert instance.stop() == 0
 
 
 SECRETS = """

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,30 +135,40 @@ async def serving(app: Any) -> AsyncIterator[Site]:
 
 async def look(site: Site, folder: Path, *, size: tuple[int, int], scheme: str, language: str) -> Picture:
     """Open the site's page in a browser of its own and return what is seen."""
-    assert CHROMIUM
     shot = folder / "shot.png"
-    browser = await asyncio.create_subprocess_exec(
-        CHROMIUM,
-        *FLAGS,
-        f"--user-data-dir={folder / 'profile'}",
+    await _browse(
+        site,
+        folder,
         f"--accept-lang={language}",
         f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}",
         f"--window-size={size[0]},{size[1]}",
         f"--screenshot={shot}",
+    )
+    picture = await asyncio.to_thread(lambda: Picture.read(shot.read_bytes()))
+    assert (picture.width, len(picture.rows)) == size
+    return picture
+
+
+async def _browse(site: Site, folder: Path, *flags: str) -> str:
+    """Open the site's page in a browser of its own, and return what that prints."""
+    assert CHROMIUM
+    browser = await asyncio.create_subprocess_exec(
+        CHROMIUM,
+        *FLAGS,
+        f"--user-data-dir={folder / 'profile'}",
+        *flags,
         f"http://127.0.0.1:{site.port}/",
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        await asyncio.wait_for(browser.wait(), 60)
+        printed, _ = await asyncio.wait_for(browser.communicate(), 60)
     finally:
         if browser.returncode is None:
             browser.kill()
             await browser.wait()
-    picture = await asyncio.to_thread(lambda: Picture.read(shot.read_bytes()))
-    assert (picture.width, len(picture.rows)) == size
-    return picture
+    return printed.decode()
 
 
 @pytest.fixture(params=["welcome", "pause"])
@@ -197,3 +208,21 @@ async def test_the_narrowest_page_holds_the_longest_word(failure: FailureRecord,
         picture = await look(site, tmp_path, size=(320, 1800), scheme="light", language="en")
     assert picture.ink(302, 320, _paper("light")) == 0
     assert picture.ink(20, 300, _paper("light")) > 900
+
+
+@pytest.mark.parametrize("own_page", ["", "<h1>our own page</h1>"], ids=["built in", "own"])
+async def test_the_page_gives_way_to_the_app_by_itself(own_page: str, failure: FailureRecord, tmp_path: Path) -> None:
+    """Without a script: the policy of the page forbids any."""
+    page = make_app(outlook=lambda: Outlook((failure,), time.time() + 1), own_page=own_page)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if len(site.asked) < 3:
+            await page(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<h1>the shop is open</h1>"})
+
+    async with serving(app) as site:
+        printed = await _browse(site, tmp_path, "--virtual-time-budget=60000", "--dump-dom")
+    assert "<h1>the shop is open</h1>" in printed
+    assert set(site.asked) == {"/"}

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypedDict
 
+    Wait = Literal["unknown", "moment", "seconds", "minute", "minutes", "hours"]
     Voice = Literal["welcome", "pause", "offline", "absent", "refused"]
 
     class Page(TypedDict):
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
         commands: tuple[tuple[str, str], ...]
         home: str
         retry: str
-        operator_heading: str
-        operator: tuple[str, ...]
+        waits: dict[Wait, str]
+        reloads: str
+        reference: str
         causes_heading: str
         cause_labels: dict[str, str]
         causes_note: str
@@ -49,10 +51,7 @@ _ENGLISH: Words = {
         "pause": {
             "title": "Temporarily unavailable",
             "heading": "We’ll be right back.",
-            "lead": (
-                "This service is starting over and is temporarily unavailable.",
-                "Nothing is wrong at your end. Please try again in a moment.",
-            ),
+            "lead": ("This service is temporarily unavailable.", "Nothing is wrong at your end."),
         },
         "offline": {
             "title": "Temporarily unavailable",
@@ -84,10 +83,25 @@ _ENGLISH: Words = {
     ),
     "home": "Go to the welcome page",
     "retry": "Try again",
-    "operator_heading": "Do you run this service?",
-    "operator": ("The cause is in the log of this instance.", "Look for the lines that begin with `arun:`."),
+    "waits": {
+        "unknown": "It comes back as soon as the cause is mended.",
+        "moment": "We try again by ourselves in a few seconds.",
+        "seconds": "We try again by ourselves in about {n} seconds.",
+        "minute": "We try again by ourselves in about a minute.",
+        "minutes": "We try again by ourselves in about {n} minutes.",
+        "hours": "We try again by ourselves, though not within the hour.",
+    },
+    "reloads": "This page reloads by itself.",
+    "reference": "Reference {id}",
     "causes_heading": "Why it did not start",
-    "cause_labels": {"origin": "From", "config": "Config", "when": "Time", "hint": "Hint", "detail": "Traceback"},
+    "cause_labels": {
+        "id": "Id",
+        "origin": "From",
+        "config": "Config",
+        "when": "Time",
+        "hint": "Hint",
+        "detail": "Traceback",
+    },
     "causes_note": "Shown because debug is on and you are on the same machine. Visitors do not see it.",
     "motto": "arun, the instance that always answers",
 }
@@ -103,7 +117,7 @@ _SIMPLIFIED_CHINESE: Words = {
         "pause": {
             "title": "服务暂时不可用",
             "heading": "我们马上回来。",
-            "lead": ("服务正在重新启动，暂时无法访问。", "这不是您这边的问题，请稍后再试。"),
+            "lead": ("服务暂时无法访问。", "这不是您这边的问题。"),
         },
         "offline": {
             "title": "服务暂时不可用",
@@ -129,10 +143,25 @@ _SIMPLIFIED_CHINESE: Words = {
     ),
     "home": "前往欢迎页",
     "retry": "重试",
-    "operator_heading": "您是这个服务的维护者吗？",
-    "operator": ("原因已写入此实例的日志，", "请查找以 `arun:` 开头的行。"),
+    "waits": {
+        "unknown": "问题解决后会立即恢复。",
+        "moment": "我们会在几秒后自动重试。",
+        "seconds": "我们会在大约 {n} 秒后自动重试。",
+        "minute": "我们会在大约一分钟后自动重试。",
+        "minutes": "我们会在大约 {n} 分钟后自动重试。",
+        "hours": "我们会自动重试，但需要一小时以上。",
+    },
+    "reloads": "本页面会自动刷新。",
+    "reference": "参考编号 {id}",
     "causes_heading": "启动失败的原因",
-    "cause_labels": {"origin": "来源", "config": "配置", "when": "时间", "hint": "提示", "detail": "调用栈"},
+    "cause_labels": {
+        "id": "编号",
+        "origin": "来源",
+        "config": "配置",
+        "when": "时间",
+        "hint": "提示",
+        "detail": "调用栈",
+    },
     "causes_note": "已开启调试模式，且您正在本机访问，因此显示以上内容；其他访客看不到。",
     "motto": "arun，始终应答的实例",
 }

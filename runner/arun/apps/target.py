@@ -17,7 +17,11 @@ from importlib.machinery import PathFinder
 from arun.core.failures import APP_ATTRIBUTE_MISSING, APP_NOT_FOUND, StartupFailure
 from arun.core.values import Value
 
-__all__ = ("FILES", "Places", "Target", "find", "parse")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ("FILES", "Places", "Target", "file_of", "find", "parse")
 
 #: Where an app is looked for in a folder; the first that is there is taken.
 FILES = ("app.py", "main.py", "application.py", "asgi.py", "wsgi.py")
@@ -90,6 +94,31 @@ def parse(text: str, places: Places, *, origin: str, attribute: str = "", is_pat
         hint = f"did you mean {name}.py?" if os.path.isfile(f"{path}.py") else ""
         raise StartupFailure(APP_NOT_FOUND, f"there is no file {path}", origin=origin, hint=hint)
     return Target(name, named, text, origin, first=(places.app_dir,), factory=factory)
+
+
+def file_of(target: Target, path: Sequence[str]) -> str | None:
+    """Return the file that an import of the target would read first, empty where that is no file; None where there is none.
+
+    ``path`` is where modules are imported from, behind the target's own folders.
+    """
+    if target.file:
+        return target.file
+    top, *parts = target.name.split(".")
+    spec = PathFinder.find_spec(top, [*target.first, *path])
+    if spec is None:
+        from importlib.util import find_spec
+
+        try:
+            spec = find_spec(top)  # by the finders of editable installs and the like
+        except (ImportError, ValueError, AttributeError):
+            return None
+    name = top
+    for part in parts:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return None if spec is None else spec.origin if spec.has_location and spec.origin else ""
 
 
 def _refuse_arguments(text: str, origin: str) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 
 from arun.commands import reaching
+from arun.commands.colours import BOLD, DIM, GREEN, RED, YELLOW, painter
 from arun.commands.usage import Option, Usage
 from arun.core.failures import StartupFailure, printable
 
@@ -39,8 +40,7 @@ found, or the arguments are wrong.
 _WIDTH, _LABEL = 80, 12
 #: Seconds between two looks.
 _EACH = 1.0
-_GREEN, _YELLOW, _RED, _BOLD, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[1m", "\033[2m", "\033[0m"
-_COLOURS = {"serving": _GREEN, "fallback": _RED}
+_COLOURS = {"serving": GREEN, "fallback": RED}
 _COLUMNS = ("WORKER", "PID", "STATE", "SINCE", "REQUESTS", "IN FLIGHT", "CONNECTIONS")
 #: Workers that a screen lists; of more, the last line tells how many.
 _MOST_WORKERS = 32
@@ -69,7 +69,7 @@ def _write(state: Mapping[str, Any], *, as_json: bool) -> None:
 
         sys.stdout.write(json.dumps(state, ensure_ascii=False, indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _screen(state, time.time(), _paint())))
+        sys.stdout.write("".join(f"{line}\n" for line in _screen(state, time.time(), painter())))
 
 
 def _watch(place: Place, *, as_json: bool) -> int:
@@ -86,7 +86,7 @@ def _watch(place: Place, *, as_json: bool) -> int:
                     _write(state, as_json=True)
                     lines = []
                 else:
-                    lines = list(_screen(state, time.time(), _paint(), before))
+                    lines = list(_screen(state, time.time(), painter(), before))
                 before = time.monotonic(), state
             except StartupFailure as failure:
                 status, lines = 2, [printable(failure.sentence)]
@@ -104,13 +104,6 @@ def _watch(place: Place, *, as_json: bool) -> int:
             sys.stdout.write("\033[?25h\033[?1049l")
 
 
-def _paint() -> Callable[[str, str], str]:
-    """Return what puts colour on a text, where it is seen and wanted (https://no-color.org)."""
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
-        return lambda colour, text: f"{colour}{text}{_PLAIN}"
-    return lambda _colour, text: text
-
-
 def _screen(
     state: Mapping[str, Any],
     now: float,
@@ -121,7 +114,7 @@ def _screen(
     mark = "\u25cf" if "utf" in (sys.stdout.encoding or "").lower() else "*"
     head = f"{mark} {name}"
     about = f"since {_when(state['since'], now)}"
-    yield f"{paint(_COLOURS.get(name, _YELLOW) + _BOLD, head)}  {about}"
+    yield f"{paint(_COLOURS.get(name, YELLOW) + BOLD, head)}  {about}"
     if state["reason"]:
         yield from _entry("why", state["reason"], paint)
     yield from _entry("app", state["app"], paint)
@@ -170,7 +163,7 @@ def _failures(state: Mapping[str, Any], now: float, paint: Callable[[str, str], 
     for one in failures[:1]:
         yield ""
         title = f"{one['identifier']}, {_when(one['when'], now)}" + (f", id {one['id']}" if one.get("id") else "")
-        yield from _entry(label, title, paint, colour=_RED)
+        yield from _entry(label, title, paint, colour=RED)
         yield from _entry("", one.get("sentence", ""), paint)
         yield from _entry("from", one.get("origin", ""), paint)
         yield from _entry("hint", one.get("hint", ""), paint)
@@ -203,12 +196,12 @@ def _table(workers: list[Mapping[str, Any]], now: float, paint: Callable[[str, s
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         line = "  " + "  ".join(cells).rstrip()
-        yield paint(_DIM, line) if row is _COLUMNS else line
+        yield paint(DIM, line) if row is _COLUMNS else line
     if len(workers) > _MOST_WORKERS:
         yield f"  and {len(workers) - _MOST_WORKERS} more"
 
 
-def _entry(label: str, text: str, paint: Callable[[str, str], str], *, colour: str = _DIM) -> Iterator[str]:
+def _entry(label: str, text: str, paint: Callable[[str, str], str], *, colour: str = DIM) -> Iterator[str]:
     if not text:
         return
     import textwrap

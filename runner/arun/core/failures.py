@@ -280,6 +280,12 @@ FALLBACK_LIMIT = Cause(
     "shorten the chain, or raise --fallback-limit",
     "The chain of fallbacks is longer than allowed.",
 )
+FALLBACK_BROKEN = Cause(
+    "fallback-broken",
+    "fallback",
+    "mend the fallback, or leave --strict-fallback out to be warned only; arun check tries the whole chain",
+    "What would follow a failed start would fail as well, and --strict-fallback wants to know before.",
+)
 EXEC_FAILED = Cause(
     "exec-failed",
     "fallback",

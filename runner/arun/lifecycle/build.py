@@ -232,7 +232,7 @@ def load(instance: Instance, deadline: Deadline) -> Loaded:
     settings, signals = instance.configuration.settings, instance.signals
     deadline.step(f"{settings.app or settings.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(settings)
-    app = choose_app(settings, instance.status.outlook, loop)
+    app = choose_app(settings, instance.status.outlook, loop, instance.configuration.fallback.welcome_html)
     genuine.settle_threads()
     signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if signals.count:

@@ -18,11 +18,15 @@ __all__ = ("choose_app",)
 
 
 def choose_app(
-    settings: Settings, outlook: Callable[[], Outlook], loop: Callable[[], asyncio.AbstractEventLoop]
+    settings: Settings,
+    outlook: Callable[[], Outlook],
+    loop: Callable[[], asyncio.AbstractEventLoop],
+    own_page: str = "",
 ) -> App:
     """Load the app that the settings name, find one in the folder, or take the built-in one, which goes by the outlook.
 
-    A fallback that names no app gets the welcome app, whatever lies in the folder: it may be what failed.
+    A fallback that names no app gets the welcome app, whatever lies in the folder: it may be what failed. ``own_page`` is the
+    text of a page for the built-in app to show instead of its own.
 
     Raises:
         StartupFailure: one of the failures of the stage "load".
@@ -37,7 +41,7 @@ def choose_app(
         text, origin = targets.find(places.app_dir), f"the folder {places.app_dir}"
     try:
         if text is None:
-            return _unnamed(settings, outlook, places.app_dir)
+            return _unnamed(settings, outlook, places.app_dir, own_page)
         is_path = name == "wsgi_file"
         target = targets.parse(text, places, origin=origin, attribute=settings.callable or "", is_path=is_path)
         if settings.factory:
@@ -56,7 +60,7 @@ def _named(settings: Settings) -> tuple[str, str | None]:
     return ("app", settings.app) if settings.app is not None else ("wsgi_file", settings.wsgi_file)
 
 
-def _unnamed(settings: Settings, outlook: Callable[[], Outlook], directory: str) -> App:
+def _unnamed(settings: Settings, outlook: Callable[[], Outlook], directory: str, own_page: str) -> App:
     if settings.need_app:
         raise StartupFailure(
             APP_NOT_NAMED, f"no app is named, and {directory} holds none", origin=settings.origin("need_app")
@@ -67,7 +71,9 @@ def _unnamed(settings: Settings, outlook: Callable[[], Outlook], directory: str)
         loops.import_asyncio_without_tls()
     import arun_welcome
 
-    page = arun_welcome.make_app(status=settings.welcome_status, outlook=outlook, debug=settings.debug)
+    page = arun_welcome.make_app(
+        status=settings.welcome_status, outlook=outlook, debug=settings.debug, own_page=own_page
+    )
     return _built_in("the welcome page", page)
 
 

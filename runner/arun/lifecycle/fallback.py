@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from arun.core.failures import FALLBACK_LIMIT, FALLBACK_LOOP, StartupFailure
 from arun.core.values import Value
 from arun.lifecycle.recovery_policy import RecoverPolicy
-from arun.settings.entries import UNREAD_FORMATS, config_key, shown, split_reference, welcome_config
+from arun.settings.entries import config_key, shown, welcome_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ __all__ = (
     "Plan",
     "is_gone",
     "plan",
-    "unfit",
+    "refusal",
 )
 
 #: The name of a start that no config file describes.
@@ -30,8 +29,9 @@ COMMAND_LINE = "command line"
 class FallbackPolicy(Value):
     """What follows if this start fails: as the options ``fallback-config``, ``fallback-on``, ``fallback-limit``, ``last-resort``.
 
-    ``debug``: the built-in page, should it follow, shows causes to visitors from this machine. ``recover``: when a fallback
-    tries the first start again.
+    ``origin`` is where ``config`` is named. ``debug``: the built-in page, should it follow, shows causes to visitors from this
+    machine. ``welcome_html`` is the text of the page that the built-in fallback shows instead of its own, empty for none.
+    ``recover``: when a fallback tries the first start again.
     """
 
     config: str | None = None
@@ -39,6 +39,8 @@ class FallbackPolicy(Value):
     limit: int = 8
     last_resort: str = "page"
     debug: bool = False
+    welcome_html: str = ""
+    origin: str = ""
     recover: RecoverPolicy = RecoverPolicy()
 
 
@@ -74,37 +76,26 @@ def plan(
     is_chain = is_fallback or policy.config is not None
     if not any({"all", one.cause.identifier, one.cause.stage} & policy.causes for one in failures):
         return Plan(is_last=is_fallback, is_narrowed=is_chain)
-    known = {*tried, config_key(name)}
     end: StartupFailure | None = None
     if policy.config is not None:
-        if config_key(policy.config) in known:
-            end = StartupFailure(FALLBACK_LOOP, f"{shown(policy.config, directory)} was tried before in this chain")
-        elif len(tried) >= policy.limit:
-            end = StartupFailure(
-                FALLBACK_LIMIT, f"the chain of fallbacks has {len(tried)} links, and fallback-limit is {policy.limit}"
-            )
-        else:
+        end = refusal(policy, name, tried, directory)
+        if end is None:
             return Plan(policy.config)
-    serves_page = is_chain and policy.last_resort == "page" and config_key(welcome_config()) not in known
+    is_tried = config_key(welcome_config()) in {*tried, config_key(name)}
+    serves_page = is_chain and policy.last_resort == "page" and not is_tried
     return Plan(welcome_config() if serves_page else None, is_chain, end)
 
 
-def unfit(config: str) -> str:
-    """Return why no config can be read where a reference leads, as it looks from outside; empty where nothing is wrong."""
-    path = split_reference(config)[0]
-    if path.endswith(".py"):
-        return "is a program in Python, and arun runs no program to be configured"
-    if os.path.splitext(path)[1].lower() in UNREAD_FORMATS:
-        return "is in no format that arun reads"
-    if is_gone(path):
-        return "is not there"
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:  # a link that leads nowhere, a folder that is closed
-        return f"cannot be read: {(error.strerror or str(error)).lower()}"
-    if not stat.S_ISREG(mode):
-        return "is a directory" if stat.S_ISDIR(mode) else "is no regular file"
-    return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
+def refusal(policy: FallbackPolicy, name: str, tried: Sequence[str], directory: str) -> StartupFailure | None:
+    """Return why the fallback that a policy names may not be tried after this start; None where it may."""
+    config = policy.config or ""
+    if config_key(config) in {*tried, config_key(name)}:
+        return StartupFailure(FALLBACK_LOOP, f"{shown(config, directory)} was tried before in this chain")
+    if len(tried) >= policy.limit:
+        return StartupFailure(
+            FALLBACK_LIMIT, f"the chain of fallbacks has {len(tried)} links, and fallback-limit is {policy.limit}"
+        )
+    return None
 
 
 def is_gone(path: str) -> bool:

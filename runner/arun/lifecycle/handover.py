@@ -64,6 +64,8 @@ class Trial(Value):
     held: tuple[ListenSpec, ...] = ()
     #: Whether the app's start-up and shut-down run.
     starts_app: bool = True
+    #: The instance that makes room for such a start, and may stand in the pid file; 0 for ``parent``.
+    owner: int = 0
 
 
 class Handover(Value):
@@ -90,6 +92,8 @@ class Handover(Value):
     last_resort: str = "page"
     #: Whether the built-in page shows causes to visitors from this machine.
     debug: bool = False
+    #: The page of the user's own that the built-in fallback shows: its text, empty for none.
+    welcome_html: str = ""
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
     #: The absolute path of the directory with the failure log; empty for none.
@@ -144,6 +148,7 @@ def write(handover: Handover) -> int:
             "log_file": handover.log_file,
             "last_resort": handover.last_resort,
             "debug": handover.debug,
+            "welcome_html": handover.welcome_html,
             "pidfiles": handover.pidfiles,
             "state_dir": handover.state_dir,
             "earlier": [record.as_dict() for record in handover.earlier],
@@ -213,6 +218,7 @@ def _decode(fields: dict[str, Any]) -> Handover:
         log_file=fields.get("log_file", ""),
         last_resort=fields.get("last_resort", "page"),
         debug=fields.get("debug", False),
+        welcome_html=fields.get("welcome_html", ""),
         pidfiles=tuple(fields.get("pidfiles", ())),
         state_dir=fields.get("state_dir", ""),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
@@ -260,7 +266,7 @@ def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
     if encoded is None:
         return None
     held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
-    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"])
+    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"], encoded.get("owner", 0))
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:

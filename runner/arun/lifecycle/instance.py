@@ -61,6 +61,7 @@ class Configuration(Value):
         policy = self.fallback._replace(
             config=None if layers.asked else entries.located(layers.fallback),
             last_resort=layers.last_resort or self.fallback.last_resort,
+            origin=layers.fallback_origin,
         )
         name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
         return self._replace(name=name, fallback=policy)
@@ -72,6 +73,10 @@ class Configuration(Value):
             policy = policy._replace(debug=settings.debug)
         policy = policy._replace(recover=policy.recover.given_by(settings))
         return self._replace(fallback=policy)
+
+    def showing(self, page: str) -> Configuration:
+        """Return it with a page of the user's own, which the built-in fallback shows too; with an empty one as it is."""
+        return self._replace(fallback=self.fallback._replace(welcome_html=page)) if page else self
 
     @property
     def settings(self) -> Settings:
@@ -155,7 +160,9 @@ class Instance:
 
             manager = notify.take(os.environ)
         held, secured = _adopted(past)
-        policy = FallbackPolicy(last_resort=past.last_resort, debug=past.debug, recover=past.recover)
+        policy = FallbackPolicy(
+            last_resort=past.last_resort, debug=past.debug, welcome_html=past.welcome_html, recover=past.recover
+        )
         if past.tried:
             name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
         else:
@@ -312,12 +319,16 @@ class Instance:
     def history(self, records: Sequence[FailureRecord]) -> handover.Handover:
         """Return what the successor of this start is to know."""
         policy, launch = self.configuration.fallback, self.launch
-        past = self.past if self.is_fallback else handover.Handover(launch.argv, launch.directory)
+        past = self.past
+        if not self.is_fallback:
+            brake = past.brake.after_failure(served=self.status.served, has_served=self.status.served > 0)
+            past = handover.Handover(launch.argv, launch.directory, brake=brake)
         past = past._replace(state_dir=self.outage.log.directory, earlier=self.outage.earlier)
         past = past._replace(
             wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
+            welcome_html=policy.welcome_html,
             recover=policy.recover,
             pidfiles=self.pidfiles,
             workers=(),

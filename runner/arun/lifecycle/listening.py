@@ -11,6 +11,7 @@ from arun.lifecycle.successor import needed_files
 from arun.listen import claims, places, sockets, tls
 from arun.listen.held import Listening
 from arun.settings import BIND_RETRY, DEFAULT, SettingsRejected, listeners, read, validate
+from arun.settings.entries import split_reference
 from arun.system import logs, privileges
 
 TYPE_CHECKING = False
@@ -131,6 +132,7 @@ def look(
         _look_at(shared, own, there, options, instance.sockets)
         step("shared addresses", ", ".join(str(one.address) for one in shared))
     if identity is not None:
+        _prepare_for_drop(instance, instance.sockets, identity, contexts)
         privileges.drop(identity)
         step("privileges", f"uid {identity.uid}, gid {identity.gid}")
     if not (passed and named == [default]):
@@ -390,6 +392,8 @@ def _prepare_for_drop(instance: Instance, held: Sockets, identity: privileges.Id
         return
     held.note_wanted_by_fallback(_wanted_by(config, instance.launch.directory, held, is_fallback=instance.is_fallback))
     for path in unreadable:
+        if path == split_reference(config)[0]:
+            continue  # the check of the chain has told that
         logs.warning(
             f"uid {identity.uid} cannot read {path}: if this start fails, this process serves the welcome page itself"
         )

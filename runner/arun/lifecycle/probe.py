@@ -126,7 +126,7 @@ def _try(instance: Instance, told: Trial, line: socket.socket) -> NoReturn:
         reporter.leave,
         reporter.step,
         held=told.held,
-        owner=told.parent,
+        owner=told.owner or told.parent,
         starts_app=told.starts_app,
         observer=reporter,
     )

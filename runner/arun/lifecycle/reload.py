@@ -14,7 +14,7 @@ from arun.core import exits
 from arun.core.counters import Counters
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, foresight, listening, successor
+from arun.lifecycle import build, chain, foresight, listening, own_page, successor
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.serving import Reloads, Supervised
@@ -306,7 +306,10 @@ class Reloader:
         settings = validate(layers)
         instance.status.without_effect(settings)
         self._check_identity(settings)
-        return configuration.with_settings(settings)
+        configuration = configuration.with_settings(settings).showing(own_page.read(settings))
+        if not instance.is_fallback:
+            chain.enforce(configuration, instance.launch.environ)
+        return configuration
 
     def _check_identity(self, settings: Settings) -> None:
         """Refuse another user or group: a process cannot change them twice, and the old workers would mix with it."""

@@ -10,7 +10,7 @@ from functools import partial
 from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
-from arun.lifecycle import build, listening
+from arun.lifecycle import build, chain, listening, own_page
 from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
@@ -64,6 +64,8 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
     if isinstance(error, SettingsRejected):
         partial_settings = error.partial
         instance.adopt(instance.configuration.ending_as(partial_settings))
+        with contextlib.suppress(StartupFailure):
+            instance.adopt(instance.configuration.showing(own_page.read(partial_settings)))
         identity = _identity(partial_settings)
         _open_failure_log(instance, partial_settings, identity)
         listening.want(instance, partial_settings)
@@ -95,7 +97,9 @@ def _open_failure_log(instance: Instance, settings: Settings, identity: Identity
 
 def _is_early(failure: StartupFailure) -> bool:
     cause = failure.cause
-    return cause.stage in {"settings", "identity", "privileges"} or cause.identifier.startswith("certificate-")
+    return cause.stage in {"settings", "identity", "privileges", "fallback"} or cause.identifier.startswith(
+        "certificate-"
+    )
 
 
 def _take_output(instance: Instance, settings: Settings) -> None:
@@ -128,7 +132,10 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     instance.control.open(instance, settings, identity)
     instance.control.start()
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
-    instance.status.starting(instance.configuration.fallback, directory)
+    instance.status.starting()
+    instance.adopt(instance.configuration.showing(own_page.read(settings)))
+    if not instance.is_fallback:
+        chain.enforce(instance.configuration, instance.launch.environ)
     with Deadline(
         settings.start_timeout,
         settings.origin("start_timeout"),

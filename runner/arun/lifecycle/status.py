@@ -9,7 +9,6 @@ import time
 from arun import __version__
 from arun.core import addresses
 from arun.core.outlook import Outlook
-from arun.lifecycle import fallback
 from arun.lifecycle.recovery_policy import RecoveryState
 from arun.settings import entries
 from arun.system import logs
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.core.failures import FailureRecord
-    from arun.lifecycle.fallback import FallbackPolicy
     from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
@@ -116,14 +114,10 @@ class Status:
         for line in settings.idle:
             logs.warning(line)
 
-    def starting(self, policy: FallbackPolicy, directory: str) -> None:
-        """Report that a start begins, and that it has a fallback which cannot be read; its lines are not looked at."""
+    def starting(self) -> None:
+        """Report that a start begins."""
         date = time.strftime("%a %b %d %H:%M:%S %Y")
         logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
-        if policy.config and (why := fallback.unfit(policy.config)):
-            name = entries.shown(policy.config, directory)
-            then = "the welcome page is served" if policy.last_resort == "page" else "so will its fallback"
-            logs.warning(f"the fallback config {name} {why}: should this start fail, {then}")
 
     def attach(self, command: WaitingCommand | None) -> None:
         """Report to a command that waits for this start, too: the process has gone to the background."""

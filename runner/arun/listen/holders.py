@@ -11,7 +11,7 @@ from arun.core.addresses import Address, Tcp, Unix
 from arun.core.failures import StartupFailure
 from arun.listen.places import overlap, resolve
 
-__all__ = ("holder_of",)
+__all__ = ("holder_of", "process_at")
 
 _LISTEN_STATE = "0A"
 #: How many processes are looked at before giving up: a message is not worth more.
@@ -21,11 +21,20 @@ _MOST_PROCESSES = 4096
 def holder_of(address: Address) -> str:
     """Return ``pid 7409 (nginx: master process)`` for another process that listens there, or an empty string."""
     try:
+        pid = process_at(address)
+        return f"pid {pid} ({_command(pid)})" if pid else ""
+    except OSError:
+        return ""
+
+
+def process_at(address: Address) -> int:
+    """Return the pid of another process that listens there; 0 for none, or where that is not shown."""
+    try:
         found = _tcp_inodes(address) if isinstance(address, Tcp) else _unix_inodes(address)
         inodes = {f"socket:[{inode}]" for inode in found}
-        return _process_with(inodes - _links(os.getpid())) if inodes else ""
+        return _process_with(inodes - _links(os.getpid())) if inodes else 0
     except (OSError, ValueError, IndexError):
-        return ""
+        return 0
 
 
 def _tcp_inodes(address: Tcp) -> set[str]:
@@ -66,12 +75,12 @@ def _unix_inodes(address: Address) -> set[str]:
     return {row[6] for row in rows if len(row) == 8 and row[7] == address.path}  # noqa: PLR2004 - the columns of the table
 
 
-def _process_with(sockets: set[str]) -> str:
+def _process_with(sockets: set[str]) -> int:
     pids = [name for name in os.listdir("/proc") if name.isdigit()]
     for pid in pids[:_MOST_PROCESSES]:
         if _links(pid) & sockets:
-            return f"pid {pid} ({_command(pid)})"
-    return ""
+            return int(pid)
+    return 0
 
 
 def _links(pid: int | str) -> set[str]:
@@ -84,7 +93,7 @@ def _links(pid: int | str) -> set[str]:
     return links
 
 
-def _command(pid: str) -> str:
+def _command(pid: int) -> str:
     with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
         words = file.read(200).replace("\0", " ").strip()
     return words or "?"

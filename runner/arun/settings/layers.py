@@ -47,6 +47,12 @@ class Layers(Value):
         options = ((named(Settings)[entry.key], entry.value) for entry in self.entries[0])
         return frozenset(option.name for option, value in options if option.command_line_only and value is not False)
 
+    @property
+    def fallback_origin(self) -> str:
+        """Where the fallback is named."""
+        named_there = [entry for layer in reversed(self.entries) for entry in layer if entry.key == FALLBACK]
+        return named_there[-1].origin if named_there else ""
+
 
 def read(
     argv: Sequence[str],

@@ -243,8 +243,19 @@ class _Fallback:
         about="what follows when no fallback of the chain works: the welcome page, or exit with status 1; it holds for the "
         "whole chain, until a config in it says otherwise",
     )
+    strict_fallback = option(
+        Flag(),
+        default=False,
+        about="a fallback config that would fail too is a failed start, not a warning; off in a fallback",
+    )
     welcome_status = option(
         Number(200, 599, "STATUS"), default=None, about="the status of the welcome page (default: 200, 503 as fallback)"
+    )
+    welcome_html = option(
+        Text("FILE"),
+        default=None,
+        about="an HTML page of one's own (UTF-8, at most 1 MiB) in place of the welcome page, on the built-in fallback too; it is "
+        "read at the start; {{text}} in it becomes when to try again, {{id}} the id of the failed start",
     )
     state_dir = option(
         Text("DIR"),

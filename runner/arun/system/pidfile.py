@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.system.links import Place
 
-__all__ = ("look", "remove", "write")
+__all__ = ("holder", "look", "names_arun", "remove", "write")
 
 #: The rights of a new file, less the umask: what watches the instance reads it, only arun writes it.
 _MODE = 0o644
@@ -54,6 +54,16 @@ def look(path: str, own: int, *, origin: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise _unwritable(path, error, origin) from error
+
+
+def holder(path: str) -> int:
+    """Return the pid of the arun that has written the file and lives; 0 for none."""
+    try:
+        with links.place_of(path) as place:
+            pid, written = _content(place)
+    except OSError:
+        return 0
+    return pid if pid and _is_arun(pid, written) else 0
 
 
 def _refuse_other(place: Place, path: str, origin: str, own: set[int]) -> None:
@@ -149,11 +159,11 @@ def _is_arun(pid: int, written: float) -> bool:
             booted = next(float(line.split()[1]) for line in file if line.startswith(b"btime "))
     except (OSError, StopIteration, ValueError):
         return False
-    if fields[0] == b"Z" or not _names_arun(arguments):
+    if fields[0] == b"Z" or not names_arun(arguments):
         return False
     return booted + int(fields[19]) / os.sysconf("SC_CLK_TCK") <= written + _CLOCKS
 
 
-def _names_arun(arguments: list[bytes]) -> bool:
+def names_arun(arguments: list[bytes]) -> bool:
     """Return whether a command line starts arun, as its script or as a module."""
     return any(os.path.basename(one) == b"arun" for one in arguments) or b"arun.__main__" in arguments

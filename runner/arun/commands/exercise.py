@@ -1,0 +1,301 @@
+"""One exercise of a drill: a start that fails on purpose, the fallback that answers, the fault mended, and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from arun.commands import trials
+from arun.commands.drill_client import Client
+from arun.core.values import Value
+from arun.settings.declaration import declared
+from arun.settings.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from arun.commands.drill_configs import Copies
+    from arun.lifecycle.instance import Configuration
+
+__all__ = ("KINDS", "Course", "Exercise")
+
+#: What is made to fail, and the identifier of that failure.
+KINDS = {
+    "bind": "address-in-use",
+    "config": "option-unknown",
+    "app": "app-import-failed",
+    "startup": "app-startup-failed",
+    "crash-loop": "crash-loop",
+}
+#: Seconds that a start may take to fail or to serve, that the way back may take by itself, and that a stop may take.
+_PATIENCE, _BY_ITSELF, _ENDING = 30.0, 10.0, 15.0
+#: Seconds in which a fallback that serves has answered a client.
+_SOON = 3.0
+_APP = """
+import asyncio, os
+{fault}
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            {startup}
+            await send({{"type": "lifespan.startup.complete"}})
+        await send({{"type": "lifespan.shutdown.complete"}})
+        return
+    if scope["type"] == "http":
+        await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}})
+        await send({{"type": "http.response.body", "body": b"arun drill: the app answers"}})
+"""
+#: The app of each failure, as long as it is broken.
+_FAULTS = {
+    "app": {"fault": "raise RuntimeError('arun drill: broken on purpose')", "startup": "pass"},
+    "startup": {"fault": "", "startup": "raise RuntimeError('arun drill: broken on purpose')"},
+    "crash-loop": {"fault": "", "startup": "asyncio.get_running_loop().call_later(0.05, os._exit, 3)"},
+}
+_SOUND = {"fault": "", "startup": "pass"}
+_FAILED = re.compile(r"arun: ([a-z-]+): ")
+
+
+class Course(Value):
+    """How an exercise went.
+
+    ``answered_after`` are the seconds from the end of the failed start to the response of the fallback, ``back_after`` those
+    from the mending to the first response of the start that was mended; None where none came. ``was_asked``: it went back on
+    SIGHUP only. ``cut`` are connections that ended without a response.
+    """
+
+    kind: str
+    identifier: str = ""
+    fallbacks: tuple[str, ...] = ()
+    answered_after: float | None = None
+    status: int = 0
+    words: str = ""
+    refused: int = 0
+    cut: int = 0
+    back_after: float | None = None
+    was_asked: bool = False
+    faults: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether everything went as it should."""
+        return not self.faults
+
+
+class _Said:
+    """The lines that a process writes, with the time of each; read by a thread of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.lines: list[tuple[float, str]] = []
+        self._news = threading.Condition()
+        self._process = process
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def when(self, fits: Callable[[str], object], seconds: float, since: float = 0.0) -> float | None:
+        """Return when a line came that fits, after ``since``; None where none comes in so many seconds, or the process ends."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while True:
+                found = next((at for at, line in self.lines if at >= since and fits(line)), None)
+                left = deadline - time.monotonic()
+                if found is not None or left <= 0 or not self._thread.is_alive():
+                    return found
+                self._news.wait(min(left, 0.5))
+
+    def matching(self, pattern: re.Pattern[str]) -> list[str]:
+        """Return the first group of each line that matches."""
+        with self._news:
+            return [found[1] for _, line in self.lines if (found := pattern.match(line))]
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - it is a pipe
+        for line in self._process.stderr:
+            with self._news:
+                self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip("\n")))
+                self._news.notify_all()
+
+
+class Exercise:
+    """One failure, to be tried once.
+
+    Args:
+        kind: what is to fail, one of KINDS.
+        configuration: of the instance.
+        copies: of its configs.
+        fallback: the copy of its fallback config.
+    """
+
+    def __init__(self, kind: str, configuration: Configuration, copies: Copies, fallback: str) -> None:
+        self._kind = kind
+        self._settings = configuration.settings
+        self._directory = configuration.directory
+        self._copies = copies
+        self._fallback = fallback
+        self._holder = socket.socket()
+
+    def run(self) -> Course:
+        """Let it fail, and see what comes of it; nothing is left afterwards."""
+        with self._holder:
+            arguments = self._break()
+            address, is_secure = self._copies.listens(self._settings)
+            client = Client(address, secure=is_secure)
+            try:
+                process = self._start(arguments)
+                try:
+                    return self._observed(process, _Said(process), client)
+                finally:
+                    _end(process)
+            finally:
+                client.close()
+
+    # ---- what is broken, and mended
+
+    def _break(self) -> Sequence[str]:
+        """Prepare what is to fail; return the arguments of the start."""
+        changes: dict[str, Any] = {}
+        more: tuple[str, ...] = ()
+        if self._kind == "bind":
+            self._holder.bind(("127.0.0.1", 0))
+            self._holder.listen()
+            changes["bind"] = [f"127.0.0.1:{self._holder.getsockname()[1]}"]
+        else:
+            changes["app"] = self._write_app(_FAULTS.get(self._kind, _SOUND))
+        if self._kind == "config":
+            more = (self._copies.write("broken.ini", "[arun]\nbroken-on-purpose = 1\n"),)
+        if self._kind == "crash-loop":
+            changes |= {"supervise": "true", "crash-limit": "2"}
+        keeps_app = self._kind == "bind"
+        return (self._copies.primary(self._settings, self._fallback, changes, keeps_app=keeps_app), *more)
+
+    def _mend(self) -> None:
+        if self._kind == "bind":
+            self._holder.close()
+        elif self._kind == "config":
+            self._copies.write("broken.ini", "[arun]\n")
+        else:
+            self._write_app(_SOUND)
+
+    def _write_app(self, parts: dict[str, str]) -> str:
+        return self._copies.write("drill_app.py", _APP.format(**parts))
+
+    # ---- what comes of it
+
+    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        environ = {name: value for name, value in trials.environment().items() if not name.startswith("ARUN_")}
+        for name in ("PORT", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "WEB_CONCURRENCY"):
+            environ.pop(name, None)  # what it says is in the copies
+        return subprocess.Popen(  # noqa: S603 - ourselves
+            (*trials.command_of_arun(), *arguments),
+            cwd=self._directory,
+            env={**environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def _observed(self, process: subprocess.Popen[bytes], said: _Said, client: Client) -> Course:
+        failed = said.when(lambda line: "exited with status 1 !!!" in line, _PATIENCE)
+        if failed is None:
+            return self._course(said, client, faults=(f"the start did not fail within {_PATIENCE:.0f} s, or ended",))
+        serves = said.when(lambda line: "arun running on" in line, _PATIENCE, since=failed)
+        answer = client.first(lambda one: one.ended > failed, _PATIENCE if serves is None else _SOON)
+        faults = self._faults_of_fallback(said)
+        if answer is None:
+            elsewhere = "the fallback serves, but not where the start listens: its clients are refused"
+            return self._course(said, client, faults=(*faults, "nobody answered" if serves is None else elsewhere))
+        answered = {"answered_after": answer.ended - failed, "status": answer.status, "words": answer.words}
+        mended = time.monotonic()
+        self._mend()
+        back, was_asked = None, not _returns_by_itself(self._settings)
+        if not was_asked:
+            back = said.when(_goes_back, _BY_ITSELF, since=mended)
+        if back is None and process.poll() is None:
+            was_asked = True
+            process.send_signal(signal.SIGHUP)
+            back = said.when(_goes_back, _PATIENCE, since=mended)
+        again = None if back is None else client.first(lambda one: one.ended > back, _PATIENCE)
+        if again is None:
+            faults += ("the start did not come back when its fault was mended",)
+        elif was_asked and _returns_by_itself(self._settings):
+            faults += (f"the start did not come back by itself within {_BY_ITSELF:.0f} s",)
+        if len(said.matching(_FAILED)) and self._fell_again(said):
+            faults += ("the start that was mended failed again",)
+        after = None if again is None else again.ended - mended
+        return self._course(said, client, faults=faults, back_after=after, was_asked=was_asked, **answered)
+
+    def _faults_of_fallback(self, said: _Said) -> tuple[str, ...]:
+        identifiers = [name for name in said.matching(_FAILED) if name not in {"warning", "hint"}]
+        if KINDS[self._kind] not in identifiers[:1]:
+            return (f"it failed with {', '.join(identifiers) or 'nothing'} instead of {KINDS[self._kind]}",)
+        if len(identifiers) > 1:
+            return (f"the fallback failed too: {', '.join(identifiers[1:])}; run arun check",)
+        return ()
+
+    def _fell_again(self, said: _Said) -> bool:
+        return sum("exited with status 1 !!!" in line for _, line in said.lines) > max(1, self._links(said))
+
+    @staticmethod
+    def _links(said: _Said) -> int:
+        """Return how many links the chain of the first failure had, before the way back."""
+        count = 0
+        for _, line in said.lines:
+            if _goes_back(line):
+                break
+            count += "exited with status 1 !!!" in line
+        return count
+
+    def _course(self, said: _Said, client: Client, faults: tuple[str, ...], **more: Any) -> Course:
+        identifiers = [name for name in said.matching(_FAILED) if name not in {"warning", "hint"}]
+        if client.refused:
+            faults += (f"{client.refused} connections were refused",)
+        if client.cut and self._kind != "crash-loop":  # a worker that dies takes its connections along
+            faults += (f"{client.cut} connections got no response",)
+        return Course(
+            self._kind,
+            identifiers[0] if identifiers else "",
+            tuple(said.matching(re.compile(r"!!! Fallback config to (.*) !!!"))),
+            refused=client.refused,
+            cut=client.cut,
+            faults=faults,
+            **more,
+        )
+
+
+def _goes_back(line: str) -> bool:
+    return "going back to the first start" in line
+
+
+def _returns_by_itself(settings: Settings) -> bool:
+    if "recover" not in declared(Settings):
+        return False
+    return bool({"watch", "every", "cause"} & set(settings.value("recover")))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process, which ends its own."""
+    process.terminate()
+    try:
+        process.wait(_ENDING)
+    except subprocess.TimeoutExpired:
+        for pid in _children(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return list(map(int, file.read().split()))
+    except OSError:
+        return []
