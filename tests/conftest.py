@@ -33,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: looks at a page in a real browser")
 
 
+def without_heads(text: str) -> str:
+    """Return lines of the log without time, pid and level before them, and without the ids of failures behind them."""
+    head = r"^\[(?:\d{4}-\d\d-\d\d )?[\d:.]{12}(?: [+-]\d{4})?\] \[\d+(?: worker \d+)?\] \[[A-Z]+\] "
+    plain = re.sub(head, "", text, flags=re.MULTILINE)
+    return re.sub(r"^(arun: [a-z-]+: .*) \[[2-9B-X]{6}\]$", r"\1", plain, flags=re.MULTILINE)
+
+
 class Answer(NamedTuple):
     """What a client got."""
 
@@ -67,19 +74,22 @@ class Instance:
                 self._news.notify_all()
 
     @property
-    def said(self) -> str:
-        """Everything on standard error so far."""
+    def logged(self) -> str:
+        """Everything on standard error so far, as it was written."""
         with self._news:
             return self._said
+
+    @property
+    def said(self) -> str:
+        """Everything on standard error so far, without what the form of the log puts before a line."""
+        return without_heads(self.logged)
 
     def wait_for(self, text: str, *, times: int = 1, patience: float = PATIENCE) -> str:
         """Wait until standard error contains the text (``times`` times) and return all of it."""
         with self._news:
-            if not self._news.wait_for(lambda: self._said.count(text) >= times, patience):
-                raise AssertionError(
-                    f"{text!r} was not written {times}x within {patience} s, but:\n{self._said[-9000:]}"
-                )
-            return self._said
+            if not self._news.wait_for(lambda: without_heads(self._said).count(text) >= times, patience):
+                raise AssertionError(f"{text!r} was not said {times}x within {patience} s, but:\n{self._said[-9000:]}")
+            return without_heads(self._said)
 
     def ready(self) -> Instance:
         """Wait until the instance says that it serves."""

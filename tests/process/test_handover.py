@@ -13,6 +13,7 @@ from arun.core.addresses import Tcp, Unix
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, take, write
+from arun.lifecycle.notices import Notice
 from arun.supervisor.contract import InheritedWorker
 
 FIRST: dict[str, Any] = {
@@ -92,6 +93,30 @@ def test_what_a_newer_arun_has_added_is_passed_over() -> None:
     assert past.listeners == (InheritedListener(3, spec),)
     assert (past.wanted, past.closed) == ((spec,), (spec,))
     assert (past.failures, past.workers) == ((record,), (worker,))
+
+
+def test_records_and_what_belongs_to_an_outage_cross_the_exec() -> None:
+    record = FailureRecord("app-not-found", "load", "gone", "", "", "", "site.ini", 1.0, "K7Q2MX", 7, 0.5, 2, "arun x")
+    ended = record._replace(versions={"python": "3.11.7"}, ended="recovered", ended_when=2.0)
+    past = Handover(
+        failures=(record,),
+        earlier=(ended,),
+        state_dir="/var/lib/arun",
+        log_format="json",
+        on_fallback="mail -s down root",
+        notices=(Notice(9, "on-fallback", 3.0),),
+        generation=4,
+    )
+    with open(write(past), "rb") as file:
+        file.seek(0)
+        assert taken(json.load(file)) == past
+
+
+def test_a_record_of_an_arun_that_knew_less_is_understood() -> None:
+    names = ("identifier", "stage", "sentence", "origin", "hint", "detail", "config")
+    past = taken(FIRST | {"version": 2, "failures": [dict.fromkeys(names, "x") | {"when": 1.0}]})
+    assert past is not None
+    assert past.failures[0].mark() == ""
 
 
 def test_listeners_of_a_handover_of_version_1_are_plain() -> None:

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import until
+from tests.conftest import until, without_heads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def wait_for(path: Path, text: str, *, times: int = 1) -> str:
     """Wait until the file has the text in it, and return all of it."""
 
     def look() -> str:
-        content = path.read_text()
+        content = without_heads(path.read_text())
         assert content.count(text) >= times, content
         return content
 

@@ -209,3 +209,12 @@ resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 print(first, "then", ask(b"{form}").split(";")[0])
 """
     assert _run(script) == f"text/plain; charset=utf-8 then {form}"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_visitor_can_quote_the_id_of_the_failed_start(ask: Any, failure: FailureRecord, form: str) -> None:
+    app = make_app(outlook=lambda: Outlook((failure._replace(id="K7Q2MX"),)))
+    answer = await ask(app, headers={"accept": form})
+    assert "K7Q2MX" in answer.text
+    assert answer.headers["x-arun-state"] == "fallback"
+    assert "x-arun-state" not in (await ask(make_app())).headers

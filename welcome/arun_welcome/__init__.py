@@ -49,8 +49,8 @@ _POLICY = (
     b"default-src 'none'; style-src '" + STYLE_HASH.encode() + b"'; img-src data:; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: The voices of a page that is shown for a while, in the app's place.
-_PASSING = frozenset({"pause", "offline"})
+#: What a page that stands in an app's place says of the instance, for monitoring that looks at responses.
+_STATES: dict[Voice, bytes] = {"pause": b"fallback", "offline": b"offline"}
 #: Seconds after which such a page reloads itself, at least and at most; and over how many more the visitors are spread.
 _RELOAD_LEAST, _RELOAD_MOST, _SPREAD = 3, 30, 5
 #: Where a page of the user's own wants the text that the built-in one would show.
@@ -111,7 +111,7 @@ def make_app(
             now.offline,
             now.failures[0].id if now.failures else "",
             # A page that came in place of the response to a form is not to lose what was filled in.
-            form == "text/html" and voice in _PASSING and _method(scope) in {"GET", "HEAD"},
+            form == "text/html" and voice in _STATES and _method(scope) in {"GET", "HEAD"},
             debug and asked_from_this_machine(peer, scope["headers"]),
         )
         try:
@@ -159,6 +159,8 @@ def _headers(shown: Shown, length: int, seconds: float | None, spread: int, *, i
         headers.append((b"content-security-policy", b"frame-ancestors 'none'"))
     else:
         headers += [(b"content-language", shown.language.encode()), (b"content-security-policy", _POLICY)]
+    if shown.voice in _STATES:
+        headers.append((b"x-arun-state", _STATES[shown.voice]))
     if shown.voice == "refused":
         headers.append((b"allow", b"GET, HEAD"))
     if shown.reloads:

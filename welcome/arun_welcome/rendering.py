@@ -22,6 +22,8 @@ __all__ = ("Shown", "fill", "fill_own", "render", "wait")
 _PAGE = os.path.join(os.path.dirname(__file__), "page.html")
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;", ord("'"): "&#39;"}
 _TOLD_ON_A_LINE = ("id", "origin", "config", "when", "hint")
+#: What a page tells of a failure.
+_TOLD = ("identifier", "stage", "sentence", *_TOLD_ON_A_LINE, "detail")
 #: Voices in which nobody learns what serves here.
 _ANONYMOUS = frozenset({"pause", "offline"})
 _MINUTE, _HOUR = 60, 3600
@@ -112,7 +114,11 @@ def _cause(failure: FailureRecord) -> dict[str, str]:
     from arun.core.failures import printable
 
     values = failure.as_dict() | {"when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(failure.when))}
-    return {name: "\n".join(map(printable, str(text).expandtabs(4).splitlines())) for name, text in values.items()}
+    return {
+        name: "\n".join(map(printable, str(text).expandtabs(4).splitlines()))
+        for name, text in values.items()
+        if name in _TOLD
+    }
 
 
 def _html(shown: Shown, causes: list[dict[str, str]]) -> str:

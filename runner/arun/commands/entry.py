@@ -45,4 +45,5 @@ def _report(failure: StartupFailure) -> None:
     from arun.system import logs  # a command that goes well does without it, and without all that it needs
 
     sys.stdout.flush()
+    logs.set_format("plain")
     logs.frame(FailureRecord.of(failure, config="", when=0))

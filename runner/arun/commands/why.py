@@ -20,12 +20,27 @@ __all__ = ("main",)
 
 _WIDTH = 80
 _INDENT = 12
+#: Where systemd puts the state of a service called arun, of the system and of a user (systemd.exec(5), StateDirectory=).
+_DEFAULTS = ("/var/lib/arun", os.path.expanduser("~/.local/state/arun"))
+#: What a record of another version of arun may lack.
+_UNKNOWN: dict[str, Any] = {
+    **dict.fromkeys(("time", "identifier", "sentence", "origin", "hint", "config", "command", "traceback"), ""),
+    "duration": 0.0,
+    "versions": {},
+    "chain": [],
+}
+#: ECMA-48: a failure in bold red, names faint.
+_RED, _FAINT, _RESET = "\033[1;31m", "\033[2m", "\033[0m"
 
 USAGE = Usage(
     "why",
     "Shows why the last start failed, what to do about it, and what arun does.",
     (
-        Option("state-dir", "DIR", "the state directory of the instance (default: ARUN_STATE_DIR, STATE_DIRECTORY)"),
+        Option(
+            "state-dir",
+            "DIR",
+            "the state directory of the instance (default: ARUN_STATE_DIR, STATE_DIRECTORY, /var/lib/arun)",
+        ),
         Option("all", "", "a list of all failed starts that are kept, the last one at its end"),
         Option("json", "", "JSON for programs: an object, with --all a line for each"),
     ),
@@ -68,11 +83,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _records(named: str | None) -> list[dict[str, Any]]:
-    directory, origin = named, "--state-dir"
-    if directory is None:
-        directory, origin = os.environ.get("ARUN_STATE_DIR"), "ARUN_STATE_DIR"
-    if not directory:
-        directory, origin = os.environ.get("STATE_DIRECTORY", "").partition(":")[0], "STATE_DIRECTORY"
+    places = (
+        (named, "--state-dir"),
+        (os.environ.get("ARUN_STATE_DIR"), "ARUN_STATE_DIR"),
+        (os.environ.get("STATE_DIRECTORY", "").partition(":")[0], "STATE_DIRECTORY"),
+        *((one, "default") for one in _DEFAULTS if os.path.exists(os.path.join(one, failure_log.FILE))),
+    )
+    directory, origin = next(((one, origin) for one, origin in places if one), ("", ""))
     if not directory:
         raise StartupFailure(
             OPTION_INVALID,
@@ -82,7 +99,7 @@ def _records(named: str | None) -> list[dict[str, Any]]:
     try:
         if not os.path.isdir(directory):
             raise NotADirectoryError(20, "there is no such directory")
-        return failure_log.read(directory)
+        return [{**_UNKNOWN, **one} for one in failure_log.read(directory)]
     except OSError as error:
         path = os.path.join(directory, failure_log.FILE)
         sentence = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
@@ -99,9 +116,9 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _page(record: Mapping[str, Any]) -> Iterator[str]:
-    yield from textwrap.wrap(printable(f"{record['identifier']}: {record['sentence']}"), _WIDTH)
-    for problem in record.get("problems", ()):
-        yield from textwrap.wrap(printable(f"{problem['identifier']}: {problem['sentence']}"), _WIDTH)
+    for problem in (record, *record.get("problems", ())):
+        for line in textwrap.wrap(printable(f"{problem['identifier']}: {problem['sentence']}"), _WIDTH):
+            yield _painted(line, _RED)
     yield ""
     yield from _entry("id", record["id"])
     yield from _entry(
@@ -124,27 +141,53 @@ def _page(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _entry(name: str, text: str) -> Iterator[str]:
-    if text:
+    if text.strip():
         first = f"  {name}".ljust(_INDENT)
-        yield from textwrap.wrap(
+        line, *more = textwrap.wrap(
             printable(text), _WIDTH, initial_indent=first, subsequent_indent=" " * _INDENT, break_on_hyphens=False
         )
+        yield _painted(line[:_INDENT], _FAINT) + line[_INDENT:]
+        yield from more
+
+
+def _painted(text: str, color: str) -> str:
+    """Return a text in a color, where a person sees it and wants that."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return text
+    return f"{color}{text}{_RESET}"
 
 
 def _now(record: Mapping[str, Any]) -> str:
     """Return what arun does about it, or how it ended."""
+    if record.get("ended") == "survived":
+        return "the instance goes on serving as before"
     if record.get("ended"):
         return f"over: {record['ended']} at {_date(record['ended_time'])}"
     fallback = record.get("fallback")
     if fallback is None:
         return "no fallback has served in its place so far"
-    return f"the fallback {fallback.get('fallback', '')} serves in its place since {_date(fallback['time'])}"
+    served = f"the fallback {fallback.get('fallback', '')} serves in its place since {_date(fallback['time'])}"
+    pid = fallback.get("pid", 0)
+    return served if _lives(pid) else f"{served}, but its process {pid} is not to be seen from here"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _seconds(text: str) -> float:
     import calendar
 
-    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+    try:
+        return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return 0.0
 
 
 def _date(text: str) -> str:

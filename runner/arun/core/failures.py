@@ -364,6 +364,10 @@ class FailureRecord(Value):
         """The record as JSON-able values."""
         return self._asdict()
 
+    def mark(self) -> str:
+        """The id as it stands behind a line about the failure; empty for a record of an arun that gave none."""
+        return f" [{self.id}]" if self.id else ""
+
     def summary(self) -> str:
         """The failure on one line: identifier, sentence, origin."""
         where = f" (from {self.origin})" if self.origin else ""

@@ -119,7 +119,7 @@ def _password_at(text: str, start: int) -> tuple[int, int] | None:
     authority = min((place for mark in "/?#" if (place := rest.find(mark)) >= 0), default=len(rest))
     at = rest.rfind("@", 0, authority)
     colon = rest.find(":", 0, authority)
-    if at < 0 and colon >= 0 and not rest[colon + 1 : authority].isdigit():
+    if at < 0 and colon >= 0 and rest[:1] != "[" and not rest[colon + 1 : authority].isdigit():
         at = rest.rfind("@")  # a password with a slash in it, which RFC 3986 wants escaped
     if colon < 0 or at < colon:
         return None

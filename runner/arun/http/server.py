@@ -97,6 +97,8 @@ __all__ = ("Application", "Connection", "HttpServer")
 
 #: Seconds that cancelled requests get to end before they are left behind.
 _CANCELLED = 0.5
+#: Requests that are named one by one in the log.
+_TOLD = 10
 #: More than there ever will be.
 _MANY = 1 << 62
 
@@ -219,7 +221,9 @@ class HttpServer:
         for connection in tuple(self.connections):
             if connection.is_endless:
                 connection.retire()
+        self._tell(f"the stop waits up to {grace:g} s for")
         await self._until_quiet(grace)
+        self._tell("the stop cuts")
         for connection in tuple(self.connections):
             connection.abort()
         for exchange in tuple(self.running):
@@ -344,6 +348,16 @@ class HttpServer:
                 exchange.time_out()
             exchange.cancel()
 
+    def _tell(self, what: str) -> None:
+        """Tell whoever debugs which requests and connections are left."""
+        if self.options.on_debug is None:
+            return
+        running = [f"{one.request.method} {one.request.target.decode('latin-1')}" for one in self.running]
+        more = ", ..." if len(running) > _TOLD else ""
+        named = f": {', '.join(running[:_TOLD])}{more}" if running else ""
+        counts = f"{_counted(len(running), 'request')} on {_counted(len(self.connections), 'connection')}"
+        self.options.on_debug(f"{what} {counts}{named}")
+
     def _look_at_clock(self) -> None:
         self.now = self.loop.time()
         self.own_fields = own_fields(self.options.server_header, self.options.date_header)
@@ -360,6 +374,10 @@ class HttpServer:
                 await self._quiet.wait()
         except TimeoutError:
             pass
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _comes_of_departure(error: BaseException | None, seen: set[int]) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import math
 import os
+import sys
 from functools import cache, partial
 
 from arun.apps import provisions
@@ -165,9 +166,19 @@ def http_options(
     return HttpOptions(
         **values,
         access=None if access_file is None else _access_log(settings, access_file),
-        on_error=logs.write,
+        on_error=logs.report,
+        on_debug=_on_debug(),
         thread_lost=thread_lost,
     )
+
+
+def _on_debug() -> Callable[[str], None] | None:
+    """Return what takes the lines for debugging; None where none are written."""
+    if not logs.debugs():
+        return None
+    from arun.http import refusals  # noqa: F401 - the first refusal needs it, and files may be away by then
+
+    return logs.debug
 
 
 def _access_log(settings: Settings, access_file: LineFile) -> AccessLog:
@@ -274,6 +285,7 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     """
     configuration, status = instance.configuration, instance.status
     process.bind_to_cores(0, configuration.settings.cpu_affinity)
+    environment.name_worker(0, 1)
     loaded = load(instance, deadline)
     app, served = loaded.app.target.text, configuration.listening.listeners
     recovery: Recovery | None = None
@@ -285,7 +297,7 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
             serving.beat(loop.call_later)
             instance.control.serve(serving)
         status.ready(app, served, instance.describe(app), instance.past.failures)
-        instance.outage.serving(instance.shown_name)
+        instance.serving()
         instance.sockets.store()
         if instance.can_go_back:
             status.returns(configuration.fallback.recover, instance.past.brake)
@@ -371,6 +383,7 @@ def _events(  # noqa: C901 - one method for each event
             loop = loaded.loop()
             provisions.load_in_idle_time(loop, loaded.app.kind)
             instance.status.stay_alive(loop.call_later)
+            instance.outage.notices.drive(loop.call_later)
 
         def stopping(self) -> None:
             if reports.stopping is not None:
@@ -409,6 +422,8 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     deadline.step("the app's own start-up")
     log = access_file(settings, instance.launch.directory)
     loop = loaded.loop()
+    if logs.worker() <= 1:  # one of them is enough to tell
+        logs.info(f"arun: {loaded.app.kind} on {_described(loop)}", "loop", kind=loaded.app.kind)
 
     def reopen() -> None:
         instance.output.reopen()
@@ -446,6 +461,13 @@ def _rearrange(loop: asyncio.AbstractEventLoop, detours: Detours) -> None:
     """Arrange the detours anew, soon; from any thread."""
     with contextlib.suppress(RuntimeError):  # the loop has been closed
         loop.call_soon_threadsafe(detours.arrange)
+
+
+def _described(loop: asyncio.AbstractEventLoop) -> str:
+    """Return the name of a loop, with the version of what is no part of Python."""
+    name = type(loop).__module__.partition(".")[0]
+    version = getattr(sys.modules.get(name), "__version__", "")
+    return f"{name} {version}".rstrip()
 
 
 def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None], signals: StopSignals) -> None:

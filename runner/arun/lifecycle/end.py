@@ -142,7 +142,7 @@ def _report_chain(
         logs.frame(record)
     lines = [f"arun: starts that failed in this chain: {len(links.tried)}"]
     lines += [f"arun:   {printable(record.config)}: {record.summary()}" for record in links.failures]
-    logs.write("".join(f"{line}\n" for line in lines))
+    logs.block(lines, "chain", length=len(links.tried))
     return more
 
 

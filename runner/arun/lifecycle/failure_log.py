@@ -2,7 +2,7 @@
 
 A start that fails is an event ``failed`` with the whole record. What became of it follows as events with its id:
 ``serving`` when a fallback serves in its place, ``ended`` when the outage is over (``recovered``, ``failed again``,
-``stopped``, ``exited``, ``restarted``). Readers merge them. A line is added by one write at the end of the file, so that several
+``stopped``, ``exited``, ``restarted``) or never began (``survived``: a reload has failed, or a worker, and the instance goes on). Readers merge them. A line is added by one write at the end of the file, so that several
 instances may share a directory. What cannot be written is warned of once, and holds back neither a start nor an exec.
 """
 
@@ -28,6 +28,8 @@ FILE = "failures.jsonl"
 #: The file is rewritten at a start that finds more than so many bytes in it; then it keeps the last records, in half of them.
 _MOST_BYTES = 1_048_576
 _MOST_RECORDS = 200
+#: Bytes at the end of the file in which a start looks for outages that no process has ended.
+_SETTLED = 131_072
 #: Mode of the folder and of the file: records may tell more of an app than its visitors should know.
 _FOLDER_MODE, _FILE_MODE = 0o750, 0o640
 #: Times that a lock is tried, and seconds between two of them: whoever rewrites the file has it for milliseconds.
@@ -88,6 +90,21 @@ class FailureLog:
         if self.directory:
             for one in dict.fromkeys(filter(None, ids)):
                 self._add(event, {"id": one, "time": rfc3339(time.time()), **fields})
+
+    def settle(self, command: str, how: str) -> None:
+        """End the outages of this command line that no process has ended: it was killed, or the machine was switched off."""
+        if self._fd < 0:
+            return
+        try:
+            size = os.fstat(self._fd).st_size
+            tail = os.pread(self._fd, _SETTLED, max(0, size - _SETTLED)) if size else b""
+            records = merged(tail.splitlines())
+        except (OSError, ValueError) as error:
+            self._warn(error)
+            return
+        self.note(
+            "ended", [one["id"] for one in records if one.get("command") == command and "ended" not in one], how=how
+        )
 
     def close(self) -> None:
         """Close the file."""

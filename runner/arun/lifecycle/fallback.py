@@ -31,7 +31,8 @@ class FallbackPolicy(Value):
 
     ``origin`` is where ``config`` is named. ``debug``: the built-in page, should it follow, shows causes to visitors from this
     machine. ``welcome_html`` is the text of the page that the built-in fallback shows instead of its own, empty for none.
-    ``recover``: when a fallback tries the first start again.
+    ``recover``: when a fallback tries the first start again. ``on_fallback``: the command to run when a fallback serves.
+    ``log_format``: the form of the log that is named.
     """
 
     config: str | None = None
@@ -42,6 +43,8 @@ class FallbackPolicy(Value):
     welcome_html: str = ""
     origin: str = ""
     recover: RecoverPolicy = RecoverPolicy()
+    on_fallback: str = ""
+    log_format: str = ""
 
 
 class Plan(Value):

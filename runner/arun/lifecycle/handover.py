@@ -18,6 +18,7 @@ from arun.core import addresses
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
+from arun.lifecycle.notices import Notice
 from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
 
 TYPE_CHECKING = False
@@ -115,6 +116,14 @@ class Handover(Value):
     brake: Brake = Brake()
     #: This is no start, but the trial of one.
     trial: Trial | None = None
+    #: The form of the log that was named; empty for none.
+    log_format: str = ""
+    #: The command of ``--on-fallback``; empty for none.
+    on_fallback: str = ""
+    #: The commands that run.
+    notices: tuple[Notice, ...] = ()
+    #: The number of the last generation of workers before an upgrade.
+    generation: int = 0
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -151,6 +160,10 @@ def write(handover: Handover) -> int:
             "welcome_html": handover.welcome_html,
             "pidfiles": handover.pidfiles,
             "state_dir": handover.state_dir,
+            "log_format": handover.log_format,
+            "on_fallback": handover.on_fallback,
+            "notices": handover.notices,
+            "generation": handover.generation,
             "earlier": [record.as_dict() for record in handover.earlier],
             "control": [_encode_own(one) for one in handover.control],
             "status": [_encode_own(one) for one in handover.status],
@@ -221,6 +234,10 @@ def _decode(fields: dict[str, Any]) -> Handover:
         welcome_html=fields.get("welcome_html", ""),
         pidfiles=tuple(fields.get("pidfiles", ())),
         state_dir=fields.get("state_dir", ""),
+        log_format=fields.get("log_format", ""),
+        on_fallback=fields.get("on_fallback", ""),
+        notices=tuple(Notice(*_known(Notice, one)) for one in fields.get("notices", ())),
+        generation=fields.get("generation", 0),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
         control=tuple(map(_decode_own, fields.get("control", ()))),
         status=tuple(map(_decode_own, fields.get("status", ()))),

@@ -71,7 +71,11 @@ class Configuration(Value):
         policy = self.fallback._replace(limit=settings.fallback_limit, causes=frozenset(settings.fallback_on))
         if settings.given("debug"):
             policy = policy._replace(debug=settings.debug)
-        policy = policy._replace(recover=policy.recover.given_by(settings))
+        policy = policy._replace(
+            recover=policy.recover.given_by(settings),
+            on_fallback=settings.on_fallback or policy.on_fallback,
+            log_format=settings.log_format or policy.log_format,
+        )
         return self._replace(fallback=policy)
 
     def showing(self, page: str) -> Configuration:
@@ -100,6 +104,8 @@ class Candidate(Value):
 
     configuration: Configuration
     sockets: Sockets
+    #: The number of the generation of workers that serve with it, from 1.
+    generation: int = 1
 
 
 class Instance:
@@ -161,7 +167,12 @@ class Instance:
             manager = notify.take(os.environ)
         held, secured = _adopted(past)
         policy = FallbackPolicy(
-            last_resort=past.last_resort, debug=past.debug, welcome_html=past.welcome_html, recover=past.recover
+            last_resort=past.last_resort,
+            debug=past.debug,
+            welcome_html=past.welcome_html,
+            recover=past.recover,
+            on_fallback=past.on_fallback,
+            log_format=past.log_format,
         )
         if past.tried:
             name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
@@ -169,7 +180,13 @@ class Instance:
             name = COMMAND_LINE
             config = settings.scan_fallback(launch.arguments, os.environ, launch.directory)
             last_resort = settings.scan_last_resort(launch.arguments, os.environ) or policy.last_resort
-            policy = policy._replace(config=entries.located(config), last_resort=last_resort)
+            policy = policy._replace(
+                config=entries.located(config),
+                last_resort=last_resort,
+                on_fallback=settings.scan_on_fallback(launch.arguments, os.environ) or "",
+                log_format=settings.scan_log_format(launch.arguments, os.environ) or "",
+            )
+        logs.set_format(policy.log_format)
         return cls(
             launch,
             past,
@@ -178,14 +195,14 @@ class Instance:
             Output(past.log_file, is_detached=past.detached),
             Status(manager, outlook=_outlook(past)),
             Configuration(name, launch.directory, policy),
-            outage=Outage(past, _state_directory(launch, past)),
+            outage=None if past.trial else Outage(past, _state_directory(launch, past)),
             control=Control(past),
         )
 
     def as_worker(self, status: Status, candidate: Candidate) -> Instance:
         """Return the instance as a worker of it knows it; service manager and pid file are its supervisor's."""
         signals = StopSignals(is_workers=True, of_app=self.signals.of_app)
-        configuration, held = candidate
+        configuration, held, _ = candidate
         return Instance(self.launch, self.past, signals, held.of_worker(), self.output, status, configuration)
 
     def in_place(self, records: Sequence[FailureRecord]) -> Instance:
@@ -230,6 +247,7 @@ class Instance:
             self.sockets = sockets
         if configuration.validated is not None:
             logs.set_level(configuration.validated.log_level)
+            logs.set_format(configuration.fallback.log_format)
 
     def release_workers(self) -> tuple[InheritedWorker, ...]:
         """Return the workers from before an upgrade, once: the caller supervises them from then on."""
@@ -268,19 +286,34 @@ class Instance:
 
     def record(self, failure: StartupFailure, id: str = "") -> FailureRecord:  # noqa: A002 - the field's name
         """Return the record of a failure of this start, made now; ``id`` is that of the failed start, by default a new one."""
-        words, flags = self.launch.argv, settings.secret_flags()
+        words, flags = self.launch.argv[1:], settings.secret_flags()
         around = {**self.launch.environ, **os.environ}
         return FailureRecord.of(
             failure,
             config=self.shown_name,
             when=time.time(),
-            secrets=(*self._secret_values(), *redaction.secrets_of(around, words[1:], flags)),
+            secrets=(*self._secret_values(), *redaction.secrets_of(around, words, flags)),
             id=id or failure_id(),
             pid=os.getpid(),
             duration=time.monotonic() - self._began,
             link=len(self.past.tried) + 1,
-            command=redaction.command_line([self.launch.program, *words[1:]], flags),
+            command=self.shown_command,
             versions=_versions(),
+        )
+
+    @property
+    def shown_command(self) -> str:
+        """The command line of this start as a user would write it, without secrets."""
+        return redaction.command_line([self.launch.program, *self.launch.arguments], settings.secret_flags())
+
+    def serving(self) -> None:
+        """The instance serves: record that, and run the command that is told of it."""
+        self.outage.serving(
+            self.shown_name,
+            self.shown_command,
+            self.configuration.fallback.on_fallback,
+            self.configuration.settings.on_recover or "",
+            self.launch,
         )
 
     def _secret_values(self) -> tuple[str, ...]:
@@ -323,8 +356,12 @@ class Instance:
         if not self.is_fallback:
             brake = past.brake.after_failure(served=self.status.served, has_served=self.status.served > 0)
             past = handover.Handover(launch.argv, launch.directory, brake=brake)
-        past = past._replace(state_dir=self.outage.log.directory, earlier=self.outage.earlier)
         past = past._replace(
+            state_dir=self.outage.log.directory,
+            earlier=self.outage.earlier,
+            notices=self.outage.notices.running,
+            on_fallback=policy.on_fallback,
+            log_format=policy.log_format,
             wanted=self.sockets.wanted or past.wanted,
             last_resort=policy.last_resort,
             debug=policy.debug,
@@ -337,8 +374,12 @@ class Instance:
 
     def way_back(self) -> handover.Handover:
         """Return what the first start of the chain is to know when it is tried again."""
-        brake = self.past.brake.returning()
-        return handover.Handover(state_dir=self.outage.log.directory, earlier=self.outage.returning(), brake=brake)
+        return handover.Handover(
+            state_dir=self.outage.log.directory,
+            earlier=self.outage.returning(),
+            brake=self.past.brake.returning(),
+            notices=self.outage.notices.running,
+        )
 
     @property
     def shown_name(self) -> str:

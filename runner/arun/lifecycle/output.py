@@ -70,6 +70,7 @@ class Output:
             self.is_detached = True
         else:
             file.take_streams()
+        logs.set_format()
         self._file = file
         return command
 

@@ -141,13 +141,13 @@ class SupervisedStatus:
         self.reloads.end(well=True)
         if self._was_ready:
             instance.status.app = served
-            logs.info(f"arun: reloaded, serving {served}")
+            logs.info(f"arun: reloaded, serving {served}", "reloaded", app=app, workers=workers)
             self._serving(instance.describe(served))
             return
         self._was_ready = True
         instance.sockets.let_go(self._leaving)  # the workers have them
         instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
-        instance.outage.serving(instance.shown_name)
+        instance.serving()
         instance.sockets.store()
         if instance.can_go_back:
             instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
@@ -158,6 +158,7 @@ class SupervisedStatus:
         record = self._instance.record(failure)
         self.reloads.note(record)
         logs.frame(record)
+        self._instance.outage.survived(record)
 
     def unchanged(self, text: str) -> None:
         self.reloads.end(well=False)
@@ -191,6 +192,7 @@ class Reloader:
         self._instance = instance
         self._next = candidate
         status.bound = lambda: () if self._next is None else self._next.sockets.listeners
+        self._generation = instance.past.generation
         self._watch = FileWatch(())
         #: What reporting a failure needs is loaded: while the first workers start, so that they do not wait for it.
         self._is_provided = False
@@ -228,6 +230,7 @@ class Reloader:
     def worker_spec(self, candidate: Candidate, began: float) -> WorkerSpec:
         """Return how workers are made that serve with this candidate."""
         settings = candidate.configuration.settings
+        self._generation = candidate.generation
         timeouts = WorkerTimeouts(
             start=settings.start_timeout or 0.0,
             silence=settings.worker_timeout,
@@ -266,7 +269,7 @@ class Reloader:
         return successor.files_are_away()
 
     def candidate(self) -> WorkerSpec | None:
-        logs.info("arun: reloading")
+        logs.info("arun: reloading", "reloading")
         instance = self._instance
         self.status.reloads.begin()
         instance.status.reloading("reloading")
@@ -286,13 +289,15 @@ class Reloader:
             for failure in failures:
                 self.status.failed(failure)
             text = f"reload failed ({failures[0].cause.identifier}): the old workers go on"
-            logs.warning(text)
+            logs.warning(text, "reload-failed", identifier=failures[0].cause.identifier)
             self.status.unchanged(text)
             held.close(held.beside(instance.sockets))
             return None
         finally:
             now.restore(where_possible=True)
-        self._next = Candidate(configuration, held)
+        self._next = Candidate(configuration, held, self._generation + 1)
+        if logs.debugs():
+            self._tell_changes(configuration)
         return self.worker_spec(self._next, began)
 
     def _read(self) -> Configuration:
@@ -311,6 +316,21 @@ class Reloader:
             chain.enforce(configuration, instance.launch.environ)
         return configuration
 
+    def _tell_changes(self, configuration: Configuration) -> None:
+        """Tell whoever debugs which listeners a reload keeps, adds and closes, and which settings it changes."""
+        before = self._instance.sockets.listeners
+        after = configuration.listening.listeners
+        for what, found in (
+            ("keeps", [one for one in after if one in before]),
+            ("adds", [one for one in after if one not in before]),
+            ("closes", [one for one in before if one not in after]),
+        ):
+            if found:
+                logs.debug(f"the reload {what} {', '.join(str(one.address) for one in found)}")
+        old, new = self._instance.configuration.validated, configuration.settings
+        if old is not None and (changed := [name for name in new.names() if old.value(name) != new.value(name)]):
+            logs.debug(f"the reload changes {', '.join(changed)}")
+
     def _check_identity(self, settings: Settings) -> None:
         """Refuse another user or group: a process cannot change them twice, and the old workers would mix with it."""
         now = self._instance.configuration.validated
@@ -324,7 +344,7 @@ class Reloader:
         candidate, self._next = self._next, None
         if candidate is None:
             return
-        configuration, held = candidate
+        configuration, held, _ = candidate
         self._retry = _RETRY
         self._instance.adopt(configuration, held)
         held.close([one for one in configuration.listening.surplus if one.socket.fileno() >= 0])
@@ -381,7 +401,12 @@ class Reloader:
             self._is_provided = True
             provisions.load_now()
         recovery = self.status.recovery
-        return self._ping() if recovery is None else min(self._ping(), recovery.tick())
+        return min(
+            self._ping(), self._instance.outage.notices.tick(), math.inf if recovery is None else recovery.tick()
+        )
+
+    def reaped(self, pid: int, status: int) -> None:
+        self._instance.outage.notices.reaped(pid, status)
 
     def _ping(self) -> float:
         """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""
@@ -422,7 +447,7 @@ class Reloader:
             self.status.recovery.pause()
         instance.status.reloading("upgrading")
         try:
-            successor.upgrade(instance, passed, self._counted())
+            successor.upgrade(instance, passed, self._generation, self._counted())
         except (StartupFailure, StopRequested) as error:
             if isinstance(error, StartupFailure):
                 self.status.failed(error)

@@ -189,7 +189,7 @@ def _serve(instance: Instance, settings: Settings, deadline: Deadline) -> None:
             instance.adopt(configuration)
         deadline.finish()  # workers are forked by a process that has no other thread
         instance.control.stop()
-        reload.supervise(instance, Candidate(configuration, held), deadline.began)
+        reload.supervise(instance, Candidate(configuration, held, instance.past.generation + 1), deadline.began)
     else:
         held.close(claimed.surplus)
         instance.adopt(configuration)

@@ -117,7 +117,17 @@ class Status:
     def starting(self) -> None:
         """Report that a start begins."""
         date = time.strftime("%a %b %d %H:%M:%S %Y")
-        logs.info(f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***")
+        logs.info(
+            f"*** Starting arun {__version__} ({sys.maxsize.bit_length() + 1}bit) on [{date}] ***",
+            "starting",
+            version=__version__,
+        )
+        python, system = ".".join(map(str, sys.version_info[:3])), os.uname()
+        logs.info(
+            f"arun: {sys.implementation.name} {python}, {system.sysname} {system.release} {system.machine}",
+            "system",
+            python=python,
+        )
 
     def attach(self, command: WaitingCommand | None) -> None:
         """Report to a command that waits for this start, too: the process has gone to the background."""
@@ -135,8 +145,14 @@ class Status:
         self._since = time.monotonic()
         _running_on(served)
         if past:
-            logs.warning(f"this is a fallback: {past[0].config} failed with {past[0].summary()}")
-        logs.info(f"serving {app}")
+            logs.warning(
+                f"this is a fallback: {past[0].config} failed with {past[0].summary()}{past[0].mark()}",
+                "fallback-serving",
+                id=past[0].id,
+                identifier=past[0].identifier,
+                config=past[0].config,
+            )
+        logs.info(f"serving {app}", "serving", app=app)
         self.serving(state)
         if self._command is not None:
             self._command.release(serves=True)
@@ -201,7 +217,7 @@ class Status:
         self.waiting_for = "the return to the primary" if returns else "the end of the requests that have begun"
         self.enter("draining")
         if not returns:
-            logs.info(f"arun: {state}")
+            logs.info(f"arun: {state}", "stopping")
         if self._manager is not None and returns:
             self._manager.reloading("going back to the first start")
         elif self._manager is not None:
@@ -222,4 +238,4 @@ class Status:
 def _running_on(served: Iterable[Listener]) -> None:
     for listener in served:
         url = addresses.url(listener.address, "https" if listener.spec.tls else "http")
-        logs.info(f"arun running on {url} (Press CTRL+C to quit)")
+        logs.info(f"arun running on {url} (Press CTRL+C to quit)", "listening", url=url)

@@ -11,7 +11,7 @@ import sys
 from os import execve  # bound now: an app may put something else in its place
 
 from arun.core import redaction
-from arun.core.failures import EXEC_FAILED, StartupFailure, printable
+from arun.core.failures import EXEC_FAILED, StartupFailure
 from arun.lifecycle import handover
 from arun.lifecycle.fallback import is_gone
 from arun.settings import secret_flags
@@ -53,8 +53,9 @@ def become_fallback(instance: Instance, config: str, records: Sequence[FailureRe
     if instance.signals.count:
         raise StopRequested
     launch = instance.launch
-    logs.write(f"!!! {launch.program} (pid: {os.getpid()}) exited with status 1 !!!\n")
-    logs.write(f"!!! Fallback config to {printable(shown(config, launch.directory))} !!!\n")
+    name = shown(config, launch.directory)
+    logs.error(f"!!! {launch.program} (pid: {os.getpid()}) exited with status 1 !!!", "exited", status=1)
+    logs.error(f"!!! Fallback config to {name} !!!", "fallback", id=records[0].id if records else "", config=name)
     past = instance.history(records)
     counts = dict(past.fallbacks)
     for record in records[:1]:
@@ -75,7 +76,7 @@ def return_to_primary(instance: Instance) -> NoReturn:
     _replace_process(instance, arguments, instance.way_back())
 
 
-def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], counted: str = "") -> NoReturn:
+def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], generation: int, counted: str) -> NoReturn:
     """Replace this process by the arun that is installed now, started as this one was; its workers go on serving.
 
     Other children that it has are on their way out already, and are left to it. ``counted`` is what workers have counted that
@@ -85,7 +86,14 @@ def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], counted: s
         StopRequested: a stop signal came in time.
         StartupFailure(EXEC_FAILED): as in ``become_fallback``, but that no child was ended.
     """
-    past = instance.past._replace(workers=workers, counted=counted)
+    past = instance.past._replace(
+        workers=workers,
+        counted=counted,
+        generation=generation,
+        state_dir=instance.outage.log.directory,
+        earlier=instance.outage.earlier,
+        notices=instance.outage.notices.running,
+    )
     _replace_process(instance, instance.launch.arguments, past, spared=frozenset(process.children()))
 
 
@@ -133,7 +141,8 @@ def _replace_process(
     launch = instance.launch
     try:
         late_signals = block_stop_signals()
-        process.end_children(spared=launch.children | spared)
+        told = frozenset(notice.pid for notice in instance.outage.notices.running)
+        process.end_children(spared=launch.children | spared | told)
         _check(instance, arguments[0] if past.tried else None)
         _execute(instance, arguments, past, late_signals)
     except StartupFailure:

@@ -15,7 +15,7 @@ from arun.lifecycle.status import Status
 from arun.supervisor import forking
 from arun.supervisor.channel import Channel, Served, WorkerLifetime
 from arun.supervisor.reports import DRAINING, FAILED, READY
-from arun.system import process
+from arun.system import environment, logs, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def work(
 
     def serve(instance: Instance, deadline: Deadline) -> None:
         surroundings.restore()
+        environment.name_worker((slot or 1) - 1, candidate.generation)
         _serve(instance, build.load(instance, deadline), deadline, channel)
 
     def load(instance: Instance, deadline: Deadline) -> None:
@@ -69,7 +70,10 @@ def work(
                 since = deadline.began  # noqa: PLW2901
             try:
                 forking.fork_for(
-                    supervisor, partial(_work_preloaded, instance, loaded, number, since), line, connection
+                    supervisor,
+                    partial(_work_preloaded, instance, loaded, (number, candidate.generation), since),
+                    line,
+                    connection,
                 )
             except OSError:
                 line.close()  # the supervisor sees it
@@ -81,8 +85,12 @@ def work(
     _run(instance, channel, slot, began, load if slot is None else serve)
 
 
-def _work_preloaded(loader: Instance, loaded: Loaded, slot: int, began: float, connection: socket.socket) -> NoReturn:
-    """Be a worker that was forked with the app in it."""
+def _work_preloaded(
+    loader: Instance, loaded: Loaded, named: tuple[int, int], began: float, connection: socket.socket
+) -> NoReturn:
+    """Be a worker that was forked with the app in it; ``named`` are the numbers of its slot and its generation."""
+    slot, generation = named
+    environment.name_worker(slot - 1, generation)
     configuration = loader.configuration
     channel = Channel(connection, _lifetime(configuration.settings), configuration.settings.worker_timeout)
     served = Candidate(configuration, loader.sockets)
@@ -99,6 +107,7 @@ def _run(instance: Instance, channel: Channel, slot: int | None, began: float, b
     """Run the body with signals and a deadline of its own; report its end to the supervisor."""
     settings, signals = instance.configuration.settings, instance.signals
     signals.on_reopen(instance.output.reopen)
+    logs.be_worker(slot or 0)
 
     def run() -> None:
         signals.install()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from .command_line import scan_fallback, scan_last_resort, scan_state_dir, secret_flags
+from .command_line import (
+    scan_fallback,
+    scan_last_resort,
+    scan_log_format,
+    scan_on_fallback,
+    scan_state_dir,
+    secret_flags,
+)
 from .layers import Layers, read
 from .options import BIND_RETRY, DEFAULT
 from .settings import Settings
@@ -23,6 +30,8 @@ __all__ = (
     "reference",
     "scan_fallback",
     "scan_last_resort",
+    "scan_log_format",
+    "scan_on_fallback",
     "scan_state_dir",
     "schema",
     "secret_flags",

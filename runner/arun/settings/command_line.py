@@ -11,6 +11,7 @@ from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, StartupFailure
 
 from .declaration import declared, named
 from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference, names_config, normal
+from .options import LOG_FORMATS
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -25,6 +26,8 @@ __all__ = (
     "read_arguments",
     "scan_fallback",
     "scan_last_resort",
+    "scan_log_format",
+    "scan_on_fallback",
     "scan_state_dir",
     "secret_flags",
     "split_extra",
@@ -50,6 +53,17 @@ def scan_last_resort(argv: Sequence[str], environ: Mapping[str, str]) -> str | N
 def scan_state_dir(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """Return the state directory that the command line or the environment names, as scan_fallback does."""
     return _scan("state-dir", argv, environ)
+
+
+def scan_on_fallback(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return the command to run when a fallback serves, as scan_fallback does."""
+    return _scan("on-fallback", argv, environ)
+
+
+def scan_log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return the form of the log, as scan_fallback does; None where no known one is named."""
+    named_form = _scan("log-format", argv, environ)
+    return named_form if named_form in LOG_FORMATS else None
 
 
 def secret_flags() -> frozenset[str]:

@@ -17,7 +17,7 @@ _PREFIX = "ARUN_"
 #: What other runners read in its place.
 _OTHERS = ("GUNICORN_CMD_ARGS", "UVICORN_", "GRANIAN_", "UWSGI_")
 #: Variables of ours that are no settings.
-_OURS = frozenset({EXTRA_ARGUMENTS, "ARUN_HANDOVER", "ARUN_PROBE"})
+_OURS = frozenset({EXTRA_ARGUMENTS, "ARUN_HANDOVER", "ARUN_PROBE", "ARUN_WORKER", "ARUN_GENERATION"})
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[list[Entry], list[str]]:

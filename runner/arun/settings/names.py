@@ -18,6 +18,7 @@ __all__ = (
     "Cause",
     "Ciphers",
     "ClientCertificates",
+    "Command",
     "Fallback",
     "FieldName",
     "Host",
@@ -225,6 +226,26 @@ class Cause(Written):
     @staticmethod
     def _known() -> list[str]:
         return ["all", "none", *STAGES, *sorted(CAUSES)]
+
+
+class Command(Text):
+    """A program with its arguments, split as a shell would split it."""
+
+    def __init__(self) -> None:
+        super().__init__("COMMAND")
+
+    def __call__(self, text: str) -> str:
+        """Return the command as it is written, if it can be split."""
+        import shlex  # few name a command
+
+        super().__call__(text)
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} cannot be split into words: {str(error).lower()}") from None
+        if not words:
+            raise ValueError(f"{text!r} names no program")
+        return text
 
 
 class SocketPath(Text):

@@ -15,6 +15,7 @@ from .names import (
     Cause,
     Ciphers,
     ClientCertificates,
+    Command,
     Fallback,
     FieldName,
     Host,
@@ -38,6 +39,8 @@ __all__ = ("BIND_RETRY", "DEFAULT", "Options")
 
 #: Where an instance listens whose settings name no address.
 DEFAULT = Tcp("127.0.0.1", 8000)
+#: The forms of a line of the log.
+LOG_FORMATS = ("text", "json", "plain")
 #: Seconds for which a busy address is tried again by default, where there is no fallback.
 BIND_RETRY = 5.0
 
@@ -257,6 +260,14 @@ class _Fallback:
         about="an HTML page of one's own (UTF-8, at most 1 MiB) in place of the welcome page, on the built-in fallback too; it is "
         "read at the start; {{text}} in it becomes when to try again, {{id}} the id of the failed start",
     )
+    on_fallback = option(
+        Command(),
+        default=None,
+        about="run this, without a shell, when a fallback serves; the record of the failure is JSON on its standard input",
+    )
+    on_recover = option(
+        Command(), default=None, about="run this when the first start serves again after a fallback; as for on-fallback"
+    )
     state_dir = option(
         Text("DIR"),
         default=None,
@@ -399,6 +410,12 @@ class _Logs:
 
     __slots__ = ()
 
+    log_format = option(
+        Choice(*LOG_FORMATS),
+        default=None,
+        about="the form of arun's own lines: text (with time, pid and level), json, or plain (default: text; plain where "
+        "standard error is the journal of systemd, which stamps them itself)",
+    )
     log_file = option(
         Text("FILE"),
         default=None,

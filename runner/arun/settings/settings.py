@@ -105,6 +105,11 @@ class Settings(Options):
             return self.timeout_request
         return self.timeout
 
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Return the canonical names of all options."""
+        return tuple(declared(Settings))
+
     def given(self, name: str) -> bool:
         """Return whether a layer names the option, even with a value that it does not take."""
         return name in self._given

@@ -60,6 +60,10 @@ if TYPE_CHECKING:
             """Do what is due while the supervisor's loop turns; return in how many seconds it is due again."""
             ...
 
+        def reaped(self, pid: int, status: int) -> None:
+            """Note that a child has ended which is no worker."""
+            ...
+
         def should_reload(self, *, is_settled: bool) -> bool:
             """Return whether a reload would change something; called at every turn.
 

@@ -227,13 +227,16 @@ class Supervisor:
         for worker in self._workers:
             if not worker.pid and worker.speaks:
                 worker.read()  # it may have died before its pid was read
-        for worker in [one for one in self._workers if one.pid == pid]:
+        ended = [one for one in self._workers if one.pid == pid]
+        for worker in ended:
             if worker.speaks:
                 worker.read()  # its last reports
                 worker.connection.close()
             self._workers.remove(worker)
             self.counted = self.counted.plus(worker.counters.at_the_end())
             self._ended(worker, status)
+        if not ended:
+            self._instance.reaped(pid, status)
 
     def _drop_unforked(self) -> None:
         """Act on workers that the loader has not forked."""

@@ -21,6 +21,7 @@ __all__ = (
     "change_environment",
     "enter",
     "extend_import_path",
+    "name_worker",
     "working_directory",
 )
 
@@ -125,6 +126,11 @@ def change_environment(values: Mapping[str, str] | Iterable[tuple[str, str]]) ->
 def _take_zone(before: str | None) -> None:
     if os.environ.get("TZ") != before:
         time.tzset()
+
+
+def name_worker(index: int, generation: int) -> None:
+    """Tell the app which of the workers it is in, from 0, and which generation of them: 1 at the start, more at each reload."""
+    os.environ.update(ARUN_WORKER=str(index), ARUN_GENERATION=str(generation))
 
 
 def extend_import_path(directories: Iterable[str]) -> None:

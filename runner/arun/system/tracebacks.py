@@ -2,13 +2,15 @@
 
 None of these functions raises what the app's objects raise, or fails for want of a file: an exception that cannot be
 formatted is described as far as it can be. In every text, control characters are escaped, and only the lines of Python's own
-form begin at the margin: a text that an exception carries cannot be taken for a line of the log.
+form begin at the margin: a text that an exception carries cannot be taken for a line of the log. What is secret is masked
+(core/redaction.py).
 """
 
 from __future__ import annotations
 
 import os
 
+from arun.core import redaction
 from arun.core.exits import Interruption
 from arun.core.failures import contained, printable
 
@@ -51,7 +53,8 @@ def _traceback(exc: BaseException, *, is_whole: bool) -> str:
         formatted = TracebackException.from_exception(exc, compact=True)
         if not is_whole:
             _trim(formatted, exc)
-        return contained("".join(formatted.format()), (*_BETWEEN, *_names(exc)))
+        text = redaction.masked("".join(formatted.format()), redaction.secrets_of(os.environ))
+        return contained(text, (*_BETWEEN, *_names(exc)))
     except Interruption:
         raise
     except BaseException as second:  # noqa: BLE001 - code of the app's, a missing file of Python's, memory
@@ -122,7 +125,7 @@ def _bare(exc: BaseException, second: BaseException, *, is_whole: bool) -> str:
         if is_whole or not _is_ours(trace.tb_frame.f_code.co_filename):
             places.append(_place(trace.tb_frame, trace.tb_lineno))
         trace = trace.tb_next
-    text = printable(described(exc))
+    text = redaction.masked(printable(described(exc)), redaction.secrets_of(os.environ))
     why = printable(described(second))
     return f"{_TRACEBACK}\n{''.join(places)}{text}\n    (it cannot be shown in full: {why})\n"
 

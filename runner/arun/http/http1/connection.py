@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         """Keep the writing side open while there is something to answer."""
         self.eof = self.half_closed = True
         if self.parser.receiving is not None and not self.parser.receiving.answered:
-            self.parser.break_off(400)  # RFC 9112 section 8: a request whose body was cut off is not complete
+            self.parser.break_off(400, why="its body was cut off, it is not complete (RFC 9112 section 8)")
         if self.closing or not (self._current or self._queue or self._refused_with):
             return False
         for exchange in (self._current, *self._queue):

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
         #: When what the connection waits for began or last moved, in the coarse time of the server.
         since: float
 
+        @property
+        def client(self) -> tuple[str, int] | None:
+            """Address of the client, None where it has none."""
+            ...
+
         def accept(self, request: Request) -> Exchange:
             """Begin to answer a request, or queue it behind those before it."""
             ...
@@ -178,11 +183,19 @@ class RequestParser:
         if hasattr(self, "_owner"):
             del self._owner
 
-    def break_off(self, status: int, broken: Exchange | None = None) -> None:
-        """Take nothing more from a client that breaks the rules or exceeds the limits, with what comes or with ``broken``."""
+    def break_off(self, status: int, broken: Exchange | None = None, why: str = "") -> None:
+        """Take nothing more from a client that breaks the rules or exceeds the limits, with what comes or with ``broken``.
+
+        ``why`` is for the log.
+        """
         self.end()
         if broken is None or broken is self.receiving:
             broken, self.receiving = self.receiving, None
+        if self._options.on_debug is not None:
+            from arun.http import refusals
+
+            head = self.head_so_far() if broken is None else broken.request
+            self._options.on_debug(refusals.told(status, head, self._owner.client, self._options, why))
         self._owner.refuse(status, broken if broken is not None and not broken.answered else None)
 
     def body_is_overdue(self, now: float) -> bool:
@@ -199,7 +212,7 @@ class RequestParser:
     def head_so_far(self) -> Request | None:
         """Return what was read of a head that is incomplete, or was refused; None if its first line is not whole."""
         parser = self._parser
-        if parser is None or not self._headers:
+        if parser is None or not (self._headers or self._refusal):
             return None
         method, version = parser.get_method().decode(), parser.get_http_version()
         request = Request(method, version, self._target, self._headers, False)
@@ -318,7 +331,7 @@ class RequestParser:
             else:
                 end = _behind_empty_line(data, start)
             if end == start:
-                self.break_off(400)
+                self.break_off(400, why="two spaces in a row in the request line (RFC 9112 section 3)")
                 return
             self._parse(data[start:end])
             start = end
@@ -350,9 +363,9 @@ class RequestParser:
             parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             self._go_on_after_upgrade(data[upgrade.args[0] :])
-        except HttpParserError:
+        except HttpParserError as error:
             if not self.over:
-                self.break_off(self._refusal or 400)
+                self.break_off(self._refusal or 400, why="" if self._refusal else str(error))
         else:
             if self.begun or self.receiving is not None:
                 self._weigh()
@@ -373,7 +386,7 @@ class RequestParser:
             status = 400
             if self.begun:
                 status = 431 if self._headers or len(self._target) < self._options.limit_request_line else 414
-            self.break_off(status)
+            self.break_off(status, why="too much framing for so little of a body" if status == 400 else "")  # noqa: PLR2004
 
     def _hold(self, data: bytes | memoryview) -> None:
         """Keep what is for the protocol that follows; a client that runs far ahead of the response has to wait."""
