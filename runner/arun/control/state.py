@@ -47,8 +47,8 @@ class Reload(Value):
     """How the last reload has ended, by its number: reloads are counted when they begin."""
 
     number: int
-    failures: tuple[FailureRecord, ...] = ()
     is_done: bool = True
+    failures: tuple[FailureRecord, ...] = ()
 
 
 class InstanceState(Value):

@@ -262,7 +262,7 @@ class Control:
 
     def look(self) -> InstanceState:
         """Return the state of the instance now; another thread may ask."""
-        from arun.control.state import InstanceState, Offline
+        from arun.control.state import InstanceState, Offline, Reload
 
         instance, serving = self._instance, self._serving
         assert instance is not None  # noqa: S101 - nobody can ask before it is open
@@ -298,7 +298,7 @@ class Control:
                 reloads=serving.reloads.done,
                 failed_reloads=serving.reloads.failed,
                 begun_reloads=serving.reloads.begun,
-                last_reload=serving.reloads.last,
+                last_reload=None if serving.reloads.last is None else Reload(*serving.reloads.last),
             )
         settings = instance.configuration.validated
         return _judged(state, status.waiting_for, 0.0 if settings is None else settings.worker_timeout)

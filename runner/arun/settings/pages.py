@@ -28,7 +28,9 @@ becomes the instance of its fallback config.
   arun shop.web:make_app               module:attribute
   arun site.ini                        a config (ini, toml, yaml, json)
   arun --fallback-config welcome --http-socket :8080 app.py
-  arun why                             what the last failed start was (why --help)
+  arun why                             what the last failed start was
+  arun status                          what runs; also reload, stop, health,
+                                       offline, online: each has a --help
 """
 _SOURCES = """\
 Each option is also an environment variable (--log-level: ARUN_LOG_LEVEL) and a
