@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import math
 import os
 from functools import cache, partial
 
@@ -13,7 +12,7 @@ from arun.core import exits, genuine
 from arun.core.exits import PARTING
 from arun.core.failures import APP_NOT_NAMED, FILE_UNUSABLE, FailureRecord, StartupFailure
 from arun.core.values import Value
-from arun.lifecycle import listening
+from arun.lifecycle import listening, way_back
 from arun.lifecycle.deadline import DeadlineReached
 from arun.lifecycle.detours import Detours
 from arun.lifecycle.recovery_policy import SOON
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
-    from arun.core.listen_spec import ListenSpec
     from arun.core.outlook import Outlook
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
     from arun.lifecycle.deadline import Deadline
     from arun.lifecycle.instance import Instance
-    from arun.lifecycle.prober import Probe
     from arun.lifecycle.recovery import Recovery
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts
@@ -55,7 +52,6 @@ __all__ = (
     "http_server_for",
     "load",
     "new_loop",
-    "recovery_of",
     "serve",
     "serve_in_this_process",
     "served_sockets",
@@ -369,8 +365,8 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     def begin() -> None:
         nonlocal recovery
         if not instance.signals.count:
-            recovery = recovery_of(instance)
-            _turn(recovery, loaded.loop(), instance.signals)
+            recovery = way_back.recovery_of(instance)
+            way_back.turn(recovery, loaded.loop(), instance.signals)
 
     def late(bound: Sequence[Listener]) -> None:
         status.ready_late(bound, instance.describe(app))
@@ -382,48 +378,6 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
     serve(instance, loaded, deadline, Reports(ready, stopping, ask=instance.control.ask, late=late))
-
-
-def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> Recovery:
-    """Return the way back of a fallback that serves from now on; ``more`` returns what it has bound and not adopted yet."""
-    from arun.lifecycle.prober import Probe
-    from arun.lifecycle.recovery import Recovery
-
-    past, policy = instance.past, instance.configuration.fallback.recover
-
-    def held() -> tuple[ListenSpec, ...]:
-        return tuple(dict.fromkeys(listener.spec for listener in (*instance.sockets.listeners, *more())))
-
-    def start() -> Probe:
-        return Probe(
-            instance.launch,
-            past.argv[1:],
-            held(),
-            starts_app=policy.probe == "full",
-            is_told=instance.configuration.settings.log_level in {"debug", "trace"},
-        )
-
-    records = [record for record in past.failures if record.config == past.failures[0].config]
-    return Recovery(policy, past.brake, start, held, records, instance.status, instance.signals.go_back)
-
-
-def _turn(recovery: Recovery, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
-    """Let an event loop drive the way back."""
-    waiting: asyncio.TimerHandle | None = None
-
-    def turn() -> None:
-        nonlocal waiting
-        if waiting is not None:
-            waiting.cancel()
-        seconds = recovery.tick()
-        waiting = None if seconds == math.inf else loop.call_later(seconds, turn)
-
-    def ask() -> None:
-        recovery.ask()
-        loop.call_soon_threadsafe(turn)
-
-    turn()
-    signals.on_return(ask)
 
 
 def _events(  # noqa: C901 - one method for each event

@@ -9,7 +9,7 @@ import os
 import sys
 
 from arun.apps import target as targets
-from arun.core import addresses
+from arun.core import addresses, redaction
 from arun.core.failures import (
     ADDRESS_DENIED,
     ADDRESS_UNAVAILABLE,
@@ -123,7 +123,7 @@ def _broken(configuration: Configuration, sentence: str) -> StartupFailure:
 
 def _summary(problem: StartupFailure) -> str:
     origin = "" if problem.origin in {"", "fallback config"} else f" (from {problem.origin})"
-    return f"{problem.cause.identifier}: {problem.sentence}{origin}"
+    return redaction.masked(f"{problem.cause.identifier}: {problem.sentence}{origin}")
 
 
 def _then(configuration: Configuration, following: str | None) -> str:

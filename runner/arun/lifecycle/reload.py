@@ -14,7 +14,7 @@ from arun.core import exits
 from arun.core.counters import Counters
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, foresight, listening, own_page, successor
+from arun.lifecycle import build, foresight, listening, own_page, successor, way_back
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.serving import Reloads, Supervised
@@ -151,7 +151,7 @@ class SupervisedStatus:
         instance.sockets.store()
         if instance.can_go_back:
             instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
-            self.recovery = build.recovery_of(instance, self.bound)
+            self.recovery = way_back.recovery_of(instance, self.bound)
             instance.signals.on_return(self.recovery.ask)
 
     def failed(self, failure: StartupFailure) -> None:
