@@ -30,8 +30,7 @@ becomes the instance of its fallback config.
   arun --fallback-config welcome --http-socket :8080 app.py
 
 Commands about an instance, each with a --help of its own:
-  arun check | drill                   before the outage: would it start, and does
-                                       its fallback answer?
+  arun check | drill                   would it start, does its fallback answer
   arun why | status | health           what failed, and how it is
   arun reload | stop | offline | online
 """
