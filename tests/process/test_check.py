@@ -204,3 +204,21 @@ def test_the_help_is_at_most_80_columns_wide(arun: Starter) -> None:
     checked = Checked(arun, "--help")
     assert checked.status == 0
     assert max(map(len, checked.text.splitlines())) <= 80
+
+
+def test_the_app_knows_that_it_is_only_tried(arun: Starter) -> None:
+    arun.write("shop.py", f"import os\nopen('said', 'w').write(os.environ['ARUN_PROBE'])\n{SHOP}")
+    assert Checked(arun, "shop.py", "--bind", "{address}").status == 0
+    assert (arun.folder / "said").read_text() == "1"
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_no_secret_is_shown(arun: Starter, form: tuple[str, ...]) -> None:
+    """Neither one of the settings, nor of the environment, nor of a URL in what an app or a config says."""
+    arun.write("shop.py", "import os\nraise RuntimeError('no route to ' + os.environ['DATABASE_URL'])\n")
+    arun.write("safe.ini", "[arun]\nport = postgres://me:canary-4@db/shop\n")
+    line = ("--ssl-keyfile-password", "canary-1", "--env", "TOKEN=canary-2", "--fallback-config", "safe.ini", "shop.py")
+    checked = Checked(arun, *form, *line, DATABASE_URL="postgres://me:canary-3@db/shop", API_KEY="canary-5")
+    assert checked.status == 1
+    assert "no route to postgres://me:***@db/shop" in checked.text.replace("\n", " ")
+    assert "canary" not in checked.text + checked.said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import ARUN
+from tests.process.conftest import STRANGER
 from tests.process.shops import SHOP
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ def app(environ, start_response):
 """
 
 
-def drill(arun: Starter, *arguments: str, tmp: Path | None = None) -> subprocess.CompletedProcess[str]:
+def drill(
+    arun: Starter, *arguments: str, tmp: Path | None = None, command: Path = ARUN
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [ARUN, "drill", *(one.replace("{address}", arun.address) for one in arguments)],
+        [command, "drill", *(one.replace("{address}", arun.address) for one in arguments)],
         cwd=arun.folder,
         env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp or "/tmp"), "ARUN_LOG_LEVEL": "critical"},
         capture_output=True,
@@ -131,6 +134,15 @@ def test_a_start_with_tls_is_drilled_with_tls(arun: Starter, authority: Authorit
     done = drill(arun, "--fail", "startup", "shop.py", *secured, "--fallback-config", "welcome")
     assert done.returncode == 0, done.stdout
     assert "503 in" in done.stdout
+
+
+def test_a_start_that_drops_its_privileges_is_drilled_as_that_user(public_arun: Starter) -> None:
+    public_arun.write("shop.py", SHOP)
+    who = ("--uid", str(STRANGER), "--gid", str(STRANGER))
+    line = ("--bind", "{address}", "shop.py", "--fallback-config", "safe.ini")
+    public_arun.write("safe.ini", "[arun]\nbind = {address}\n")
+    done = drill(public_arun, "--fail", "bind,app", *who, *line, command=public_arun.command)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_failure_that_has_no_fallback_on_purpose_is_left_out(arun: Starter) -> None:

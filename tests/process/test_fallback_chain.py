@@ -291,7 +291,7 @@ def test_a_strict_reload_with_a_broken_fallback_changes_nothing(arun: Any) -> No
     instance = arun("shop.py", *line).ready()
     (arun.folder / "safe.ini").unlink()
     instance.send(signal.SIGHUP)
-    instance.wait_for("reload failed (fallback-broken): those who served before go on")
+    instance.wait_for("reload failed (fallback-broken): the old workers go on")
     assert instance.get().status == 200
 
 

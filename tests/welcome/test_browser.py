@@ -190,7 +190,7 @@ async def test_the_page_is_seen_on_its_paper_and_within_its_margins(
     margin = max(20, min(width // 20, 56)) - 2
     assert picture.ink(width - margin, width, paper) == 0
     assert picture.ink(0, margin, paper) == 0
-    assert picture.ink(margin, width - margin, paper) > HEIGHT / 5
+    assert picture.ink(margin, width - margin, paper) > HEIGHT / 6
     assert site.asked == ["/"]
 
 
@@ -216,7 +216,7 @@ async def test_the_page_gives_way_to_the_app_by_itself(own_page: str, failure: F
     page = make_app(outlook=lambda: Outlook((failure,), time.time() + 1), own_page=own_page)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if len(site.asked) < 3:
+        if site.asked.count("/") < 3:
             await page(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
@@ -225,4 +225,4 @@ async def test_the_page_gives_way_to_the_app_by_itself(own_page: str, failure: F
     async with serving(app) as site:
         printed = await _browse(site, tmp_path, "--virtual-time-budget=60000", "--dump-dom")
     assert "<h1>the shop is open</h1>" in printed
-    assert set(site.asked) == {"/"}
+    assert site.asked.count("/") == 3

@@ -11,6 +11,7 @@ from arun.commands import trials
 from arun.commands.colours import BOLD, DIM, GREEN, RED, YELLOW, painter
 from arun.commands.running import Running
 from arun.commands.usage import Option, Usage
+from arun.core import redaction
 from arun.core.failures import OPTION_INVALID, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
 from arun.lifecycle import chain
@@ -118,7 +119,8 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
     result = trials.run(arguments, held=held, owner=running.pid)
     ends = [] if end is None else [_record(end, "")]
     failures = (*result.failures, *([] if following else ends))
-    yield Start(_shown(configuration), False, result, (*warnings, *result.warnings), failures)
+    warned = tuple(map(redaction.masked, (*warnings, *result.warnings)))
+    yield Start(_shown(configuration), False, result, warned, failures)
     tried = entries.config_key(configuration.name)
     past = Handover((sys.argv[0], *arguments), directory, failures=(_not_failed(),), tried=(tried,), wanted=wanted)
     for link in following:

@@ -95,7 +95,7 @@ def run(
         try:
             child = subprocess.Popen(  # noqa: S603 - ourselves
                 (*command_of_arun(), *arguments),
-                env={**environment(), handover.VARIABLE: str(fd)},
+                env={**environment(), handover.VARIABLE: str(fd), handover.MARK: "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

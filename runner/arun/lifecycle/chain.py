@@ -9,7 +9,7 @@ import os
 import sys
 
 from arun.apps import target as targets
-from arun.core import addresses
+from arun.core import addresses, redaction
 from arun.core.failures import (
     ADDRESS_DENIED,
     ADDRESS_UNAVAILABLE,
@@ -78,7 +78,7 @@ def links(configuration: Configuration, environ: Mapping[str, str]) -> tuple[tup
     settings, policy = configuration.settings, configuration.fallback
     around = _Surroundings(configuration.directory, environ, _identity(settings), _bound_before_drop(settings))
     name, found = configuration.name, list[Link]()
-    while policy.config not in {None, entries.welcome_config()} and len(found) < _MOST_LINKS:
+    while policy.config is not None and policy.names_own and len(found) < _MOST_LINKS:
         end = fallback.refusal(policy, name, tried, configuration.directory)
         if end is not None:
             return tuple(found), end
@@ -90,8 +90,6 @@ def links(configuration: Configuration, environ: Mapping[str, str]) -> tuple[tup
 
 def report(configuration: Configuration, environ: Mapping[str, str]) -> StartupFailure | None:
     """Warn of what is broken in the chain of fallbacks, and return the failure that ``strict-fallback`` makes of it."""
-    if configuration.fallback.config in {None, entries.welcome_config()}:
-        return None
     chain, end = links(configuration, environ)
     first: StartupFailure | None = None
     for number, link in enumerate(chain):
@@ -125,7 +123,7 @@ def _broken(configuration: Configuration, sentence: str) -> StartupFailure:
 
 def _summary(problem: StartupFailure) -> str:
     origin = "" if problem.origin in {"", "fallback config"} else f" (from {problem.origin})"
-    return f"{problem.cause.identifier}: {problem.sentence}{origin}"
+    return redaction.masked(f"{problem.cause.identifier}: {problem.sentence}{origin}")
 
 
 def _then(configuration: Configuration, following: str | None) -> str:

@@ -46,6 +46,11 @@ class FallbackPolicy(Value):
     on_fallback: str = ""
     log_format: str = ""
 
+    @property
+    def names_own(self) -> bool:
+        """Whether it names a config of the user's own: the built-in one is always sound."""
+        return self.config is not None and self.config != welcome_config()
+
 
 class Plan(Value):
     """What follows a failed start: the config to become, or None for nothing.

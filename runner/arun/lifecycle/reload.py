@@ -14,7 +14,7 @@ from arun.core import exits
 from arun.core.counters import Counters
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, chain, foresight, listening, own_page, successor, way_back
+from arun.lifecycle import build, foresight, listening, own_page, successor, way_back
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.serving import Reloads, Supervised
@@ -323,7 +323,9 @@ class Reloader:
         instance.status.without_effect(settings)
         self._check_identity(settings)
         configuration = configuration.with_settings(settings).showing(own_page.read(settings))
-        if not instance.is_fallback:
+        if configuration.fallback.names_own and not instance.is_fallback:
+            from arun.lifecycle import chain
+
             chain.enforce(configuration, instance.launch.environ)
         return configuration
 

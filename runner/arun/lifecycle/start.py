@@ -10,7 +10,7 @@ from functools import partial
 from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
-from arun.lifecycle import build, chain, listening, own_page
+from arun.lifecycle import build, listening, own_page
 from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
@@ -134,7 +134,9 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
     instance.status.starting()
     instance.adopt(instance.configuration.showing(own_page.read(settings)))
-    if not instance.is_fallback:
+    if instance.configuration.fallback.names_own and not instance.is_fallback:
+        from arun.lifecycle import chain  # other starts have nothing to look at
+
         chain.enforce(instance.configuration, instance.launch.environ)
     with Deadline(
         settings.start_timeout,

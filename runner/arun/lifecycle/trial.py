@@ -12,7 +12,7 @@ import os
 import time
 
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
-from arun.lifecycle import build, chain, listening, own_page
+from arun.lifecycle import build, listening, own_page
 from arun.lifecycle.deadline import Deadline
 from arun.settings import SettingsRejected, validate
 from arun.system import environment, logs, pidfile
@@ -91,7 +91,9 @@ def run(  # noqa: PLR0913 - the last ones by name
     observer.limited(settings.start_timeout)
     observer.read(layers, settings)
     own_page.read(settings)
-    if settings.strict_fallback and not instance.is_fallback:
+    if settings.strict_fallback and instance.configuration.fallback.names_own and not instance.is_fallback:
+        from arun.lifecycle import chain
+
         chain.enforce(instance.configuration, instance.launch.environ)
     step("settings", ", ".join(config.name for config in layers.configs) or instance.configuration.name)
     with Deadline(

@@ -28,9 +28,11 @@ becomes the instance of its fallback config.
   arun shop.web:make_app               module:attribute
   arun site.ini                        a config (ini, toml, yaml, json)
   arun --fallback-config welcome --http-socket :8080 app.py
-  arun why                             what the last failed start was
-  arun status                          what runs; also reload, stop, health,
-                                       offline, online: each has a --help
+
+Commands about an instance, each with a --help of its own:
+  arun check | drill                   would it start, does its fallback answer
+  arun why | status | health           what failed, and how it is
+  arun reload | stop | offline | online
 """
 _SOURCES = """\
 Each option is also an environment variable (--log-level: ARUN_LOG_LEVEL) and a
