@@ -19,6 +19,7 @@ DERIVED = {
     "access": None,
     "measures": False,
     "on_error": module.silent,
+    "on_debug": None,
     "thread_lost": module.silent,
 }
 PLAIN = [name for name in HttpOptions._fields if name not in DERIVED]
