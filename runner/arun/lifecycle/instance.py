@@ -304,7 +304,9 @@ class Instance:
     @property
     def shown_command(self) -> str:
         """The command line of this start as a user would write it, without secrets."""
-        return redaction.command_line([self.launch.program, *self.launch.arguments], settings.secret_flags())
+        program = self.launch.program
+        words = ["python", *program.split(" ")] if program.startswith("-m ") else [program]
+        return redaction.command_line([*words, *self.launch.arguments], settings.secret_flags())
 
     def serving(self) -> None:
         """The instance serves: record that, and run the command that is told of it."""
