@@ -12,9 +12,9 @@ __all__ = ("ESCAPE", "Request", "RootPath", "split_target", "unquoted", "valid_h
 _NOTED = frozenset(
     (b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"forwarded")
 )
-#: What a percent escape and a fragment begin with. "in" takes a number at once; of bytes it first tries to make one, and
+#: What a percent escape, a fragment and a query begin with. "in" takes a number at once; of bytes it first tries to make one, and
 #: builds the error of that: ten times the cost, for each request.
-ESCAPE, FRAGMENT = ord("%"), ord("#")
+ESCAPE, FRAGMENT, QUERY = ord("%"), ord("#"), ord("?")
 
 _HOST_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;="
 _HEX = b"0123456789abcdefABCDEF"
@@ -111,7 +111,8 @@ class Request:
             and (self.host == known_host or valid_host(self.host or b""))
         ):
             if target[:1] == b"/" and FRAGMENT not in target:
-                self.path, _, self.query = target.partition(b"?")
+                if QUERY in target:
+                    self.path, _, self.query = target.partition(b"?")
                 return 0
             return self._validate_target()
         return self._validate_oddity() or self._validate_target()

@@ -17,8 +17,8 @@ from arun.system.tracebacks import app_traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol
+    from collections.abc import Callable, Coroutine
+    from typing import Any, Protocol
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange, Stream
@@ -253,6 +253,13 @@ class HttpServer:
             exchange.start()
 
     # ---- called by exchanges
+
+    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the app's work on a request in a task and with context variables of its own: another request may be what calls."""
+        loop = self.loop
+        if loop.get_task_factory() is None:  # a given name saves what asyncio would format, for every request
+            return asyncio.Task(work, loop=loop, name="request", context=self.context.copy())
+        return loop.create_task(work, context=self.context.copy())
 
     def done(self, exchange: Exchange) -> None:
         """Forget a request whose call of the app has ended."""

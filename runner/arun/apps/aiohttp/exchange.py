@@ -51,9 +51,8 @@ class AiohttpExchange(Writer):
         self._body: Body | None = None
 
     def start(self) -> None:
-        """Run the app in a task and with context variables of its own."""
-        serving = self.serving
-        self._task = serving.loop.create_task(self._run(), context=serving.http.context.copy())
+        """Run the app in a task."""
+        self._task = self.serving.http.task(self._run())
 
     def cancel(self) -> None:
         """Cancel the app's task."""

@@ -62,9 +62,8 @@ class AsgiExchange(Exchange):
         self._waiters: set[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
-        """Run the app in a task and with context variables of its own: another request may be what calls."""
-        http = self._http
-        self._task = http.loop.create_task(self._run(), context=http.context.copy())
+        """Run the app in a task."""
+        self._task = self._http.task(self._run())
 
     def cancel(self) -> None:
         """Cancel the app's task."""

@@ -230,7 +230,12 @@ class Connection(asyncio.Protocol):
         framing, head = self.framing, b""
         if not exchange.begun:
             head = framing.head(exchange, data, more, self._may_go_on(exchange), self._http.own_fields)
-        data, problem = framing.body(exchange, data, more)
+        if framing.left == len(data) and not framing.bodiless:  # nearly always: the whole of a body, or the rest of it
+            framing.left, problem = 0, ""
+            if exchange.record is not None:
+                exchange.sent += len(data)
+        else:
+            data, problem = framing.body(exchange, data, more)
         if head:
             exchange.begun = True
             if len(data) < _JOINED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arun.http.bounded_cache import BoundedCache
 from arun.http.errors import ResponseInvalid
 from arun.http.fields import CLOSE, DATED, SERVED, missing_fields
 
@@ -16,6 +17,8 @@ STATUS_BEGINNING = b"HTTP/1.1 "
 _NO_BODY = frozenset((204, 304))
 _OWN = DATED | SERVED
 _LAST_CHUNK = b"0\r\n\r\n"
+#: The lines of lengths; many responses are as long as others.
+_lengths: BoundedCache[int, bytes] = BoundedCache(lambda length: b"content-length: %d\r\n" % length)
 _INFORMATIONAL = {100: b"Continue", 103: b"Early Hints"}
 
 
@@ -66,7 +69,7 @@ class Framing:
             if length is None:
                 length = exchange.length = len(data)
             self.left = length
-            framing = b"content-length: %d\r\n" % length
+            framing = _lengths.get(length) or _lengths[length]
         elif request.version == "1.1" and not is_head:
             self.chunked, framing = True, b"transfer-encoding: chunked\r\n"
         elif not is_head:

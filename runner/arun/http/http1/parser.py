@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from arun.http.bounded_cache import BoundedCache
 from arun.http.pace import Pace, Rate
 from arun.http.request import Request
 
@@ -53,6 +54,8 @@ _DISCARDED = 262_144
 #: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
 _FRAMING_SHARE = 16
 _LF, _SPACED = 10, b"  "
+#: What follows a target in the first line of a request of HTTP/1.1.
+_VERSION_1_1 = b" HTTP/1.1\r\n"
 
 
 class _ReadingOver(Exception):  # noqa: N818 - no error: it stops httptools, which has no other way
@@ -66,6 +69,7 @@ class RequestParser:
         "_body_size",
         "_discarded",
         "_fed",
+        "_head",
         "_headers",
         "_http",
         "_known_host",
@@ -105,6 +109,8 @@ class RequestParser:
         #: What has come of a request line that is not complete.
         self._line = b""
         self._target = b""
+        #: What was received with the head that is parsed now, if it begins with that head; else empty.
+        self._head = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal = 0
         #: Bytes given to httptools last, without those of a body; and the bytes before, since the last progress.
@@ -147,7 +153,10 @@ class RequestParser:
         if self._line or data[-1] != _LF or data.partition(_SPACED)[1]:  # a third of the cost of "in"
             self._walk(data)
         else:  # nearly always: every line is complete, and none has two spaces in a row
+            if not self.begun and self.receiving is None:
+                self._head = data
             self._parse(data)
+            self._head = b""
 
     def go_on(self) -> None:
         """Parse what was held, as far as it goes."""
@@ -232,15 +241,18 @@ class RequestParser:
         if self._reframe:
             self._reframe = b""
             return
-        request = Request(
-            parser.get_method().decode(),
-            parser.get_http_version(),
-            self._target,
-            self._headers,
-            parser.should_keep_alive(),
-        )
-        self._refusal = request.validate(self._known_host) or self._exceeds(request)
-        if self._refusal:
+        method, target, headers = _methods[parser.get_method()], self._target, self._headers
+        if self._head.startswith(_VERSION_1_1, len(method) + 1 + len(target)):
+            version = "1.1"
+        else:
+            version = parser.get_http_version()  # ten times the cost: it formats a text
+        self._head = b""  # a second head does not begin where these bytes do
+        request = Request(method, version, target, headers, parser.should_keep_alive())
+        refusal, http, size = request.validate(self._known_host), self._http, self._overhead + self._fed
+        if request.length is not None or size > http.small_head or len(headers) > http.few_fields:
+            refusal = refusal or request.exceeds(self._options, size)
+        if refusal:
+            self._refusal = refusal
             raise _ReadingOver
         self._headers = []
         self._known_host = request.host
@@ -357,13 +369,6 @@ class RequestParser:
             if self.begun or self.receiving is not None:
                 self._weigh()
 
-    def _exceeds(self, request: Request) -> int:
-        """Return 0, or the status for a head that is larger than it may be."""
-        http, size = self._http, self._overhead + self._fed
-        if request.length is None and size <= http.small_head and len(request.headers) <= http.few_fields:
-            return 0  # that is nearly always so, and much cheaper to know
-        return request.exceeds(self._options, size)
-
     def _weigh(self) -> None:
         """Count what came towards the limit of what brings no progress, and note that a body moves."""
         if self.receiving is not None:
@@ -397,6 +402,10 @@ class RequestParser:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")
         if len(rest) and not self.over:
             self.feed(bytes(rest))
+
+
+#: The names of methods as text; httptools takes those of a list only.
+_methods: BoundedCache[bytes, str] = BoundedCache(bytes.decode)
 
 
 def _behind_empty_line(data: bytes, start: int) -> int:
