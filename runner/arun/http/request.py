@@ -42,6 +42,7 @@ class Request:
         "method",
         "path",
         "query",
+        "size",
         "target",
         "upgrades",
         "version",
@@ -67,6 +68,8 @@ class Request:
         #: The app takes the connection over after this request (RFC 9110 section 7.8).
         self.upgrades = False
         self.length: int | None = None
+        #: Bytes of the head and of what came in the same piece.
+        self.size = 0
         #: Whether there are forwarding headers, of a proxy or of a client that poses as one, and their values.
         self.was_forwarded = False
         self.forwarded: bytes | None = None

@@ -9,7 +9,6 @@ from aiohttp.web_protocol import PayloadAccessError
 
 from arun.apps.aiohttp.body import Body
 from arun.apps.aiohttp.departures import BodyRefused, ConnectionLost
-from arun.apps.aiohttp.message import message_of
 from arun.apps.aiohttp.protocol import Protocol
 from arun.apps.aiohttp.writer import SWITCHING, Writer
 from arun.core.exits import end_if_forked
@@ -227,8 +226,9 @@ class AiohttpExchange(Writer):
         began = 0.0 if serving.access_log is None else serving.loop.time()
         has_body = self._body is not None or not self.received
         payload = self._payload() if has_body else EmptyStreamReader()  # aiohttp's own is one for all, and remembers
-        message = message_of(self.request, payload is self._body and self.request.length is None)
-        request = serving.make_request(message, payload, stream.common or self.protocol, self, self._task)
+        protocol = stream.common or self.protocol
+        message = protocol.messages.message(self.request, has_body and payload is self._body and self.request.length is None)
+        request = serving.make_request(message, payload, protocol, self, self._task)
         if self.request.was_forwarded:
             request = self._forwarded(request)
         try:

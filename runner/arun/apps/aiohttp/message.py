@@ -14,28 +14,51 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.http.request import Request
 
-__all__ = ("message_of",)
+__all__ = ("Messages",)
+
+#: Bytes of a head whose fields are kept, as long as their connection is open.
+_KEPT = 1024
 
 
-def message_of(request: Request, chunked: bool) -> RawRequestMessage:  # noqa: FBT001 - of every request
-    """Return the head of a request as aiohttp's parser would.
+class Messages:
+    """Makes the messages of one connection.
 
-    The names of fields are in the spelling of their standards, or Like-This, whatever the client sends.
+    The fields of a head are kept until the next one: many clients repeat theirs with every request. Apps cannot change them.
     """
-    fields = [(_names[name], value.decode("utf-8", "surrogateescape")) for name, value in request.headers]
-    path, url = _targets[request.target]
-    return RawRequestMessage(
-        request.method,
-        path,
-        HttpVersion11 if request.version == "1.1" else HttpVersion10,
-        CIMultiDictProxy(CIMultiDict(fields)),
-        tuple(request.headers),
-        not request.keep_alive,
-        None,
-        request.upgrades,
-        chunked,
-        url,
-    )
+
+    __slots__ = ("_fields", "_headers", "_raw_headers")
+
+    def __init__(self) -> None:
+        self._fields: list[tuple[bytes, bytes]] | None = None
+        self._raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+
+    def message(self, request: Request, chunked: bool) -> RawRequestMessage:  # noqa: FBT001 - of every request
+        """Return the head of a request as aiohttp's parser would.
+
+        The names of fields are in the spelling of their standards, or Like-This, whatever the client sends.
+        """
+        fields = request.headers
+        if fields == self._fields:
+            headers, raw_headers = self._headers, self._raw_headers
+        else:
+            decoded = [(_names[name], value.decode("utf-8", "surrogateescape")) for name, value in fields]
+            headers, raw_headers = CIMultiDictProxy(CIMultiDict(decoded)), tuple(fields)
+            if request.size <= _KEPT:
+                self._fields, self._headers, self._raw_headers = fields, headers, raw_headers
+        target = _targets.get(request.target) or _targets[request.target]
+        return RawRequestMessage(
+            request.method,
+            target[0],
+            HttpVersion11 if request.version == "1.1" else HttpVersion10,
+            headers,
+            raw_headers,
+            not request.keep_alive,
+            None,
+            request.upgrades,
+            chunked,
+            target[1],
+        )
 
 
 def _target(target: bytes) -> tuple[str, URL]:

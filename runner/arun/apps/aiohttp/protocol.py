@@ -6,6 +6,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
+from arun.apps.aiohttp.message import Messages
 from arun.http.transport import GONE, client_end, let_reset, taken, unsent
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ class Protocol(BaseProtocol):
         self._timeout_ceil_threshold = 5.0
         if keep_alive:
             tcp_keepalive(stream.transport)
+        self.messages = Messages()
         self._http = http
         self._exchange: Exchange | None = None
         self._parser_of_app: Any = None

@@ -100,7 +100,8 @@ class Writer(Exchange):
             raise RuntimeError("a request is answered twice")
         serving = self.serving
         self.status, self.line = status, line = first_lines.get(status_line) or first_lines[status_line]
-        block, self.length, self.says = serving.heads.read(headers)
+        heads, fields = serving.heads, tuple(headers.items())
+        block, self.length, self.says = heads.known.get(fields) or heads.read(fields)
         if status_line[7] == "0" and CONNECTION not in headers:  # aiohttp means the end of the connection by that
             self.says |= CLOSE
         self.output_size = len(line) + len(block)

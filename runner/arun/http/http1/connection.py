@@ -243,7 +243,10 @@ class Connection(asyncio.Protocol):
             else:
                 self._write(head)
         if data:
-            self._write(data)
+            if self._ahead or self.closing:
+                self._write(data)
+            else:
+                self.transport.write(data)
         if not more or problem:
             self._finished(exchange)
         if problem:

@@ -254,6 +254,7 @@ class RequestParser:
         if refusal:
             self._refusal = refusal
             raise _ReadingOver
+        request.size = size
         self._headers = []
         self._known_host = request.host
         if parser.should_upgrade():
