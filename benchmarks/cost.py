@@ -171,7 +171,9 @@ def main() -> None:
     parser.add_argument("kind", choices=("asgi", "wsgi", "aiohttp", "aiohttp-runner"))
     parser.add_argument("--threads", type=int, default=0, help="threads that run a WSGI app (default 0: none)")
     parser.add_argument("--access-log", metavar="FORMAT", default="", help="with an access log of this format")
-    parser.add_argument("--head", choices=tuple(_REQUESTS), default="short", help="what the requests are (default short)")
+    parser.add_argument(
+        "--head", choices=tuple(_REQUESTS), default="short", help="what the requests are (default short)"
+    )
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")

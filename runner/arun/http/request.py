@@ -10,7 +10,15 @@ __all__ = ("ESCAPE", "Request", "RootPath", "split_target", "unquoted", "valid_h
 
 #: The fields that the server itself reads.
 _NOTED = frozenset(
-    (b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"forwarded")
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"forwarded",
+    )
 )
 #: What a percent escape, a fragment and a query begin with. "in" takes a number at once; of bytes it first tries to make one, and
 #: builds the error of that: ten times the cost, for each request.
@@ -100,11 +108,12 @@ class Request:
         ``known_host`` is a Host that this connection has sent before, so that it needs no check.
         """
         for name, value in self.headers:
-            if name == b"host":
-                self.host = value
-                self._hosts += 1
-            elif name in _NOTED:
-                self._note(name, value)
+            if name in _NOTED:
+                if name == b"host":
+                    self.host = value
+                    self._hosts += 1
+                else:
+                    self._note(name, value)
         target = self.target
         if (
             self.version == "1.1"

@@ -227,7 +227,9 @@ class AiohttpExchange(Writer):
         has_body = self._body is not None or not self.received
         payload = self._payload() if has_body else EmptyStreamReader()  # aiohttp's own is one for all, and remembers
         protocol = stream.common or self.protocol
-        message = protocol.messages.message(self.request, has_body and payload is self._body and self.request.length is None)
+        message = protocol.messages.message(
+            self.request, has_body and payload is self._body and self.request.length is None
+        )
         request = serving.make_request(message, payload, protocol, self, self._task)
         if self.request.was_forwarded:
             request = self._forwarded(request)

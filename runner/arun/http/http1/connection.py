@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
 
     # ---- the stream of an exchange
 
-    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - as in Stream
+    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: C901, FBT001, PLR0912 - the hot path
         """Send a piece of the response's body; see :class:`arun.http.exchange.Stream`, here and below."""
         if exchange.answered:
             raise ResponseInvalid("the response is complete already")

@@ -231,7 +231,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; a trailer is dropped, as merging it is dangerous (RFC 9110 section 6.5.1)."""
         if self.receiving is None:
-            self._headers.append((name.lower(), value.rstrip(b" \t")))
+            self._headers.append((_names.get(name) or _names[name], value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Check the head, and hand the request on."""
@@ -405,6 +405,8 @@ class RequestParser:
             self.feed(bytes(rest))
 
 
+#: The names of fields in lower case. One object for each keeps its hash: a name is looked up several times on its way.
+_names: BoundedCache[bytes, bytes] = BoundedCache(bytes.lower)
 #: The names of methods as text; httptools takes those of a list only.
 _methods: BoundedCache[bytes, str] = BoundedCache(bytes.decode)
 
