@@ -41,15 +41,15 @@ class RequestLog:
         self._access = options.access
         self._ids = None if header is None else RequestIds(header)
 
-    def begin(self, exchange: Exchange) -> None:
+    def start_record(self, exchange: Exchange) -> None:
         """Note when a request begins, and give it its id, which the app finds among the header fields."""
-        exchange.began = perf_counter()
+        exchange.started_at = perf_counter()
         exchange.sent = 0
         ids, request = self._ids, exchange.request
         if ids is None:
             exchange.record = self
             return
-        own = ids.take(request.headers, trusted=self._forwarding.trusts(exchange.stream.client))
+        own = ids.take(request.headers, trusted=self._forwarding.trusts(exchange.stream.connection.client))
         request.headers = ids.placed(request.headers, own)
         exchange.record = _NamedRecord(self, own, ids.line(own))
 
@@ -58,8 +58,8 @@ class RequestLog:
         access = self._access
         if access is None:
             return
-        request, stream = exchange.request, exchange.stream
-        client, scheme = stream.client, stream.scheme
+        request, connection = exchange.request, exchange.stream.connection
+        client, scheme = connection.client, connection.scheme
         if request.was_forwarded:
             client, scheme = self._forwarding.ends_of(client, scheme, request)
         own = exchange.record.request_id if exchange.record else None
@@ -70,7 +70,7 @@ class RequestLog:
             request.version,
             status or exchange.sent_status,
             exchange.sent,
-            perf_counter() - exchange.began,
+            perf_counter() - exchange.started_at,
             request.headers,
             exchange.response_fields(),
             scheme,
@@ -80,7 +80,7 @@ class RequestLog:
     def refused(self, stream: Stream, status: int, sent: int) -> None:
         """Write the line of what was refused before it became a request."""
         if self._access is not None:
-            client = stream.client
+            client = stream.connection.client
             self._access(client[0] if client else None, "", b"", "", status, sent, 0.0)
 
 

@@ -243,7 +243,7 @@ class HttpServer:
         self.connections.discard(connection)
         self._look()
 
-    def begin(self, exchange: Exchange) -> None:
+    def run(self, exchange: Exchange) -> None:
         """Let an exchange call the app, or decline it beyond the limit of requests (RFC 9110 section 15.6.4)."""
         self.requests += 1
         if 0 < self._concurrency <= len(self.running):
@@ -282,7 +282,7 @@ class HttpServer:
         def traceback() -> str:
             return app_traceback(exc) if exc else "the app returned without a complete answer\n"
 
-        peer = stream.client
+        peer = stream.connection.client
         if self.options.debug and asked_from_this_machine(peer[0] if peer else None, exchange.request.headers):
             exchange.fail(traceback().encode("utf-8", "backslashreplace"))
         else:
@@ -300,10 +300,10 @@ class HttpServer:
     def report(self, exchange: Exchange, traceback: Callable[[], str], how: str = "failed") -> None:
         """Write the frame of a request that failed to the error log."""
         request, stream = exchange.request, exchange.stream
-        client = stream.client
+        client = stream.connection.client
         if request.was_forwarded:
             with contextlib.suppress(ImportError, OSError):  # it imports a module, whose file may be away
-                client = self.forwarding.ends_of(client, stream.scheme, request)[0]
+                client = self.forwarding.ends_of(client, stream.connection.scheme, request)[0]
         self._errors.failed(
             request.method,
             request.target,

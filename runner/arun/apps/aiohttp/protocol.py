@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from arun.http.exchange import Exchange, Stream
+    from arun.http.exchange import Carrier, Exchange
     from arun.http.server import HttpServer
 
 __all__ = ("Protocol",)
@@ -33,19 +33,19 @@ class Protocol(BaseProtocol):
     #: A websocket outlives requests.
     is_endless = True
 
-    def __init__(self, http: HttpServer, stream: Stream, *, keep_alive: bool) -> None:
+    def __init__(self, http: HttpServer, connection: Carrier, *, keep_alive: bool) -> None:
         super().__init__(http.loop)
         options = http.options
-        self.transport = stream.transport
-        self.ssl_context = stream.scheme == "https"
-        self.peername = stream.client
-        self.sockname = stream.server
+        self.transport = connection.transport
+        self.ssl_context = connection.scheme == "https"
+        self.peername = connection.client
+        self.sockname = connection.server
         self.max_field_size = options.limit_request_field_size or _UNBOUNDED
         self.max_headers = options.limit_request_fields or _UNBOUNDED
         #: Seconds from which a websocket's heartbeats may be rounded up.
         self._timeout_ceil_threshold = 5.0
         if keep_alive:
-            tcp_keepalive(stream.transport)
+            tcp_keepalive(connection.transport)
         self.messages = Messages()
         self._http = http
         self._exchange: Exchange | None = None
@@ -57,7 +57,7 @@ class Protocol(BaseProtocol):
         self.since = self._ends = self._moved = 0.0
         self._taken = 0
 
-    def begin(self, exchange: Exchange, head: bytes, received: bytes, *, write_paused: bool) -> None:
+    def take_over(self, exchange: Exchange, head: bytes, received: bytes, *, write_paused: bool) -> None:
         """Answer an upgrade and take the connection over, with what came behind the request."""
         transport = self.transport
         if transport is None:

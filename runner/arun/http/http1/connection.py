@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from arun.http.request import Request
     from arun.http.server import HttpServer
 
-__all__ = ("Connection",)
+__all__ = ("Http1Connection",)
 
 #: Seconds a client has to read the response and stop sending before its connection is closed (RFC 9112 section 9.6).
 _LINGER = 1.0
@@ -50,7 +50,7 @@ _SILENT = 30
 _JOINED = 65_536
 
 
-class Connection(asyncio.Protocol):
+class Http1Connection(asyncio.Protocol):
     """A client's connection, whose requests become exchanges of the app."""
 
     __slots__ = (
@@ -182,10 +182,10 @@ class Connection(asyncio.Protocol):
         http = self._http
         exchange = http.application.exchange(self, request)
         if http.request_log is not None:
-            http.request_log.begin(exchange)
+            http.request_log.start_record(exchange)
         if self._current is None and not self.write_paused:
             self._current = exchange
-            http.begin(exchange)
+            http.run(exchange)
         else:
             self._queue.append(exchange)
             self.pause()
@@ -209,26 +209,31 @@ class Connection(asyncio.Protocol):
         if broken is not None and broken is not self._current:
             self._queue.remove(broken)
         elif broken is not None:
-            if broken.begun:
+            if broken.head_sent:
                 self.reset(broken)
                 return
             self._current = None
         log = self._http.request_log
         if log is not None and broken is None and (head := self.parser.head_so_far()) is not None:
-            broken = self._http.application.exchange(self, head)  # never begun, and logged
-            log.begin(broken)
+            broken = self._http.application.exchange(self, head)  # for the log only
+            log.start_record(broken)
         self._refused = broken
         if self._current is None and not self._queue:
             self._send_refusal()
 
     # ---- the stream of an exchange
 
+    @property
+    def connection(self) -> Http1Connection:
+        """The connection of the stream: itself."""
+        return self
+
     def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: C901, FBT001, PLR0912 - the hot path
         """Send a piece of the response's body; see :class:`arun.http.exchange.Stream`, here and below."""
         if exchange.answered:
             raise ResponseInvalid("the response is complete already")
         framing, head = self.framing, b""
-        if not exchange.begun:
+        if not exchange.head_sent:
             head = framing.head(exchange, data, more, self._may_go_on(exchange), self._http.own_fields)
         if framing.left == len(data) and not framing.bodiless:  # nearly always: the whole of a body, or the rest of it
             framing.left, problem = 0, ""
@@ -237,7 +242,7 @@ class Connection(asyncio.Protocol):
         else:
             data, problem = framing.body(exchange, data, more)
         if head:
-            exchange.begun = True
+            exchange.head_sent = True
             if len(data) < _JOINED:
                 data = head + data
             else:
@@ -269,7 +274,7 @@ class Connection(asyncio.Protocol):
 
     async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
         """Send a part of an open file as the whole body, by sendfile(2) where that works."""
-        if exchange.fields is not None and not exchange.begun and exchange.length is None:
+        if exchange.fields is not None and not exchange.head_sent and exchange.length is None:
             exchange.length = size
         self.send(exchange, b"", True)
         framing = self.framing
@@ -317,7 +322,7 @@ class Connection(asyncio.Protocol):
         if self._probed is exchange or self.closing or self.write_paused or self.encrypted:
             return
         self._probed = exchange
-        if not exchange.begun:
+        if not exchange.head_sent:
             self.transport.write(STATUS_BEGINNING)
             self._ahead = True
         elif self.framing.chunked:
@@ -331,7 +336,7 @@ class Connection(asyncio.Protocol):
         self.parser.end()
         exchange.abandon()
         self._drop_queue()
-        if exchange.begun and (self.framing.ends_with_connection or self._probed is exchange):
+        if exchange.head_sent and (self.framing.ends_with_connection or self._probed is exchange):
             self.abort()
         else:
             self.transport.close()
@@ -437,7 +442,7 @@ class Connection(asyncio.Protocol):
             self._current = None
             parser, http = self.parser, self._http
             if not self.framing.keep_alive:
-                self.close(linger=parser.has_begun or bool(self._queue))
+                self.close(linger=parser.has_pending or bool(self._queue))
             else:
                 self.since = http.now
                 if exchange.request.upgrades:
@@ -486,7 +491,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _is_idle(self) -> bool:
-        return not (self._current or self._queue or self._refused_with or self.parser.has_begun)
+        return not (self._current or self._queue or self._refused_with or self.parser.has_pending)
 
     def _is_done(self) -> bool:
         """Whether nothing is left to answer, and nothing more will come that should be."""
@@ -498,7 +503,7 @@ class Connection(asyncio.Protocol):
             return
         if self._queue:
             self._current = self._queue.popleft()
-            self._http.begin(self._current)
+            self._http.run(self._current)
         self.resume()
         if self._current is not None or self._queue or self.closing:
             return

@@ -70,6 +70,7 @@ class RequestParser:
         "_discarded",
         "_fed",
         "_head",
+        "_head_open",
         "_headers",
         "_http",
         "_known_host",
@@ -82,7 +83,6 @@ class RequestParser:
         "_reframe",
         "_refusal",
         "_target",
-        "begun",
         "held",
         "over",
         "paused",
@@ -99,7 +99,7 @@ class RequestParser:
         #: The client is ahead of the server and has to wait; what came already is held.
         self.paused = False
         #: A head has begun and is not complete.
-        self.begun = False
+        self._head_open = False
         #: The exchange whose request body is incomplete.
         self.receiving: Exchange | None = None
         self.held: memoryview | None = None
@@ -124,14 +124,14 @@ class RequestParser:
         self._reframe = b""
 
     @property
-    def has_begun(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether a request is here that is not complete, or not parsed."""
         return self.in_head or self.receiving is not None or self.held is not None
 
     @property
     def in_head(self) -> bool:
         """Whether the first byte of a head has come, and not the last."""
-        return self.begun or bool(self._line)
+        return self._head_open or bool(self._line)
 
     @property
     def is_full(self) -> bool:
@@ -153,7 +153,7 @@ class RequestParser:
         if self._line or data[-1] != _LF or data.partition(_SPACED)[1]:  # a third of the cost of "in"
             self._walk(data)
         else:  # nearly always: every line is complete, and none has two spaces in a row
-            if not self.begun and self.receiving is None:
+            if not self._head_open and self.receiving is None:
                 self._head = data
             self._parse(data)
             self._head = b""
@@ -177,7 +177,7 @@ class RequestParser:
     def end(self) -> None:
         """Take nothing more from this connection."""
         self.over = True
-        self.begun = False
+        self._head_open = False
         self.held = None
 
     def let_go(self) -> None:
@@ -221,8 +221,8 @@ class RequestParser:
         """Take a piece of the request target."""
         if self.receiving is not None:
             return  # the stand-in for an upgrade's head
-        if not self.begun:
-            self.begun = True
+        if not self._head_open:
+            self._head_open = True
             self._owner.since = self._http.now
             self._target = url
         else:
@@ -260,7 +260,7 @@ class RequestParser:
         if parser.should_upgrade():
             self._reframe = request.framing
             self.upgrading = request.upgrades = self._http.application.takes_upgrade(request)
-        self.begun, self._overhead = False, 0
+        self._head_open, self._overhead = False, 0
         self.receiving = self._owner.accept(request)
 
     def on_body(self, data: bytes) -> None:
@@ -323,7 +323,7 @@ class RequestParser:
         while start < len(data) and not self.over and self._parser is not None:
             if self.receiving is not None and self.receiving.request.length is not None:
                 end = start + self.receiving.request.length - self._body_size
-            elif self._line or not (self.begun or self.receiving is not None):
+            elif self._line or not (self._head_open or self.receiving is not None):
                 end = self._behind_line(data, start)
             elif self.receiving is not None:
                 # of chunks: an empty line in them would be a piece each, and their client chooses how many
@@ -367,7 +367,7 @@ class RequestParser:
             if not self.over:
                 self.break_off(self._refusal or 400)
         else:
-            if self.begun or self.receiving is not None:
+            if self._head_open or self.receiving is not None:
                 self._weigh()
 
     def _weigh(self) -> None:
@@ -377,7 +377,7 @@ class RequestParser:
         self._overhead += self._fed
         if self._overhead > self._options.limit_request_head and not self.over:
             status = 400
-            if self.begun:
+            if self._head_open:
                 status = 431 if self._headers or len(self._target) < self._options.limit_request_line else 414
             self.break_off(status)
 
