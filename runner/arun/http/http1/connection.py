@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from arun.http.endpoints import server_end
+from arun.http.endpoints import endpoints_of
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.fields import refusal
 from arun.http.http1.framing import STATUS_BEGINNING, Framing, informational, last_chunk
@@ -56,6 +56,7 @@ class Http1Connection(asyncio.Protocol):
     __slots__ = (
         "_ahead",
         "_current",
+        "_endpoints",
         "_http",
         "_options",
         "_probed",
@@ -70,7 +71,6 @@ class Http1Connection(asyncio.Protocol):
         "common",
         "data_received",
         "encrypted",
-        "endpoints",
         "eof",
         "framing",
         "half_closed",
@@ -85,8 +85,6 @@ class Http1Connection(asyncio.Protocol):
     #: Every response may be the last one of an HTTP/1 connection.
     is_endless = False
     transport: asyncio.Transport
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
     since: float
 
     def __init__(self, http: HttpServer, endpoints: Endpoints | None = None) -> None:
@@ -97,9 +95,7 @@ class Http1Connection(asyncio.Protocol):
         self.data_received: Callable[[bytes], None] = parser.feed  # type: ignore[assignment]
         self.framing = Framing()
         #: What a gate knows of the connection; None where the socket shows everything.
-        self.endpoints = endpoints
-        self.scheme = "http"
-        self.encrypted = False
+        self._endpoints = endpoints
         self.eof = self.half_closed = self.closing = self.write_paused = self.sending_file = False
         self.common: Any = None
         #: The first bytes of the next head were sent already.
@@ -122,11 +118,7 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, and the addresses of both of its ends."""
         self.transport = transport  # type: ignore[assignment] # uvloop's transports inherit nothing to assert
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self.client = peer[:2] if isinstance(peer, tuple) else None
-        self.server = server_end(own)
-        if self.endpoints is not None:
-            self.client, self.server, self.scheme, self.encrypted = self.endpoints
+        self.client, self.server, self.scheme, self.encrypted = self._endpoints or endpoints_of(transport)
         self._http.joined(self)
         if 0 < self._options.limit_connections < len(self._http.connections):
             self.parser.end()
@@ -228,7 +220,7 @@ class Http1Connection(asyncio.Protocol):
         """The connection of the stream: itself."""
         return self
 
-    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: C901, FBT001, PLR0912 - the hot path
+    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - the hot path
         """Send a piece of the response's body; see :class:`arun.http.exchange.Stream`, here and below."""
         if exchange.answered:
             raise ResponseInvalid("the response is complete already")
@@ -248,10 +240,7 @@ class Http1Connection(asyncio.Protocol):
             else:
                 self._write(head)
         if data:
-            if self._ahead or self.closing:
-                self._write(data)
-            else:
-                self.transport.write(data)
+            self._write(data)
         if not more or problem:
             self._finished(exchange)
         if problem:
@@ -431,9 +420,7 @@ class Http1Connection(asyncio.Protocol):
             return False
         if exchange.request.expects and not exchange.received:
             return False  # the body may still come, or not
-        if http.closes_idle:
-            return not http.draining and bool(self._queue or self.parser.held)
-        return True
+        return not http.closes_idle or (not http.draining and bool(self._queue or self.parser.held))
 
     def _finished(self, exchange: Exchange) -> None:
         """Go on after a complete response: to the next request, to waiting for one, or to the end."""
