@@ -145,13 +145,13 @@ class Exchange:
         "buffered",
         "expecting",
         "fields",
+        "flags",
         "head_sent",
         "length",
         "line",
         "received",
         "record",
         "request",
-        "says",
         "sent",
         "started_at",
         "status",
@@ -161,12 +161,12 @@ class Exchange:
     #: response's body were sent, without framing.
     started_at: float
     sent: int
-    #: Set by ``set_head``: the status line as HTTP/1 has it, the status, the announced length, and what else the fields say
-    #: (http/fields.py).
+    #: Set by ``set_head``: the status line as HTTP/1 has it, the status, the announced length, and what the fields mean for
+    #: the server (http/fields.py).
     line: bytes
     status: object
     length: int | None
-    says: int
+    flags: int
 
     def __init__(self, stream: Stream, request: Request) -> None:
         self.stream = stream
@@ -290,7 +290,7 @@ class Exchange:
         if self.fields is not None:
             raise ResponseInvalid("the response has begun already")
         line = status_line(status, reason)
-        self.fields, self.length, self.says = read_fields(headers)
+        self.fields, self.length, self.flags = read_fields(headers)
         self.line = line
         self.status = status
 

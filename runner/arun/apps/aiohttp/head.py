@@ -59,7 +59,7 @@ class Heads:
 
     def _judge(self, fields: Fields) -> Head:
         known = self._lines.get
-        block, length, says = b"", None, _OWN
+        block, length, flags = b"", None, _OWN
         for field in fields:
             line = known(field)
             if line is not None:
@@ -72,10 +72,10 @@ class Heads:
                     raise ValueError(f"{value!r} is not the only Content-Length")
                 length = _lengths[value]
             elif kind == _CONNECTION:
-                says |= CLOSE * ("close" in value.lower())
+                flags |= CLOSE * ("close" in value.lower())
             elif kind != _HOP:
                 block += self._judged_line(field, kind)
-        return block, length, says
+        return block, length, flags
 
     def _judged_line(self, field: tuple[str, str], kind: int) -> bytes:
         """Return the line of a field that was not seen before."""

@@ -70,7 +70,7 @@ class Protocol(BaseProtocol):
         transport.write(head)
         self._tail = received
 
-    # ---- what aiohttp and its apps say
+    # ---- called by aiohttp and its apps
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """Give what comes to the parser of a websocket."""
@@ -110,7 +110,7 @@ class Protocol(BaseProtocol):
         if self._paused:
             await self._drain_helper()
 
-    # ---- what the transport says
+    # ---- called by the transport
 
     def data_received(self, data: bytes) -> None:
         """Take what came behind the upgrade."""
@@ -142,7 +142,7 @@ class Protocol(BaseProtocol):
             exchange.abandoned = True
             exchange.changed()
 
-    # ---- what the engine says
+    # ---- called by the server
 
     def retire(self) -> None:
         """Tell the client of a websocket that the server goes (RFC 6455 section 7.4, code 1012).

@@ -99,9 +99,9 @@ class Writer(Exchange):
         serving = self.serving
         self.status, self.line = status, line = first_lines.get(status_line) or first_lines[status_line]
         heads, fields = serving.heads, tuple(headers.items())
-        block, self.length, self.says = heads.known.get(fields) or heads.read(fields)
+        block, self.length, self.flags = heads.known.get(fields) or heads.read(fields)
         if status_line[7] == "0" and CONNECTION not in headers:  # aiohttp means the end of the connection by that
-            self.says |= CLOSE
+            self.flags |= CLOSE
         self.output_size = len(line) + len(block)
         if status < _FINAL:
             if status != SWITCHING or UPGRADE not in headers:

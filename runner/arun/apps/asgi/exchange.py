@@ -137,12 +137,12 @@ class AsgiExchange(Exchange):
         Raises:
             OSError: it cannot be read, or is no regular file.
         """
-        from arun.http.file_part import open_regular, tells_size
+        from arun.http.file_part import has_size, open_regular
 
         descriptor = open_regular(path)
         try:
             state = os.fstat(descriptor)
-            if tells_size(state):
+            if has_size(state):
                 await self.stream.send_file(self, descriptor, 0, state.st_size)
                 return
             left = -1 if self.fields is None or self.length is None else self.length

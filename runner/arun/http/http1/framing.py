@@ -59,8 +59,8 @@ class Framing:
         block, request = exchange.fields, exchange.request
         if block is None:
             raise ResponseInvalid("a response begins with its status and headers")
-        says, length = exchange.says, exchange.length
-        keep = keep and request.keep_alive and not says & CLOSE
+        flags, length = exchange.flags, exchange.length
+        keep = keep and request.keep_alive and not flags & CLOSE
         framing, is_head = b"", request.method == "HEAD"
         self.bodiless, self.chunked, self.left = is_head, False, None
         if exchange.status in _NO_BODY:
@@ -81,8 +81,8 @@ class Framing:
             framing += b"connection: keep-alive\r\n"
         if exchange.record is not None:
             framing += exchange.record.id_line
-        if says & _OWN:
-            own = b"" if says & _OWN == _OWN else missing_fields(own, says)
+        if flags & _OWN:
+            own = b"" if flags & _OWN == _OWN else missing_fields(own, flags)
         return exchange.line + block + own + framing + b"\r\n"
 
     def body(self, exchange: Exchange, data: bytes, more: bool) -> tuple[bytes, str]:  # noqa: FBT001 - as in Stream

@@ -64,7 +64,7 @@ class FrameInvalid(Exception):  # noqa: N818 - describes what a client sends
 
 
 class FrameReader:
-    """What a client has sent: whole messages and control frames come out one by one, as somebody wants them.
+    """What a client has sent: whole messages and control frames come out one by one, when they are asked for.
 
     ``max_size`` bounds a message in bytes, after its decompression.
     """
