@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.engines.conftest import PATIENCE, aiohttp_server
+from tests.engines.apps import PATIENCE
+from tests.engines.conftest import aiohttp_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ async def test_long_fields_are_not_kept_for_the_next_request(serve: Serve) -> No
     seen = []
 
     async def fields(request: web.Request) -> web.Response:
-        seen.append((len(request.headers["X"]), id(request.headers)))
+        seen.append(len(request.headers["X"]))
         return web.Response(text="|")
 
     app = web.Application()
@@ -84,6 +85,6 @@ async def test_long_fields_are_not_kept_for_the_next_request(serve: Serve) -> No
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 5000 + b"\r\n\r\n")
         await asyncio.wait_for(reader.readuntil(b"|"), PATIENCE)
     writer.close()
-    assert [length for length, _ in seen] == [5000, 5000]
+    assert seen == [5000, 5000]
     (protocol,) = [connection.common for connection in served.engine.connections]
     assert protocol.messages._fields is None
