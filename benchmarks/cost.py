@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import statistics
 import sys
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
 _CONNECTIONS = 64
 #: Seconds for one round; valgrind makes fifty of each.
 _LIMIT = 120
-_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+_SHORT = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
+_BROWSER = (
+    _SHORT + b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+    b"Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n"
+    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n"
+)
+#: The requests that a connection sends in turn: a server may remember what comes again, and "varied" never does.
+_REQUESTS = {
+    "short": [_SHORT + b"\r\n"],
+    "browser": [_BROWSER + b"\r\n"],
+    "varied": [_BROWSER + b"Cookie: session=%08x\r\n\r\n" % number for number in range(4096)],
+}
 
 
 class Counter(asyncio.Transport):
@@ -122,20 +135,14 @@ async def factory(kind: str, threads: int, log: str = "", *, measures: bool = Fa
     return made
 
 
-async def measure(  # noqa: PLR0913, PLR0917 - the options
-    kind: str,
-    threads: int,
-    log: str,
-    rounds: int,
-    requests: int,
-    measures: bool,  # noqa: FBT001
-) -> list[float]:
-    """Return the microseconds of CPU time per request of each round, in which every connection asks ``requests`` times.
+async def measure(options: argparse.Namespace) -> list[float]:
+    """Return the microseconds of CPU time per request of each round, in which every connection asks equally often.
 
     Raises:
         TimeoutError: a round took longer than two minutes: an answer did not come.
     """
-    make = await factory(kind, threads, log, measures=measures)
+    make = await factory(options.kind, options.threads, options.access_log, measures=options.measures)
+    heads = itertools.cycle(_REQUESTS[options.head])
     connections = []
     for _ in range(_CONNECTIONS):
         protocol, transport = make(), Counter()
@@ -143,17 +150,18 @@ async def measure(  # noqa: PLR0913, PLR0917 - the options
         protocol.connection_made(transport)
         connections.append(protocol)
     taken = []
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         begin = time.process_time()
         async with asyncio.timeout(_LIMIT):
-            for _ in range(requests):
+            for _ in range(options.requests):
+                head = next(heads)
                 due = Counter.answers + _CONNECTIONS
                 for protocol in connections:
-                    protocol.data_received(_REQUEST)
+                    protocol.data_received(head)
                 # An event would have to be set by the code that counts, and would cost more than what it waits for.
                 while Counter.answers < due:  # noqa: ASYNC110
                     await asyncio.sleep(0)
-        taken.append((time.process_time() - begin) / (requests * _CONNECTIONS) * 1e6)
+        taken.append((time.process_time() - begin) / (options.requests * _CONNECTIONS) * 1e6)
     return taken
 
 
@@ -164,6 +172,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="threads that run a WSGI app (default 0: none)")
     parser.add_argument("--access-log", metavar="FORMAT", default="", help="with an access log of this format")
     parser.add_argument("--measures", action="store_true", help="with what --status measures of each request")
+    parser.add_argument(
+        "--head", choices=tuple(_REQUESTS), default="short", help="what the requests are (default short)"
+    )
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
@@ -174,11 +185,7 @@ def main() -> None:
 
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        taken = runner.run(
-            measure(
-                options.kind, options.threads, options.access_log, options.rounds, options.requests, options.measures
-            )
-        )
+        taken = runner.run(measure(options))
     print(
         f"{options.kind}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
         flush=True,

@@ -1,1 +1,1 @@
-"""Apps: how one is found, what kind it is, and the engine that serves it."""
+"""Apps: how one is found, what kind it is, and how each kind is served."""

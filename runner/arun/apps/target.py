@@ -3,7 +3,7 @@
 Nothing is imported here: a name is compared with what lies in the file system.
 
 The order of ``sys.path`` for an app: the folder of its file, as Python has it for a script; ``--app-dir``, which is the
-working directory unless somebody says otherwise; the folder that holds the file's package; then ``--pythonpath`` and the
+working directory unless a setting names another; the folder that holds the file's package; then ``--pythonpath`` and the
 rest. The folder of a file in a package comes last, where it is not ``--app-dir`` itself: modules of a package are often named
 like Python's own (``email.py``), and it is the package's name that tells them apart.
 """

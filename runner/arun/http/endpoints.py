@@ -1,4 +1,4 @@
-"""The two ends of a connection, where the socket alone does not show them: behind a PROXY header, or TLS."""
+"""The two ends of a connection, as its socket shows them, or as a gate knows them: behind a PROXY header, or TLS."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from arun.core.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
     from typing import Any
 
-__all__ = ("Endpoints", "server_end")
+__all__ = ("Endpoints", "endpoints_of", "server_end")
 
 
 class Endpoints(Value):
@@ -23,6 +24,13 @@ class Endpoints(Value):
     server: tuple[str, int | None] | None
     scheme: str = "http"
     encrypted: bool = False
+
+
+def endpoints_of(transport: BaseTransport) -> Endpoints:
+    """Return the two ends that the socket of a transport shows."""
+    peer = transport.get_extra_info("peername")
+    client = peer[:2] if isinstance(peer, tuple) else None
+    return Endpoints(client, server_end(transport.get_extra_info("sockname")))
 
 
 def server_end(name: Any) -> tuple[str, int | None] | None:

@@ -1,35 +1,36 @@
-"""One request and its response, and the stream that carries both.
+"""One request and its response, the stream that carries both, and the connection of the stream.
 
 An ``Exchange`` keeps what has come of the request's body and how far the response is; how a message is framed on the wire is
 known to its ``Stream`` alone. A subclass calls the app. The state is four flags, which only ever turn true:
 
-======== ===== ======== ========= ==================================================================================
-received begun answered abandoned
-======== ===== ======== ========= ==================================================================================
-no       no    no       no        the body of the request is still coming; the app may have been called
-yes      no    no       no        the whole request is here, nothing of the response is sent
-any      yes   no       no        the response is being sent: it cannot become another one
-any      yes   yes      no        the response is complete
-any      no    yes      yes       the client is gone, or was refused by the server, before the response began
-any      yes   yes      yes       the response was cut, or sent in the place of an app that takes too long
-======== ===== ======== ========= ==================================================================================
+======== ========= ======== ========= ==============================================================================
+received head_sent answered abandoned
+======== ========= ======== ========= ==============================================================================
+no       no        no       no        the body of the request is still coming; the app may have been called
+yes      no        no       no        the whole request is here, nothing of the response is sent
+any      yes       no       no        the response is being sent: it cannot become another one
+any      yes       yes      no        the response is complete
+any      no        yes      yes       the client is gone, or was refused by the server, before the response began
+any      yes       yes      yes       the response was cut, or sent in the place of an app that takes too long
+======== ========= ======== ========= ==============================================================================
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from arun.http.errors import ResponseInvalid
 from arun.http.fields import read_fields, status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable, Iterator
     from typing import Any, Protocol
 
     from arun.http.request import Request
 
-    class Stream(Protocol):
-        """One request and response on a connection; an HTTP/1 connection is its own single stream, one after the other."""
+    class Carrier(Protocol):
+        """A connection of a client, as its streams see it: what is the same for all of them."""
 
         #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
         client: tuple[str, int] | None
@@ -41,6 +42,19 @@ if TYPE_CHECKING:
         #: Whether the client speaks TLS to us; only the interface of an app asks for it.
         encrypted: bool
         transport: asyncio.Transport
+
+        def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+            """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
+            ...
+
+    class Stream(Protocol):
+        """One request and its response on a connection; a connection of HTTP/1 is its own stream, for one after the other."""
+
+        @property
+        def connection(self) -> Carrier:
+            """The connection of the stream."""
+            ...
+
         #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
         eof: bool
         half_closed: bool
@@ -101,10 +115,6 @@ if TYPE_CHECKING:
             """End the stream in the middle of a response, in a way that does not look like its end."""
             ...
 
-        def hand_over(self) -> tuple[asyncio.Transport, bytes]:
-            """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
-            ...
-
     class Record(Protocol):
         """What is kept of a request for the logs."""
 
@@ -117,7 +127,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ("Exchange", "Record", "Stream")
+__all__ = ("Carrier", "Exchange", "Record", "Stream")
 
 _FAILED = b"Internal Server Error\n"
 _BUSY = b"Service Unavailable\n"
@@ -129,53 +139,56 @@ class Exchange:
 
     __slots__ = (
         "_chunks",
+        "_waiters",
         "abandoned",
         "answered",
-        "began",
-        "begun",
         "buffered",
         "expecting",
         "fields",
+        "flags",
+        "head_sent",
         "length",
         "line",
         "queued",
         "received",
         "record",
         "request",
-        "says",
         "sent",
+        "started_at",
         "status",
         "stream",
         "taken",
     )
     #: Set where there is a record: the start of the request and when the app began with it, by the performance counter; and
     #: how many bytes of the response's body were sent, without framing.
-    began: float
+    started_at: float
     taken: float
     sent: int
     #: Set where requests are measured: for how many seconds a proxy has had the request before.
     queued: float
-    #: Set by ``begin``: the status line as HTTP/1 has it, the status, the announced length, and what else the fields say
-    #: (http/fields.py).
+    #: Set by ``set_head``: the status line as HTTP/1 has it, the status, the announced length, and what the fields mean for
+    #: the server (http/fields.py).
     line: bytes
     status: object
     length: int | None
-    says: int
+    flags: int
 
     def __init__(self, stream: Stream, request: Request) -> None:
         self.stream = stream
         self.request = request
         # the state, see above
-        self.received = self.begun = self.answered = self.abandoned = False
+        self.received = self.head_sent = self.answered = self.abandoned = False
         #: The app waits for more of the body.
         self.expecting = False
         #: Bytes of the body that have come and were not taken.
         self.buffered = 0
         #: What is kept for the access log, and the request's id; None where neither is on.
         self.record: Record | None = None
-        #: The header fields of the response as lines; None before ``begin``.
+        #: The header fields of the response as lines; None before ``set_head``.
         self.fields: bytes | None = None
         self._chunks: list[bytes] | None = None
+        #: What calls of the app wait for on the loop; one that is cancelled takes its own away.
+        self._waiters: set[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
         """Begin to call the app; the response comes later, never inside this call."""
@@ -188,7 +201,27 @@ class Exchange:
         """Note that the instance stops: what has begun gets its response within the grace."""
 
     def changed(self) -> None:
-        """Look again: body has come, the client has gone, or writing goes on."""
+        """Look again: body has come, the client has gone, or writing goes on. Calls that wait on the loop are woken."""
+        if waiters := self._waiters:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def change(self) -> None:
+        """Wait for the next change; what is waited for may have come then, or not."""
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = set()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def writable(self) -> None:
+        """Wait until the client has taken enough that more may be written, or the response is over."""
+        while self.stream.write_paused and not self.answered:
+            await self.change()
 
     def works(self) -> bool:
         """Return whether the app works on this request, and does not wait for its client."""
@@ -230,7 +263,7 @@ class Exchange:
         request = self.request
         if request.expects:
             request.expects = False
-            if not (self.begun or self.received or self._chunks):
+            if not (self.head_sent or self.received or self._chunks):
                 self.stream.send_informational(self, 100, b"")
         if not self.expecting:
             self.expecting = True
@@ -241,7 +274,7 @@ class Exchange:
     @property
     def sent_status(self) -> int:
         """The status of the response, 0 while none is sent."""
-        return self.status if self.begun and isinstance(self.status, int) else 0
+        return self.status if self.head_sent and isinstance(self.status, int) else 0
 
     def response_fields(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the header fields of the response that are the app's, and its length, with names in lower case."""
@@ -253,7 +286,7 @@ class Exchange:
             name, _, value = line.partition(b": ")
             yield name.lower(), value
 
-    def begin(self, status: object, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
+    def set_head(self, status: object, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
         """Store status and header fields, from any thread; the stream sends them with the first piece of the body.
 
         Raises:
@@ -262,7 +295,7 @@ class Exchange:
         if self.fields is not None:
             raise ResponseInvalid("the response has begun already")
         line = status_line(status, reason)
-        self.fields, self.length, self.says = read_fields(headers)
+        self.fields, self.length, self.flags = read_fields(headers)
         self.line = line
         self.status = status
 
@@ -270,22 +303,22 @@ class Exchange:
         """Respond with 500, or reset the stream if a response has begun, so that it does not pass for complete."""
         if self.answered:
             return
-        if self.begun:
+        if self.head_sent:
             self.stream.reset(self)
             return
         self.fields = None
-        self.begin(500, (_TEXT,))
+        self.set_head(500, (_TEXT,))
         self.stream.send(self, explanation, False)
 
     def decline(self) -> None:
         """Respond with 503 in the app's place: too many requests run, or wait."""
-        self.begin(503, (_TEXT, (b"retry-after", b"1")))
+        self.set_head(503, (_TEXT, (b"retry-after", b"1")))
         self.stream.send(self, _BUSY, False)
 
     def time_out(self) -> None:
         """Respond with 503 as the app takes too long, or cut what it has begun; what it still sends is dropped."""
         if not self.answered:
-            if self.begun:
+            if self.head_sent:
                 self.stream.reset(self)
             else:
                 self.fields = None

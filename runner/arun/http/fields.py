@@ -109,7 +109,7 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
     Raises:
         ResponseInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
     """
-    block, length, says = b"", None, 0
+    block, length, flags = b"", None, 0
     for name, value in headers:
         line = _lines.get((name, value))
         if line is not None:
@@ -128,12 +128,12 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
                 _lines.keep((bytes(name), bytes(value)), line)
             block += line
         elif kind == _CONNECTION:
-            says |= CLOSE * (b"close" in value.lower())
+            flags |= CLOSE * (b"close" in value.lower())
         elif kind in {DATED, SERVED}:
-            says |= kind
+            flags |= kind
             block += _line(name, value)
         # Transfer-Encoding and other fields of the connection are ours to set
-    return block, length, says
+    return block, length, flags
 
 
 def status_line(status: object, reason: bytes = b"") -> bytes:
@@ -172,11 +172,11 @@ def own_fields(server: bool, date: bool) -> bytes:  # noqa: FBT001 - options of 
     return (SERVER if server else b"") + (date_field(int(time.time())) if date else b"")
 
 
-def missing_fields(own: bytes, says: int) -> bytes:
+def missing_fields(own: bytes, flags: int) -> bytes:
     """Return those of the fields Server and Date that the app has not set itself."""
     server = SERVER if own.startswith(SERVER) else b""
     date = own[len(server) :]
-    return (b"" if says & SERVED else server) + (b"" if says & DATED else date)
+    return (b"" if flags & SERVED else server) + (b"" if flags & DATED else date)
 
 
 def date_field(seconds: int) -> bytes:

@@ -8,7 +8,7 @@ from errno import EINVAL
 
 from arun.core.values import Value
 
-__all__ = ("FilePart", "open_regular", "tells_size")
+__all__ = ("FilePart", "has_size", "open_regular")
 
 #: Bytes up to which the size of a file without a block on a disk may be wrong: a page of the largest kind.
 _PAGE = 65_536
@@ -22,7 +22,7 @@ class FilePart(Value):
     size: int
 
 
-def tells_size(state: os.stat_result) -> bool:
+def has_size(state: os.stat_result) -> bool:
     """Return whether the size of a regular file is its length: in /proc it is always 0, in /sys always a page."""
     return state.st_size > 0 and (state.st_blocks > 0 or state.st_size > _PAGE)
 

@@ -39,9 +39,9 @@ class Measures:
 
     def add(self, exchange: Exchange, status: int) -> None:
         """Count a request that has ended; ``status`` is that of a response which is not the app's, else 0."""
-        began = exchange.began
+        began = exchange.started_at
         seconds = perf_counter() - began
-        if not status and exchange.begun:
+        if not status and exchange.head_sent:
             sent = exchange.status
             status = (
                 sent if type(sent) is int else 0

@@ -10,11 +10,19 @@ __all__ = ("ESCAPE", "Request", "RootPath", "split_target", "unquoted", "valid_h
 
 #: The fields that the server itself reads.
 _NOTED = frozenset(
-    (b"content-length", b"transfer-encoding", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"forwarded")
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"forwarded",
+    )
 )
-#: What a percent escape and a fragment begin with. "in" takes a number at once; of bytes it first tries to make one, and
+#: What a percent escape, a fragment and a query begin with. "in" takes a number at once; of bytes it first tries to make one, and
 #: builds the error of that: ten times the cost, for each request.
-ESCAPE, FRAGMENT = ord("%"), ord("#")
+ESCAPE, FRAGMENT, QUERY = ord("%"), ord("#"), ord("?")
 
 _HOST_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;="
 _HEX = b"0123456789abcdefABCDEF"
@@ -42,6 +50,7 @@ class Request:
         "method",
         "path",
         "query",
+        "size",
         "target",
         "upgrades",
         "version",
@@ -67,6 +76,8 @@ class Request:
         #: The app takes the connection over after this request (RFC 9110 section 7.8).
         self.upgrades = False
         self.length: int | None = None
+        #: Bytes of the head and of what came in the same piece.
+        self.size = 0
         #: Whether there are forwarding headers, of a proxy or of a client that poses as one, and their values.
         self.was_forwarded = False
         self.forwarded: bytes | None = None
@@ -97,11 +108,12 @@ class Request:
         ``known_host`` is a Host that this connection has sent before, so that it needs no check.
         """
         for name, value in self.headers:
-            if name == b"host":
-                self.host = value
-                self._hosts += 1
-            elif name in _NOTED:
-                self._note(name, value)
+            if name in _NOTED:
+                if name == b"host":
+                    self.host = value
+                    self._hosts += 1
+                else:
+                    self._note(name, value)
         target = self.target
         if (
             self.version == "1.1"
@@ -111,7 +123,8 @@ class Request:
             and (self.host == known_host or valid_host(self.host or b""))
         ):
             if target[:1] == b"/" and FRAGMENT not in target:
-                self.path, _, self.query = target.partition(b"?")
+                if QUERY in target:
+                    self.path, _, self.query = target.partition(b"?")
                 return 0
             return self._validate_target()
         return self._validate_oddity() or self._validate_target()

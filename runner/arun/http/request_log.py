@@ -50,9 +50,9 @@ class RequestLog:
 
             self.measures = Measures()
 
-    def begin(self, exchange: Exchange) -> None:
+    def start_record(self, exchange: Exchange) -> None:
         """Note when a request begins, and give it its id, which the app finds among the header fields."""
-        exchange.began = exchange.taken = perf_counter()
+        exchange.started_at = exchange.taken = perf_counter()
         exchange.sent = 0
         ids, request = self._ids, exchange.request
         if self.measures is not None:
@@ -63,7 +63,7 @@ class RequestLog:
         if ids is None:
             exchange.record = self
             return
-        own = ids.take(request.headers, trusted=self._forwarding.trusts(exchange.stream.client))
+        own = ids.take(request.headers, trusted=self._forwarding.trusts(exchange.stream.connection.client))
         request.headers = ids.placed(request.headers, own)
         exchange.record = _NamedRecord(self, own, ids.line(own))
 
@@ -74,8 +74,8 @@ class RequestLog:
         access = self._access
         if access is None:
             return
-        request, stream = exchange.request, exchange.stream
-        client, scheme = stream.client, stream.scheme
+        request, connection = exchange.request, exchange.stream.connection
+        client, scheme = connection.client, connection.scheme
         if request.was_forwarded:
             client, scheme = self._forwarding.ends_of(client, scheme, request)
         own = exchange.record.request_id if exchange.record else None
@@ -86,7 +86,7 @@ class RequestLog:
             request.version,
             status or exchange.sent_status,
             exchange.sent,
-            perf_counter() - exchange.began,
+            perf_counter() - exchange.started_at,
             request.headers,
             exchange.response_fields(),
             scheme,
@@ -97,14 +97,14 @@ class RequestLog:
         """Return the seconds for which a proxy has had the request, as it says; 0 where the proxy is not trusted."""
         from arun.http.measures import queued_since
 
-        return queued_since(value) if self._forwarding.trusts(exchange.stream.client) else 0.0
+        return queued_since(value) if self._forwarding.trusts(exchange.stream.connection.client) else 0.0
 
     def refused(self, stream: Stream, status: int, sent: int) -> None:
         """Write the line of what was refused before it became a request."""
         if self.measures is not None:
             self.measures.refused(status, sent)
         if self._access is not None:
-            client = stream.client
+            client = stream.connection.client
             self._access(client[0] if client else None, "", b"", "", status, sent, 0.0)
 
 

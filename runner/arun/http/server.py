@@ -18,8 +18,8 @@ from arun.system.tracebacks import app_traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol
+    from collections.abc import Callable, Coroutine
+    from typing import Any, Protocol
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange, Stream
@@ -253,7 +253,7 @@ class HttpServer:
         self.connections.discard(connection)
         self._look()
 
-    def begin(self, exchange: Exchange) -> None:
+    def run(self, exchange: Exchange) -> None:
         """Let an exchange call the app, or decline it beyond the limit of requests (RFC 9110 section 15.6.4)."""
         self.requests += 1
         if 0 < self._concurrency <= len(self.running):
@@ -263,6 +263,13 @@ class HttpServer:
             exchange.start()
 
     # ---- called by exchanges
+
+    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the app's work on a request in a task and with context variables of its own: another request may be what calls."""
+        loop = self.loop
+        if loop.get_task_factory() is None:  # a given name saves what asyncio would format, for every request
+            return asyncio.Task(work, loop=loop, name="request", context=self.context.copy())
+        return loop.create_task(work, context=self.context.copy())
 
     def done(self, exchange: Exchange) -> None:
         """Forget a request whose call of the app has ended."""
@@ -285,7 +292,7 @@ class HttpServer:
         def traceback() -> str:
             return app_traceback(exc) if exc else "the app returned without a complete answer\n"
 
-        peer = stream.client
+        peer = stream.connection.client
         if self.options.debug and asked_from_this_machine(peer[0] if peer else None, exchange.request.headers):
             exchange.fail(traceback().encode("utf-8", "backslashreplace"))
         else:
@@ -303,10 +310,10 @@ class HttpServer:
     def report(self, exchange: Exchange, traceback: Callable[[], str], how: str = "failed") -> None:
         """Write the frame of a request that failed to the error log."""
         request, stream = exchange.request, exchange.stream
-        client = stream.client
+        client = stream.connection.client
         if request.was_forwarded:
             with contextlib.suppress(ImportError, OSError):  # it imports a module, whose file may be away
-                client = self.forwarding.ends_of(client, stream.scheme, request)[0]
+                client = self.forwarding.ends_of(client, stream.connection.scheme, request)[0]
         self._errors.failed(
             request.method,
             request.target,

@@ -281,7 +281,7 @@ class _Wait:
         #: Seconds between two looks.
         self.pause = min(seconds for seconds in (_LOOK, self._stall / 4, options.rate_grace / 4) if seconds > 0)
         self._loop = asyncio.get_running_loop()
-        self._since = self._begin = self._loop.time()
+        self._since = self._started = self._loop.time()
         self._figure = taken(transport)
         self._moved = 0
 
@@ -296,7 +296,7 @@ class _Wait:
         if figure != before:
             self._since = now
             self._moved += max(0, figure - before)
-            if self._rate.is_missed(now - self._begin, self._moved):
+            if self._rate.is_missed(now - self._started, self._moved):
                 raise TimeoutError
         elif 0 < self._stall <= now - self._since:
             raise TimeoutError

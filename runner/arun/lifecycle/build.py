@@ -118,7 +118,7 @@ def http_server_for(
 
 def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
     """Return the HTTP server of an app of this kind; what serves another kind is not imported."""
-    from arun.http.http1.connection import Connection
+    from arun.http.http1.connection import Http1Connection
     from arun.http.server import HttpServer
 
     application: Application
@@ -142,7 +142,7 @@ def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
         from arun.apps.wsgi.inline import InlineApplication
 
         application = InlineApplication(app)
-    return HttpServer(application, options, Connection)
+    return HttpServer(application, options, Http1Connection)
 
 
 def http_options(

@@ -91,9 +91,9 @@ def _everybody(_stream: Stream, _request: Request) -> bool:
 
 def _is_kept_out(http: HttpServer, allowed: TrustedPeers, stream: Stream, request: Request) -> bool:
     """Return whether the client of a request, as the access log names it, is none of those that are allowed."""
-    client = stream.client
+    client = stream.connection.client
     if request.was_forwarded:
-        client = http.forwarding.ends_of(client, stream.scheme, request)[0]
+        client = http.forwarding.ends_of(client, stream.connection.scheme, request)[0]
     return client is None or not allowed.trusts(client[0])
 
 

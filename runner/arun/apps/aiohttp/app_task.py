@@ -34,7 +34,7 @@ class AppTask:
     async def run(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a step, and return or raise what it does; a cancelled caller cancels it and waits for its end.
 
-        Where somebody has cancelled the task for good, the step runs in the caller's.
+        Where the task was cancelled for good, the step runs in the caller's.
         """
         outcome: asyncio.Future[T] = self._loop.create_future()
         self._steps.put_nowait((step, outcome))

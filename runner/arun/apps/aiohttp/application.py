@@ -124,7 +124,7 @@ class AiohttpApplication:
         """Clean up what a start-up had begun and what was cancelled while it served; the app goes on without it."""
         self._cleaned = True
         self.options.on_error("what the app's start-up began was cancelled, and is cleaned up while the app serves\n")
-        with suppress(asyncio.CancelledError):  # the clean-up's own; who cancels the task for good has ended it
+        with suppress(asyncio.CancelledError):  # the clean-up's own; a task that is cancelled for good has ended
             await self._run(self._app.cleanup(), None, "cleanup")
 
     async def _run(self, step: Awaitable[None], seconds: float | None, name: str) -> None:

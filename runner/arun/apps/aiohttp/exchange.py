@@ -9,7 +9,6 @@ from aiohttp.web_protocol import PayloadAccessError
 
 from arun.apps.aiohttp.body import Body
 from arun.apps.aiohttp.departures import BodyRefused, ConnectionLost
-from arun.apps.aiohttp.message import message_of
 from arun.apps.aiohttp.protocol import Protocol
 from arun.apps.aiohttp.writer import SWITCHING, Writer
 from arun.core.exits import end_if_forked
@@ -51,9 +50,8 @@ class AiohttpExchange(Writer):
         self._body: Body | None = None
 
     def start(self) -> None:
-        """Run the app in a task and with context variables of its own."""
-        serving = self.serving
-        self._task = serving.loop.create_task(self._run(), context=serving.http.context.copy())
+        """Run the app in a task."""
+        self._task = self.serving.http.task(self._run())
 
     def cancel(self) -> None:
         """Cancel the app's task."""
@@ -76,10 +74,8 @@ class AiohttpExchange(Writer):
             self._leave()
         elif self.stream.half_closed and self.serving.args.handler_cancellation and not self.answered:
             self.stream.reset(self)  # to such an app, a client that has closed its side is gone
-        if waiters := self._waiters:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._waiters:
+            Exchange.changed(self)
 
     # ---- the request's body
 
@@ -158,8 +154,9 @@ class AiohttpExchange(Writer):
 
     def _leave(self) -> None:
         """Tell the app that nothing more comes from its client."""
-        if self.stream.common is not None and self.stream.closing and not self.switched:
-            self.stream.common.transport = None
+        protocol = self.stream.connection.common
+        if protocol is not None and self.stream.closing and not self.switched:
+            protocol.transport = None
         if self._body is not None and self._body.exception() is None and not self._body.is_eof():
             self._break(self._body)
         if self.serving.args.handler_cancellation:
@@ -184,19 +181,19 @@ class AiohttpExchange(Writer):
     @property
     def protocol(self) -> Protocol:
         """What requests of this connection have for their protocol."""
-        protocol: Protocol | None = self.stream.common
+        connection = self.stream.connection
+        protocol: Protocol | None = connection.common
         if protocol is None:
             serving = self.serving
-            protocol = Protocol(serving.http, self.stream, keep_alive=serving.args.tcp_keepalive)
-            self.stream.common = protocol
+            protocol = connection.common = Protocol(serving.http, connection, keep_alive=serving.args.tcp_keepalive)
         return protocol
 
     def switch(self, head: bytes) -> None:
         """Answer 101 and leave the connection to the protocol that follows."""
         protocol, write_paused = self.protocol, self.stream.write_paused
-        _, received = self.stream.hand_over()
-        self.begun = self.answered = self.switched = True
-        protocol.begin(self, head, received, write_paused=write_paused)
+        _, received = self.stream.connection.hand_over()
+        self.head_sent = self.answered = self.switched = True
+        protocol.take_over(self, head, received, write_paused=write_paused)
 
     def write_raw(self, data: bytes) -> None:
         """Send bytes of another protocol.
@@ -225,11 +222,14 @@ class AiohttpExchange(Writer):
     async def _run(self) -> None:  # noqa: C901 - the hot path: a call for each step is felt
         serving, stream = self.serving, self.stream
         response: Any = _NOTHING
-        began = 0.0 if serving.access_log is None else serving.loop.time()
+        started = 0.0 if serving.access_log is None else serving.loop.time()
         has_body = self._body is not None or not self.received
         payload = self._payload() if has_body else EmptyStreamReader()  # aiohttp's own is one for all, and remembers
-        message = message_of(self.request, payload is self._body and self.request.length is None)
-        request = serving.make_request(message, payload, stream.common or self.protocol, self, self._task)
+        protocol = stream.connection.common or self.protocol
+        message = protocol.messages.message(
+            self.request, has_body and payload is self._body and self.request.length is None
+        )
+        request = serving.make_request(message, payload, protocol, self, self._task)
         if self.request.was_forwarded:
             request = self._forwarded(request)
         try:
@@ -246,7 +246,7 @@ class AiohttpExchange(Writer):
                     await response.prepare(request)
                     await response.write_eof()
             if serving.access_log is not None and response is not None:
-                serving.log_access(request, response, serving.loop.time() - began)
+                serving.log_access(request, response, serving.loop.time() - started)
             if not self.answered:
                 serving.http.failed(self, None)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the process
@@ -273,7 +273,9 @@ class AiohttpExchange(Writer):
     def _forwarded(self, request: web.BaseRequest) -> web.BaseRequest:
         """Return the request of a client behind a proxy, as far as that one is trusted."""
         stream = self.stream
-        client, scheme = self.serving.http.forwarding.ends_of(stream.client, stream.scheme, self.request)
+        client, scheme = self.serving.http.forwarding.ends_of(
+            stream.connection.client, stream.connection.scheme, self.request
+        )
         return request.clone(scheme=scheme, remote=client[0]) if client else request.clone(scheme=scheme)
 
     def _failed(self, request: web.BaseRequest, exc: BaseException, response: object) -> web.Response | None:
@@ -286,12 +288,12 @@ class AiohttpExchange(Writer):
             return None
         exc = _reason(exc, response)
         serving.report(self, exc)
-        if self.begun or self.answered:
+        if self.head_sent or self.answered:
             if not self.answered:
                 stream.reset(self)
             return None
         self.drop_head()
-        client = stream.client
+        client = stream.connection.client
         if isinstance(exc, TimeoutError):
             instead = web.Response(status=504)  # as aiohttp has it
         elif serving.http.options.debug and asked_from_this_machine(

@@ -12,8 +12,6 @@ from arun.http.fields import CLOSE, DATED, SERVED, TOKEN_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from multidict import CIMultiDict
-
     Fields = tuple[tuple[str, str], ...]
     Head = tuple[bytes, int | None, int]
 
@@ -37,15 +35,16 @@ class Heads:
     ``server`` and ``date`` say whether responses tell the name of the server and the time.
     """
 
-    __slots__ = ("_date", "_lines", "_read", "_server")
+    __slots__ = ("_date", "_lines", "_server", "known")
 
     def __init__(self, *, server: bool, date: bool) -> None:
         self._date = date
         self._server = b"Server: arun\r\n" if server else b""
         self._lines: BoundedCache[tuple[str, str], bytes] = BoundedCache(lambda field: _line(*field))
-        self._read: BoundedCache[Fields, Head] = BoundedCache(self._judge)
+        #: What ``read`` has returned for fields before.
+        self.known: BoundedCache[Fields, Head] = BoundedCache(self._judge)
 
-    def read(self, headers: CIMultiDict[str]) -> Head:
+    def read(self, fields: Fields) -> Head:
         """Return the fields of a response as an exchange keeps them: the lines, Content-Length, and what they say.
 
         What the app has taken out of its fields, or put in, stays so: the server adds neither its name nor the time.
@@ -53,17 +52,14 @@ class Heads:
         Raises:
             ValueError: a name is no token, a length no number, or there is a control character.
         """
-        fields = tuple(headers.items())
-        head = self._read.get(fields)
-        if head is None:
-            head = self._judge(fields)
-            if len(head[0]) <= _REMEMBERED:
-                self._read.keep(fields, head)
+        head = self._judge(fields)
+        if len(head[0]) <= _REMEMBERED:
+            self.known.keep(fields, head)
         return head
 
     def _judge(self, fields: Fields) -> Head:
         known = self._lines.get
-        block, length, says = b"", None, _OWN
+        block, length, flags = b"", None, _OWN
         for field in fields:
             line = known(field)
             if line is not None:
@@ -76,10 +72,10 @@ class Heads:
                     raise ValueError(f"{value!r} is not the only Content-Length")
                 length = _lengths[value]
             elif kind == _CONNECTION:
-                says |= CLOSE * ("close" in value.lower())
+                flags |= CLOSE * ("close" in value.lower())
             elif kind != _HOP:
                 block += self._judged_line(field, kind)
-        return block, length, says
+        return block, length, flags
 
     def _judged_line(self, field: tuple[str, str], kind: int) -> bytes:
         """Return the line of a field that was not seen before."""

@@ -14,28 +14,73 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.http.request import Request
 
-__all__ = ("message_of",)
+__all__ = ("Messages",)
+
+#: Bytes of a head whose fields are kept, as long as their connection is open.
+_KEPT = 1024
+#: Changes of its fields until nothing is kept for a connection.
+_CHANGES = 4
+_NO_FIELDS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-def message_of(request: Request, chunked: bool) -> RawRequestMessage:  # noqa: FBT001 - of every request
-    """Return the head of a request as aiohttp's parser would.
+class Messages:
+    """Makes the messages of one connection.
 
-    The names of fields are in the spelling of their standards, or Like-This, whatever the client sends.
+    The fields of a head are kept until the next one: many clients repeat theirs with every request. Apps cannot change them.
+    A connection whose fields change is not asked for long.
     """
-    fields = [(_names[name], value.decode("utf-8", "surrogateescape")) for name, value in request.headers]
-    path, url = _targets[request.target]
-    return RawRequestMessage(
-        request.method,
-        path,
-        HttpVersion11 if request.version == "1.1" else HttpVersion10,
-        CIMultiDictProxy(CIMultiDict(fields)),
-        tuple(request.headers),
-        not request.keep_alive,
-        None,
-        request.upgrades,
-        chunked,
-        url,
-    )
+
+    __slots__ = ("_changes", "_fields", "_headers", "_raw_headers")
+
+    def __init__(self) -> None:
+        #: How often the fields were not those of the request before.
+        self._changes = 0
+        self._fields: list[tuple[bytes, bytes]] | None = None
+        self._raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._headers = _NO_FIELDS
+
+    def message(self, request: Request, chunked: bool) -> RawRequestMessage:  # noqa: FBT001 - of every request
+        """Return the head of a request as aiohttp's parser would.
+
+        The names of fields are in the spelling of their standards, or Like-This, whatever the client sends.
+        """
+        fields = request.headers
+        if fields == self._fields:
+            headers, raw_headers = self._headers, self._raw_headers
+        else:
+            headers, raw_headers = _decoded(fields), tuple(fields)
+            if self._changes <= _CHANGES:
+                self._keep(request, headers, raw_headers)
+        target = _targets.get(request.target) or _targets[request.target]
+        return RawRequestMessage(
+            request.method,
+            target[0],
+            HttpVersion11 if request.version == "1.1" else HttpVersion10,
+            headers,
+            raw_headers,
+            not request.keep_alive,
+            None,
+            request.upgrades,
+            chunked,
+            target[1],
+        )
+
+    def _keep(
+        self, request: Request, headers: CIMultiDictProxy[str], raw_headers: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
+        self._changes += 1
+        if self._changes <= _CHANGES and request.size <= _KEPT:
+            self._fields, self._headers, self._raw_headers = request.headers, headers, raw_headers
+        else:
+            self._fields, self._headers, self._raw_headers = None, _NO_FIELDS, ()
+
+
+def _decoded(fields: list[tuple[bytes, bytes]]) -> CIMultiDictProxy[str]:
+    try:
+        decoded = [(_names[name], value.decode()) for name, value in fields]
+    except UnicodeDecodeError:
+        decoded = [(_names[name], value.decode("utf-8", "surrogateescape")) for name, value in fields]
+    return CIMultiDictProxy(CIMultiDict(decoded))
 
 
 def _target(target: bytes) -> tuple[str, URL]:

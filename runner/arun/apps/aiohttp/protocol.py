@@ -6,6 +6,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
+from arun.apps.aiohttp.message import Messages
 from arun.http.transport import GONE, client_end, let_reset, taken, unsent
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from arun.http.exchange import Exchange, Stream
+    from arun.http.exchange import Carrier, Exchange
     from arun.http.server import HttpServer
 
 __all__ = ("Protocol",)
@@ -32,19 +33,20 @@ class Protocol(BaseProtocol):
     #: A websocket outlives requests.
     is_endless = True
 
-    def __init__(self, http: HttpServer, stream: Stream, *, keep_alive: bool) -> None:
+    def __init__(self, http: HttpServer, connection: Carrier, *, keep_alive: bool) -> None:
         super().__init__(http.loop)
         options = http.options
-        self.transport = stream.transport
-        self.ssl_context = stream.scheme == "https"
-        self.peername = stream.client
-        self.sockname = stream.server
+        self.transport = connection.transport
+        self.ssl_context = connection.scheme == "https"
+        self.peername = connection.client
+        self.sockname = connection.server
         self.max_field_size = options.limit_request_field_size or _UNBOUNDED
         self.max_headers = options.limit_request_fields or _UNBOUNDED
         #: Seconds from which a websocket's heartbeats may be rounded up.
         self._timeout_ceil_threshold = 5.0
         if keep_alive:
-            tcp_keepalive(stream.transport)
+            tcp_keepalive(connection.transport)
+        self.messages = Messages()
         self._http = http
         self._exchange: Exchange | None = None
         self._parser_of_app: Any = None
@@ -55,7 +57,7 @@ class Protocol(BaseProtocol):
         self.since = self._ends = self._moved = 0.0
         self._taken = 0
 
-    def begin(self, exchange: Exchange, head: bytes, received: bytes, *, write_paused: bool) -> None:
+    def take_over(self, exchange: Exchange, head: bytes, received: bytes, *, write_paused: bool) -> None:
         """Answer an upgrade and take the connection over, with what came behind the request."""
         transport = self.transport
         if transport is None:
@@ -68,7 +70,7 @@ class Protocol(BaseProtocol):
         transport.write(head)
         self._tail = received
 
-    # ---- what aiohttp and its apps say
+    # ---- called by aiohttp and its apps
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """Give what comes to the parser of a websocket."""
@@ -108,7 +110,7 @@ class Protocol(BaseProtocol):
         if self._paused:
             await self._drain_helper()
 
-    # ---- what the transport says
+    # ---- called by the transport
 
     def data_received(self, data: bytes) -> None:
         """Take what came behind the upgrade."""
@@ -140,7 +142,7 @@ class Protocol(BaseProtocol):
             exchange.abandoned = True
             exchange.changed()
 
-    # ---- what the engine says
+    # ---- called by the server
 
     def retire(self) -> None:
         """Tell the client of a websocket that the server goes (RFC 6455 section 7.4, code 1012).

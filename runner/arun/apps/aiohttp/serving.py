@@ -49,7 +49,7 @@ class Serving:
         """Write the frame of a request that failed, and tell the app's own logger."""
         self.http.report(exchange, lambda: app_traceback(exc))
         if self.logger is not None:
-            client = exchange.stream.client
+            client = exchange.stream.connection.client
             self.logger.error("Error handling request from %s", client[0] if client else None, exc_info=exc)
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:

@@ -45,7 +45,7 @@ class Writer(Exchange):
     It is none by inheritance: a second object, or a dict for this one, would be felt in every request.
     """
 
-    __slots__ = ("_compress", "_interim", "_left", "_waiters", "chunked", "output_size", "serving", "switched")
+    __slots__ = ("_compress", "_interim", "_left", "chunked", "output_size", "serving", "switched")
 
     buffer_size = 0
     on_body_write: Callable[[int, int], None] | None = None
@@ -64,13 +64,11 @@ class Writer(Exchange):
         self._compress: ZLibCompressor | None = None
         #: The beginning of an interim response of which the app has written no more yet.
         self._interim = b""
-        #: What calls that write wait for.
-        self._waiters: set[asyncio.Future[None]] | None = None
 
     @property
     def transport(self) -> asyncio.Transport | None:
         """The transport of the connection, None when it is gone."""
-        return None if self.abandoned else self.stream.transport
+        return None if self.abandoned else self.stream.connection.transport
 
     def enable_chunking(self) -> None:
         """Send the body in chunks, if the client takes them."""
@@ -100,9 +98,10 @@ class Writer(Exchange):
             raise RuntimeError("a request is answered twice")
         serving = self.serving
         self.status, self.line = status, line = first_lines.get(status_line) or first_lines[status_line]
-        block, self.length, self.says = serving.heads.read(headers)
+        heads, fields = serving.heads, tuple(headers.items())
+        block, self.length, self.flags = heads.known.get(fields) or heads.read(fields)
         if status_line[7] == "0" and CONNECTION not in headers:  # aiohttp means the end of the connection by that
-            self.says |= CLOSE
+            self.flags |= CLOSE
         self.output_size = len(line) + len(block)
         if status < _FINAL:
             if status != SWITCHING or UPGRADE not in headers:
@@ -118,7 +117,7 @@ class Writer(Exchange):
 
     def send_headers(self) -> None:
         """Send the head now, whose body comes later."""
-        if not self.begun:
+        if not self.head_sent:
             self.stream.send(self, b"", True)
 
     async def write(
@@ -178,15 +177,7 @@ class Writer(Exchange):
         Raises:
             ConnectionLost: the client has gone.
         """
-        while self.stream.write_paused and not self.answered:
-            waiter = self.serving.loop.create_future()
-            if self._waiters is None:
-                self._waiters = set()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+        await self.writable()
         if self.abandoned:
             raise ConnectionLost("Connection lost")
 
@@ -226,7 +217,7 @@ class Writer(Exchange):
 
     def _end(self, data: bytes) -> None:
         data = self._measured(data)
-        if self.chunked and not self.begun:
+        if self.chunked and not self.head_sent:
             self.stream.send(self, data, True)
             data = b""
         self.stream.send(self, data, False)

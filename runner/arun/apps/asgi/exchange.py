@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
     from typing import Any
 
-    from arun.http.exchange import Stream
+    from arun.http.exchange import Carrier, Stream
     from arun.http.request import Request
     from arun.http.server import HttpServer
 
@@ -45,7 +45,7 @@ _FILE_PIECE = 65_536
 class AsgiExchange(Exchange):
     """A request and the task that runs the ASGI app for it."""
 
-    __slots__ = ("_app", "_delivered", "_http", "_state", "_streak", "_task", "_trailers", "_waiters")
+    __slots__ = ("_app", "_delivered", "_http", "_state", "_streak", "_task", "_trailers")
 
     def __init__(self, stream: Stream, request: Request, http: HttpServer, app: App, state: dict[str, Any]) -> None:
         Exchange.__init__(self, stream, request)  # twice as fast as super(), for every request
@@ -58,13 +58,10 @@ class AsgiExchange(Exchange):
         self._streak = 0
         #: The trailer fields so far, None when the app has announced none.
         self._trailers: bytes | None = None
-        #: What calls of receive and send wait for; one that is cancelled takes its own away.
-        self._waiters: set[asyncio.Future[None]] | None = None
 
     def start(self) -> None:
-        """Run the app in a task and with context variables of its own: another request may be what calls."""
-        http = self._http
-        self._task = http.loop.create_task(self._run(), context=http.context.copy())
+        """Run the app in a task."""
+        self._task = self._http.task(self._run())
 
     def cancel(self) -> None:
         """Cancel the app's task."""
@@ -74,13 +71,6 @@ class AsgiExchange(Exchange):
     def stack(self) -> str:
         """Return where the task waits."""
         return "" if self._task is None else task_stack(self._task)
-
-    def changed(self) -> None:
-        """Wake the calls that wait in receive or send."""
-        if waiters := self._waiters:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event of this request: a piece of its body, at last the disconnect."""
@@ -92,11 +82,11 @@ class AsgiExchange(Exchange):
             if self.stream.eof:
                 break
             self.expect_body()
-            await self._wait()
+            await self.change()
         while not self.answered:
             if self.stream.half_closed:
                 self.stream.probe(self)  # no disconnect: it may wait for its response
-            await self._wait()
+            await self.change()
         return {"type": "http.disconnect"}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
@@ -115,12 +105,12 @@ class AsgiExchange(Exchange):
         if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
             stream.send(self, body, more or self._trailers is not None)
-            while stream.write_paused and not self.answered:
-                await self._wait()
+            if stream.write_paused:
+                await self.writable()
             if more:
                 await self._take_turns(len(body))
         elif kind == "http.response.start":
-            self.begin(message["status"], message.get("headers", ()))
+            self.set_head(message["status"], message.get("headers", ()))
             if message.get("trailers"):
                 self._trailers = b""
         else:
@@ -128,7 +118,7 @@ class AsgiExchange(Exchange):
 
     async def _extend(self, kind: str, message: MutableMapping[str, Any]) -> None:
         """Take an event of an extension."""
-        if kind == "http.response.trailers" and self._trailers is not None and self.begun:
+        if kind == "http.response.trailers" and self._trailers is not None and self.head_sent:
             self._trailers += read_fields(message.get("headers", ()))[0]
             if not message.get("more_trailers", False):
                 takes = any(name == b"te" and b"trailers" in value.lower() for name, value in self.request.headers)
@@ -136,7 +126,7 @@ class AsgiExchange(Exchange):
         elif kind == "http.response.early_hint" and self.fields is None:
             links = read_fields([(b"link", link) for link in message["links"]])[0]
             self.stream.send_informational(self, 103, links)
-        elif kind == "http.response.pathsend" and not self.begun:
+        elif kind == "http.response.pathsend" and not self.head_sent:
             await self._send_path(message["path"])
         else:
             raise ResponseInvalid(f"an http app cannot send {kind!r}, or not now")
@@ -147,12 +137,12 @@ class AsgiExchange(Exchange):
         Raises:
             OSError: it cannot be read, or is no regular file.
         """
-        from arun.http.file_part import open_regular, tells_size
+        from arun.http.file_part import has_size, open_regular
 
         descriptor = open_regular(path)
         try:
             state = os.fstat(descriptor)
-            if tells_size(state):
+            if has_size(state):
                 await self.stream.send_file(self, descriptor, 0, state.st_size)
                 return
             left = -1 if self.fields is None or self.length is None else self.length
@@ -175,17 +165,6 @@ class AsgiExchange(Exchange):
             self._streak = 0
             await asyncio.sleep(0)
 
-    async def _wait(self) -> None:
-        """Wait for the next change; what is waited for may have come then, or not."""
-        waiter = self._http.loop.create_future()
-        if self._waiters is None:
-            self._waiters = set()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
-
     async def _run(self) -> None:
         http, app = self._http, self._app
         try:
@@ -199,13 +178,14 @@ class AsgiExchange(Exchange):
             http.done(self)
 
     def _scope(self) -> dict[str, Any]:
-        stream, request = self.stream, self.request
-        common: dict[str, Any] | None = stream.common
+        connection, request = self.stream.connection, self.request
+        common: dict[str, Any] | None = connection.common
         if common is None:
-            common = stream.common = _common_scope(stream, self._http.options.root_path)
+            common = connection.common = _common_scope(connection, self._http.options.root_path)
         scope = common.copy()
         if request.was_forwarded:
-            scope["client"], scope["scheme"] = self._http.forwarding.ends_of(stream.client, stream.scheme, request)
+            ends = self._http.forwarding.ends_of(connection.client, connection.scheme, request)
+            scope["client"], scope["scheme"] = ends
         raw_path = request.path
         if scope["root_path"]:
             raw_path = self._http.root_path.mounted(raw_path)
@@ -221,19 +201,19 @@ class AsgiExchange(Exchange):
         return scope
 
 
-def _common_scope(stream: Stream, root_path: str) -> dict[str, Any]:
+def _common_scope(connection: Carrier, root_path: str) -> dict[str, Any]:
     """Return what the scope of every request on a connection holds."""
     extensions = _EXTENSIONS
-    tls = stream.transport.get_extra_info("ssl_object") if stream.encrypted else None
+    tls = connection.transport.get_extra_info("ssl_object") if connection.encrypted else None
     if tls is not None:
         from arun.apps.asgi.tls import tls_extension
 
         extensions = {**extensions, "tls": tls_extension(tls)}
     return {
         "type": "http",
-        "scheme": stream.scheme,
+        "scheme": connection.scheme,
         "root_path": root_path,
-        "client": stream.client,
-        "server": stream.server,
+        "client": connection.client,
+        "server": connection.server,
         "extensions": extensions,
     }

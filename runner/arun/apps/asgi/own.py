@@ -27,7 +27,7 @@ class OwnApplication(AsgiApplication):
         """Return the exchange of one request, the last one of its connection."""
         request.keep_alive = False
         if request.upgrades:
-            stream.common = None
+            stream.connection.common = None
             return super().exchange(stream, request)
         return _OwnExchange(stream, request, self._http, self._app, self._state)
 
@@ -39,10 +39,10 @@ class _OwnExchange(AsgiExchange):
 
     def start(self) -> None:
         """Call the app."""
-        self.stream.common = None
+        self.stream.connection.common = None
         super().start()
 
     def complete(self) -> None:
         """Note that the whole response is sent."""
         super().complete()
-        self.stream.common = None
+        self.stream.connection.common = None

@@ -73,7 +73,7 @@ class WebsocketExchange(AsgiExchange):
                     return {"type": "websocket.disconnect", "code": code, "reason": reason}
             elif self.answered or self.stream.half_closed:
                 return {"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""}
-            await self._wait()
+            await self.change()
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take an event of the app; return when the client has taken enough of what was sent before.
@@ -88,7 +88,7 @@ class WebsocketExchange(AsgiExchange):
             return
         if kind == "websocket.send":
             while websocket.write_paused and websocket.ended is None:
-                await self._wait()
+                await self.change()
             if websocket.ended is not None:
                 raise ClientDisconnected("the websocket is closed")
             data = _payload(message)
@@ -175,14 +175,14 @@ class WebsocketExchange(AsgiExchange):
         own_id = b"" if self.record is None else self.record.id_line
         head = accepting_head(handshake, subprotocol, headers, self._http.own_fields) + own_id + b"\r\n"
         write_paused = stream.write_paused
-        transport, received = stream.hand_over()
+        transport, received = stream.connection.hand_over()
         self._websocket = WebsocketConnection(self._http, transport, self, handshake.deflate)
-        self._websocket.begin(head, received, write_paused=write_paused)
+        self._websocket.take_over(head, received, write_paused=write_paused)
 
     def _refuse(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.request.keep_alive = False
         if not (self.answered or self.stream.closing):
-            self.begin(status, (_TEXT_PLAIN, *headers))
+            self.set_head(status, (_TEXT_PLAIN, *headers))
             self.stream.send(self, text.encode() + b"\n", False)
 
     def _close(self, code: object, reason: object) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from arun.http.exchange import Stream
+    from arun.http.exchange import Carrier
     from arun.http.options import HttpOptions
     from arun.http.request import Request
 
@@ -80,10 +80,10 @@ def environ_of(
     return environ
 
 
-def common_environ(stream: Stream, options: HttpOptions, errors: ErrorStream) -> dict[str, Any]:
+def common_environ(connection: Carrier, options: HttpOptions, errors: ErrorStream) -> dict[str, Any]:
     """Return what the environ of every request on a connection holds."""
-    host, port = stream.server or ("", None)
-    address = _address(stream.client)
+    host, port = connection.server or ("", None)
+    address = _address(connection.client)
     return {
         "SCRIPT_NAME": options.root_path.encode().decode("latin-1"),
         "SERVER_NAME": host or "localhost",
@@ -92,7 +92,7 @@ def common_environ(stream: Stream, options: HttpOptions, errors: ErrorStream) ->
         "REMOTE_ADDR": address[0],
         "REMOTE_PORT": address[1],
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": stream.scheme,
+        "wsgi.url_scheme": connection.scheme,
         "wsgi.input_terminated": True,
         "wsgi.errors": errors,
         "wsgi.file_wrapper": FileWrapper,

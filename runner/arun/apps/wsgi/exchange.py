@@ -88,7 +88,7 @@ class WsgiExchange(Exchange):
         elif self.fields is not None:
             raise ResponseInvalid("start_response was called before; an error handler passes exc_info")
         code, reason = _statuses.get(status) or _statuses[status]
-        self.begin(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
+        self.set_head(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
         return self._write_piece
 
     def _write_piece(self, data: bytes) -> None:
@@ -104,7 +104,7 @@ class WsgiExchange(Exchange):
         """
         raise NotImplementedError
 
-    def _check_begun(self) -> None:
+    def _check_started(self) -> None:
         if self.fields is None:
             raise ResponseInvalid("the app did not call start_response before its body")
 
@@ -115,7 +115,7 @@ class WsgiExchange(Exchange):
         if self.abandoned:
             self._finish(None, None)
         elif self.received and self._gathered is None and self.buffered <= IN_MEMORY:
-            self._begin(BytesIO(self.take()))  # nearly always
+            self._call_app(BytesIO(self.take()))  # nearly always
         else:
             self._gather()
 
@@ -136,25 +136,25 @@ class WsgiExchange(Exchange):
                 self._finish(None, None)
             return
         if request_body is not None:
-            self._begin(request_body)
+            self._call_app(request_body)
         else:
             self.expect_body()
             self._waits_for = self._go
 
     def _environ(self, request_body: BufferedIOBase) -> dict[str, Any]:
         """Return the environ of this request; in the thread that calls the app."""
-        request, stream, application = self.request, self.stream, self.application
+        request, connection, application = self.request, self.stream.connection, self.application
         http, path, forwarded = application.http, request.path, None
-        common = stream.common
+        common = connection.common
         if common is None:
-            common = stream.common = common_environ(stream, http.options, application.errors)
+            common = connection.common = common_environ(connection, http.options, application.errors)
         if common["SCRIPT_NAME"]:
             path = http.root_path.mounted(path)
         if request.was_forwarded:
-            forwarded = http.forwarding.ends_of(stream.client, stream.scheme, request)
+            forwarded = http.forwarding.ends_of(connection.client, connection.scheme, request)
         return environ_of(request, common, path, request_body, forwarded)
 
-    def _begin(self, request_body: BufferedIOBase) -> None:
+    def _call_app(self, request_body: BufferedIOBase) -> None:
         """Call the app, or have it called."""
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ import io
 import os
 import stat
 
-from arun.http.file_part import FilePart, tells_size
+from arun.http.file_part import FilePart, has_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def file_part(body: object) -> FilePart | None:
         return None
     file.flush()
     state = os.fstat(raw.fileno())
-    if not (stat.S_ISREG(state.st_mode) and tells_size(state) and raw.readable()):
+    if not (stat.S_ISREG(state.st_mode) and has_size(state) and raw.readable()):
         return None
     offset = file.tell()
     return FilePart(os.dup(raw.fileno()), offset, max(0, state.st_size - offset))

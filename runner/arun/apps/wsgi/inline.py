@@ -47,7 +47,7 @@ class InlineExchange(WsgiExchange):
     _pieces: Iterator[bytes]
     _absence: Absence
 
-    def _begin(self, request_body: BufferedIOBase) -> None:
+    def _call_app(self, request_body: BufferedIOBase) -> None:
         self._context = context = self.application.http.context.copy()
         context.run(self._call, request_body)
 
@@ -57,7 +57,7 @@ class InlineExchange(WsgiExchange):
             body = app(self._environ(request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)
-                self._check_begun()
+                self._check_started()
             else:
                 self._body = body
                 part = self._part_of(body)
@@ -96,7 +96,7 @@ class InlineExchange(WsgiExchange):
                 if streak > _STREAK:
                     self.application.calls.later(self._go_on)
                     return
-            self._check_begun()
+            self._check_started()
             if not self.abandoned:
                 self.stream.send(self, b"", False)
         except BaseException as exc:  # noqa: BLE001 - see above
@@ -107,7 +107,7 @@ class InlineExchange(WsgiExchange):
     def _send(self, data: bytes) -> None:
         if self.abandoned:
             raise ClientDisconnected("the client has gone")
-        self._check_begun()
+        self._check_started()
         self._sent = True
         self.stream.send(self, b"".join((data,)), True)
 

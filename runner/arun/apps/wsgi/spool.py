@@ -120,14 +120,14 @@ class Backlog:
 
         self._room = room
         self._file: IO[bytes] = TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the response
-        self._begin = self._end = 0
+        self._start = self._end = 0
         self._closed = False
         self._mutex = allocate_lock()
 
     @property
     def is_empty(self) -> bool:
         """Whether all was taken; only the thread that appends can make it false."""
-        return self._begin == self._end
+        return self._start == self._end
 
     def append(self, data: bytes) -> bool:
         """Keep the bytes after all others; return False if there is no room, on the disk or in the bounds."""
@@ -152,16 +152,16 @@ class Backlog:
             OSError: the file cannot be read.
         """
         with self._mutex:
-            size = min(_PIECE, self._end - self._begin)
+            size = min(_PIECE, self._end - self._start)
             if not size:
                 return b""
-            data = os.pread(self._file.fileno(), size, self._begin)
+            data = os.pread(self._file.fileno(), size, self._start)
             if len(data) < size:
                 raise OSError("a temporary file is shorter than what was written to it")
-            self._begin += size
-            if self._begin == self._end:
+            self._start += size
+            if self._start == self._end:
                 self._room.give_back(self._end)
-                self._begin = self._end = 0
+                self._start = self._end = 0
                 os.ftruncate(self._file.fileno(), 0)
             return data
 
@@ -171,5 +171,5 @@ class Backlog:
             if not self._closed:
                 self._closed = True
                 self._room.give_back(self._end)
-                self._begin = self._end = 0
+                self._start = self._end = 0
                 self._file.close()

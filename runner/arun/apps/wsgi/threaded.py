@@ -112,7 +112,7 @@ class ThreadExchange(WsgiExchange):
 
     # ---- in the loop's thread
 
-    def _begin(self, request_body: BufferedIOBase) -> None:
+    def _call_app(self, request_body: BufferedIOBase) -> None:
         self._input = request_body
         if not self.application.pool.run(self._call):
             try:
@@ -225,7 +225,7 @@ class ThreadExchange(WsgiExchange):
             body = self.application.app(self._environ(request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
                 last = b"".join(body)  # all of it is there: one piece, with its length
-                self._check_begun()
+                self._check_started()
             elif (part := self._part_of(body)) is not None:
                 self._body = body
                 return part
@@ -251,7 +251,7 @@ class ThreadExchange(WsgiExchange):
                     left.end()
                 else:
                     left.look(self)
-            self._check_begun()
+            self._check_started()
             self._post(self._write_last)
         except BaseException as exc:  # noqa: BLE001 - the body has to be closed first
             return exc
@@ -264,7 +264,7 @@ class ThreadExchange(WsgiExchange):
             raise self._problem
         if self.abandoned:
             raise ClientDisconnected("the client has gone")
-        self._check_begun()
+        self._check_started()
         self._sent = True
         if self._backlog is not None and self._keep(self._backlog, data):
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from arun.http.endpoints import server_end
+from arun.http.endpoints import endpoints_of
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.fields import refusal
 from arun.http.http1.framing import STATUS_BEGINNING, Framing, informational, last_chunk
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from arun.http.request import Request
     from arun.http.server import HttpServer
 
-__all__ = ("Connection",)
+__all__ = ("Http1Connection",)
 
 #: Seconds a client has to read the response and stop sending before its connection is closed (RFC 9112 section 9.6).
 _LINGER = 1.0
@@ -50,12 +50,13 @@ _SILENT = 30
 _JOINED = 65_536
 
 
-class Connection(asyncio.Protocol):
+class Http1Connection(asyncio.Protocol):
     """A client's connection, whose requests become exchanges of the app."""
 
     __slots__ = (
         "_ahead",
         "_current",
+        "_endpoints",
         "_http",
         "_options",
         "_probed",
@@ -70,7 +71,6 @@ class Connection(asyncio.Protocol):
         "common",
         "data_received",
         "encrypted",
-        "endpoints",
         "eof",
         "framing",
         "half_closed",
@@ -85,8 +85,6 @@ class Connection(asyncio.Protocol):
     #: Every response may be the last one of an HTTP/1 connection.
     is_endless = False
     transport: asyncio.Transport
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
     since: float
 
     def __init__(self, http: HttpServer, endpoints: Endpoints | None = None) -> None:
@@ -97,9 +95,7 @@ class Connection(asyncio.Protocol):
         self.data_received: Callable[[bytes], None] = parser.feed  # type: ignore[assignment]
         self.framing = Framing()
         #: What a gate knows of the connection; None where the socket shows everything.
-        self.endpoints = endpoints
-        self.scheme = "http"
-        self.encrypted = False
+        self._endpoints = endpoints
         self.eof = self.half_closed = self.closing = self.write_paused = self.sending_file = False
         self.common: Any = None
         #: The first bytes of the next head were sent already.
@@ -122,11 +118,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, and the addresses of both of its ends."""
         self.transport = transport  # type: ignore[assignment] # uvloop's transports inherit nothing to assert
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self.client = peer[:2] if isinstance(peer, tuple) else None
-        self.server = server_end(own)
-        if self.endpoints is not None:
-            self.client, self.server, self.scheme, self.encrypted = self.endpoints
+        self.client, self.server, self.scheme, self.encrypted = self._endpoints or endpoints_of(transport)
         self._http.joined(self)
         if 0 < self._options.limit_connections < len(self._http.connections):
             self.parser.end()
@@ -182,10 +174,10 @@ class Connection(asyncio.Protocol):
         http = self._http
         exchange = http.application.exchange(self, request)
         if http.request_log is not None:
-            http.request_log.begin(exchange)
+            http.request_log.start_record(exchange)
         if self._current is None and not self.write_paused:
             self._current = exchange
-            http.begin(exchange)
+            http.run(exchange)
         else:
             self._queue.append(exchange)
             self.pause()
@@ -209,30 +201,40 @@ class Connection(asyncio.Protocol):
         if broken is not None and broken is not self._current:
             self._queue.remove(broken)
         elif broken is not None:
-            if broken.begun:
+            if broken.head_sent:
                 self.reset(broken)
                 return
             self._current = None
         log = self._http.request_log
         if log is not None and broken is None and (head := self.parser.head_so_far()) is not None:
-            broken = self._http.application.exchange(self, head)  # never begun, and logged
-            log.begin(broken)
+            broken = self._http.application.exchange(self, head)  # for the log only
+            log.start_record(broken)
         self._refused = broken
         if self._current is None and not self._queue:
             self._send_refusal()
 
     # ---- the stream of an exchange
 
-    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - as in Stream
+    @property
+    def connection(self) -> Http1Connection:
+        """The connection of the stream: itself."""
+        return self
+
+    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - the hot path
         """Send a piece of the response's body; see :class:`arun.http.exchange.Stream`, here and below."""
         if exchange.answered:
             raise ResponseInvalid("the response is complete already")
         framing, head = self.framing, b""
-        if not exchange.begun:
+        if not exchange.head_sent:
             head = framing.head(exchange, data, more, self._may_go_on(exchange), self._http.own_fields)
-        data, problem = framing.body(exchange, data, more)
+        if framing.left == len(data) and not framing.bodiless:  # nearly always: the whole of a body, or the rest of it
+            framing.left, problem = 0, ""
+            if exchange.record is not None:
+                exchange.sent += len(data)
+        else:
+            data, problem = framing.body(exchange, data, more)
         if head:
-            exchange.begun = True
+            exchange.head_sent = True
             if len(data) < _JOINED:
                 data = head + data
             else:
@@ -261,7 +263,7 @@ class Connection(asyncio.Protocol):
 
     async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
         """Send a part of an open file as the whole body, by sendfile(2) where that works."""
-        if exchange.fields is not None and not exchange.begun and exchange.length is None:
+        if exchange.fields is not None and not exchange.head_sent and exchange.length is None:
             exchange.length = size
         self.send(exchange, b"", True)
         framing = self.framing
@@ -309,7 +311,7 @@ class Connection(asyncio.Protocol):
         if self._probed is exchange or self.closing or self.write_paused or self.encrypted:
             return
         self._probed = exchange
-        if not exchange.begun:
+        if not exchange.head_sent:
             self.transport.write(STATUS_BEGINNING)
             self._ahead = True
         elif self.framing.chunked:
@@ -323,7 +325,7 @@ class Connection(asyncio.Protocol):
         self.parser.end()
         exchange.abandon()
         self._drop_queue()
-        if exchange.begun and (self.framing.ends_with_connection or self._probed is exchange):
+        if exchange.head_sent and (self.framing.ends_with_connection or self._probed is exchange):
             self.abort()
         else:
             self.transport.close()
@@ -418,9 +420,7 @@ class Connection(asyncio.Protocol):
             return False
         if exchange.request.expects and not exchange.received:
             return False  # the body may still come, or not
-        if http.closes_idle:
-            return not http.draining and bool(self._queue or self.parser.held)
-        return True
+        return not http.closes_idle or (not http.draining and bool(self._queue or self.parser.held))
 
     def _finished(self, exchange: Exchange) -> None:
         """Go on after a complete response: to the next request, to waiting for one, or to the end."""
@@ -429,7 +429,7 @@ class Connection(asyncio.Protocol):
             self._current = None
             parser, http = self.parser, self._http
             if not self.framing.keep_alive:
-                self.close(linger=parser.has_begun or bool(self._queue))
+                self.close(linger=parser.has_pending or bool(self._queue))
             else:
                 self.since = http.now
                 if exchange.request.upgrades:
@@ -478,7 +478,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _is_idle(self) -> bool:
-        return not (self._current or self._queue or self._refused_with or self.parser.has_begun)
+        return not (self._current or self._queue or self._refused_with or self.parser.has_pending)
 
     def _is_done(self) -> bool:
         """Whether nothing is left to answer, and nothing more will come that should be."""
@@ -490,7 +490,7 @@ class Connection(asyncio.Protocol):
             return
         if self._queue:
             self._current = self._queue.popleft()
-            self._http.begin(self._current)
+            self._http.run(self._current)
         self.resume()
         if self._current is not None or self._queue or self.closing:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arun.http.bounded_cache import BoundedCache
 from arun.http.errors import ResponseInvalid
 from arun.http.fields import CLOSE, DATED, SERVED, missing_fields
 
@@ -16,6 +17,8 @@ STATUS_BEGINNING = b"HTTP/1.1 "
 _NO_BODY = frozenset((204, 304))
 _OWN = DATED | SERVED
 _LAST_CHUNK = b"0\r\n\r\n"
+#: The lines of lengths; many responses are as long as others.
+_lengths: BoundedCache[int, bytes] = BoundedCache(lambda length: b"content-length: %d\r\n" % length)
 _INFORMATIONAL = {100: b"Continue", 103: b"Early Hints"}
 
 
@@ -56,8 +59,8 @@ class Framing:
         block, request = exchange.fields, exchange.request
         if block is None:
             raise ResponseInvalid("a response begins with its status and headers")
-        says, length = exchange.says, exchange.length
-        keep = keep and request.keep_alive and not says & CLOSE
+        flags, length = exchange.flags, exchange.length
+        keep = keep and request.keep_alive and not flags & CLOSE
         framing, is_head = b"", request.method == "HEAD"
         self.bodiless, self.chunked, self.left = is_head, False, None
         if exchange.status in _NO_BODY:
@@ -66,7 +69,7 @@ class Framing:
             if length is None:
                 length = exchange.length = len(data)
             self.left = length
-            framing = b"content-length: %d\r\n" % length
+            framing = _lengths.get(length) or _lengths[length]
         elif request.version == "1.1" and not is_head:
             self.chunked, framing = True, b"transfer-encoding: chunked\r\n"
         elif not is_head:
@@ -78,8 +81,8 @@ class Framing:
             framing += b"connection: keep-alive\r\n"
         if exchange.record is not None:
             framing += exchange.record.id_line
-        if says & _OWN:
-            own = b"" if says & _OWN == _OWN else missing_fields(own, says)
+        if flags & _OWN:
+            own = b"" if flags & _OWN == _OWN else missing_fields(own, flags)
         return exchange.line + block + own + framing + b"\r\n"
 
     def body(self, exchange: Exchange, data: bytes, more: bool) -> tuple[bytes, str]:  # noqa: FBT001 - as in Stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from arun.http.bounded_cache import BoundedCache
 from arun.http.pace import Pace, Rate
 from arun.http.request import Request
 
@@ -53,6 +54,8 @@ _DISCARDED = 262_144
 #: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
 _FRAMING_SHARE = 16
 _LF, _SPACED = 10, b"  "
+#: What follows a target in the first line of a request of HTTP/1.1.
+_VERSION_1_1 = b" HTTP/1.1\r\n"
 
 
 class _ReadingOver(Exception):  # noqa: N818 - no error: it stops httptools, which has no other way
@@ -66,6 +69,8 @@ class RequestParser:
         "_body_size",
         "_discarded",
         "_fed",
+        "_head",
+        "_head_open",
         "_headers",
         "_http",
         "_known_host",
@@ -78,7 +83,6 @@ class RequestParser:
         "_reframe",
         "_refusal",
         "_target",
-        "begun",
         "held",
         "over",
         "paused",
@@ -95,7 +99,7 @@ class RequestParser:
         #: The client is ahead of the server and has to wait; what came already is held.
         self.paused = False
         #: A head has begun and is not complete.
-        self.begun = False
+        self._head_open = False
         #: The exchange whose request body is incomplete.
         self.receiving: Exchange | None = None
         self.held: memoryview | None = None
@@ -105,6 +109,8 @@ class RequestParser:
         #: What has come of a request line that is not complete.
         self._line = b""
         self._target = b""
+        #: What was received with the head that is parsed now, if it begins with that head; else empty.
+        self._head = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal = 0
         #: Bytes given to httptools last, without those of a body; and the bytes before, since the last progress.
@@ -118,14 +124,14 @@ class RequestParser:
         self._reframe = b""
 
     @property
-    def has_begun(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether a request is here that is not complete, or not parsed."""
         return self.in_head or self.receiving is not None or self.held is not None
 
     @property
     def in_head(self) -> bool:
         """Whether the first byte of a head has come, and not the last."""
-        return self.begun or bool(self._line)
+        return self._head_open or bool(self._line)
 
     @property
     def is_full(self) -> bool:
@@ -147,7 +153,10 @@ class RequestParser:
         if self._line or data[-1] != _LF or data.partition(_SPACED)[1]:  # a third of the cost of "in"
             self._walk(data)
         else:  # nearly always: every line is complete, and none has two spaces in a row
+            if not self._head_open and self.receiving is None:
+                self._head = data
             self._parse(data)
+            self._head = b""
 
     def go_on(self) -> None:
         """Parse what was held, as far as it goes."""
@@ -168,7 +177,7 @@ class RequestParser:
     def end(self) -> None:
         """Take nothing more from this connection."""
         self.over = True
-        self.begun = False
+        self._head_open = False
         self.held = None
 
     def let_go(self) -> None:
@@ -212,8 +221,8 @@ class RequestParser:
         """Take a piece of the request target."""
         if self.receiving is not None:
             return  # the stand-in for an upgrade's head
-        if not self.begun:
-            self.begun = True
+        if not self._head_open:
+            self._head_open = True
             self._owner.since = self._http.now
             self._target = url
         else:
@@ -222,7 +231,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; a trailer is dropped, as merging it is dangerous (RFC 9110 section 6.5.1)."""
         if self.receiving is None:
-            self._headers.append((name.lower(), value.rstrip(b" \t")))
+            self._headers.append((_names.get(name) or _names[name], value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Check the head, and hand the request on."""
@@ -232,22 +241,26 @@ class RequestParser:
         if self._reframe:
             self._reframe = b""
             return
-        request = Request(
-            parser.get_method().decode(),
-            parser.get_http_version(),
-            self._target,
-            self._headers,
-            parser.should_keep_alive(),
-        )
-        self._refusal = request.validate(self._known_host) or self._exceeds(request)
-        if self._refusal:
+        method, target, headers = _methods[parser.get_method()], self._target, self._headers
+        if self._head.startswith(_VERSION_1_1, len(method) + 1 + len(target)):
+            version = "1.1"
+        else:
+            version = parser.get_http_version()  # ten times the cost: it formats a text
+        self._head = b""  # a second head does not begin where these bytes do
+        request = Request(method, version, target, headers, parser.should_keep_alive())
+        refusal, http, size = request.validate(self._known_host), self._http, self._overhead + self._fed
+        if request.length is not None or size > http.small_head or len(headers) > http.few_fields:
+            refusal = refusal or request.exceeds(self._options, size)
+        if refusal:
+            self._refusal = refusal
             raise _ReadingOver
+        request.size = size
         self._headers = []
         self._known_host = request.host
         if parser.should_upgrade():
             self._reframe = request.framing
             self.upgrading = request.upgrades = self._http.application.takes_upgrade(request)
-        self.begun, self._overhead = False, 0
+        self._head_open, self._overhead = False, 0
         self.receiving = self._owner.accept(request)
 
     def on_body(self, data: bytes) -> None:
@@ -310,7 +323,7 @@ class RequestParser:
         while start < len(data) and not self.over and self._parser is not None:
             if self.receiving is not None and self.receiving.request.length is not None:
                 end = start + self.receiving.request.length - self._body_size
-            elif self._line or not (self.begun or self.receiving is not None):
+            elif self._line or not (self._head_open or self.receiving is not None):
                 end = self._behind_line(data, start)
             elif self.receiving is not None:
                 # of chunks: an empty line in them would be a piece each, and their client chooses how many
@@ -354,15 +367,8 @@ class RequestParser:
             if not self.over:
                 self.break_off(self._refusal or 400)
         else:
-            if self.begun or self.receiving is not None:
+            if self._head_open or self.receiving is not None:
                 self._weigh()
-
-    def _exceeds(self, request: Request) -> int:
-        """Return 0, or the status for a head that is larger than it may be."""
-        http, size = self._http, self._overhead + self._fed
-        if request.length is None and size <= http.small_head and len(request.headers) <= http.few_fields:
-            return 0  # that is nearly always so, and much cheaper to know
-        return request.exceeds(self._options, size)
 
     def _weigh(self) -> None:
         """Count what came towards the limit of what brings no progress, and note that a body moves."""
@@ -371,7 +377,7 @@ class RequestParser:
         self._overhead += self._fed
         if self._overhead > self._options.limit_request_head and not self.over:
             status = 400
-            if self.begun:
+            if self._head_open:
                 status = 431 if self._headers or len(self._target) < self._options.limit_request_line else 414
             self.break_off(status)
 
@@ -397,6 +403,12 @@ class RequestParser:
             self._parser.feed_data(b"POST / HTTP/1.1\r\n" + self._reframe + b"\r\n\r\n")
         if len(rest) and not self.over:
             self.feed(bytes(rest))
+
+
+#: The names of fields in lower case. One object for each keeps its hash: a name is looked up several times on its way.
+_names: BoundedCache[bytes, bytes] = BoundedCache(bytes.lower)
+#: The names of methods as text; httptools takes those of a list only.
+_methods: BoundedCache[bytes, str] = BoundedCache(bytes.decode)
 
 
 def _behind_empty_line(data: bytes, start: int) -> int:

@@ -59,7 +59,7 @@ class WebsocketConnection(asyncio.Protocol):
         #: When the last ping was sent, or the websocket began; in the coarse time of the server.
         self.since = http.now
 
-    def begin(self, head: bytes, received: bytes, *, write_paused: bool) -> None:
+    def take_over(self, head: bytes, received: bytes, *, write_paused: bool) -> None:
         """Accept the handshake with ``head`` and take the connection over, with the frames ``received`` behind it."""
         self._http.joined(self)
         self._transport.set_protocol(self)

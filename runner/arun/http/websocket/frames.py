@@ -64,12 +64,12 @@ class FrameInvalid(Exception):  # noqa: N818 - describes what a client sends
 
 
 class FrameReader:
-    """What a client has sent: whole messages and control frames come out one by one, as somebody wants them.
+    """What a client has sent: whole messages and control frames come out one by one, when they are asked for.
 
     ``max_size`` bounds a message in bytes, after its decompression.
     """
 
-    __slots__ = ("_at", "_begun", "_compressed", "_data", "_deflate", "_max_size", "_parts")
+    __slots__ = ("_at", "_compressed", "_data", "_deflate", "_max_size", "_message_opcode", "_parts")
 
     def __init__(self, max_size: int, deflate: Deflate | None) -> None:
         self._max_size = max_size
@@ -77,7 +77,7 @@ class FrameReader:
         self._data: bytes | bytearray = b""
         self._at = 0
         #: The opcode of a message whose first frames have come, 0 without one.
-        self._begun = 0
+        self._message_opcode = 0
         self._compressed = False
         self._parts = bytearray()
 
@@ -108,7 +108,7 @@ class FrameReader:
             if len(data) < at + 2:
                 return None
             first, length, start = data[at], data[at + 1] - _MASKED, at + 2
-            whole = first in _WHOLE and not self._begun
+            whole = first in _WHOLE and not self._message_opcode
             if length < 0 or not whole:
                 self._judge(first, length)
             if length > _CONTROL_SIZE:
@@ -149,15 +149,17 @@ class FrameReader:
         if opcode & CLOSE:
             if not first & _FIN or length > _CONTROL_SIZE:
                 raise FrameInvalid(PROTOCOL, "a control frame is fragmented or too long")
-        elif (opcode == _CONTINUATION) != bool(self._begun):
-            raise FrameInvalid(PROTOCOL, "a frame continues nothing" if self._begun == 0 else "a message is incomplete")
+        elif (opcode == _CONTINUATION) != bool(self._message_opcode):
+            raise FrameInvalid(
+                PROTOCOL, "a frame continues nothing" if self._message_opcode == 0 else "a message is incomplete"
+            )
 
     def _gather(self, first: int, payload: bytes) -> tuple[int, str | bytes] | None:
         """Return a control frame, or a message with its last frame."""
         if first & CLOSE:
             return first & _OPCODE, payload
-        if not self._begun:
-            self._begun, self._compressed = first & _OPCODE, bool(first & _COMPRESSED)
+        if not self._message_opcode:
+            self._message_opcode, self._compressed = first & _OPCODE, bool(first & _COMPRESSED)
         parts = self._parts
         if self._compressed and self._deflate is not None:
             left = self._max_size - len(parts)
@@ -170,8 +172,8 @@ class FrameReader:
         parts += payload
         if not first & _FIN:
             return None
-        opcode, whole = self._begun, bytes(parts)
-        self._begun, self._parts = 0, bytearray()
+        opcode, whole = self._message_opcode, bytes(parts)
+        self._message_opcode, self._parts = 0, bytearray()
         return opcode, _decoded(whole) if opcode == TEXT else whole
 
 

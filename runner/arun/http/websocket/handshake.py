@@ -84,7 +84,7 @@ def accepting_head(
     headers = [(bytes(name), bytes(value)) for name, value in headers]
     if any(name.lower() == b"sec-websocket-protocol" for name, _ in headers):
         raise ResponseInvalid("the subprotocol is not a header: websocket.accept takes it as subprotocol")
-    block, _, says = read_fields(field for field in headers if field[0].lower() not in _OWN)
+    block, _, flags = read_fields(field for field in headers if field[0].lower() not in _OWN)
     chosen = b""
     if subprotocol is not None:
         if subprotocol not in handshake.subprotocols:
@@ -97,7 +97,7 @@ def accepting_head(
     head = (
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: %b\r\n"
     )
-    return head % accept + chosen + (extensions or b"") + block + missing_fields(own, says)
+    return head % accept + chosen + (extensions or b"") + block + missing_fields(own, flags)
 
 
 def _negotiated(values: list[bytes], *, per_message_deflate: bool) -> tuple[str, Deflate | None]:
