@@ -18,7 +18,6 @@ from arun.lifecycle.choice import choose_app
 from arun.lifecycle.deadline import DeadlineReached
 from arun.lifecycle.detours import Detours
 from arun.lifecycle.recovery_policy import SOON
-from arun.lifecycle.serving import OneProcess
 from arun.listen import sockets
 from arun.settings import Settings
 from arun.system import descriptors, environment, logs, process
@@ -288,6 +287,8 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
 
     def ready(server: Server) -> None:
         if instance.control.is_asked:
+            from arun.lifecycle.serving import OneProcess
+
             loop = loaded.loop()
             serving = OneProcess(server.counters, loop.call_soon_threadsafe)
             serving.beat(loop.call_later)
