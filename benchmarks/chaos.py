@@ -94,7 +94,7 @@ class Plan:
         """Return all steps, in an order that is the same in every run, each with what it consists of.
 
         Half of the reloads are of broken code, every other upgrade moves to an overlapping address as well, and every
-        other fallback finds a broken start on its way back.
+        other fallback finds a broken start on its way back, which its probe has not seen.
         """
         steps: list[tuple[str, ...]] = [(BROKEN_RELOAD if n % 2 else RELOAD,) for n in range(self.reloads)]
         steps += [(KILL,)] * self.kills + [(UPGRADE,)] * self.upgrades
@@ -229,7 +229,7 @@ class Chaos:
         """
         await self.rest(_WORKERS)
         self.ledger.in_fallback = True
-        put(self._folder, "safe.ini", "[arun]\n" + next(self._fallbacks).format(port=self._port))
+        put(self._folder, "safe.ini", "[arun]\nrecover = none\n" + next(self._fallbacks).format(port=self._port))
         begin = self._size()
         spared = random.choice([pid for pid in instances.children(self._pid) if pid in self.ledger.pids])  # noqa: S311
 

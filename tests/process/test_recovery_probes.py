@@ -138,6 +138,18 @@ def test_a_probe_that_hangs_is_ended_when_its_app_is_mended_or_its_time_is_up(ar
     assert_nothing_left(instance, workers)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_probe_that_hangs_without_a_time_limit_is_ended_when_its_app_is_mended(arun: Starter, workers: int) -> None:
+    arun.write("shop.py", BROKEN)
+    form = "workers" if workers else "one"
+    instance = started(arun, form, "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *OFTEN)
+    arun.write("shop.py", "import time\nopen('probes', 'a').write('x')\ntime.sleep(1000)\n")
+    wait_for_probes(arun.folder, 1)
+    arun.write("shop.py", good())
+    instance.wait_for("arun running on", times=2)
+    assert_nothing_left(instance, workers)
+
+
 def test_sighup_ends_a_probe_that_hangs_and_tries_anew(arun: Starter) -> None:
     arun.write("shop.py", BROKEN)
     instance = started(arun, "one", "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *OFTEN)

@@ -364,9 +364,13 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
 
     def begin() -> None:
         nonlocal recovery
-        if not instance.signals.count:
-            recovery = way_back.recovery_of(instance)
-            way_back.turn(recovery, loaded.loop(), instance.signals)
+        if instance.signals.count:
+            return
+        recovery = way_back.recovery_of(instance)
+        if recovery is None:
+            loaded.loop().call_later(way_back.LATER, begin)
+        else:
+            way_back.drive(recovery, loaded.loop(), instance.signals)
 
     def late(bound: Sequence[Listener]) -> None:
         status.ready_late(bound, instance.describe(app))

@@ -83,7 +83,8 @@ class Probe:
         self._rest = b""
         self._taken = 0
         self._result: Result | None = None
-        self._read: dict[str, Signature] = {}
+        #: What it has read before the app is imported, as it was then.
+        self.reads: dict[str, Signature] = {}
         #: How the process of the app has ended, and that nothing of it is left.
         self._ended = ""
         self._failure: StartupFailure | None = None
@@ -124,7 +125,7 @@ class Probe:
             return self._result
         how = self._ended or "was killed"
         failure = self._failure or StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
-        return Result(records=(FailureRecord.of(failure, config="", when=time.time()),), watched=self._read)
+        return Result(records=(FailureRecord.of(failure, config="", when=time.time()),), watched=self.reads)
 
     def end(self) -> None:
         """Ask the probe to end at once, with all that it has started; ``result`` sees to it."""
@@ -166,7 +167,7 @@ class Probe:
             seconds = report["seconds"]
             self._limit = _UNLIMITED if seconds is None else float(seconds) + _MARGIN
         elif kind == "read":
-            self._read = _signatures(report["watched"])
+            self.reads = _signatures(report["watched"])
         elif kind == "ready" and self._result is None:
             self._result = Result(is_ready=True)
         elif kind == "failed" and self._result is None:

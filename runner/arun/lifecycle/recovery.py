@@ -35,6 +35,8 @@ __all__ = ("Recovery",)
 
 #: Seconds between two looks at a probe that runs, at what is watched, and at what is awaited.
 _PROBE_LOOK, _WATCH_LOOK, _CAUSE_LOOK = 0.02, 0.25, 0.5
+#: Seconds from which on a probe takes long.
+_LONG = 1.0
 #: The part of its time that looking at what is watched may take.
 _WATCH_PART = 0.01
 #: The part by which an interval may be longer or shorter: many instances that lost one database do not come at once.
@@ -126,6 +128,7 @@ class Recovery:
                 self._probe.end()
             result = self._probe.result()
             if result is None:
+                self._look_at_hanging(self._probe, now)
                 return _PROBE_LOOK
             probe, self._probe = self._probe, None
             if not (self._is_over or self._restarts):
@@ -136,6 +139,14 @@ class Recovery:
             self._try()
             return _PROBE_LOOK
         return max(0.0, self._next(now))
+
+    def _look_at_hanging(self, probe: Probe, now: float) -> None:
+        """Begin anew where something changes while a probe takes long: it may hang in what is mended by now."""
+        if "watch" not in self._policy.ways or self._restarts or now - probe.began < _LONG:
+            return
+        self._watch.add(probe.reads)
+        if self._watch.has_changed(now) and self._budget.spend(now):
+            self.pause()
 
     def _is_due(self, now: float) -> bool:
         """Return whether one of the ways leads to a try now."""
@@ -246,6 +257,12 @@ class _Watch:
         """Watch these paths from now on, in place of those before."""
         self._seen = dict(seen)
         self.next_look = time.monotonic() + _WATCH_LOOK if seen else math.inf
+
+    def add(self, reads: dict[str, Signature]) -> None:
+        """Watch these paths as well, until others are taken."""
+        if not reads.keys() <= self._seen.keys():
+            self._seen = reads | self._seen
+            self.next_look = min(self.next_look, time.monotonic() + _WATCH_LOOK)
 
     def has_changed(self, now: float) -> bool:
         """Return whether one of them has changed since the last look; looked at as often as ``next_look`` says."""

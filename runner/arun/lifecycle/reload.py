@@ -131,6 +131,8 @@ class SupervisedStatus:
         self.reloads = Reloads()
         #: The way back, where this is a fallback that serves.
         self.recovery: Recovery | None = None
+        #: When its code is to be loaded, on the monotonic clock.
+        self._recovery_due = math.inf
         #: Returns what a reload that has begun has bound.
         self.bound: Callable[[], Sequence[Listener]] = tuple
 
@@ -151,8 +153,17 @@ class SupervisedStatus:
         instance.sockets.store()
         if instance.can_go_back:
             instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
-            self.recovery = way_back.recovery_of(instance, self.bound)
-            instance.signals.on_return(self.recovery.ask)
+            self._recovery_due = 0.0
+
+    def recover(self) -> float:
+        """Do what is due on the way back of a fallback that serves; return in how many seconds it is again."""
+        now = time.monotonic()
+        if self.recovery is None and now >= self._recovery_due:
+            self.recovery = way_back.recovery_of(self._instance, self.bound)
+            self._recovery_due = now + way_back.LATER
+            if self.recovery is not None:
+                self._instance.signals.on_return(self.recovery.ask)
+        return max(0.0, self._recovery_due - now) if self.recovery is None else self.recovery.tick()
 
     def failed(self, failure: StartupFailure) -> None:
         record = self._instance.record(failure)
@@ -382,8 +393,7 @@ class Reloader:
         if not self._is_provided:
             self._is_provided = True
             provisions.load_now()
-        recovery = self.status.recovery
-        return self._ping() if recovery is None else min(self._ping(), recovery.tick())
+        return min(self._ping(), self.status.recover())
 
     def _ping(self) -> float:
         """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""

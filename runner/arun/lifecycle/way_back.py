@@ -1,8 +1,10 @@
-"""The way back of a fallback that serves: made from what the instance knows, and driven by an event loop."""
+"""The way back of an instance: its recovery (lifecycle/recovery.py) between what the instance is and what drives it."""
 
 from __future__ import annotations
 
 import math
+
+from arun.system import logs, tracebacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +18,23 @@ if TYPE_CHECKING:
     from arun.listen.sockets import Listener
     from arun.system.stop_signals import StopSignals
 
-__all__ = ("recovery_of", "turn")
+__all__ = ("LATER", "drive", "recovery_of")
+
+#: Seconds until the code of the way back is loaded again that could not be.
+LATER = 2.0
 
 
-def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> Recovery:
-    """Return the way back of a fallback that serves from now on; ``more`` returns what it has bound and not adopted yet."""
-    from arun.lifecycle.prober import Probe  # only a fallback that serves needs them
-    from arun.lifecycle.recovery import Recovery
+def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> Recovery | None:
+    """Return the way back of a fallback that serves; None where its code cannot be loaded now: then try again later.
 
+    ``more`` returns what the instance has bound and not adopted yet.
+    """
+    try:
+        from arun.lifecycle.prober import Probe
+        from arun.lifecycle.recovery import Recovery
+    except (ImportError, OSError) as error:  # files of arun or of Python are away, or no descriptor is left
+        logs.warning(f"the way back is tried later: {tracebacks.described(error)}")
+        return None
     past, policy = instance.past, instance.configuration.fallback.recover
 
     def held() -> tuple[ListenSpec, ...]:
@@ -42,20 +53,20 @@ def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tup
     return Recovery(policy, past.brake, start, held, records, instance.status, instance.signals.go_back)
 
 
-def turn(recovery: Recovery, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
+def drive(recovery: Recovery, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
     """Let an event loop drive the way back."""
     waiting: asyncio.TimerHandle | None = None
 
-    def look() -> None:
+    def turn() -> None:
         nonlocal waiting
         if waiting is not None:
             waiting.cancel()
         seconds = recovery.tick()
-        waiting = None if seconds == math.inf else loop.call_later(seconds, look)
+        waiting = None if seconds == math.inf else loop.call_later(seconds, turn)
 
     def ask() -> None:
         recovery.ask()
-        loop.call_soon_threadsafe(look)
+        loop.call_soon_threadsafe(turn)
 
-    look()
+    turn()
     signals.on_return(ask)
