@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -133,7 +134,7 @@ def test_one_process_has_nothing_to_reload(controlled: Controls) -> None:
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
 def test_a_reload_of_a_fallback_tries_the_first_start(controlled: Controls, workers: tuple[str, ...]) -> None:
     controlled.arun.write("late.py", "import missing_one\n")
-    shop = controlled(*workers, "--fallback-config", "welcome", app="late:app")
+    shop = controlled(*workers, "--recover", "signal", "--fallback-config", "welcome", app="late:app")
     shop.becomes(state="fallback")
     said = shop.command("reload")
     assert (said.returncode, "app-dependency-missing" in said.stderr) == (1, True), said
@@ -169,6 +170,17 @@ def test_stop_by_force_waits_for_no_request(controlled: Controls) -> None:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: _is_one(shop.state()["in_flight"]), AssertionError)
         assert shop.command("stop", "--force").returncode == 0
+    assert shop.instance.wait() == 0
+
+
+def test_stop_waits_for_an_instance_in_a_namespace_of_its_own(controlled: Controls) -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs to make a PID namespace, as root does")
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    shop = controlled(command=[*unshare, str(ARUN)])
+    assert shop.state()["pid"] == 1
+    said = shop.command("stop")
+    assert (said.returncode, said.stdout) == (0, "stopped (pid: 1)\n")
     assert shop.instance.wait() == 0
 
 

@@ -131,7 +131,7 @@ def _serving(shop: Controlled, look: object) -> None:
 
 def test_a_fallback_is_counted_by_its_identifier_for_as_long_as_the_process_lives(controlled: Controls) -> None:
     controlled.arun.write("late.py", "import missing_one\n")
-    shop = controlled("--fallback-config", "welcome", app="late:app")
+    shop = controlled("--recover", "signal", "--fallback-config", "welcome", app="late:app")
     shop.becomes(state="fallback")
     name = 'arun_fallbacks_total{identifier="app-dependency-missing"}'
     assert number(shop, name) == 1

@@ -91,7 +91,7 @@ def test_preloaded_workers_learn_of_it_too(controlled: Controls) -> None:
 
 def test_a_fallback_that_is_offline_says_so_and_the_primary_after_it_too(controlled: Controls) -> None:
     controlled.arun.write("late.py", "import missing_one\n")
-    shop = controlled("--fallback-config", "welcome", app="late:app")
+    shop = controlled("--recover", "signal", "--fallback-config", "welcome", app="late:app")
     shop.becomes(state="fallback")
     shop.command("offline", "at noon")
     until(lambda: _says(shop, "at noon"), AssertionError)

@@ -81,7 +81,7 @@ def test_a_path_that_no_socket_can_have_is_a_clear_failure(arun: Starter) -> Non
 
 def test_it_answers_through_the_fallback_and_the_way_back_and_leaves_nothing(controlled: Controls) -> None:
     controlled.arun.write("late.py", "import missing_one\n")
-    shop = controlled("--fallback-config", "welcome", app="late:app")
+    shop = controlled("--recover", "signal", "--fallback-config", "welcome", app="late:app")
     shop.becomes(state="fallback")
     file = os.stat(shop.path).st_ino
     controlled.arun.write("missing_one.py", "")

@@ -17,6 +17,7 @@ DERIVED = {
     "timeout_request": 0.0,
     "request_id_header": None,
     "access": None,
+    "measures": False,
     "on_error": module.silent,
     "thread_lost": module.silent,
 }

@@ -107,7 +107,7 @@ def _until_primary(place: Place, before: Mapping[str, Any], deadline: float) -> 
         if is_another and not state["level"] and state["state"] in {"serving", "offline"}:
             sys.stdout.write(f"the first start serves again: {printable(state['app'])}\n")
             return 0
-        was_tried = state["attempts"] > before["attempts"] and (state["next_try"] or 0) > time.time()
+        was_tried = state["attempts"] > before["attempts"] and not state["trying"]
         if state["state"] == "fallback" and (is_another or was_tried):
             _report(state["failures"][-1:])
             sys.stderr.write("arun: the first start has failed again: the fallback serves\n")

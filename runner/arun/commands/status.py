@@ -169,10 +169,10 @@ def _failures(state: Mapping[str, Any], now: float, paint: Callable[[str, str], 
         yield from _entry("hint", one.get("hint", ""), paint)
     if len(failures) > 1:
         yield from _entry("", f"and {len(failures) - 1} more: arun why shows them all", paint)
-    if state["next_try"] is not None:
-        seconds = max(0.0, state["next_try"] - now)
+    if state["trying"] or state["next_try"] is not None:
+        when = "now" if state["trying"] else f"in {_span(state['next_try'] - now)}"
         tries = f"; {state['attempts']} so far" if state["attempts"] else ""
-        yield from _entry("next try", f"in {_span(seconds)}{tries}", paint)
+        yield from _entry("next try", when + tries, paint)
 
 
 def _table(workers: list[Mapping[str, Any]], now: float, paint: Callable[[str, str], str]) -> Iterator[str]:

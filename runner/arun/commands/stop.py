@@ -9,6 +9,7 @@ import time
 
 from arun.commands import reaching
 from arun.commands.usage import Option, Usage
+from arun.control import client
 from arun.core.failures import StartupFailure
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
         return 0
     place = reaching.found(given, *given.operands)
     pid = reaching.state(place)["pid"]
-    held = _opened(pid)
+    held = _opened(client.peer(place.path))
     try:
         reaching.order(place, "/stop", b"force" if given.has("force") else b"")
         if held >= 0:
@@ -60,7 +61,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _opened(pid: int) -> int:
-    """Return a descriptor that is readable when the process has gone; -1 where it cannot be had, or the pid is another's."""
+    """Return a descriptor that is readable when the process has gone; -1 where it cannot be had."""
+    if not pid:
+        return -1
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 from time import monotonic
 
 from arun.core.values import Value
 
-__all__ = ("Answer", "Unanswered", "ask")
+__all__ = ("Answer", "Unanswered", "ask", "peer")
 
 #: Bytes of a response that are read.
 _MOST = 16_777_216
@@ -71,6 +72,27 @@ def ask(  # noqa: PLR0913 - the last ones by name
         raise Unanswered(error.strerror or str(error) or "no response in time", error.errno or 0) from None
     finally:
         connection.close()
+
+
+def peer(path: str) -> int:
+    """Return the pid of the process that listens at a unix socket, as this process sees it; 0 where the system does not say.
+
+    It is another number than the process itself knows where that lives in a PID namespace of its own (unix(7), SO_PEERCRED).
+    """
+    option = getattr(_socket, "SO_PEERCRED", None)  # Linux
+    if option is None:
+        return 0
+    try:
+        connection = _connected(path, 1.0)
+    except OSError:
+        return 0
+    try:
+        credentials = connection.getsockopt(_socket.SOL_SOCKET, option, 12)
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+    return int.from_bytes(credentials[:4], sys.byteorder)
 
 
 def _connected(place: str | tuple[str, int], seconds: float) -> _socket.socket:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _socket
 
 from arun.control.messages import Malformed, Response, encoded, read_request
-from arun.core.genuine import POLLIN, POLLOUT, monotonic
+from arun.core.genuine import POLLIN, POLLOUT, monotonic, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _TURN = 64
 _PIECE = 65_536
 #: Seconds until accepting is tried again when no descriptor is free.
 _FULL = 0.1
+#: Milliseconds between two looks at the clock while the last responses are sent.
+_LOOK = 10
 _READING, _WRITING, _LINGERING = range(3)
 
 
@@ -114,6 +116,16 @@ class Responder:
             self._overdue(fd)
         for fd in [fd for fd in self._listeners if fd in fds]:
             self._accept(*self._listeners[fd])
+
+    def settle(self, seconds: float) -> None:
+        """Respond to those who have connected, within ``seconds``, then close every connection: the process becomes another."""
+        until = monotonic() + seconds
+        while any(client.stage != _LINGERING for client in self._clients.values()) and monotonic() < until:
+            waiting = poll()
+            for fd, client in self._clients.items():
+                waiting.register(fd, POLLOUT if client.stage == _WRITING else POLLIN)
+            self.turn(waiting.poll(_LOOK))
+        self.drop_clients()
 
     def drop_clients(self) -> None:
         """Close every connection."""

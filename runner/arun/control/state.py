@@ -47,8 +47,8 @@ class Reload(Value):
     """How the last reload has ended, by its number: reloads are counted when they begin."""
 
     number: int
-    failures: tuple[FailureRecord, ...] = ()
     is_done: bool = True
+    failures: tuple[FailureRecord, ...] = ()
 
 
 class InstanceState(Value):
@@ -76,6 +76,7 @@ class InstanceState(Value):
     failures: tuple[FailureRecord, ...] = ()
     next_try: float | None = None
     attempts: int = 0
+    trying: bool = False
     offline: Offline | None = None
     workers: tuple[WorkerState, ...] = ()
     gone: Counters = Counters()
@@ -129,6 +130,7 @@ def document(state: InstanceState, now: float, *, whole: bool) -> dict[str, Any]
         "failures": [_failure(one, whole=whole) for one in state.failures],
         "next_try": state.next_try,
         "attempts": state.attempts,
+        "trying": state.trying,
         "offline": None if state.offline is None else state.offline._asdict(),
         "requests": total.requests,
         "in_flight": total.running,

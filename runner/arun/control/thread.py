@@ -59,7 +59,7 @@ class ResponderThread:
         self._wake()
 
     def stop(self) -> None:
-        """End the thread, and the connections that it has; the listeners stay open."""
+        """End the thread; listeners and connections stay with the responder."""
         if self._pid != os.getpid():
             return  # forked by the app: the thread stayed behind
         self._stops = True
@@ -78,7 +78,6 @@ class ResponderThread:
         try:
             while not self._stops:
                 self._turn()
-            self._responder.drop_clients()
         finally:
             self._close_pipe()
             self._running.release()

@@ -15,7 +15,8 @@ class Outlook(Value):
     """What holds now; asked for at each request.
 
     ``failures`` are the starts that failed, the first one first. ``next_try`` is when the primary is tried again, in seconds
-    since the epoch, None while that is not planned; ``attempts`` have been made so far. ``offline`` is the text with which an
+    since the epoch, None while that is not planned; ``attempts`` have been made so far, and one is made now while ``trying``.
+    ``offline`` is the text with which an
     operator has taken the app offline, None while it is not; ``allowed`` are the addresses and networks of clients that reach
     it all the same.
     """
@@ -23,5 +24,6 @@ class Outlook(Value):
     failures: tuple[FailureRecord, ...] = ()
     next_try: float | None = None
     attempts: int = 0
+    trying: bool = False
     offline: str | None = None
     allowed: tuple[str, ...] = ()

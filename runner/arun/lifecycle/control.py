@@ -66,6 +66,8 @@ __all__ = ("Control",)
 #: The channels: orders are taken on the first alone.
 _CONTROL, _STATUS, _APP = "control", "status", "app"
 _BACKLOG = 128
+#: Seconds that those who have connected get before an exec.
+_SETTLE = 0.1
 #: Only the user that the instance runs as, and root.
 _MODE = 0o600
 
@@ -183,16 +185,20 @@ class Control:
                 self._thread = None
 
     def stop(self) -> None:
-        """End that thread: before a fork, an exec, and the end. The listeners stay, and clients wait there."""
+        """End that thread, before a fork: a supervisor goes on with its clients."""
         if self._thread is not None:
             self._thread.stop()
             self._thread = None
-        elif self._responder is not None:
-            self._responder.drop_clients()
+
+    def settle(self) -> None:
+        """Respond to those who have connected, before an exec and at the end; others wait at the listeners."""
+        self.stop()
+        if self._responder is not None:
+            self._responder.settle(_SETTLE)
 
     def remove(self) -> None:
         """Close everything and remove the files: the instance ends."""
-        self.stop()
+        self.settle()
         for channel, listeners in self._listeners.items():
             for listener in listeners:
                 listener.remove_file()
@@ -256,7 +262,7 @@ class Control:
 
     def look(self) -> InstanceState:
         """Return the state of the instance now; another thread may ask."""
-        from arun.control.state import InstanceState, Offline
+        from arun.control.state import InstanceState, Offline, Reload
 
         instance, serving = self._instance, self._serving
         assert instance is not None  # noqa: S101 - nobody can ask before it is open
@@ -278,6 +284,7 @@ class Control:
             failures=outlook.failures,
             next_try=outlook.next_try,
             attempts=outlook.attempts,
+            trying=outlook.trying,
             offline=None if outlook.offline is None else Offline(outlook.offline, outlook.allowed),
             fallbacks=past.fallbacks,
         )
@@ -291,7 +298,7 @@ class Control:
                 reloads=serving.reloads.done,
                 failed_reloads=serving.reloads.failed,
                 begun_reloads=serving.reloads.begun,
-                last_reload=serving.reloads.last,
+                last_reload=None if serving.reloads.last is None else Reload(*serving.reloads.last),
             )
         settings = instance.configuration.validated
         return _judged(state, status.waiting_for, 0.0 if settings is None else settings.worker_timeout)

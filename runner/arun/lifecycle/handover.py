@@ -96,12 +96,6 @@ class Handover(Value):
     welcome_html: str = ""
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
-    #: When a fallback tries the primary again.
-    recover: RecoverPolicy = RecoverPolicy()
-    #: How often in a row the primary failed though a probe of it had succeeded.
-    brake: Brake = Brake()
-    #: This is no start, but the trial of one.
-    trial: Trial | None = None
     #: The absolute path of the directory with the failure log; empty for none.
     state_dir: str = ""
     #: Failures before this chain: those of the outage that the first start is to end, and of some that are over.
@@ -115,6 +109,12 @@ class Handover(Value):
     fallbacks: tuple[tuple[str, int], ...] = ()
     #: What workers have counted that are gone, of an upgrade.
     counted: str = ""
+    #: When a fallback tries the primary again.
+    recover: RecoverPolicy = RecoverPolicy()
+    #: How often in a row the primary failed though a probe of it had succeeded.
+    brake: Brake = Brake()
+    #: This is no start, but the trial of one.
+    trial: Trial | None = None
 
     def after(self, failures: tuple[FailureRecord, ...], tried: str) -> Handover:
         """Return the handover with one more failed start on it."""
@@ -150,9 +150,6 @@ def write(handover: Handover) -> int:
             "debug": handover.debug,
             "welcome_html": handover.welcome_html,
             "pidfiles": handover.pidfiles,
-            "recover": handover.recover,
-            "brake": handover.brake,
-            "trial": _encode_trial(handover.trial),
             "state_dir": handover.state_dir,
             "earlier": [record.as_dict() for record in handover.earlier],
             "control": [_encode_own(one) for one in handover.control],
@@ -160,6 +157,9 @@ def write(handover: Handover) -> int:
             "offline": handover.offline,
             "fallbacks": handover.fallbacks,
             "counted": handover.counted,
+            "recover": handover.recover,
+            "brake": handover.brake,
+            "trial": _encode_trial(handover.trial),
         }
     ).encode()
     fd = _anonymous_file()
@@ -220,9 +220,6 @@ def _decode(fields: dict[str, Any]) -> Handover:
         debug=fields.get("debug", False),
         welcome_html=fields.get("welcome_html", ""),
         pidfiles=tuple(fields.get("pidfiles", ())),
-        recover=_decode_recover(fields.get("recover")),
-        brake=Brake(*_known(Brake, fields.get("brake", []))),
-        trial=_decode_trial(fields.get("trial")),
         state_dir=fields.get("state_dir", ""),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
         control=tuple(map(_decode_own, fields.get("control", ()))),
@@ -230,27 +227,14 @@ def _decode(fields: dict[str, Any]) -> Handover:
         offline=_decode_offline(fields.get("offline")),
         fallbacks=tuple((str(name), int(number)) for name, number in fields.get("fallbacks", ())),
         counted=fields.get("counted", ""),
+        recover=_decode_recover(fields.get("recover")),
+        brake=Brake(*_known(Brake, fields.get("brake", []))),
+        trial=_decode_trial(fields.get("trial")),
     )
 
 
 def _encode(fd: int, spec: ListenSpec) -> list[Any]:
     return [fd, str(spec.address), spec.tls, spec.proxies]  # named tuples are lists in JSON
-
-
-def _decode_recover(encoded: list[Any] | None) -> RecoverPolicy:
-    policy = RecoverPolicy(*_known(RecoverPolicy, encoded or []))
-    return policy._replace(ways=tuple(policy.ways))
-
-
-def _encode_trial(trial: Trial | None) -> dict[str, Any] | None:
-    return None if trial is None else {**trial._asdict(), "held": [_encode(-1, one) for one in trial.held]}
-
-
-def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
-    if encoded is None:
-        return None
-    held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
-    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"], encoded.get("owner", 0))
 
 
 def _encode_own(listener: InheritedListener) -> list[Any]:
@@ -267,6 +251,22 @@ def _decode_offline(encoded: list[Any] | None) -> tuple[str, tuple[str, ...]] | 
         return None
     text, allowed, *_newer = encoded
     return text, tuple(allowed)
+
+
+def _decode_recover(encoded: list[Any] | None) -> RecoverPolicy:
+    policy = RecoverPolicy(*_known(RecoverPolicy, encoded or []))
+    return policy._replace(ways=tuple(policy.ways))
+
+
+def _encode_trial(trial: Trial | None) -> dict[str, Any] | None:
+    return None if trial is None else {**trial._asdict(), "held": [_encode(-1, one) for one in trial.held]}
+
+
+def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
+    if encoded is None:
+        return None
+    held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
+    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"], encoded.get("owner", 0))
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:

@@ -337,7 +337,8 @@ class Instance:
 
     def way_back(self) -> handover.Handover:
         """Return what the first start of the chain is to know when it is tried again."""
-        return handover.Handover(state_dir=self.outage.log.directory, earlier=self.outage.returning())
+        brake = self.past.brake.returning()
+        return handover.Handover(state_dir=self.outage.log.directory, earlier=self.outage.returning(), brake=brake)
 
     @property
     def shown_name(self) -> str:

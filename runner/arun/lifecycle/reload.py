@@ -11,7 +11,6 @@ from functools import partial
 
 from arun.apps import provisions
 from arun.core import exits
-from arun.core.counters import Counters
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
 from arun.lifecycle import build, foresight, listening, own_page, successor, way_back
@@ -23,7 +22,7 @@ from arun.settings import validate
 from arun.supervisor import forking
 from arun.supervisor.contract import InheritedWorker
 from arun.supervisor.supervisor import Supervisor
-from arun.supervisor.workers import Generation, WorkerSpec, WorkerTimeouts, counted
+from arun.supervisor.workers import Generation, WorkerSpec, WorkerTimeouts, counted, counters_of
 from arun.system import descriptors, logs, process, tracebacks
 from arun.system.environment import Surroundings, working_directory
 from arun.system.file_watch import FileWatch, missing
@@ -87,8 +86,7 @@ def go_on(instance: Instance, failures: Sequence[StartupFailure]) -> None:
 
 def _run(instance: Instance, reloader: Reloader, spec: WorkerSpec | None) -> None:
     signals = instance.signals
-    counted = Counters.of_text(instance.past.counted) if instance.past.counted else Counters()
-    supervisor = Supervisor(reloader, spec, _inherited(instance), counted)
+    supervisor = Supervisor(reloader, spec, _inherited(instance), counters_of(instance.past.counted))
     reloader.supervise(supervisor)
     signals.on_stop(supervisor.stop)
     signals.on_hangup(supervisor.reload)
@@ -114,7 +112,7 @@ def _inherited(instance: Instance) -> Generation | None:
     for worker in workers:
         line = socket.socket(fileno=worker.fd)
         line.setblocking(False)
-        generation.inherit(line, worker.pid, worker.number, is_leaving=worker.is_leaving)
+        generation.inherit(line, worker.pid, worker.number, is_leaving=worker.is_leaving, counted=worker.counted)
     return generation
 
 
@@ -424,7 +422,13 @@ class Reloader:
         if instance.signals.count:
             return
         passed = tuple(
-            InheritedWorker(worker.pid, worker.connection.fileno(), worker.slot.number, worker.is_leaving)
+            InheritedWorker(
+                worker.pid,
+                worker.connection.fileno(),
+                worker.slot.number,
+                worker.is_leaving,
+                worker.counters.as_text(),
+            )
             for worker in workers
             if worker.slot
         )

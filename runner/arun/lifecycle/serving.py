@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from arun.control.state import Reload, WorkerState
+    from arun.control.state import WorkerState
     from arun.core.failures import FailureRecord
     from arun.supervisor.supervisor import Supervisor
     from arun.supervisor.workers import Worker
@@ -67,7 +67,9 @@ class Reloads:
 
     def __init__(self) -> None:
         self.begun = self.done = self.failed = 0
-        self.last: Reload | None = None
+        #: The number of the last one that has ended, whether it has ended well, and its failures. No value of control/, which
+        #: is not imported here: files of arun may be away when a reload fails.
+        self.last: tuple[int, bool, tuple[FailureRecord, ...]] | None = None
         self._failures: list[FailureRecord] = []
 
     def begin(self) -> None:
@@ -82,15 +84,13 @@ class Reloads:
 
     def end(self, *, well: bool) -> None:
         """Note how it has ended, unless that is known, or none has begun."""
-        if not self.begun or (self.last is not None and self.last.number == self.begun):
+        if not self.begun or (self.last is not None and self.last[0] == self.begun):
             return
-        from arun.control.state import Reload
-
         if well:
             self.done += 1
         else:
             self.failed += 1
-        self.last = Reload(self.begun, () if well else tuple(self._failures), well)
+        self.last = (self.begun, well, () if well else tuple(self._failures))
 
 
 class OneProcess:

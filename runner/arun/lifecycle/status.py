@@ -46,16 +46,16 @@ class Status:
         self.failed = report
         self._manager = manager
         self._command: WaitingCommand | None = None
-        #: The way back of a fallback.
-        self.recovery = RecoveryState()
-        #: Since when it serves, on the monotonic clock.
-        self._since: float | None = None
         self._outlook = outlook or Outlook()
         self._on_outlook: Callable[[], object] | None = None
         #: Since when the instance is in its state, in seconds of the epoch; what it waits for; and what it serves.
         self.state, self.since = "starting", time.time()
         self.waiting_for = ""
         self.app = ""
+        #: The way back of a fallback.
+        self.recovery = RecoveryState()
+        #: Since when it serves, on the monotonic clock.
+        self._since: float | None = None
 
     # ---- what a page in the app's place goes by
 
@@ -127,12 +127,12 @@ class Status:
 
     def ready(self, app: str, served: Iterable[Listener], state: str, past: Sequence[FailureRecord]) -> None:
         """Report where the instance runs, what it serves, and that it is a fallback, if it is one."""
-        self._since = time.monotonic()
         self.app, self.waiting_for = app, ""
         if past:
             self.enter("fallback")
         else:
             self._serves()
+        self._since = time.monotonic()
         _running_on(served)
         if past:
             logs.warning(f"this is a fallback: {past[0].config} failed with {past[0].summary()}")
@@ -182,7 +182,7 @@ class Status:
     def recovering(self, state: RecoveryState) -> None:
         """Take the state of the way back; the page says when it is tried next."""
         self.recovery = state
-        self.foresee(next_try=state.next_try, attempts=state.attempts)
+        self.foresee(next_try=state.next_try, attempts=state.attempts, trying=state.is_trying)
 
     def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
         """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for."""

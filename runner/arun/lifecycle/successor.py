@@ -72,8 +72,7 @@ def return_to_primary(instance: Instance) -> NoReturn:
     arguments = instance.past.argv[1:]
     shown = redaction.command_line([instance.launch.program, *arguments], secret_flags())
     logs.info(f"arun: going back to the first start: {shown}")
-    past = instance.way_back()._replace(brake=instance.past.brake.returning())
-    _replace_process(instance, arguments, past)
+    _replace_process(instance, arguments, instance.way_back())
 
 
 def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], counted: str = "") -> NoReturn:
@@ -170,7 +169,7 @@ def _own_files() -> list[str]:
 
 def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     launch, outlook = instance.launch, instance.status.outlook()
-    instance.control.stop()
+    instance.control.settle()
     control, status = instance.control.handed_over()
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), listener.spec)

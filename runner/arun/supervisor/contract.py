@@ -125,10 +125,11 @@ if TYPE_CHECKING:
 class InheritedWorker(Value):
     """A worker of a supervisor that is upgraded: its process, the descriptor of its connection, and its number.
 
-    ``is_leaving``: it was stopped or retired before the upgrade.
+    ``is_leaving``: it was stopped or retired before the upgrade. ``counted`` is what it had reported to have counted.
     """
 
     pid: int
     fd: int
     number: int
     is_leaving: bool = False
+    counted: str = ""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from arun.supervisor.reports import Report
 
-__all__ = ("Generation", "Slot", "Worker", "WorkerSpec", "WorkerTimeouts", "counted", "ended_by")
+__all__ = ("Generation", "Slot", "Worker", "WorkerSpec", "WorkerTimeouts", "counted", "counters_of", "ended_by")
 
 #: Bytes of reports that are read at once, and of the descriptors beside them: 16 at most.
 _CHUNK, _BESIDE = 65_536, _socket.CMSG_LEN(16 * 4)
@@ -132,7 +132,7 @@ class Worker:
         self.heard = time.monotonic()  # every report is a heartbeat
         if report.word == BEAT:
             if report.text:
-                self.counters = _counters(report.text)
+                self.counters = counters_of(report.text)
         elif report.word == READY:
             self.is_ready, self.app, self.ready_at = True, report.text, time.time()
         elif report.word == WAITING:
@@ -255,8 +255,8 @@ class Worker:
         return "had to be killed" + (", as the app had closed its line to the supervisor" if self.is_mute else "")
 
 
-def _counters(text: str) -> Counters:
-    """Return the counters of a report; none where they cannot be read."""
+def counters_of(text: str) -> Counters:
+    """Return the counters in a text, of a report or a handover; none where there are none, or they cannot be read."""
     try:
         return Counters.of_text(text)
     except (ValueError, OverflowError):
@@ -347,11 +347,12 @@ class Generation:
         """All its processes."""
         return self.workers if self.loader is None else [self.loader, *self.workers]
 
-    def inherit(self, connection: socket.socket, pid: int, number: int, *, is_leaving: bool) -> None:
+    def inherit(self, connection: socket.socket, pid: int, number: int, *, is_leaving: bool, counted: str = "") -> None:
         """Add a worker from before an upgrade; one that is leaving gets no slot."""
         slot = Slot(number)
         worker = Worker(connection, slot, self, pid)
         worker.is_ready = True
+        worker.counters = counters_of(counted)
         if is_leaving:
             worker.retire(WorkerTimeouts())
             self.leaving.append(worker)
