@@ -7,14 +7,17 @@ import sys
 import textwrap
 import time
 
+from arun.commands import reaching
 from arun.commands.usage import Option, Usage
-from arun.core.failures import FILE_UNUSABLE, OPTION_INVALID, StartupFailure, printable
+from arun.core.failures import FILE_UNUSABLE, FailureRecord, StartupFailure, printable
 from arun.lifecycle import failure_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
+
+    from arun.commands.usage import Arguments
 
 __all__ = ("main",)
 
@@ -41,12 +44,14 @@ USAGE = Usage(
             "DIR",
             "the state directory of the instance (default: ARUN_STATE_DIR, STATE_DIRECTORY, /var/lib/arun)",
         ),
+        *reaching.OPTIONS,
         Option("all", "", "a list of all failed starts that are kept, the last one at its end"),
         Option("json", "", "JSON for programs: an object, with --all a line for each"),
     ),
     "[ID]",
     1,
     """\
+Without a state directory the instance itself is asked, by its control socket.
 ID is that of a failed start, as it stands in the log and on the page.
 The status is 0 where there is one to show, 1 where none is recorded, and 2
 where it cannot be told.
@@ -63,7 +68,7 @@ def main(arguments: list[str]) -> int:
     given = USAGE.read(arguments)
     if given is None:
         return 0
-    records = _records(given.get("state-dir"))
+    records = _records(given)
     if given.operands:
         records = [one for one in records if one["id"].casefold() == given.operands[0].casefold()]
     if not records:
@@ -82,20 +87,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _records(named: str | None) -> list[dict[str, Any]]:
+def _records(given: Arguments) -> list[dict[str, Any]]:
+    """Return the records of the state directory; where none is named, those that the instance itself knows."""
     places = (
-        (named, "--state-dir"),
+        (given.get("state-dir"), "--state-dir"),
         (os.environ.get("ARUN_STATE_DIR"), "ARUN_STATE_DIR"),
         (os.environ.get("STATE_DIRECTORY", "").partition(":")[0], "STATE_DIRECTORY"),
         *((one, "default") for one in _DEFAULTS if os.path.exists(os.path.join(one, failure_log.FILE))),
     )
     directory, origin = next(((one, origin) for one, origin in places if one), ("", ""))
-    if not directory:
-        raise StartupFailure(
-            OPTION_INVALID,
-            "no state directory is named",
-            hint="name the one that the instance has: arun why --state-dir DIR",
-        )
+    if not directory or given.get("control") or given.get("pidfile"):
+        return _known_to_the_instance(given)
     try:
         if not os.path.isdir(directory):
             raise NotADirectoryError(20, "there is no such directory")
@@ -104,6 +106,20 @@ def _records(named: str | None) -> list[dict[str, Any]]:
         path = os.path.join(directory, failure_log.FILE)
         sentence = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
         raise StartupFailure(FILE_UNUSABLE, sentence, origin=origin) from error
+
+
+def _known_to_the_instance(given: Arguments) -> list[dict[str, Any]]:
+    try:
+        state = reaching.state(reaching.found(given))
+    except StartupFailure as failure:
+        hint = "name its state directory (--state-dir DIR), or its control socket (--control PATH)"
+        raise StartupFailure(failure.cause, failure.sentence, origin=failure.origin, hint=hint) from failure
+    records = [FailureRecord.of_fields(one) for one in state["failures"]]
+    serves = {"time": failure_log.rfc3339(state["since"]), "fallback": state["config"], "pid": state["pid"]}
+    return [
+        failure_log.fields_of(one, records[:number]) | {"fallback": serves, "next_try": state["next_try"]}
+        for number, one in enumerate(records)
+    ]
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -168,7 +184,12 @@ def _now(record: Mapping[str, Any]) -> str:
         return "no fallback has served in its place so far"
     served = f"the fallback {fallback.get('fallback', '')} serves in its place since {_date(fallback['time'])}"
     pid = fallback.get("pid", 0)
-    return served if _lives(pid) else f"{served}, but its process {pid} is not to be seen from here"
+    if not _lives(pid):
+        return f"{served}, but its process {pid} is not to be seen from here"
+    next_try = record.get("next_try")
+    if next_try is None:
+        return served
+    return f"{served}; the first start is tried again in {_span(max(0.0, next_try - time.time()))}"
 
 
 def _lives(pid: int) -> bool:
