@@ -102,6 +102,19 @@ def test_a_placeholder_in_the_format_of_lines_is_replaced(folder: Folder) -> Non
     assert said(folder, "set-ph = site=shop\nlog-format = %(site) %(addr)").access_logformat == "shop %(h)s"
 
 
+def test_a_format_with_atoms_is_that_of_requests_wherever_it_stands(folder: Folder) -> None:
+    """arun's own log-format is the form of its lines, a word."""
+    folder.write("site.ini", "[arun]\nlog-format = %(addr) %(status)\n")
+    for settings in (folder.settings("site.ini"), folder.settings("--log-format", "%(addr) %(status)")):
+        assert (settings.access_logformat, settings.access_log, settings.log_format) == ("%(h)s %(s)s", True, None)
+    assert said(folder, "log-format = shop").access_logformat == "shop"
+    folder.write("own.ini", "[arun]\nlog-format = json\n")
+    assert folder.settings("own.ini").log_format == "json"
+    problem = folder.problem("--log-format", "%h %U")
+    assert problem.sentence == "log-format: '%h %U' is none of text, json, plain"
+    assert "access-logformat" in problem.hint
+
+
 @pytest.mark.parametrize(
     "lines",
     [

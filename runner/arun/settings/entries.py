@@ -24,6 +24,7 @@ __all__ = (
     "absolute_reference",
     "config_key",
     "format_of",
+    "formats_requests",
     "located",
     "names_config",
     "normal",
@@ -84,6 +85,11 @@ class Source(Value):
 def normal(key: str) -> str:
     """Return the key with dashes; files may write underscores."""
     return key.replace("_", "-")
+
+
+def formats_requests(entry: Entry) -> bool:
+    """Return whether ``log-format`` has uWSGI's meaning, the lines of requests: in its sections, or where atoms stand in it."""
+    return entry.key == "log-format" and (entry.lenient or (isinstance(entry.value, str) and "%(" in entry.value))
 
 
 def placeholders(entry: Entry) -> list[tuple[str, Entry]]:

@@ -8,7 +8,7 @@ from arun.core.values import Value
 
 from .command_line import known_last_resort, read_arguments, split_extra
 from .declaration import named
-from .entries import FALLBACK, GUNICORN, LAST_RESORT, Entry, absolute_reference
+from .entries import FALLBACK, GUNICORN, LAST_RESORT, Entry, absolute_reference, formats_requests
 from .environment import read_environment, read_shared
 from .settings import Settings
 
@@ -123,7 +123,7 @@ def _is_foreign(entry: Entry) -> bool:
     option = named(Settings).get(entry.key)
     if option is None or option.name == "ignore" or entry.lenient or (option.command_line_only and entry.path):
         return True
-    return isinstance(entry.value, str) and entry.value[:1] == "="
+    return formats_requests(entry) or (isinstance(entry.value, str) and entry.value[:1] == "=")
 
 
 class _Files(Value):

@@ -415,6 +415,7 @@ class _Logs:
         default=None,
         about="the form of arun's own lines: text (with time, pid and level), json, or plain (default: text; plain where "
         "standard error is the journal of systemd, which stamps them itself)",
+        hint="it takes text, json or plain; what is written of each request is a matter of access-logformat",
     )
     log_file = option(
         Text("FILE"),

@@ -12,7 +12,7 @@ from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, OPTION_UNSUPPORTE
 
 from .declaration import named
 from .elsewhere import ATOMS, GREEN, HTTP2, LANGUAGES, OWN_KIND, PLAIN_HTTP, PYTHON_ONLY, Meaning, meaning, names
-from .entries import GUNICORN, normal
+from .entries import GUNICORN, formats_requests, normal
 from .hints import MOST_REPORTED, nearest
 from .settings import Settings
 
@@ -91,7 +91,7 @@ class Translator:
 
     def _translated(self, entry: Entry, context: _Context, used: frozenset[str]) -> list[Entry]:
         option = named(Settings).get(entry.key)
-        if option is not None and not (option.command_line_only and entry.path):
+        if option is not None and not formats_requests(entry) and not (option.command_line_only and entry.path):
             is_length = entry.lenient and option.name == "listen" and str(entry.value).isdigit()
             return [entry._replace(key="backlog")] if is_length else [entry]
         found = meaning(entry.key)
