@@ -112,9 +112,11 @@ FAULTS = {
 def test_a_fallback_that_does_not_help_is_found(arun: Starter, safe: str, words: str) -> None:
     arun.write("shop.py", SHOP)
     arun.write("safe.ini", f"[arun]\n{safe}")
-    done = drill(arun, "--fail", "config", "shop.py", "--bind", "{address}", "--fallback-config", "safe.ini")
+    line = ("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini", "--log-format", "plain")
+    done = drill(arun, "--fail", "config", *line)
     assert done.returncode == 1
     assert words in done.stdout
+    assert "\n    | option-unknown: arun has no key broken-on-purpose" in done.stdout  # what the drilled start said
     assert "\n1 of 1 drills failed, in " in done.stdout
 
 

@@ -103,7 +103,7 @@ def test_a_placeholder_in_the_format_of_lines_is_replaced(folder: Folder) -> Non
 
 
 def test_a_format_with_atoms_is_that_of_requests_wherever_it_stands(folder: Folder) -> None:
-    """arun's own log-format is the form of its lines, a word."""
+    """The log-format of arun itself is the form of its lines, a word."""
     folder.write("site.ini", "[arun]\nlog-format = %(addr) %(status)\n")
     for settings in (folder.settings("site.ini"), folder.settings("--log-format", "%(addr) %(status)")):
         assert (settings.access_logformat, settings.access_log, settings.log_format) == ("%(h)s %(s)s", True, None)

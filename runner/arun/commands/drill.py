@@ -167,6 +167,7 @@ def _shown(configuration: Configuration, courses: Iterable[Course], paint: Calla
     for one in courses:
         seen.append(one)
         _write(paint(GREEN if one.is_fine else RED, _row(_cells(one))), *(f"    {line}" for line in one.faults))
+        _write(*(paint(DIM, printable(f"    | {line}")) for line in one.log))
     words = next((one.words for one in seen if one.words), "")
     bad = sum(not one.is_fine for one in seen)
     _write("")

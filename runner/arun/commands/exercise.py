@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,7 +19,7 @@ from arun.settings.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from arun.commands.drill_configs import Copies
@@ -60,7 +60,8 @@ _FAULTS = {
     "crash-loop": {"fault": "", "startup": "asyncio.get_running_loop().call_later(0.05, os._exit, 3)"},
 }
 _SOUND = {"fault": "", "startup": "pass"}
-_FAILED = re.compile(r"arun: ([a-z-]+): ")
+#: Lines of its log that are shown of a start whose drill failed.
+_MOST_SHOWN = 30
 
 
 class Course(Value):
@@ -68,7 +69,7 @@ class Course(Value):
 
     ``answered_after`` are the seconds from the end of the failed start to the response of the fallback, ``back_after`` those
     from the mending to the first response of the start that was mended; None where none came. ``was_asked``: it went back on
-    SIGHUP only. ``cut`` are connections that ended without a response.
+    SIGHUP only. ``cut`` are connections that ended without a response. ``log`` are the last lines of a start with faults.
     """
 
     kind: str
@@ -82,6 +83,7 @@ class Course(Value):
     back_after: float | None = None
     was_asked: bool = False
     faults: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
     note: str = ""
 
     @property
@@ -90,38 +92,58 @@ class Course(Value):
         return not self.faults
 
 
-class _Said:
-    """The lines that a process writes, with the time of each; read by a thread of its own."""
+class _Log:
+    """The events that a process logs as JSON, with the time of each; read by a thread of its own.
+
+    What is no event of arun's (a print of the app, a traceback of the interpreter) is kept as a message.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.lines: list[tuple[float, str]] = []
+        self._entries: list[tuple[float, dict[str, Any]]] = []
         self._news = threading.Condition()
         self._process = process
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def when(self, fits: Callable[[str], object], seconds: float, since: float = 0.0) -> float | None:
-        """Return when a line came that fits, after ``since``; None where none comes in so many seconds, or the process ends."""
+    def first(self, event: str, seconds: float = 0.0, since: float = 0.0) -> float | None:
+        """Return when the event came, after ``since``; None where it does not in so many seconds, or the process ends."""
         deadline = time.monotonic() + seconds
         with self._news:
             while True:
-                found = next((at for at, line in self.lines if at >= since and fits(line)), None)
+                found = next((at for at, one in self._entries if at > since and one.get("event") == event), None)
                 left = deadline - time.monotonic()
                 if found is not None or left <= 0 or not self._thread.is_alive():
                     return found
                 self._news.wait(min(left, 0.5))
 
-    def matching(self, pattern: re.Pattern[str]) -> list[str]:
-        """Return the first group of each line that matches."""
+    def of(self, event: str, field: str) -> tuple[str, ...]:
+        """Return this field of each such event."""
         with self._news:
-            return [found[1] for _, line in self.lines if (found := pattern.match(line))]
+            return tuple(str(one[field]) for _, one in self._entries if one.get("event") == event)
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the last of what went wrong, as people read it; all that it said where nothing did."""
+        with self._news:
+            told = [one for _, one in self._entries]
+        told = [one for one in told if one.get("level") != "info"] or told
+        texts = [f"{one['message']}\n{one.get('traceback', '')}" for one in told]
+        return tuple(line for line in "\n".join(texts).splitlines() if line.strip())[-_MOST_SHOWN:]
 
     def _read(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - it is a pipe
         for line in self._process.stderr:
+            one = _read_entry(line.decode(errors="replace").rstrip("\n"))
             with self._news:
-                self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip("\n")))
+                self._entries.append((time.monotonic(), one))
                 self._news.notify_all()
+
+
+def _read_entry(line: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        one = json.loads(line)
+        if isinstance(one, dict) and "message" in one:
+            return one
+    return {"message": line}
 
 
 class Exercise:
@@ -151,7 +173,7 @@ class Exercise:
             try:
                 process = self._start(arguments)
                 try:
-                    return self._observed(process, _Said(process), client)
+                    return self._observed(process, _Log(process), client)
                 finally:
                     _end(process)
             finally:
@@ -194,7 +216,7 @@ class Exercise:
         for name in ("PORT", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "WEB_CONCURRENCY"):
             environ.pop(name, None)  # what it says is in the copies
         return subprocess.Popen(  # noqa: S603 - ourselves
-            (*trials.command_of_arun(), *arguments),
+            (*trials.command_of_arun(), "--log-format", "json", *arguments),
             cwd=self._directory,
             env={**environ, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
@@ -202,59 +224,46 @@ class Exercise:
             stderr=subprocess.PIPE,
         )
 
-    def _observed(self, process: subprocess.Popen[bytes], said: _Said, client: Client) -> Course:
-        failed = said.when(lambda line: "exited with status 1 !!!" in line, _PATIENCE)
+    def _observed(self, process: subprocess.Popen[bytes], log: _Log, client: Client) -> Course:
+        failed = log.first("exited", _PATIENCE)
         if failed is None:
-            return self._course(said, client, faults=(f"the start did not fail within {_PATIENCE:.0f} s, or ended",))
-        serves = said.when(lambda line: "arun running on" in line, _PATIENCE, since=failed)
+            return self._course(log, client, faults=(f"the start did not fail within {_PATIENCE:.0f} s, or ended",))
+        serves = log.first("listening", _PATIENCE, since=failed)
         answer = client.first(lambda one: one.ended > failed, _PATIENCE if serves is None else _SOON)
-        faults = self._faults_of_fallback(said)
+        faults = self._faults_of_fallback(log)
         if answer is None:
             elsewhere = "the fallback serves, but not where the start listens: its clients are refused"
-            return self._course(said, client, faults=(*faults, "nobody answered" if serves is None else elsewhere))
+            return self._course(log, client, faults=(*faults, "nobody answered" if serves is None else elsewhere))
         answered = {"answered_after": answer.ended - failed, "status": answer.status, "words": answer.words}
         mended = time.monotonic()
         self._mend()
         back, was_asked = None, not _returns_by_itself(self._settings)
         if not was_asked:
-            back = said.when(_goes_back, _BY_ITSELF, since=mended)
+            back = log.first("starting", _BY_ITSELF, since=mended)
         if back is None and process.poll() is None:
             was_asked = True
             process.send_signal(signal.SIGHUP)
-            back = said.when(_goes_back, _PATIENCE, since=mended)
+            back = log.first("starting", _PATIENCE, since=mended)
         again = None if back is None else client.first(lambda one: one.ended > back, _PATIENCE)
         if again is None:
             faults += ("the start did not come back when its fault was mended",)
         elif was_asked and _returns_by_itself(self._settings):
             faults += (f"the start did not come back by itself within {_BY_ITSELF:.0f} s",)
-        if len(said.matching(_FAILED)) and self._fell_again(said):
+        if back is not None and log.first("exited", since=back) is not None:
             faults += ("the start that was mended failed again",)
         after = None if again is None else again.ended - mended
-        return self._course(said, client, faults=faults, back_after=after, was_asked=was_asked, **answered)
+        return self._course(log, client, faults=faults, back_after=after, was_asked=was_asked, **answered)
 
-    def _faults_of_fallback(self, said: _Said) -> tuple[str, ...]:
-        identifiers = [name for name in said.matching(_FAILED) if name not in {"warning", "hint"}]
+    def _faults_of_fallback(self, log: _Log) -> tuple[str, ...]:
+        identifiers = log.of("failed", "identifier")
         if KINDS[self._kind] not in identifiers[:1]:
             return (f"it failed with {', '.join(identifiers) or 'nothing'} instead of {KINDS[self._kind]}",)
         if len(identifiers) > 1:
             return (f"the fallback failed too: {', '.join(identifiers[1:])}; run arun check",)
         return ()
 
-    def _fell_again(self, said: _Said) -> bool:
-        return sum("exited with status 1 !!!" in line for _, line in said.lines) > max(1, self._links(said))
-
-    @staticmethod
-    def _links(said: _Said) -> int:
-        """Return how many links the chain of the first failure had, before the way back."""
-        count = 0
-        for _, line in said.lines:
-            if _goes_back(line):
-                break
-            count += "exited with status 1 !!!" in line
-        return count
-
-    def _course(self, said: _Said, client: Client, faults: tuple[str, ...], **more: Any) -> Course:
-        identifiers = [name for name in said.matching(_FAILED) if name not in {"warning", "hint"}]
+    def _course(self, log: _Log, client: Client, faults: tuple[str, ...], **more: Any) -> Course:
+        identifiers = log.of("failed", "identifier")
         if client.refused:
             faults += (f"{client.refused} connections were refused",)
         if client.cut and self._kind != "crash-loop":  # a worker that dies takes its connections along
@@ -262,16 +271,13 @@ class Exercise:
         return Course(
             self._kind,
             identifiers[0] if identifiers else "",
-            tuple(said.matching(re.compile(r"!!! Fallback config to (.*) !!!"))),
+            log.of("fallback", "config"),
             refused=client.refused,
             cut=client.cut,
             faults=faults,
+            log=log.lines() if faults else (),
             **more,
         )
-
-
-def _goes_back(line: str) -> bool:
-    return "going back to the first start" in line
 
 
 def _returns_by_itself(settings: Settings) -> bool:
