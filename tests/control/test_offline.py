@@ -101,6 +101,16 @@ def test_a_fallback_that_is_offline_says_so_and_the_primary_after_it_too(control
     _says(shop, "at noon")
 
 
+@WORKERS
+def test_a_page_of_ones_own_is_shown_while_the_app_is_offline(controlled: Controls, workers: tuple[str, ...]) -> None:
+    controlled.arun.write("own.html", "<title>Shop</title><p>{{text}}")
+    shop = controlled("--welcome-html", "own.html", *workers)
+    shop.command("offline", "back at <14:00>")
+    applies(shop, offline=True)
+    answer = shop.instance.get(headers={"Accept": "text/html"})
+    assert answer.text.startswith("<title>Shop</title><p>back at &lt;14:00&gt;")
+
+
 def _says(shop: Controlled, text: str) -> None:
     assert text in shop.instance.get().text
 

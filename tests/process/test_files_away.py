@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import Starter, until
+from tests.conftest import ARUN, Starter, until
 from tests.process.conftest import PAGE, install_copy
 from tests.process.family import settled, workers
 
@@ -220,3 +221,22 @@ def assert_answered_plainly(instance: Instance) -> None:
     answer = instance.get("/some/where", headers={"Accept": "text/html"})
     assert (answer.status, PAGE in answer.text, answer.headers["retry-after"]) == (503, True, "5")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_an_app_is_not_taken_offline_while_the_files_of_the_page_are_away(own_arun: Starter) -> None:
+    """Nor is it said to be: it serves on."""
+    own_arun.write("shop.py", KINDS["asgi"])
+    instance = own_arun("shop.py", *BIND, "--control", "arun.sock", "--workers", "2").ready()
+    move_away(own_arun)
+    command = [ARUN, "offline", "--control", own_arun.folder / "arun.sock", "later"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (refused.returncode, "files are away" in refused.stderr) == (1, True)
+    assert instance.get().status == 200
+    move_back(own_arun)
+    assert subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    until(lambda: _is_offline(instance), AssertionError)
+    assert instance.stop() == 0
+
+
+def _is_offline(instance: Instance) -> None:
+    assert instance.get().status == 503

@@ -393,7 +393,8 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
     events = _events(instance, loaded, deadline, reports, leaving)
     http = http_server_for(loaded.app, settings, log, events.thread_lost)
-    detours = Detours(http, settings, instance.status.outlook, reports.ask)
+    page = instance.configuration.fallback.welcome_html
+    detours = Detours(http, settings, instance.status.outlook, reports.ask, page)
     detours.arrange()
     serving = server.Server(
         http,

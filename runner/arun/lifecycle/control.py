@@ -21,6 +21,7 @@ from arun.core.listen_spec import ListenSpec
 from arun.lifecycle.handover import Handover, InheritedListener
 from arun.listen import sockets
 from arun.listen.places import resolve
+from arun.settings import entries
 from arun.system import logs
 
 TYPE_CHECKING = False
@@ -66,6 +67,8 @@ __all__ = ("Control",)
 #: The channels: orders are taken on the first alone.
 _CONTROL, _STATUS, _APP = "control", "status", "app"
 _BACKLOG = 128
+#: The folder of arun's own files, from which the workers load the page when the app is taken offline.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Seconds that those who have connected get before an exec.
 _SETTLE = 0.1
 #: Only the user that the instance runs as, and root.
@@ -337,7 +340,7 @@ class Control:
         """Take the app offline, or (None) bring it back.
 
         Raises:
-            Refused: it allows what is no address and no network.
+            Refused: it allows what is no address and no network, or the files of the page are away.
         """
         from arun.control.answers import Refused
 
@@ -354,6 +357,10 @@ class Control:
                 ip_network(one, strict=False)
             except ValueError:
                 raise Refused(f"{one!r} is no IP address and no network") from None
+        if not all(map(os.path.exists, (os.path.join(_PACKAGE, "__init__.py"), entries.welcome_config()))):
+            raise Refused(
+                "arun's own files are away, and with them the page: nothing has changed; is it being installed?"
+            )
         instance.status.foresee(offline=offline.text, allowed=offline.allow)
         but = f", but to {', '.join(offline.allow)}" if offline.allow else ""
         logs.info(f"arun: offline{but}: {offline.text}")

@@ -29,17 +29,24 @@ _PATIENCE, _MOST = 5.0, 16_777_216
 class Detours:
     """Arranges the application of a server by what holds now.
 
-    ``outlook`` returns what that is, ``ask`` hands the connection with this descriptor to the responder of the instance.
+    ``outlook`` returns what that is, ``ask`` hands the connection with this descriptor to the responder of the instance,
+    ``own_page`` is the text of the page that stands in for the built-in one.
     """
 
     def __init__(
-        self, http: HttpServer, settings: Settings, outlook: Callable[[], Outlook], ask: Callable[[int], bool]
+        self,
+        http: HttpServer,
+        settings: Settings,
+        outlook: Callable[[], Outlook],
+        ask: Callable[[int], bool],
+        own_page: str = "",
     ) -> None:
         self.http = http
         self.app = http.application
         self.settings = settings
         self.outlook = outlook
         self.ask = ask
+        self.own_page = own_page
         #: The offline text and the allowed clients that the application was arranged for.
         self._arranged: object = None
 
@@ -66,7 +73,7 @@ class Detours:
         from arun.http.detour import Detour
         from arun.http.forwarded import TrustedPeers
 
-        page = OwnApplication(arun_welcome.make_app(outlook=self.outlook), self.http)
+        page = OwnApplication(arun_welcome.make_app(outlook=self.outlook, own_page=self.own_page), self.http)
         allowed = TrustedPeers(now.allowed)
         return Detour(app, page, partial(_is_kept_out, self.http, allowed) if now.allowed else _everybody)
 
