@@ -33,12 +33,12 @@ def app(environ, start_response):
 
 
 def drill(
-    arun: Starter, *arguments: str, tmp: Path | None = None, command: Path = ARUN
+    arun: Starter, *arguments: str, tmp: Path | None = None, command: Path = ARUN, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [command, "drill", *(one.replace("{address}", arun.address) for one in arguments)],
         cwd=arun.folder,
-        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp or "/tmp"), "ARUN_LOG_LEVEL": "critical"},
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp or "/tmp"), "ARUN_LOG_LEVEL": "critical", **(env or {})},
         capture_output=True,
         text=True,
         timeout=120,
@@ -96,6 +96,14 @@ def test_one_failure_is_shown_on_a_line(arun: Starter) -> None:
     assert "\nIt says: We’ll be right back.\n" in done.stdout  # noqa: RUF001 - typographic
     assert "\nEvery failure was answered, and the way back works, in " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_terminal_without_unicode_is_no_reason_to_fail(arun: Starter) -> None:
+    arun.write("shop.py", SHOP)
+    line = ("--fail", "app", "shop.py", "--fallback-config", "welcome")
+    done = drill(arun, *line, env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nIt says: We\\u2019ll be right back.\n" in done.stdout
 
 
 #: What is wrong with a fallback, and how the drill tells it.

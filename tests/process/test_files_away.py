@@ -228,7 +228,7 @@ def test_an_app_is_not_taken_offline_while_the_files_of_the_page_are_away(own_ar
     own_arun.write("shop.py", KINDS["asgi"])
     instance = own_arun("shop.py", *BIND, "--control", "arun.sock", "--workers", "2").ready()
     move_away(own_arun)
-    command = [ARUN, "offline", "--control", own_arun.folder / "arun.sock", "later"]
+    command = [str(ARUN), "offline", "--control", str(own_arun.folder / "arun.sock"), "later"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (refused.returncode, "files are away" in refused.stderr) == (1, True)
     assert instance.get().status == 200

@@ -236,8 +236,9 @@ def test_debug_says_what_a_stop_waits_for_and_what_it_cuts(arun: Any) -> None:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
         until_running(instance)
         instance.send(signal.SIGTERM)
-        instance.wait_for("arun: debug: the stop waits up to 0.2 s for 1 request on 1 connection: GET /slow")
-        instance.wait_for("arun: debug: the stop cuts 1 request on 1 connection: GET /slow")
+        instance.wait_for("arun: debug: the stop waits up to 0.2 s for 1 request on 1 connection: GET /slow (")
+        instance.wait_for("arun: debug: the stop cuts 1 request on 1 connection: GET /slow (")
+    assert float(instance.said.rpartition("GET /slow (")[2].partition(" s)")[0]) >= 0.2  # for how long it has run
     assert instance.wait() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -21,6 +22,8 @@ _REFUSED, _INTERRUPTED, _UNREAD = 2, 130, 141
 
 def run(word: str, arguments: Sequence[str]) -> int:
     """Run the command and return the status to end with. It raises nothing."""
+    if sys.stdout.encoding != "utf-8" and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a quotation mark is no reason to fail
     try:
         status: int = importlib.import_module(f"arun.commands.{word}").main(list(arguments))
         sys.stdout.flush()

@@ -137,9 +137,9 @@ def _page(record: Mapping[str, Any]) -> Iterator[str]:
             yield _painted(line, _RED)
     yield ""
     yield from _entry("id", record["id"])
-    yield from _entry(
-        "when", f"{_date(record['time'])}, {_ago(record['time'])}; {_span(record['duration'])} into the start"
-    )
+    # What an instance has survived, a reload or a worker to replace another, was not its start.
+    into = "" if record.get("ended") == "survived" else f"; {_span(record['duration'])} into the start"
+    yield from _entry("when", f"{_date(record['time'])}, {_ago(record['time'])}{into}")
     yield from _entry("where", record["origin"])
     yield from _entry("hint", record["hint"])
     yield from _entry("config", record["config"])

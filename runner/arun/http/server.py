@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextvars import copy_context
+from math import inf
+from time import perf_counter
 
 from arun.core.counters import Counters
 from arun.core.exits import end_if_forked
@@ -147,9 +149,14 @@ class HttpServer:
         self._watching: asyncio.TimerHandle | None = None
         self._aborted = False
         self._quiet = asyncio.Event()
-        #: Access log, ids and measures of requests; None where all are off.
+        #: Access log, ids and measures of requests, and when they began for those who debug; None where all are off.
         self.request_log: RequestLog | None = None
-        if options.access is not None or options.request_id_header is not None or options.measures:
+        if (
+            options.access is not None
+            or options.request_id_header is not None
+            or options.measures
+            or options.on_debug is not None
+        ):
             from arun.http.request_log import RequestLog
 
             self.request_log = RequestLog(options, self.forwarding)
@@ -359,11 +366,10 @@ class HttpServer:
         """Tell whoever debugs which requests and connections are left."""
         if self.options.on_debug is None:
             return
-        running = [f"{one.request.method} {one.request.target.decode('latin-1')}" for one in self.running]
-        more = ", ..." if len(running) > _TOLD else ""
-        named = f": {', '.join(running[:_TOLD])}{more}" if running else ""
+        running = sorted(self.running, key=_began)  # the oldest first
+        named = [_named(one) for one in running[:_TOLD]] + ["..."] * (len(running) > _TOLD)
         counts = f"{_counted(len(running), 'request')} on {_counted(len(self.connections), 'connection')}"
-        self.options.on_debug(f"{what} {counts}{named}")
+        self.options.on_debug(f"{what} {counts}" + (f": {', '.join(named)}" if named else ""))
 
     def _look_at_clock(self) -> None:
         self.now = self.loop.time()
@@ -381,6 +387,16 @@ class HttpServer:
                 await self._quiet.wait()
         except TimeoutError:
             pass
+
+
+def _began(exchange: Exchange) -> float:
+    """Return when a request began; those without a record, which debugging makes of all, are the last."""
+    return inf if exchange.record is None else exchange.started_at
+
+
+def _named(exchange: Exchange) -> str:
+    request, seconds = exchange.request, perf_counter() - _began(exchange)
+    return f"{request.method} {request.target.decode('latin-1')}" + (f" ({seconds:.1f} s)" if seconds > 0 else "")
 
 
 def _counted(number: int, what: str) -> str:
