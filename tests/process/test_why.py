@@ -72,8 +72,10 @@ def test_the_record_says_how_the_outage_ended(arun: Any) -> None:
 
 
 def test_a_primary_that_fails_again_ends_the_first_outage_and_begins_another(arun: Any) -> None:
-    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "welcome", "--state-dir", "state")
+    line = ("shop.py", "--bind", "{address}", "--fallback-config", "welcome", "--state-dir", "state")
+    instance = arun(*line, "--recover", "signal")
     instance.wait_for("serving the welcome page")
+    arun.write("shop.py", f"import os\nassert 'ARUN_PROBE' in os.environ\n{WORKS}")  # it works when it is tried, and then not
     instance.process.send_signal(signal.SIGHUP)
     instance.wait_for("serving the welcome page", times=2)
     assert instance.stop() == 0
