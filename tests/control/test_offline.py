@@ -203,7 +203,10 @@ def test_it_is_the_same_for_every_kind_of_app_on_the_same_connection(controlled:
     applies(shop, offline=False)
 
 
-@pytest.mark.parametrize("body", ["{", "[]", '{"text": 1}', '{"allow": "10.0.0.0/8"}', '{"allow": ["nobody"]}'])
+LONG = json.dumps({"text": "x" * 2001})
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '{"text": 1}', '{"allow": "10.0.0.0/8"}', '{"allow": ["nobody"]}', LONG])
 def test_what_cannot_be_taken_is_refused_with_a_sentence(controlled: Controls, body: str) -> None:
     shop = controlled()
     answer = shop.ask("/offline", method="POST", body=body)

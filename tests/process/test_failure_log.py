@@ -146,7 +146,9 @@ def test_a_removed_file_is_made_anew(arun: Any) -> None:
     instance = arun(*FAILS, "--recover", "signal")
     instance.wait_for("serving the welcome page")
     (arun.folder / "state/failures.jsonl").unlink()
-    arun.write("gone.py", f"import os\nassert 'ARUN_PROBE' in os.environ\n{WORKS}")  # it works when it is tried, and then not
+    arun.write(
+        "gone.py", f"import os\nassert 'ARUN_PROBE' in os.environ\n{WORKS}"
+    )  # it works when it is tried, and then not
     instance.send(signal.SIGHUP)
     instance.wait_for("serving the welcome page", times=2)
     recorded(arun.folder / "state", "failed", "serving")

@@ -75,7 +75,9 @@ def test_a_primary_that_fails_again_ends_the_first_outage_and_begins_another(aru
     line = ("shop.py", "--bind", "{address}", "--fallback-config", "welcome", "--state-dir", "state")
     instance = arun(*line, "--recover", "signal")
     instance.wait_for("serving the welcome page")
-    arun.write("shop.py", f"import os\nassert 'ARUN_PROBE' in os.environ\n{WORKS}")  # it works when it is tried, and then not
+    arun.write(
+        "shop.py", f"import os\nassert 'ARUN_PROBE' in os.environ\n{WORKS}"
+    )  # it works when it is tried, and then not
     instance.process.send_signal(signal.SIGHUP)
     instance.wait_for("serving the welcome page", times=2)
     assert instance.stop() == 0

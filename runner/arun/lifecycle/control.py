@@ -71,6 +71,8 @@ _BACKLOG = 128
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Seconds that those who have connected get before an exec.
 _SETTLE = 0.1
+#: Characters of the text of an offline app: it is on the page, in the log and in the state.
+_LONGEST_TEXT = 2000
 #: Only the user that the instance runs as, and root.
 _MODE = 0o600
 
@@ -340,7 +342,7 @@ class Control:
         """Take the app offline, or (None) bring it back.
 
         Raises:
-            Refused: it allows what is no address and no network, or the files of the page are away.
+            Refused: it allows what is no address and no network, the text is too long, or the files of the page are away.
         """
         from arun.control.answers import Refused
 
@@ -350,6 +352,8 @@ class Control:
             instance.status.foresee(offline=None, allowed=())
             logs.info("arun: online: the app answers everybody")
             return "online"
+        if len(offline.text) > _LONGEST_TEXT:
+            raise Refused(f"the text has {len(offline.text)} characters, and a page wants {_LONGEST_TEXT} at most")
         from ipaddress import ip_network
 
         for one in offline.allow:

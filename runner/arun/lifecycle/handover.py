@@ -67,6 +67,8 @@ class Trial(Value):
     starts_app: bool = True
     #: The instance that makes room for such a start, and may stand in the pid file; 0 for ``parent``.
     owner: int = 0
+    #: Its command line, which may hold secrets that a list of processes is not to show; None: what the process was started with.
+    arguments: tuple[str, ...] | None = None
 
 
 class Handover(Value):
@@ -283,7 +285,15 @@ def _decode_trial(encoded: dict[str, Any] | None) -> Trial | None:
     if encoded is None:
         return None
     held = tuple(_decode_spec(*spec) for _, *spec in encoded["held"])
-    return Trial(encoded["fd"], encoded["parent"], held, encoded["starts_app"], encoded.get("owner", 0))
+    arguments = encoded.get("arguments")
+    return Trial(
+        encoded["fd"],
+        encoded["parent"],
+        held,
+        encoded["starts_app"],
+        encoded.get("owner", 0),
+        None if arguments is None else tuple(arguments),
+    )
 
 
 def _decode_workers(encoded: list[list[Any]]) -> tuple[InheritedWorker, ...]:

@@ -161,6 +161,9 @@ class Instance:
         past = _handed_over()
         passed = activation.from_service_manager(os.environ)  # a successor is handed them: its environment names none
         launch, manager = Launch.current(gc_threshold), None
+        if past.trial is not None and past.trial.arguments is not None:
+            sys.argv[1:] = past.trial.arguments  # the app finds what it would find in the start itself
+            launch = launch._replace(argv=tuple(sys.argv))
         if "NOTIFY_SOCKET" in os.environ:
             from arun.system import notify
 

@@ -93,9 +93,9 @@ class Probe:
         told = -1
         try:
             os.set_blocking(self._fd, False)
-            trial = handover.Trial(writing, os.getpid(), self.held, starts_app)
+            trial = handover.Trial(writing, os.getpid(), self.held, starts_app, arguments=tuple(arguments))
             told = handover.write(handover.Handover(trial=trial))
-            self._process = _started(launch, arguments, (writing, told), self._mark, is_told=is_told)
+            self._process = _started(launch, (writing, told), self._mark, is_told=is_told)
         except BaseException:
             os.close(self._fd)
             raise
@@ -181,15 +181,13 @@ class Probe:
             self._ended = str(report["how"])
 
 
-def _started(
-    launch: Launch, arguments: Sequence[str], passed: tuple[int, int], mark: str, *, is_told: bool
-) -> subprocess.Popen[bytes]:
+def _started(launch: Launch, passed: tuple[int, int], mark: str, *, is_told: bool) -> subprocess.Popen[bytes]:
     """Start the process, as the start to be tried would begin."""
     import subprocess
 
     environ = {name: value for name, value in launch.environ.items() if name not in _WITHHELD}
     environ |= {handover.VARIABLE: str(passed[1]), handover.MARK: mark}
-    command = (*launch.command, *arguments)
+    command = launch.command
     output = None if is_told else subprocess.DEVNULL
     return subprocess.Popen(  # noqa: S603 - ourselves
         command,
