@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from contextvars import copy_context
 
-from arun.core.counters import Counters
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
 from arun.http.errors import ClientDisconnected
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any, Protocol
 
+    from arun.core.counters import Counters
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange, Stream
     from arun.http.options import HttpOptions
@@ -183,6 +183,8 @@ class HttpServer:
 
     def counters(self) -> Counters:
         """Return what is counted so far; another thread may ask."""
+        from arun.core.counters import Counters  # a process that is never asked does without it
+
         measures = None if self.request_log is None else self.request_log.measures
         return Counters(
             self.requests, len(self.running), len(self.connections), None if measures is None else measures.now()

@@ -129,7 +129,7 @@ def _summary(problem: StartupFailure) -> str:
 def _then(configuration: Configuration, following: str | None) -> str:
     if following is not None:
         return f"{printable(entries.shown(following, configuration.directory))} is tried"
-    if configuration.fallback.last_resort == "page":
+    if configuration.fallback.chain.last_resort == "page":
         return "the welcome page is served"
     return "the instance ends with status 1"
 

@@ -166,7 +166,8 @@ class Control:
         return None
 
     def handed_over(self) -> tuple[tuple[InheritedListener, ...], tuple[InheritedListener, ...]]:
-        """Return the listeners for a successor, those of control and of status; both must be stopped by now."""
+        """Return the listeners for a successor, those of control and of status, when those who have connected have a response."""
+        self.settle()
         control, status = (
             tuple(InheritedListener(one.socket.fileno(), one.spec) for one in self._listeners[channel] if one.is_open)
             for channel in (_CONTROL, _STATUS)

@@ -13,7 +13,7 @@ from arun.apps import provisions
 from arun.core import exits
 from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, foresight, listening, own_page, successor, way_back
+from arun.lifecycle import build, foresight, listening, successor
 from arun.lifecycle.instance import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
 from arun.lifecycle.serving import Reloads, Supervised
@@ -131,6 +131,10 @@ class SupervisedStatus:
         self.recovery: Recovery | None = None
         #: When its code is to be loaded, on the monotonic clock.
         self._recovery_due = math.inf
+        if instance.can_go_back:
+            from arun.lifecycle import way_back
+
+            self._way_back = way_back
         #: Returns what a reload that has begun has bound.
         self.bound: Callable[[], Sequence[Listener]] = tuple
 
@@ -150,15 +154,15 @@ class SupervisedStatus:
         instance.serving()
         instance.sockets.store()
         if instance.can_go_back:
-            instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
+            instance.status.returns(instance.configuration.fallback.chain.recover, instance.past.brake)
             self._recovery_due = 0.0
 
     def recover(self) -> float:
         """Do what is due on the way back of a fallback that serves; return in how many seconds it is again."""
         now = time.monotonic()
         if self.recovery is None and now >= self._recovery_due:
-            self.recovery = way_back.recovery_of(self._instance, self.bound)
-            self._recovery_due = now + way_back.LATER
+            self.recovery = self._way_back.recovery_of(self._instance, self.bound)
+            self._recovery_due = now + self._way_back.LATER
             if self.recovery is not None:
                 self._instance.signals.on_return(self.recovery.ask)
         return max(0.0, self._recovery_due - now) if self.recovery is None else self.recovery.tick()
@@ -214,7 +218,7 @@ class Reloader:
         self._next_try, self._retry = 0.0, _RETRY
 
     @property
-    def answers(self) -> Control:
+    def answers(self) -> Control | None:
         return self._instance.control
 
     def first_order(self) -> bytes:
@@ -225,7 +229,12 @@ class Reloader:
         """Let workers learn what changes for them, and answer for this supervisor."""
         self._supervisor = supervisor
         self._instance.status.on_outlook(self._tell)
-        self._instance.control.serve(Supervised(supervisor, self.status.reloads))
+        self._answer()
+
+    def _answer(self) -> None:
+        """Let those be answered who ask for the state of the instance, once it can be asked."""
+        if self._instance.control is not None and self._supervisor is not None:
+            self._instance.control.serve(Supervised(self._supervisor, self.status.reloads))
 
     def _tell(self) -> None:
         self._has_changed = True
@@ -320,7 +329,7 @@ class Reloader:
         settings = validate(layers)
         instance.status.without_effect(settings)
         self._check_identity(settings)
-        configuration = configuration.with_settings(settings).showing(own_page.read(settings))
+        configuration = configuration.with_settings(settings).with_page(settings)
         if configuration.fallback.names_own and not instance.is_fallback:
             from arun.lifecycle import chain
 
@@ -385,7 +394,8 @@ class Reloader:
 
     def _move_control(self, configuration: Configuration) -> None:
         try:
-            self._instance.control.open(self._instance, configuration.settings)
+            self._instance.open_control(configuration.settings)
+            self._answer()
         except StartupFailure as failure:
             self.status.failed(failure)
 
@@ -411,10 +421,10 @@ class Reloader:
         if not self._is_provided:
             self._is_provided = True
             provisions.load_now()
-        return min(self._ping(), self._instance.outage.notices.tick(), self.status.recover())
+        return min(self._ping(), self._instance.outage.tick(), self.status.recover())
 
     def reaped(self, pid: int, status: int) -> None:
-        self._instance.outage.notices.reaped(pid, status)
+        self._instance.outage.reaped(pid, status)
 
     def _ping(self) -> float:
         """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""

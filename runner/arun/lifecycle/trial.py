@@ -12,7 +12,7 @@ import os
 import time
 
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
-from arun.lifecycle import build, listening, own_page
+from arun.lifecycle import build, listening
 from arun.lifecycle.deadline import Deadline
 from arun.settings import SettingsRejected, validate
 from arun.system import environment, logs, pidfile
@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     instance.adopt(instance.configuration.with_settings(settings))
     observer.limited(settings.start_timeout)
     observer.read(layers, settings)
-    own_page.read(settings)
+    instance.adopt(instance.configuration.with_page(settings))
     if settings.strict_fallback and instance.configuration.fallback.names_own and not instance.is_fallback:
         from arun.lifecycle import chain
 

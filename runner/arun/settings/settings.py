@@ -86,6 +86,12 @@ class Settings(Options):
         return self.status is not None or self.status_path is not None
 
     @property
+    def is_asked(self) -> bool:
+        """Whether an option says where the state of the instance can be asked, or names a folder for that."""
+        named = self.control not in {None, "none"} or bool(self.state_dir)
+        return named or self.measures_requests
+
+    @property
     def names_requests(self) -> bool:
         """Whether every request gets an id: it is asked for, or the header field that carries it is named."""
         return self.given("request-id-header") if self.request_id is None else self.request_id
