@@ -15,9 +15,9 @@ from arun.core import redaction
 from arun.core.failures import OPTION_INVALID, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
 from arun.lifecycle import chain
+from arun.lifecycle.configuration import Configuration
 from arun.lifecycle.fallback import COMMAND_LINE
 from arun.lifecycle.handover import Handover
-from arun.lifecycle.instance import Configuration
 from arun.settings import DEFAULT, SettingsRejected, entries, listeners, read, validate
 
 TYPE_CHECKING = False

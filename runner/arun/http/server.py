@@ -358,7 +358,7 @@ class HttpServer:
             exchange.cancel()
 
     def _tell(self, what: str) -> None:
-        """Tell whoever debugs which requests and connections are left."""
+        """Say in the log, for debugging, which requests and connections are left."""
         if self.options.on_debug is None:
             return
         running = [f"{one.request.method} {one.request.target.decode('latin-1')}" for one in self.running]

@@ -33,8 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from arun.lifecycle.configuration import Configuration
     from arun.lifecycle.fallback import FallbackPolicy
-    from arun.lifecycle.instance import Configuration
     from arun.settings import Settings
     from arun.system.privileges import Identity
 

@@ -32,7 +32,7 @@ _MOST_RECORDS = 200
 _SETTLED = 131_072
 #: Mode of the folder and of the file: records may tell more of an app than its visitors should know.
 _FOLDER_MODE, _FILE_MODE = 0o750, 0o640
-#: Times that a lock is tried, and seconds between two of them: whoever rewrites the file has it for milliseconds.
+#: Times that a lock is tried, and seconds between two of them: an instance that rewrites the file has it for milliseconds.
 _TRIES, _PAUSE = 10, 0.005
 
 

@@ -56,7 +56,7 @@ class InheritedListener(Value):
 
 
 class Trial(Value):
-    """What a start is told that is to be tried only: lifecycle/probe.py."""
+    """What a start goes by that is only tried (lifecycle/probe.py)."""
 
     #: The pipe for its reports.
     fd: int

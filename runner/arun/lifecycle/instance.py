@@ -10,8 +10,8 @@ from arun import __version__, settings
 from arun.core import exits, genuine, redaction
 from arun.core.failures import FailureRecord, failure_id
 from arun.core.outlook import Outlook
-from arun.core.values import Value
 from arun.lifecycle import handover
+from arun.lifecycle.configuration import Configuration
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
 from arun.lifecycle.outage import Outage
 from arun.lifecycle.output import Output
@@ -30,92 +30,17 @@ if TYPE_CHECKING:
     from arun.core.addresses import Address
     from arun.core.failures import StartupFailure
     from arun.core.listen_spec import ListenSpec
+    from arun.lifecycle.configuration import Candidate
     from arun.lifecycle.control import Control
-    from arun.listen.held import Listening
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.supervisor.contract import InheritedWorker
-    from arun.system.environment import Surroundings
     from arun.system.privileges import Identity
 
-__all__ = ("Candidate", "Configuration", "Instance")
+__all__ = ("Instance",)
 
 #: Variables of a service manager that name a folder for the control socket.
 _ASKED_BY = frozenset(("RUNTIME_DIRECTORY", "STATE_DIRECTORY"))
-
-
-class Configuration(Value):
-    """What an instance goes by: frozen, so that a reload builds a candidate and swaps it whole.
-
-    ``name`` is the config file, or what stands for it. ``directory`` is the starting directory, where relative paths count
-    from. ``validated`` holds the settings and is None until they are validated. ``claimed`` holds what it listens on,
-    ``surroundings`` what the app is to find; both are None until the sockets are bound. Code that runs after that reads
-    ``settings`` and ``listening``, which are never None.
-    """
-
-    name: str
-    directory: str
-    fallback: FallbackPolicy = FallbackPolicy()
-    validated: Settings | None = None
-    claimed: Listening | None = None
-    surroundings: Surroundings | None = None
-
-    def read(self, layers: Layers) -> Configuration:
-        """Return it with what is known before settings are validated: the config's name, and the fallback."""
-        chain = self.fallback.chain
-        if layers.last_resort:
-            chain = chain._replace(last_resort=layers.last_resort)
-        config = None if layers.asked else entries.located(layers.fallback)
-        policy = self.fallback._replace(config=config, chain=chain, origin=layers.fallback_origin)
-        name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
-        return self._replace(name=name, fallback=policy)
-
-    def ending_as(self, settings: Settings) -> Configuration:
-        """Return it with what settings say about the end of a start, also those that cannot be taken otherwise."""
-        policy = self.fallback._replace(
-            limit=settings.fallback_limit,
-            causes=frozenset(settings.fallback_on),
-            chain=self.fallback.chain.given_by(settings),
-        )
-        return self._replace(fallback=policy)
-
-    def with_page(self, settings: Settings) -> Configuration:
-        """Return it with the page of the user's own that the settings name, if they do: the built-in fallback shows it too.
-
-        Raises:
-            StartupFailure: as in ``own_page.read``.
-        """
-        if not settings.welcome_html:
-            return self
-        from arun.lifecycle import own_page
-
-        chain = self.fallback.chain._replace(welcome_html=own_page.read(settings))
-        return self._replace(fallback=self.fallback._replace(chain=chain))
-
-    @property
-    def settings(self) -> Settings:
-        """Its settings; to be asked for only once they are validated."""
-        assert self.validated is not None  # noqa: S101 - a start has them from here on
-        return self.validated
-
-    @property
-    def listening(self) -> Listening:
-        """What it listens on; to be asked for only once the sockets are bound."""
-        assert self.claimed is not None  # noqa: S101 - a start has it from here on
-        return self.claimed
-
-    def with_settings(self, settings: Settings) -> Configuration:
-        """Return it with validated settings."""
-        return self.ending_as(settings)._replace(validated=settings)
-
-
-class Candidate(Value):
-    """What an instance is to serve with next, until its workers are ready or have failed."""
-
-    configuration: Configuration
-    sockets: Sockets
-    #: The number of the generation of workers that serve with it, from 1.
-    generation: int = 1
 
 
 class Instance:
@@ -325,7 +250,7 @@ class Instance:
         return redaction.command_line([*words, *self.launch.arguments], settings.secret_flags())
 
     def serving(self) -> None:
-        """The instance serves: record that, and run the command that is told of it."""
+        """The instance serves: record that, and run the command that an option names for it."""
         self.outage.serving(
             self.shown_name,
             self.shown_command,

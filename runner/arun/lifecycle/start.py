@@ -11,8 +11,8 @@ from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
 from arun.lifecycle import build, listening
+from arun.lifecycle.configuration import Candidate
 from arun.lifecycle.deadline import Deadline
-from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
 from arun.settings import DEFAULT, SettingsRejected, validate
 from arun.system import descriptors, environment, privileges
@@ -80,7 +80,7 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
 
 
 def _identity(settings: Settings) -> Identity | None:
-    """Return who the process is to become, where it is root; None where it stays who it is, or nobody knows."""
+    """Return who the process is to become, where it is root; None where it stays who it is, or that is not known."""
     if os.geteuid() == 0:
         with contextlib.suppress(StartupFailure):  # which the start is going to fail with
             return privileges.lookup(settings.uid, settings.gid)

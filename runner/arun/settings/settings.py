@@ -82,7 +82,7 @@ class Settings(Options):
 
     @property
     def measures_requests(self) -> bool:
-        """Whether requests are measured for metrics: somebody may ask for them by HTTP."""
+        """Whether requests are measured for metrics, which can be asked for by HTTP."""
         return self.status is not None or self.status_path is not None
 
     @property
