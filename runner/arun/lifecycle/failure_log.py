@@ -32,15 +32,14 @@ _MOST_RECORDS = 200
 _SETTLED = 131_072
 #: Mode of the folder and of the file: records may tell more of an app than its visitors should know.
 _FOLDER_MODE, _FILE_MODE = 0o750, 0o640
-#: Times that a lock is tried, and seconds between two of them: whoever rewrites the file has it for milliseconds.
+#: Times that a lock is tried, and seconds between two of them: an instance that rewrites the file has it for milliseconds.
 _TRIES, _PAUSE = 10, 0.005
 
 
 class FailureLog:
-    """The file, open from the start on; without a directory nothing is written."""
+    """The file in this state directory, by its absolute path; open from the start on."""
 
-    def __init__(self, directory: str = "") -> None:
-        #: The absolute path of the state directory; empty where there is none.
+    def __init__(self, directory: str) -> None:
         self.directory = directory
         self._fd = -1
         self._has_warned = False
@@ -58,7 +57,7 @@ class FailureLog:
         if directory != self.directory:
             self.close()
             self.directory = directory
-        if not directory or self._fd >= 0:
+        if self._fd >= 0:
             return
         import fcntl  # noqa: F401 - what writing needs
 
@@ -78,7 +77,7 @@ class FailureLog:
 
     def failed(self, records: Sequence[FailureRecord], chain: Iterable[FailureRecord] = ()) -> None:
         """Record that a start has failed, with all its problems; ``chain`` are the failures before it in its chain."""
-        if records and self.directory:
+        if records:
             first, *others = records
             fields = fields_of(first, chain)
             if others:
@@ -87,9 +86,8 @@ class FailureLog:
 
     def note(self, event: str, ids: Iterable[str], **fields: object) -> None:
         """Record what became of failed starts."""
-        if self.directory:
-            for one in dict.fromkeys(filter(None, ids)):
-                self._add(event, {"id": one, "time": rfc3339(time.time()), **fields})
+        for one in dict.fromkeys(filter(None, ids)):
+            self._add(event, {"id": one, "time": rfc3339(time.time()), **fields})
 
     def settle(self, command: str, how: str) -> None:
         """End the outages of this command line that no process has ended: it was killed, or the machine was switched off."""
