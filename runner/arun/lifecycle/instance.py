@@ -318,6 +318,13 @@ class Instance:
             self.launch,
         )
 
+    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
+        """The first start was tried again, and would fail with these: record that, and report it."""
+        now = self.outage.tried(records, is_new=is_new)
+        self.status.still_failing(
+            records, now, lambda: self.describe(self.status.app), is_new=is_new, is_asked=is_asked
+        )
+
     def _secret_values(self) -> tuple[str, ...]:
         chosen = self.configuration.validated
         if chosen is None:
@@ -392,7 +399,7 @@ class Instance:
         """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""
         state = f"serving {app}"
         if self.past.failures:
-            first = self.past.failures[0]
+            first = (self.status.outlook().failures or self.past.failures)[0]
             state = f"fallback {self.shown_name}: {first.config} failed with {first.summary()}"
         return state + "".join(f"; waiting: {one.failure.sentence}" for one in self.sockets.busy)
 

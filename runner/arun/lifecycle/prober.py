@@ -15,6 +15,7 @@ from arun.core.failures import CAUSES, START_TIMEOUT, WORKER_DIED, FailureRecord
 from arun.core.values import Value
 from arun.lifecycle import handover
 from arun.lifecycle.awaited import Awaited
+from arun.lifecycle.watched import signatures
 from arun.system import process
 
 TYPE_CHECKING = False
@@ -83,8 +84,8 @@ class Probe:
         self._rest = b""
         self._taken = 0
         self._result: Result | None = None
-        #: What it has read before the app is imported, as it was then.
-        self.reads: dict[str, Signature] = {}
+        #: What it reads before the app is imported, as it was when that was told first.
+        self.reads = signatures([os.path.join(launch.called, "")])
         #: How the process of the app has ended, and that nothing of it is left.
         self._ended = ""
         self._failure: StartupFailure | None = None
@@ -167,7 +168,7 @@ class Probe:
             seconds = report["seconds"]
             self._limit = _UNLIMITED if seconds is None else float(seconds) + _MARGIN
         elif kind == "read":
-            self.reads = _signatures(report["watched"])
+            self.reads = _signatures(report["watched"]) | self.reads
         elif kind == "ready" and self._result is None:
             self._result = Result(is_ready=True)
         elif kind == "failed" and self._result is None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from arun.core.failures import FailureRecord
     from arun.lifecycle.awaited import Awaited
+    from arun.lifecycle.instance import Instance
     from arun.lifecycle.prober import Probe, Result
-    from arun.lifecycle.status import Status
     from arun.lifecycle.watched import Signature
 
 __all__ = ("Recovery",)
@@ -58,8 +58,7 @@ class Recovery:
         start: starts a probe.
         held: where the fallback listens.
         records: the failures of the primary, as they were told.
-        status: takes the state, and reports a new failure.
-        go_back: called when the primary would start.
+        instance: the instance that the fallback is; it is told of failures and of the state, and goes back.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it stands between
@@ -69,11 +68,10 @@ class Recovery:
         start: Callable[[], Probe],
         held: Callable[[], Sequence[ListenSpec]],
         records: Sequence[FailureRecord],
-        status: Status,
-        go_back: Callable[[], object],
+        instance: Instance,
     ) -> None:
         now = time.monotonic()
-        self._policy, self._start, self._held, self._status, self._go_back = policy, start, held, status, go_back
+        self._policy, self._start, self._held, self._instance = policy, start, held, instance
         self._known = _essence(records)
         self._records = tuple(records)
         self._free_from = now + brake.first_try(policy)
@@ -186,7 +184,7 @@ class Recovery:
             logs.info(f"arun: the first start works again{tries}")
             self._is_over = True
             self._causes.close()
-            self._go_back()
+            self._instance.signals.go_back()
             return
         if (
             tuple(self._held()) != probe.held
@@ -197,8 +195,8 @@ class Recovery:
             return
         is_new = _essence(result.records) != self._known
         self._known, self._records = _essence(result.records), result.records
-        self._status.still_failing(result.records, is_new=is_new, is_asked=self._was_asked)
-        self._watch.take(result.watched)
+        self._instance.still_failing(result.records, is_new=is_new, is_asked=self._was_asked)
+        self._watch.take(result.watched, probe.reads)
         self._causes.take(result.awaited, result.busy)
         self._again = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
         self._due = math.inf
@@ -211,7 +209,9 @@ class Recovery:
         next_try = None if self._probe is None else time.time()
         if self._due < math.inf:
             next_try = time.time() + max(self._due, self._free_from) - time.monotonic()
-        self._status.recovering(RecoveryState(next_try, self._attempts, self._records, self._probe is not None))
+        self._instance.status.recovering(
+            RecoveryState(next_try, self._attempts, self._records, self._probe is not None)
+        )
 
 
 def _jittered(seconds: float) -> float:
@@ -249,12 +249,16 @@ class _Watch:
 
     def __init__(self) -> None:
         self._seen: dict[str, Signature] = {}
+        #: Those that were something else before the last probe read them, or before it ended: links that were switched, too.
+        self._differing: set[str] = set()
         #: During how many probes in a row a path has changed.
         self._changes: dict[str, int] = {}
         self.next_look = math.inf
 
-    def take(self, seen: dict[str, Signature]) -> None:
-        """Watch these paths from now on, in place of those before."""
+    def take(self, seen: dict[str, Signature], reads: dict[str, Signature]) -> None:
+        """Watch these paths from now on, in place of those before; ``reads`` is how a probe found some as it began."""
+        before = reads | self._seen
+        self._differing = {path for path, signed in seen.items() if before.get(path, signed) != signed}
         self._seen = dict(seen)
         self.next_look = time.monotonic() + _WATCH_LOOK if seen else math.inf
 
@@ -280,6 +284,7 @@ class _Watch:
         What changes in each probe is changed by the start itself, and does not count.
         """
         changed = {path for path, signed in self._seen.items() if changed_since(signed, moment - _FILE_CLOCK)}
+        changed |= self._differing
         self._changes = {path: self._changes.get(path, 0) + 1 for path in changed}
         return any(self._changes[path] <= _OWN_CHANGES for path in changed)
 
