@@ -59,6 +59,6 @@ def test_a_database_that_is_down_at_the_start_and_then_up_brings_the_app_up(
         instance.wait_for(TRIED)
         with service.run(host, int(port)):
             client.wait_for("good")
-        assert set(client.statuses) == {"503", "200"}
-        assert set(client.more(50)) == {"200"}
+            assert set(client.statuses) == {"503", "200"}
+            assert set(client.more(50)) == {"200"}
     assert times_back(instance) == 1

@@ -149,22 +149,22 @@ def test_a_release_link_that_is_switched_is_followed(arun: Starter, form: str, t
         client.wait_for("good")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "returns"), [("one", 3), ("workers", 10), ("init", 3)])
 def test_a_primary_that_fails_though_its_probe_succeeds_is_returned_to_less_and_less_often(
-    arun: Starter, form: str
+    arun: Starter, form: str, returns: int
 ) -> None:
     arun.write("shop.py", good("import os\nassert 'ARUN_PROBE' in os.environ"))
     times = ("--recover-interval", "0.05", "--recover-interval-max", "0.4")
     instance = started(arun, form, "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *times)
     with Knocking(instance, arun.address) as client:
-        for count in range(1, 11):
+        for count in range(1, returns + 1):
             instance.wait_for("going back to the first start", times=count)
             instance.wait_for("this is a fallback", times=count + 1)
         assert set(client.statuses) == {"503"}
         arun.write("shop.py", good())
         client.wait_for("good")
         assert set(client.more(50)) == {"200"}
-    assert instance.said.count("app-import-failed: shop.py raised AssertionError (from") >= 10
+    assert instance.said.count("app-import-failed: shop.py raised AssertionError (from") >= returns
 
 
 def test_the_brake_waits_longer_each_time_and_crosses_the_exec(arun: Starter) -> None:
@@ -176,12 +176,12 @@ def test_the_brake_waits_longer_each_time_and_crosses_the_exec(arun: Starter) ->
     )
     times = ("--recover-interval", "0.2", "--recover-interval-max", "3")
     instance = started(arun, "one", "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *times)
-    instance.wait_for("this is a fallback", times=5)
+    instance.wait_for("this is a fallback", times=4)
     real = [
         float(line.split()[0]) for line in (arun.folder / "times").read_text().splitlines() if len(line.split()) == 1
     ]
     gaps = [after - before for before, after in itertools.pairwise(real[1:])]
-    assert all(gap > least for gap, least in zip(gaps, (0.2, 0.4, 0.8), strict=False)), gaps
+    assert all(gap > least for gap, least in zip(gaps, (0.2, 0.4), strict=True)), gaps
 
 
 def test_a_crash_loop_that_is_mended_ends(arun: Starter) -> None:

@@ -71,10 +71,10 @@ def ended(arun: Starter, number: int) -> None:
 def test_a_cause_that_has_other_words_each_time_does_not_fill_the_record(arun: Starter) -> None:
     arun.write("shop.py", "import time\nraise RuntimeError(f'at {time.time()}')\n")
     instance = started(arun, "one", "shop.py", "--bind", "{address}", *OFTEN, "--state-dir", "state")
-    instance.wait_for("it would fail now for another reason:", times=20)
+    instance.wait_for("it would fail now for another reason:", times=11)
     assert instance.stop() == 0
     failed = [one for one in events(arun.folder / "state") if one["event"] == "failed"]
-    assert len(failed) == 17
+    assert len(failed) == 9
     assert all(
         one["ended"]
         for one in map(json.loads, why(arun.folder, "--state-dir", "state", "--all", "--json").stdout.splitlines())

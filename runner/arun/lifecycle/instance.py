@@ -301,6 +301,11 @@ class Instance:
             versions=_versions(),
         )
 
+    def record_of_first(self, failure: StartupFailure) -> FailureRecord:
+        """Return the record of a failure that a try of the first start has had, noticed by this fallback."""
+        first = self.past.failures[0]
+        return self.record(failure)._replace(config=first.config, link=first.link, command=first.command, duration=0.0)
+
     @property
     def shown_command(self) -> str:
         """The command line of this start as a user would write it, without secrets."""

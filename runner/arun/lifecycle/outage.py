@@ -28,7 +28,7 @@ __all__ = ("Outage",)
 #: Failures of outages that are over, kept in memory.
 _EARLIER_KEPT = 16
 #: Causes that tries of one fallback have found and that become records in the log: an app may fail in other words each time.
-_MOST_CAUSES = 16
+_MOST_CAUSES = 8
 
 
 class Outage:

@@ -49,11 +49,12 @@ _WITHHELD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LI
 class Result(Value):
     """How a probe has ended: ready, or with the records of its failures and with what may mend them.
 
-    ``watched`` are paths with their signatures; ``busy`` are addresses as text where another process listens.
+    ``failure`` is why there is none: the process has ended without a word, or was ended. ``watched`` are paths with their signatures; ``busy`` are addresses as text where another process listens.
     """
 
     is_ready: bool = False
     records: tuple[FailureRecord, ...] = ()
+    failure: StartupFailure | None = None
     watched: dict[str, Signature] = {}  # noqa: RUF012 - never changed
     awaited: tuple[Awaited, ...] = ()
     busy: tuple[str, ...] = ()
@@ -126,7 +127,7 @@ class Probe:
             return self._result
         how = self._ended or "was killed"
         failure = self._failure or StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
-        return Result(records=(FailureRecord.of(failure, config="", when=time.time()),), watched=self.reads)
+        return Result(failure=failure, watched=self.reads)
 
     def end(self) -> None:
         """Ask the probe to end at once, with all that it has started; ``result`` sees to it."""

@@ -13,7 +13,7 @@ import os
 import time
 
 from arun.core import addresses
-from arun.core.failures import StartupFailure
+from arun.core.failures import START_TIMEOUT, WORKER_DIED, StartupFailure
 from arun.core.listen_spec import ListenSpec
 from arun.lifecycle.awaited import Knock
 from arun.lifecycle.recovery_policy import Brake, RecoverPolicy, RecoveryState
@@ -45,6 +45,8 @@ _JITTER = 0.1
 _TRIES, _SECONDS_PER_TRY = 8, 6.0
 #: Nanoseconds by which the time of a file may lie behind the clock (a tick of the kernel).
 _FILE_CLOCK = 20_000_000
+#: Failures whose sentence says in which process they were noticed, and of which there is one kind only.
+_WORDLESS = frozenset({WORKER_DIED.identifier, START_TIMEOUT.identifier})
 #: A path that has changed during so many probes in a row is changed by the start itself.
 _OWN_CHANGES = 3
 
@@ -193,9 +195,12 @@ class Recovery:
             self._due = min(self._due, now + self._policy.wait(self._failed))
             self._tell()
             return
-        is_new = _essence(result.records) != self._known
-        self._known, self._records = _essence(result.records), result.records
-        self._instance.still_failing(result.records, is_new=is_new, is_asked=self._was_asked)
+        self._records = result.records
+        if result.failure is not None:
+            self._records = (self._instance.record_of_first(result.failure),)
+        essence = _essence(self._records)
+        is_new, self._known = essence != self._known, essence
+        self._instance.still_failing(self._records, is_new=is_new, is_asked=self._was_asked)
         self._watch.take(result.watched, probe.reads)
         self._causes.take(result.awaited, result.busy)
         self._again = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
@@ -220,7 +225,10 @@ def _jittered(seconds: float) -> float:
 
 def _essence(records: Sequence[FailureRecord]) -> tuple[tuple[str, str], ...]:
     """Return what makes two failures the same one."""
-    return tuple((record.identifier, _without_places(record.sentence)) for record in records)
+    return tuple(
+        (record.identifier, "" if record.identifier in _WORDLESS else _without_places(record.sentence))
+        for record in records
+    )
 
 
 def _without_places(sentence: str) -> str:
