@@ -387,7 +387,7 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
     events = _events(instance, loaded, deadline, reports, leaving)
     http = http_server_for(loaded.app, settings, log, events.thread_lost)
-    page = instance.configuration.fallback.welcome_html
+    page = instance.configuration.fallback.chain.welcome_html
     arrange = _arranging(http, settings, instance.status.outlook, reports.ask, page)
     arrange()
     serving = server.Server(

@@ -2,7 +2,7 @@
 
 A start that fails is an event ``failed`` with the whole record. What became of it follows as events with its id:
 ``serving`` when a fallback serves in its place, ``ended`` when the outage is over (``recovered``, ``failed again``,
-``stopped``, ``exited``, ``restarted``) or never began (``survived``: a reload has failed, or a worker, and the instance goes on). Readers merge them. A line is added by one write at the end of the file, so that several
+``stopped``, ``exited``, ``restarted``), when a try of the start has found another cause (``changed``), or never began (``survived``: a reload has failed, or a worker, and the instance goes on). Readers merge them. A line is added by one write at the end of the file, so that several
 instances may share a directory. What cannot be written is warned of once, and holds back neither a start nor an exec.
 """
 
@@ -231,6 +231,7 @@ def merged(lines: Iterable[bytes]) -> list[dict[str, Any]]:
             found[one]["fallback"] = event
         elif one in found and name == "ended":
             found[one] |= {"ended": event.get("how", ""), "ended_time": event.get("time", "")}
+            found[one] |= {"tries": event["tries"]} if "tries" in event else {}
     return list(found.values())
 
 
@@ -256,7 +257,8 @@ def _newest(content: bytes) -> bytes:
         if fallback:
             events.append({"event": "serving", "id": record["id"], **fallback})
         if ended:
-            events.append({"event": "ended", "id": record["id"], "time": when, "how": ended})
+            tries = {"tries": record["tries"]} if record.get("tries") else {}
+            events.append({"event": "ended", "id": record["id"], "time": when, "how": ended, **tries})
         lines = "".join(f"{json.dumps(event, ensure_ascii=False)}\n" for event in events)
         encoded = lines.encode(errors="backslashreplace")
         size += len(encoded)
@@ -281,6 +283,7 @@ def fields_of(record: FailureRecord, chain: Iterable[FailureRecord] = ()) -> dic
         "command": record.command,
         "pid": record.pid,
         "duration": round(record.duration, 3),
+        "tries": record.tries,
         "versions": dict(record.versions),
         "chain": [_problem(one) | {"id": one.id, "config": one.config} for one in chain],
     }

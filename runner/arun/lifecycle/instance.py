@@ -245,6 +245,11 @@ class Instance:
             versions=_versions(),
         )
 
+    def record_of_first(self, failure: StartupFailure) -> FailureRecord:
+        """Return the record of a failure that a try of the first start has had, noticed by this fallback."""
+        first = self.past.failures[0]
+        return self.record(failure)._replace(config=first.config, link=first.link, command=first.command, duration=0.0)
+
     @property
     def shown_command(self) -> str:
         """The command line of this start as a user would write it, without secrets."""
@@ -260,6 +265,13 @@ class Instance:
             self.configuration.fallback.chain.on_fallback,
             self.configuration.settings.on_recover or "",
             self.launch,
+        )
+
+    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
+        """The first start was tried again, and would fail with these: record that, and report it."""
+        now = self.outage.tried(records, is_new=is_new)
+        self.status.still_failing(
+            records, now, lambda: self.describe(self.status.app), is_new=is_new, is_asked=is_asked
         )
 
     def _secret_values(self) -> tuple[str, ...]:
@@ -323,7 +335,7 @@ class Instance:
         """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""
         state = f"serving {app}"
         if self.past.failures:
-            first = self.past.failures[0]
+            first = (self.status.outlook().failures or self.past.failures)[0]
             state = f"fallback {self.shown_name}: {first.config} failed with {first.summary()}"
         return state + "".join(f"; waiting: {one.failure.sentence}" for one in self.sockets.busy)
 

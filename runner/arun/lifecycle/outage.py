@@ -1,7 +1,8 @@
 """The outage that an instance is in, or has just left: where it is recorded how it began, goes on and ends.
 
 It begins with a start that fails. A fallback that serves does not end it; it ends when the first start of the chain serves again,
-or with the process.
+or with the process. Meanwhile the first start is tried again: a failure for another cause is a record of its own, the same one
+is counted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ __all__ = ("Outage",)
 
 #: Failures of outages that are over, kept in memory.
 _EARLIER_KEPT = 16
+#: Causes that tries of one fallback have found and that become records in the log: an app may fail in other words each time.
+_MOST_CAUSES = 8
 
 
 class Outage:
@@ -48,6 +51,11 @@ class Outage:
         self._chain = past.failures
         #: The failures before this chain, the oldest first; those without an end are of the outage that may end now.
         self._earlier = past.earlier
+        #: What the last try has found, where it is another cause than that of the start; and how many there were.
+        self._found: tuple[FailureRecord, ...] = ()
+        self._causes = 0
+        #: What the log says of the fallback that serves.
+        self._serves: dict[str, object] = {}
         if directory := directory or past.state_dir:
             self._log = _failure_log(directory)
         if past.notices:
@@ -114,6 +122,26 @@ class Outage:
         if self._log is not None:
             self._log.failed(records, self._chain)
 
+    def tried(self, records: Sequence[FailureRecord], *, is_new: bool) -> tuple[FailureRecord, ...]:
+        """The first start was tried again and would fail; return the failures that hold now, those of its fallbacks too."""
+        first = self._chain[0].config
+        if is_new:
+            self._note_end(self._found, "changed")
+            self._found = tuple(records)
+            self._causes += 1
+            if self._causes <= _MOST_CAUSES:
+                if self._log is not None:
+                    self._log.failed(records)
+                self._note("serving", records[:1], **self._serves)
+        elif self._found:
+            self._found = tuple(one._replace(tries=one.tries + 1) for one in self._found)
+        else:
+            self._chain = tuple(
+                one._replace(tries=one.tries + 1) if one.config == first else one for one in self._chain
+            )
+        fallbacks = tuple(one for one in self._chain if one.config != first)
+        return (*self._found, *fallbacks) if self._found else self._chain
+
     def survived(self, record: FailureRecord) -> None:
         """Something has failed that is no start: a reload, a worker that is replaced. The instance goes on."""
         if self._log is not None:
@@ -127,7 +155,8 @@ class Outage:
         """
         if self._chain:
             first = self._chain[0]
-            self._note("serving", self._chain, fallback=name, pid=os.getpid())
+            self._serves = {"fallback": name, "pid": os.getpid()}
+            self._note("serving", self._chain, **self._serves)
             if on_fallback:
                 from arun.lifecycle.failure_log import fields_of
 
@@ -156,19 +185,24 @@ class Outage:
 
     def returning(self) -> tuple[FailureRecord, ...]:
         """Return what the first start of the chain is to know, which is tried again: all failures so far."""
-        return (*self._earlier, *self._chain)[-_EARLIER_KEPT:]
+        return (*self._earlier, *self._chain, *self._found)[-_EARLIER_KEPT:]
 
     def over(self, how: str, records: Sequence[FailureRecord] = ()) -> None:
         """The process ends, and the outage with it: it was ``stopped``, or has ``exited``."""
-        self._note("ended", (*self._chain, *records), how=how)
+        self._note_end((*self._chain, *self._found, *records), how)
         if self._notices is not None:
             self._notices.cut()
 
     def _end(self, how: str) -> None:
         """End the outage that was going on when the first start was tried again."""
-        self._note("ended", [one for one in self._earlier if not one.ended], how=how)
+        self._note_end([one for one in self._earlier if not one.ended], how)
         now = time.time()
         self._earlier = tuple(one if one.ended else one._replace(ended=how, ended_when=now) for one in self._earlier)
+
+    def _note_end(self, records: Sequence[FailureRecord], how: str) -> None:
+        for id_, tries in {one.id: one.tries for one in records}.items():
+            if self._log is not None:
+                self._log.note("ended", [id_], how=how, **({"tries": tries} if tries else {}))
 
     def _note(self, event: str, records: Sequence[FailureRecord], **fields: object) -> None:
         if self._log is not None:

@@ -50,7 +50,7 @@ def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tup
         )
 
     records = [record for record in past.failures if record.config == past.failures[0].config]
-    return Recovery(policy, past.brake, start, held, records, instance.status, instance.signals.go_back)
+    return Recovery(policy, past.brake, start, held, records, instance)
 
 
 class WayBack:
