@@ -71,7 +71,8 @@ def _tell(place: Place, *, forced: bool) -> None:
     except StartupFailure as failure:
         why = failure.sentence
     else:
-        why = f"{state['state']}, {state['reason'] or 'its loop has not turned since: the app holds it'}"
+        is_held = state["state"] not in {"draining", "stopping"}  # else it would have taken the signal
+        why = f"the app holds its loop (kill -KILL {state['pid']} ends it)" if is_held else state["reason"]
     hint = "" if forced else "; arun stop --force cuts what has begun"
     sys.stderr.write(printable(f"arun: it has not stopped for {_SILENT} s: {why}{hint}") + "\n")
 
