@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Starter
-    from tests.control.conftest import Controls
+    from tests.control.conftest import Controlled, Controls
 
 WORDS = ("status", "reload", "stop", "health", "offline", "online")
 
@@ -162,6 +162,16 @@ def test_stop_waits_until_the_instance_has_gone(controlled: Controls) -> None:
 
 def _is_one(number: int) -> None:
     assert number == 1
+
+
+def test_stop_says_what_it_waits_for(controlled: Controls) -> None:
+    shop = controlled()
+    with shop.instance.connect() as client:
+        client.sendall(b"GET /stuck/8 HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: _is_one(shop.state()["in_flight"]), AssertionError)
+        said = shop.command("stop", "--force")
+    assert (said.returncode, said.stdout) == (0, f"stopped (pid: {shop.instance.pid})\n")
+    assert said.stderr.startswith("arun: it has not stopped for 5 s: the app holds its loop (kill -KILL ")
 
 
 def test_stop_by_force_waits_for_no_request(controlled: Controls) -> None:

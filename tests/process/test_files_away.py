@@ -207,6 +207,16 @@ def test_a_start_that_fails_without_files_is_answered_until_they_are_back_and_th
     assert instance.stop() == 0
 
 
+def test_a_file_that_another_version_does_without_is_not_waited_for(own_arun: Starter) -> None:
+    """A module that was loaded, and is no part of what has been installed since."""
+    (own_arun.command.parents[1] / "arun" / "earlier.py").touch()
+    own_arun.write("shop.py", "import os, arun.earlier\nos.unlink(arun.earlier.__file__)\n1 / 0\n")
+    instance = own_arun("shop.py", *BIND, "--fallback-config", "welcome", "--recover", "none")
+    instance.wait_for("answers every request with status 503")
+    instance.wait_for("serving the welcome page")
+    assert instance.stop() == 0
+
+
 def test_what_answers_without_files_stops_at_a_signal(own_arun: Starter) -> None:
     own_arun.write("shop.py", TAKES_THEM_AWAY)
     instance = own_arun("shop.py", *BIND, "--fallback-config", "welcome")

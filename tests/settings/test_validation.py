@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ("--workers 2 --no-supervise", "2 workers need a supervisor", "--no-supervise"),
         ("--ssl-certfile a --ssl-keyfile b --ssl-keyfile c", "2 for 1", "--ssl-keyfile"),
         ("--ssl-keyfile b", "1 for 0", "--ssl-keyfile"),
+        ("--bind 127.0.0.1:80 --status 127.0.0.1:80", "the app listens at 127.0.0.1:80 itself", "--status"),
         ("--ssl-cert-reqs 1 --ssl-ca-certs a", "no certificate is named", "--ssl-cert-reqs"),
         ("--ssl-cert-reqs required --ssl-certfile a", "authorities", "--ssl-cert-reqs"),
         ("--ssl-cert-reqs required --https-socket :1,a,b", "authorities", "--ssl-cert-reqs"),

@@ -10,7 +10,7 @@ import time
 from arun.commands import reaching
 from arun.commands.usage import Option, Usage
 from arun.control import client
-from arun.core.failures import StartupFailure
+from arun.core.failures import StartupFailure, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ arguments are wrong.
 """,
 )
 _LOOK = 0.05
+#: Seconds after which it says what it waits for.
+_SILENT = 5
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +52,9 @@ def main(arguments: list[str]) -> int:
         if held >= 0:
             waiting = select.poll()
             waiting.register(held, select.POLLIN)
-            waiting.poll()
+            if not waiting.poll(_SILENT * 1000):
+                _tell(place, forced=given.has("force"))
+                waiting.poll()
         else:
             _until_silent(place)
     finally:
@@ -58,6 +62,19 @@ def main(arguments: list[str]) -> int:
             os.close(held)
     sys.stdout.write(f"stopped (pid: {pid})\n")
     return 0
+
+
+def _tell(place: Place, *, forced: bool) -> None:
+    """Say what it waits for."""
+    try:
+        state = reaching.state(place)
+    except StartupFailure as failure:
+        why = failure.sentence
+    else:
+        is_held = state["state"] not in {"draining", "stopping"}  # else it would have taken the signal
+        why = f"the app holds its loop (kill -KILL {state['pid']} ends it)" if is_held else state["reason"]
+    hint = "" if forced else "; arun stop --force cuts what has begun"
+    sys.stderr.write(printable(f"arun: it has not stopped for {_SILENT} s: {why}{hint}") + "\n")
 
 
 def _opened(pid: int) -> int:

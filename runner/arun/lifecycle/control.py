@@ -327,6 +327,8 @@ class Control:
         if instance.can_go_back:
             serving.call(instance.signals.hang_up)
             return "the first start is tried again"
+        if instance.is_fallback:
+            raise Refused("this process serves the page itself, as it could not become its fallback: restart it")
         if not serving.is_supervised and not any(one.spec.tls for one in instance.sockets.listeners):
             raise Refused("reloading takes --supervise, or more than one worker")
         serving.call(instance.signals.hang_up)

@@ -29,6 +29,8 @@ __all__ = ("finish",)
 
 #: Consecutive looks that must find all files of arun.
 _LOOKS = 2
+#: After so many looks it is tried whether the arun that is installed now loads.
+_LOOKS_ANEW = 6
 
 
 def finish(instance: Instance, outcome: Outcome) -> NoReturn:
@@ -177,12 +179,18 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
     instance.status.enter("fallback")
     if instance.control is not None:
         instance.control.start()
-    looks_back = 0
+    looks = looks_back = 0
     signals = instance.renew_signals()
 
     def look() -> None:
-        """Go on as the successor when nothing has been missing for some looks: files come back one by one."""
-        nonlocal looks_back, again
+        """Go on as the successor when nothing has been missing for some looks: files come back one by one.
+
+        Those that another version does without do not come back: now and then it is tried whether what is there loads.
+        """
+        nonlocal looks, looks_back, again
+        looks += 1
+        if again is not None and looks % _LOOKS_ANEW == 0 and successor.files_are_away():
+            successor.is_installed_anew(instance.launch)
         looks_back = 0 if successor.files_are_away() else looks_back + 1
         if again is None or looks_back <= _LOOKS:
             return

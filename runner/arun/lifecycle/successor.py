@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from arun.supervisor.contract import InheritedWorker
     from arun.system.launch import Launch
 
-__all__ = ("become_fallback", "files_are_away", "installed_version", "needed_files", "return_to_primary", "upgrade")
+__all__ = (
+    "become_fallback",
+    "files_are_away",
+    "installed_version",
+    "is_installed_anew",
+    "needed_files",
+    "return_to_primary",
+    "upgrade",
+)
 
 #: Loads what a start needs, from the folder that is its argument, and prints the version. What it imports stays by that
 #: name for good: the arun that asks is older than the one that answers.
@@ -41,6 +49,8 @@ print(arun.__main__.load())
 """
 #: Seconds that it may take.
 _PROBE_TIMEOUT = 10.0
+#: Files that this arun has loaded and the one that is installed now does without.
+_unneeded: set[str] = set()
 
 
 def become_fallback(instance: Instance, config: str, records: Sequence[FailureRecord]) -> NoReturn:
@@ -95,7 +105,7 @@ def installed_version(launch: Launch) -> tuple[bool, str]:
     """Return whether the arun that is installed now loads, in a process of its own, and its version.
 
     Where it does not, the text is the reason, as the end of a sentence: an exec of one that is half installed has no way
-    back.
+    back. Files of this one that it does without are not missing from then on.
     """
     import subprocess  # of a supervisor, only an upgrade pays for it
 
@@ -115,7 +125,16 @@ def installed_version(launch: Launch) -> tuple[bool, str]:
         return False, f"cannot be loaded: {last}"
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"does not start ({error})"
+    _unneeded.update(filter(is_gone, _own_files()))
     return True, asked.stdout.decode(errors="replace").strip()
+
+
+def is_installed_anew(launch: Launch) -> bool:
+    """Return whether files that are gone are none of the arun that is installed now, and it loads. It raises nothing."""
+    try:
+        return os.path.exists(os.path.abspath(__file__)) and installed_version(launch)[0]
+    except Exception:  # noqa: BLE001 - no descriptor, no memory, Python's own files: it cannot be asked
+        return False
 
 
 def needed_files(launch: Launch, config: str | None) -> tuple[str, ...]:
@@ -164,9 +183,9 @@ def _obstacle(launch: Launch, config: str | None) -> str | None:
 
 
 def _own_files() -> list[str]:
-    """Return the files of arun that this process has loaded, and where Python's library is."""
+    """Return the files of arun that this process has loaded and a successor needs, and where Python's library is."""
     own = [module.__file__ for name, module in tuple(sys.modules.items()) if name.partition(".")[0] == "arun"]
-    return [os.__file__, *(path for path in own if path)]
+    return [os.__file__, *(path for path in own if path and path not in _unneeded)]
 
 
 def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:

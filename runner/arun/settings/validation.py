@@ -6,6 +6,7 @@ effect beside the others. What needs the system (files, users, addresses) or the
 
 from __future__ import annotations
 
+from arun.core.addresses import Tcp, absolute
 from arun.core.failures import CERTIFICATE_MISSING, OPTION_INVALID, StartupFailure
 
 from .declaration import declared, named
@@ -176,6 +177,12 @@ def _contradictions(settings: Settings, wrong: set[str], *, inherits_tls: bool) 
             "say --ssl-certfile and --ssl-keyfile equally often, in the same order",
         ),
         (
+            _listens_twice(settings),
+            f"status: the app listens at {settings.status} itself",
+            ("status", "bind"),
+            "name another address, or say --status-path /-/ to be answered on those of the app",
+        ),
+        (
             bool(lacking),
             f"ssl-cert-reqs: {settings.ssl_cert_reqs} needs {lacking}",
             ("ssl-cert-reqs", "ssl-certfile", "ssl-ca-certs", "https-socket"),
@@ -199,6 +206,14 @@ def _contradictions(settings: Settings, wrong: set[str], *, inherits_tls: bool) 
             if not one.certfile
         ]
     return problems
+
+
+def _listens_twice(settings: Settings) -> bool:
+    """Return whether the status listener and the app want the same address; port 0 is another one each time."""
+    status = settings.status
+    if status is None or (isinstance(status, Tcp) and not status.port):
+        return False
+    return any(one == absolute(status, settings.directory) for one, _ in settings.addresses)
 
 
 def _lacking_for_client_certificates(settings: Settings) -> tuple[str, str]:
