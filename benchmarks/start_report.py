@@ -62,7 +62,7 @@ def markdown(reported: dict[str, Any]) -> str:
             for name, r in reported["ratios"].items()
         ]
         lines += figures.table(["ratio per round, first byte", "median", "quartiles", "min to max"], spreads)
-    return "\n".join(lines + figures.wanted_table(reported["wanted"]))
+    return "\n".join(lines + (figures.wanted_table(reported["wanted"]) if reported["wanted"] else []))
 
 
 def _wanted(taken: dict[str, list[Sample]]) -> list[figures.Wanted]:
@@ -79,7 +79,7 @@ def _wanted(taken: dict[str, list[Sample]]) -> list[figures.Wanted]:
     if any_best != best:
         claim = f"broken app to page / best shell line of all ({any_best})"
         wanted.insert(2, figures.Wanted(claim, _PAGE, any_best, "first_byte", 0.5))
-    return wanted
+    return [one for one in wanted if one.case in taken]
 
 
 def _ratios(taken: dict[str, list[Sample]]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ CONNECTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["postgresql", "redis"])
+@pytest.fixture(scope="module")
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     if request.param == "redis":
         pytest.importorskip("redis")
@@ -45,7 +45,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
             yield found
 
 
-@pytest.mark.parametrize("form", ["one", "workers"])
+@pytest.mark.parametrize(("service", "form"), [("postgresql", "workers"), ("redis", "one")], indirect=["service"])
 def test_a_database_that_is_down_at_the_start_and_then_up_brings_the_app_up(
     arun: Starter, service: Service, form: str
 ) -> None:

@@ -68,7 +68,7 @@ def test_a_config_is_broken_mended_and_broken_again(arun: Starter, form: str) ->
     assert instance.said.count("rubbish") == 1
 
 
-@pytest.mark.parametrize("form", ["one", "workers"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_dependency_that_is_installed_is_found(arun: Starter, form: str) -> None:
     """Its folder is on the import path, and nothing that was read is touched."""
     packages = arun.folder / "packages"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OFTEN = ("--recover-interval", "0.02", "--recover-interval-max", "0.02")
 #: Many more than are made in the time of the test by themselves, so that what each leaves behind adds up.
-PROBES = 30
+PROBES = 20
 #: KiB that resident memory may grow by: what is loaded at the first probe is there before it is measured.
 _GROWTH = 1024
 

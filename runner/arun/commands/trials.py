@@ -12,11 +12,11 @@ from arun.core.failures import WORKER_DIED, FailureRecord, StartupFailure
 from arun.core.values import Value
 from arun.lifecycle import handover
 from arun.lifecycle.handover import Handover, Trial
+from arun.lifecycle.trial_reports import TrialReports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from arun.core.listen_spec import ListenSpec
 
@@ -87,6 +87,7 @@ def run(
         held: where the instance ``owner`` listens, which makes room for this start.
         owner: the pid of that instance, which may stand in the pid file.
     """
+    told = TrialReports()
     reading, writing = os.pipe()
     began = time.monotonic()
     with tempfile.TemporaryFile() as said:
@@ -106,7 +107,8 @@ def run(
             os.close(writing)
         try:
             with open(reading, "rb") as reports:
-                told = list(map(_report, reports))
+                for line in reports:
+                    told.take(line)
         finally:
             child.terminate()  # which has reported all that there is, or is not waited for any more
             status = child.wait()
@@ -114,25 +116,14 @@ def run(
     return _result(told, words, status, time.monotonic() - began)
 
 
-def _report(line: bytes) -> dict[str, Any]:
-    import json
-
-    report: dict[str, Any] = json.loads(line)
-    return report
-
-
-def _result(told: Sequence[Mapping[str, Any]], said: str, status: int, seconds: float) -> Result:
+def _result(told: TrialReports, said: str, status: int, seconds: float) -> Result:
     steps, before = list[Step](), 0.0
-    failures: tuple[FailureRecord, ...] = ()
-    for one in told:
-        if one["report"] == "step":
-            steps.append(Step(one["name"], one["detail"], one["after"] - before))
-            before = one["after"]
-        elif one["report"] == "failed":
-            failures = tuple(map(FailureRecord.of_fields, one["records"]))
-    if not failures and not any(one["report"] == "ready" for one in told):
-        how = next((one["how"] for one in told if one["report"] == "ended"), f"ended with status {status}")
-        failures = (_without_a_word(steps, said, how),)
+    for name, detail, after in told.steps:
+        steps.append(Step(name, detail, after - before))
+        before = after
+    failures = told.records
+    if not told.has_come_out:
+        failures = (_without_a_word(steps, said, told.ended or f"ended with status {status}"),)
     lines = said.splitlines()
     warnings = tuple(dict.fromkeys(line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)))
     return Result(tuple(steps), warnings, failures, seconds)

@@ -206,7 +206,9 @@ def _now(record: Mapping[str, Any]) -> str:
         return f"{served}, but its process {pid} is not to be seen from here"
     tries, next_try = record.get("tries", 0), record.get("next_try")
     if tries:
-        served += f"; the start was tried again {'once' if tries == 1 else f'{tries} times'}, and fails as before"
+        served += (
+            f"; the start was tried again {'once' if tries == 1 else f'{tries} times'}, and failed in the same way"
+        )
     if next_try is not None:
         served += f"; the next try is in {_span(max(0.0, next_try - time.time()))}"
     return served

@@ -84,10 +84,11 @@ class FailureLog:
                 fields["problems"] = [_problem(one) for one in others]
             self._add("failed", fields)
 
-    def note(self, event: str, ids: Iterable[str], **fields: object) -> None:
-        """Record what became of failed starts."""
+    def note(self, event: str, ids: Iterable[str], *, when: float | None = None, **fields: object) -> None:
+        """Record what became of failed starts, now or ``when``, in seconds of the epoch."""
+        moment = rfc3339(time.time() if when is None else when)
         for one in dict.fromkeys(filter(None, ids)):
-            self._add(event, {"id": one, "time": rfc3339(time.time()), **fields})
+            self._add(event, {"id": one, "time": moment, **fields})
 
     def settle(self, command: str, how: str) -> None:
         """End the outages of this command line that no process has ended: it was killed, or the machine was switched off."""

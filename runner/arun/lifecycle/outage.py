@@ -55,7 +55,7 @@ class Outage:
         self._found: tuple[FailureRecord, ...] = ()
         self._causes = 0
         #: What the log says of the fallback that serves.
-        self._serves: dict[str, object] = {}
+        self._serves: dict[str, Any] = {}
         if directory := directory or past.state_dir:
             self._log = _failure_log(directory)
         if past.notices:
@@ -126,7 +126,8 @@ class Outage:
         """The first start was tried again and would fail; return the failures that hold now, those of its fallbacks too."""
         first = self._chain[0].config
         if is_new:
-            self._note_end(self._found, "changed")
+            if self._causes <= _MOST_CAUSES:  # else no record of it was made
+                self._note_end(self._found, "changed")
             self._found = tuple(records)
             self._causes += 1
             if self._causes <= _MOST_CAUSES:
@@ -155,7 +156,7 @@ class Outage:
         """
         if self._chain:
             first = self._chain[0]
-            self._serves = {"fallback": name, "pid": os.getpid()}
+            self._serves = {"when": time.time(), "fallback": name, "pid": os.getpid()}
             self._note("serving", self._chain, **self._serves)
             if on_fallback:
                 from arun.lifecycle.failure_log import fields_of
@@ -202,9 +203,10 @@ class Outage:
     def _note_end(self, records: Sequence[FailureRecord], how: str) -> None:
         for id_, tries in {one.id: one.tries for one in records}.items():
             if self._log is not None:
-                self._log.note("ended", [id_], how=how, **({"tries": tries} if tries else {}))
+                more: dict[str, Any] = {"tries": tries} if tries else {}
+                self._log.note("ended", [id_], how=how, **more)
 
-    def _note(self, event: str, records: Sequence[FailureRecord], **fields: object) -> None:
+    def _note(self, event: str, records: Sequence[FailureRecord], **fields: Any) -> None:
         if self._log is not None:
             self._log.note(event, [one.id for one in records], **fields)
 

@@ -11,10 +11,9 @@ import os
 import signal
 import time
 
-from arun.core.failures import CAUSES, START_TIMEOUT, WORKER_DIED, FailureRecord, StartupFailure
-from arun.core.values import Value
+from arun.core.failures import START_TIMEOUT, WORKER_DIED, StartupFailure
 from arun.lifecycle import handover
-from arun.lifecycle.awaited import Awaited
+from arun.lifecycle.trial_reports import TrialReports
 from arun.lifecycle.watched import signatures
 from arun.system import process
 
@@ -22,13 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Sequence
-    from typing import Any
 
     from arun.core.listen_spec import ListenSpec
-    from arun.lifecycle.watched import Signature
     from arun.system.launch import Launch
 
-__all__ = ("Probe", "Result")
+__all__ = ("Probe",)
 
 #: Seconds until a probe has to report its time limit.
 _BEGINNING = 30.0
@@ -44,20 +41,6 @@ _REAPING = 0.05
 _MOST = 4_194_304
 #: Variables that only the process itself may use: a service manager would take a probe for it.
 _WITHHELD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-
-
-class Result(Value):
-    """How a probe has ended: ready, or with the records of its failures and with what may mend them.
-
-    ``failure`` is why there is none: the process has ended without a word, or was ended. ``watched`` are paths with their signatures; ``busy`` are addresses as text where another process listens.
-    """
-
-    is_ready: bool = False
-    records: tuple[FailureRecord, ...] = ()
-    failure: StartupFailure | None = None
-    watched: dict[str, Signature] = {}  # noqa: RUF012 - never changed
-    awaited: tuple[Awaited, ...] = ()
-    busy: tuple[str, ...] = ()
 
 
 class Probe:
@@ -79,17 +62,13 @@ class Probe:
     ) -> None:
         self.held = tuple(held)
         self.began, self.began_at = time.monotonic(), time.time_ns()
-        self._limit = _BEGINNING
         #: When it is killed that was asked to end, on the monotonic clock.
         self._killed_at: float | None = None
-        self._rest = b""
         self._taken = 0
-        self._result: Result | None = None
-        #: What it reads before the app is imported, as it was when that was told first.
-        self.reads = signatures([os.path.join(launch.called, "")])
-        #: How the process of the app has ended, and that nothing of it is left.
-        self._ended = ""
-        self._failure: StartupFailure | None = None
+        self.reports = TrialReports()
+        self.reports.reads = signatures([os.path.join(launch.called, "")])
+        #: Why there is no result: it has ended without a word, or was ended.
+        self.failure: StartupFailure | None = None
         self._mark = f"{os.getpid()}-{self.began_at}"
         self._fd, writing = os.pipe()
         told = -1
@@ -106,8 +85,11 @@ class Probe:
             if told >= 0:
                 os.close(told)
 
-    def result(self) -> Result | None:
-        """Return the result when the probe is gone, once; None while it runs. One that has used up its time is ended."""
+    def is_over(self) -> bool:
+        """Return whether the probe is gone: true once, with the result in ``reports`` or with a ``failure``.
+
+        One that has used up its time is ended.
+        """
         self._receive()
         if self._process.poll() is None:
             now = time.monotonic()
@@ -116,21 +98,26 @@ class Probe:
                     self._send(signal.SIGKILL)
             elif now - self.began > self._limit:
                 sentence = f"the start took longer than {self._limit:g} s when it was tried, and was ended"
-                self._failure = StartupFailure(START_TIMEOUT, sentence)
+                self.failure = StartupFailure(START_TIMEOUT, sentence)
                 self.end()
-            return None
+            return False
         self._receive()  # its last reports
         os.close(self._fd)
-        if not self._ended:
+        if not self.reports.ended:
             _end_marked(self._mark)  # it was killed, and could end nothing
-        if self._result is not None and self._failure is None:
-            return self._result
-        how = self._ended or "was killed"
-        failure = self._failure or StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
-        return Result(failure=failure, watched=self.reads)
+        if self.failure is None and not self.reports.has_come_out:
+            how = self.reports.ended or "was killed"
+            self.failure = StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
+        return True
+
+    @property
+    def _limit(self) -> float:
+        if not self.reports.is_limited:
+            return _BEGINNING
+        return _UNLIMITED if self.reports.limit is None else self.reports.limit + _MARGIN
 
     def end(self) -> None:
-        """Ask the probe to end at once, with all that it has started; ``result`` sees to it."""
+        """Ask the probe to end at once, with all that it has started; ``is_over`` sees to it."""
         if self._killed_at is None:
             self._killed_at = time.monotonic() + _ENDING
             self._send(signal.SIGTERM)
@@ -158,29 +145,7 @@ class Probe:
             if self._taken > _MOST:
                 self.end()
                 continue
-            *lines, self._rest = (self._rest + piece).split(b"\n")
-            for line in lines:
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    self._take(_decoded(line))
-
-    def _take(self, report: dict[str, Any]) -> None:
-        kind = report["report"]
-        if kind == "limit":
-            seconds = report["seconds"]
-            self._limit = _UNLIMITED if seconds is None else float(seconds) + _MARGIN
-        elif kind == "read":
-            self.reads = _signatures(report["watched"]) | self.reads
-        elif kind == "ready" and self._result is None:
-            self._result = Result(is_ready=True)
-        elif kind == "failed" and self._result is None:
-            self._result = Result(
-                records=tuple(_record(one) for one in report["records"]),
-                watched=_signatures(report["watched"]),
-                awaited=tuple(Awaited(*one) for one in report["awaited"]),
-                busy=tuple(report["busy"]),
-            )
-        elif kind == "ended":
-            self._ended = str(report["how"])
+            self.reports.take(piece)
 
 
 def _started(launch: Launch, passed: tuple[int, int], mark: str, *, is_told: bool) -> subprocess.Popen[bytes]:
@@ -219,19 +184,3 @@ def _end_marked(mark: str) -> None:
     ends = time.monotonic() + _REAPING
     while found and time.monotonic() < ends:  # those that came to this process
         found = list(process.reap(found))
-
-
-def _decoded(line: bytes) -> dict[str, Any]:
-    import json
-
-    return dict(json.loads(line))
-
-
-def _record(fields: dict[str, Any]) -> FailureRecord:
-    known = {name: value for name, value in fields.items() if name in FailureRecord._fields}
-    CAUSES[known["identifier"]]  # else it is none
-    return FailureRecord(**known)
-
-
-def _signatures(encoded: dict[str, Any]) -> dict[str, Signature]:
-    return {path: None if signed is None else tuple(signed) for path, signed in encoded.items()}

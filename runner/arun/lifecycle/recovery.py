@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from arun.core.failures import FailureRecord
     from arun.lifecycle.awaited import Awaited
     from arun.lifecycle.instance import Instance
-    from arun.lifecycle.prober import Probe, Result
+    from arun.lifecycle.prober import Probe
     from arun.lifecycle.watched import Signature
 
 __all__ = ("Recovery",)
@@ -126,13 +126,12 @@ class Recovery:
             if self._is_asked and not self._restarts:
                 self._restarts = True
                 self._probe.end()
-            result = self._probe.result()
-            if result is None:
+            if not self._probe.is_over():
                 self._look_at_hanging(self._probe, now)
                 return _PROBE_LOOK
             probe, self._probe = self._probe, None
             if not (self._is_over or self._restarts):
-                self._take(probe, result, now)
+                self._take(probe, now)
         if self._is_over:
             return math.inf
         if self._is_asked or self._is_due(now):
@@ -144,7 +143,7 @@ class Recovery:
         """Begin anew where something changes while a probe takes long: it may hang in what is mended by now."""
         if "watch" not in self._policy.ways or self._restarts or now - probe.began < _LONG:
             return
-        self._watch.add(probe.reads)
+        self._watch.add(probe.reports.reads)
         if self._watch.has_changed(now) and self._budget.spend(now):
             self.pause()
 
@@ -179,9 +178,10 @@ class Recovery:
         self._probe = self._start()
         self._tell()
 
-    def _take(self, probe: Probe, result: Result, now: float) -> None:
+    def _take(self, probe: Probe, now: float) -> None:
         """Go back, or note why that is of no use yet."""
-        if result.is_ready:
+        reports, failure = probe.reports, probe.failure
+        if reports.is_ready and failure is None:
             tries = "" if self._attempts == 1 else f", tried {self._attempts} times"
             logs.info(f"arun: the first start works again{tries}")
             self._is_over = True
@@ -195,14 +195,12 @@ class Recovery:
             self._due = min(self._due, now + self._policy.wait(self._failed))
             self._tell()
             return
-        self._records = result.records
-        if result.failure is not None:
-            self._records = (self._instance.record_of_first(result.failure),)
+        self._records = reports.records if failure is None else (self._instance.record_of_first(failure),)
         essence = _essence(self._records)
         is_new, self._known = essence != self._known, essence
         self._instance.still_failing(self._records, is_new=is_new, is_asked=self._was_asked)
-        self._watch.take(result.watched, probe.reads)
-        self._causes.take(result.awaited, result.busy)
+        self._watch.take(reports.watched if failure is None else reports.reads, reports.reads)
+        self._causes.take(reports.awaited, reports.busy)
         self._again = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
         self._due = math.inf
         if "every" in self._policy.ways:
