@@ -58,7 +58,8 @@ lint: $(VENV)/.tools $(VENV)/.installed
 CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chrome))
 preflight:
 	@missing="$(if $(CHROMIUM),,chromium)"; \
-	for tool in curl unshare systemd-analyze prometheus; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in curl unshare systemd-analyze prometheus redis-server; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -n "$(wildcard /usr/lib/postgresql/*/bin/postgres)" ] || missing="$$missing postgres"; \
 	[ "$$(id -u)" -eq 0 ] || missing="$$missing root"; \
 	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 

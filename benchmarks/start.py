@@ -110,11 +110,14 @@ def write_fallback(folder: str, port: int) -> None:
         ini.write(f"[uwsgi]\nhttp-socket = 127.0.0.1:{port}\n{app}")
 
 
-def run(only: Sequence[str], rounds: int, bin_: str) -> dict[str, list[start_report.Sample]]:
-    """Measure every case of these servers once per round, in an order of its own each time; the first round warms up."""
+def run(only: Sequence[str], rounds: int, bin_: str, part: str = "") -> dict[str, list[start_report.Sample]]:
+    """Measure every case of these servers once per round, in an order of its own each time; the first round warms up.
+
+    ``part``: those alone whose name contains this.
+    """
     with tempfile.TemporaryDirectory(prefix="arun-bench-") as folder:
         shutil.copytree(environment.APPS, folder, dirs_exist_ok=True)
-        chosen = [case for case in cases(folder) if case.server in only]
+        chosen = [case for case in cases(folder) if case.server in only and part in case.name]
         taken: dict[str, list[start_report.Sample]] = {case.name: [] for case in chosen}
         for number in range(rounds + 1):
             sys.stderr.write(f"round {number} of {rounds}\n")
@@ -132,11 +135,11 @@ def main() -> None:
         environment.setup()
         return
     servers = [server for server in options.only or SERVERS if server not in options.without]
-    reported = start_report.report(run(servers, options.rounds, options.bin), options.bin)
+    reported = start_report.report(run(servers, options.rounds, options.bin, options.case), options.bin)
     text = start_report.markdown(reported)
     print(text)
-    if options.output or len(servers) == len(SERVERS):
-        figures.write(reported, text, options.output or environment.RESULTS, "start")
+    if options.output or options.name or (len(servers) == len(SERVERS) and not options.case):
+        figures.write(reported, text, options.output or environment.RESULTS, options.name or "start")
 
 
 def arguments() -> argparse.Namespace:
@@ -149,7 +152,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SERVERS, help="measure these servers alone")
     parser.add_argument("--without", nargs="+", choices=SERVERS, default=[], help="leave these servers out")
     parser.add_argument("--bin", default=environment.BIN, help="where the servers are installed")
+    parser.add_argument("--case", default="", metavar="TEXT", help="measure the cases alone whose name contains this")
     parser.add_argument("--output", help="folder of start.json and start.md (default: results/, for a whole run)")
+    parser.add_argument("--name", help="name of the two files in place of start")
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Starter
-    from tests.control.conftest import Controlled, Controls
+    from tests.control.conftest import Controls
 
 WORDS = ("status", "reload", "stop", "health", "offline", "online")
 

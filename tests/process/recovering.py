@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from tests.process.test_process_one import may_unshare
 if TYPE_CHECKING:
     from tests.conftest import Instance, Starter
 
-__all__ = ("BROKEN", "FORMS", "below", "good", "marked", "started", "times_back")
+__all__ = ("BROKEN", "FORMS", "TRIED", "below", "good", "started", "talkative", "times_back")
 
 BROKEN = "import nowhere\n"
 #: Serves "good"; ``{before}`` runs when it is imported, ``{startup}`` in its start-up.
@@ -32,6 +31,8 @@ async def app(scope, receive, send):
 """
 #: One process, workers, and process 1 of a namespace of its own.
 FORMS = ("one", "workers", "init")
+#: What is said once the first try has been made.
+TRIED = "tried the first start again, 1 times so far"
 
 
 def good(before: str = "", startup: str = "pass") -> str:
@@ -51,6 +52,12 @@ def started(arun: Starter, form: str, *arguments: str, **more: Any) -> Instance:
     return instance.ready()
 
 
+def talkative(arun: Starter) -> tuple[str, str]:
+    """A fallback that says when it has tried its primary."""
+    path = arun.write("safe.ini", "[arun]\nbind = {address}\nlog-level = debug\n")
+    return "--fallback-config", str(path)
+
+
 def times_back(instance: Instance) -> int:
     """How often it has gone back to its primary."""
     return instance.said.count("going back to the first start")
@@ -67,18 +74,4 @@ def below(pid: int) -> dict[int, str]:
                 continue
             if int(parent) == pid:
                 found |= {int(entry.name): state, **below(int(entry.name))}
-    return found
-
-
-def marked() -> list[int]:
-    """The processes that a probe of this test run's instances has left."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                variables = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(one.startswith(b"ARUN_PROBE=") for one in variables):
-                found.append(int(entry.name))
     return found

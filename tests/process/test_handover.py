@@ -12,8 +12,10 @@ import pytest
 from arun.core.addresses import Tcp, Unix
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
+from arun.lifecycle.fallback import ChainPolicy
 from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, take, write
 from arun.lifecycle.notices import Notice
+from arun.lifecycle.recovery_policy import RecoverPolicy
 from arun.supervisor.contract import InheritedWorker
 
 FIRST: dict[str, Any] = {
@@ -32,6 +34,13 @@ def taken(fields: dict[str, Any]) -> Handover | None:
         file.write(json.dumps(fields).encode())
         file.flush()
         return take({VARIABLE: str(os.dup(file.fileno()))})  # taking it closes the descriptor
+
+
+def written(past: Handover) -> dict[str, Any]:
+    with open(write(past), "rb") as file:
+        file.seek(0)
+        fields: dict[str, Any] = json.load(file)
+        return fields
 
 
 def test_what_is_written_is_what_is_taken() -> None:
@@ -102,14 +111,34 @@ def test_records_and_what_belongs_to_an_outage_cross_the_exec() -> None:
         failures=(record,),
         earlier=(ended,),
         state_dir="/var/lib/arun",
-        log_format="json",
-        on_fallback="mail -s down root",
         notices=(Notice(9, "on-fallback", 3.0),),
         generation=4,
     )
-    with open(write(past), "rb") as file:
-        file.seek(0)
-        assert taken(json.load(file)) == past
+    assert taken(written(past)) == past
+
+
+def test_everything_that_holds_for_a_chain_crosses_the_exec() -> None:
+    chain = ChainPolicy("exit", True, "<p>soon", RecoverPolicy(("watch",), 1.5, 9.0, "import"), "mail root", "json")
+    other = ChainPolicy()
+    assert [name for name in ChainPolicy._fields if getattr(chain, name) == getattr(other, name)] == []
+    past = taken(written(Handover(chain=chain)))
+    assert past is not None
+    assert past.chain == chain
+
+
+def test_what_holds_for_a_chain_stands_where_arun_0_1_wrote_and_reads_it() -> None:
+    """There it was the first two."""
+    fields = written(Handover(chain=ChainPolicy(last_resort="exit", debug=True)))
+    assert (fields["last_resort"], fields["debug"]) == ("exit", True)
+    past = taken({**FIRST, "version": 2, "last_resort": "exit", "debug": True})
+    assert past is not None
+    assert past.chain == ChainPolicy(last_resort="exit", debug=True)
+
+
+def test_what_a_newer_arun_says_of_a_chain_is_passed_over() -> None:
+    past = taken({**FIRST, "version": 2, "recover": [["every"], 2.0, 60.0, "full", "newer"], "newer": 1})
+    assert past is not None
+    assert past.chain == ChainPolicy(recover=RecoverPolicy(("every",)))
 
 
 def test_a_record_of_an_arun_that_knew_less_is_understood() -> None:

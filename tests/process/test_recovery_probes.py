@@ -222,5 +222,5 @@ def test_a_file_that_changes_all_the_time_does_not_try_all_the_time(arun: Starte
     times = ("--recover-interval", "100", "--recover-interval-max", "100")
     instance = started(arun, "one", "shop.py", "--bind", "{address}", "--fallback-config", "welcome", *times)
     with Knocking(instance, arun.address) as client:
-        client.more(3000)
+        client.more(1000)
     assert 2 <= count(arun.folder) <= 12

@@ -15,9 +15,9 @@ from arun.core import redaction
 from arun.core.failures import OPTION_INVALID, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
 from arun.lifecycle import chain
+from arun.lifecycle.configuration import Configuration
 from arun.lifecycle.fallback import COMMAND_LINE
 from arun.lifecycle.handover import Handover
-from arun.lifecycle.instance import Configuration
 from arun.settings import DEFAULT, SettingsRejected, entries, listeners, read, validate
 
 TYPE_CHECKING = False
@@ -132,7 +132,7 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
         name = entries.shown(link.config, directory)
         yield Start(name, True, result, result.warnings, (*result.failures, *more))
         past = past._replace(tried=(*past.tried, entries.config_key(link.config)))
-    if configuration.fallback.config is not None and configuration.fallback.last_resort == "page":
+    if configuration.fallback.config is not None and configuration.fallback.chain.last_resort == "page":
         result = trials.run((entries.welcome_config(),), past=past, held=held, owner=running.pid)
         yield Start(entries.WELCOME, True, result, result.warnings, result.failures)
 

@@ -13,8 +13,8 @@ from arun.commands.exercise import KINDS, Course, Exercise
 from arun.commands.usage import Option, Usage
 from arun.core.failures import CAUSES, OPTION_INVALID, StartupFailure, printable
 from arun.lifecycle import chain
+from arun.lifecycle.configuration import Configuration
 from arun.lifecycle.fallback import COMMAND_LINE
-from arun.lifecycle.instance import Configuration
 from arun.settings import entries, read, validate
 from arun.settings.validation import SettingsRejected
 from arun.system import privileges

@@ -9,6 +9,7 @@ import time
 
 from arun.commands import reaching
 from arun.commands.usage import Option, Usage
+from arun.control import places
 from arun.core.failures import FILE_UNUSABLE, FailureRecord, StartupFailure, printable
 from arun.lifecycle import failure_log
 
@@ -101,11 +102,28 @@ def _records(given: Arguments) -> list[dict[str, Any]]:
     try:
         if not os.path.isdir(directory):
             raise NotADirectoryError(20, "there is no such directory")
-        return [{**_UNKNOWN, **one} for one in failure_log.read(directory)]
+        records = [{**_UNKNOWN, **one} for one in failure_log.read(directory)]
     except OSError as error:
         path = os.path.join(directory, failure_log.FILE)
         sentence = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
         raise StartupFailure(FILE_UNUSABLE, sentence, origin=origin) from error
+    _ask_about(records, directory)
+    return records
+
+
+def _ask_about(records: list[dict[str, Any]], directory: str) -> None:
+    """Add what only the instance knows of an outage that goes on, if it answers at its place in the state directory."""
+    if not records or records[-1].get("ended"):
+        return
+    try:
+        place = places.default(os.environ, directory, os.getcwd())
+        state = reaching.state(place) if place is not None else {}
+    except StartupFailure:
+        return
+    for known in state.get("failures", ()):
+        for record in records:
+            if record["id"] == known.get("id"):
+                record |= {"tries": known.get("tries", 0), "next_try": state["next_try"]}
 
 
 def _known_to_the_instance(given: Arguments) -> list[dict[str, Any]]:
@@ -186,10 +204,12 @@ def _now(record: Mapping[str, Any]) -> str:
     pid = fallback.get("pid", 0)
     if not _lives(pid):
         return f"{served}, but its process {pid} is not to be seen from here"
-    next_try = record.get("next_try")
-    if next_try is None:
-        return served
-    return f"{served}; the first start is tried again in {_span(max(0.0, next_try - time.time()))}"
+    tries, next_try = record.get("tries", 0), record.get("next_try")
+    if tries:
+        served += f"; the start was tried again {'once' if tries == 1 else f'{tries} times'}, and fails as before"
+    if next_try is not None:
+        served += f"; the next try is in {_span(max(0.0, next_try - time.time()))}"
+    return served
 
 
 def _lives(pid: int) -> bool:

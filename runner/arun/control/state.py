@@ -171,4 +171,4 @@ def _failure(record: FailureRecord, *, whole: bool) -> dict[str, Any]:
     fields = record.as_dict()
     if whole:
         return fields
-    return {name: fields[name] for name in ("id", "identifier", "stage", "when") if name in fields}
+    return {name: fields[name] for name in ("id", "identifier", "stage", "when", "tries") if name in fields}

@@ -15,7 +15,7 @@ _NONE = (0,) * _BUCKETS
 
 
 class Measured(Value):
-    """What is only counted when somebody asks for metrics; numbers that never go back.
+    """What is counted only where metrics can be asked for; numbers that never go back.
 
     ``received`` are bytes from clients, heads and framing included; ``sent`` are bytes of bodies of responses. ``seconds``
     go from the complete head to the end of the response, ``queued`` from when a proxy or this process took the request to

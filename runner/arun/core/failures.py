@@ -315,7 +315,8 @@ class FailureRecord(Value):
     All problems of one start share its ``id``, which a visitor of the built-in page can quote. ``when`` is in seconds since the epoch,
     ``duration`` in seconds from the beginning of the start. ``link`` is its place in its chain of fallbacks, from 1. ``command`` is the
     command line, ``versions`` are those of arun, Python and the libraries that had to do with it. ``ended`` is how the outage ended
-    that the failure began, ``ended_when`` when that was; empty and 0 while it goes on.
+    that the failure began, ``ended_when`` when that was; empty and 0 while it goes on. ``tries`` is how often the start was tried
+    again since and would have failed in the same way.
     """
 
     identifier: str
@@ -334,6 +335,7 @@ class FailureRecord(Value):
     versions: Mapping[str, str] = {}
     ended: str = ""
     ended_when: float = 0.0
+    tries: int = 0
 
     @classmethod
     def of(

@@ -1,4 +1,4 @@
-"""What is measured of requests while somebody asks for metrics: statuses, bytes, and times in buckets."""
+"""What is measured of requests where metrics can be asked for: statuses, bytes, and times in buckets."""
 
 from __future__ import annotations
 

@@ -85,6 +85,6 @@ class HttpOptions(Value):
     #: Called with one text for each request that fails, and for each thread lost to a request beyond its time. Both are called
     #: in the loop's thread and return at once.
     on_error: Callable[[str], None] = silent
-    #: Called with a text for each refusal, and for what a stop waits for and cuts; None where nobody is interested.
+    #: Called with a text for each refusal, and for what a stop waits for and cuts; None where the log does not show them.
     on_debug: Callable[[str], None] | None = None
     thread_lost: Callable[[str], None] = silent

@@ -1,4 +1,4 @@
-"""Why a request was refused, in a sentence for the log: found out again from what is left of it, only when somebody asks."""
+"""Why a request was refused, in a sentence for the log: found out again from what is left of it, where the log is to say it."""
 
 from __future__ import annotations
 

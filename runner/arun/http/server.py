@@ -8,7 +8,6 @@ from contextvars import copy_context
 from math import inf
 from time import perf_counter
 
-from arun.core.counters import Counters
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
 from arun.http.errors import ClientDisconnected
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any, Protocol
 
+    from arun.core.counters import Counters
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange, Stream
     from arun.http.options import HttpOptions
@@ -190,6 +190,8 @@ class HttpServer:
 
     def counters(self) -> Counters:
         """Return what is counted so far; another thread may ask."""
+        from arun.core.counters import Counters  # a process that is never asked does without it
+
         measures = None if self.request_log is None else self.request_log.measures
         return Counters(
             self.requests, len(self.running), len(self.connections), None if measures is None else measures.now()
@@ -363,7 +365,7 @@ class HttpServer:
             exchange.cancel()
 
     def _tell(self, what: str) -> None:
-        """Tell whoever debugs which requests and connections are left."""
+        """Say in the log, for debugging, which requests and connections are left."""
         if self.options.on_debug is None:
             return
         running = sorted(self.running, key=_began)  # the oldest first

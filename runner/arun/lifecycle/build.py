@@ -13,11 +13,9 @@ from arun.core import exits, genuine
 from arun.core.exits import PARTING
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
 from arun.core.values import Value
-from arun.lifecycle import listening, way_back
+from arun.lifecycle import listening
 from arun.lifecycle.choice import choose_app
 from arun.lifecycle.deadline import DeadlineReached
-from arun.lifecycle.detours import Detours
-from arun.lifecycle.recovery_policy import SOON
 from arun.listen import sockets
 from arun.settings import Settings
 from arun.system import descriptors, environment, logs, process
@@ -30,12 +28,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.apps.load import App
+    from arun.core.outlook import Outlook
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
     from arun.lifecycle.deadline import Deadline
+    from arun.lifecycle.detours import Detours
     from arun.lifecycle.instance import Instance
-    from arun.lifecycle.recovery import Recovery
+    from arun.lifecycle.way_back import WayBack
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts
     from arun.server.served_socket import ServedSocket
@@ -238,7 +238,7 @@ def load(instance: Instance, deadline: Deadline) -> Loaded:
     settings, signals = instance.configuration.settings, instance.signals
     deadline.step(f"{settings.app or settings.wsgi_file or 'the app'} to be imported")
     loop = _one_loop(settings)
-    app = choose_app(settings, instance.status.outlook, loop, instance.configuration.fallback.welcome_html)
+    app = choose_app(settings, instance.status.outlook, loop, instance.configuration.fallback.chain.welcome_html)
     genuine.settle_threads()
     signals.take_back()  # a loop that the app ran while it was imported may have taken them
     if signals.count:
@@ -278,50 +278,44 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     Raises:
         StartupFailure: as in ``load`` and ``serve``.
     """
-    configuration, status = instance.configuration, instance.status
+    configuration, status, control = instance.configuration, instance.status, instance.control
     process.bind_to_cores(0, configuration.settings.cpu_affinity)
     environment.name_worker(0, 1)
     loaded = load(instance, deadline)
     app, served = loaded.app.target.text, configuration.listening.listeners
-    recovery: Recovery | None = None
+    way_back: WayBack | None = None
+    if instance.can_go_back:
+        from arun.lifecycle.way_back import WayBack
+
+        way_back = WayBack(instance)
 
     def ready(server: Server) -> None:
-        if instance.control.is_asked:
+        if control is not None and control.is_asked:
             from arun.lifecycle.serving import OneProcess
 
             loop = loaded.loop()
             serving = OneProcess(server.counters, loop.call_soon_threadsafe)
             serving.beat(loop.call_later)
-            instance.control.serve(serving)
+            control.serve(serving)
         status.ready(app, served, instance.describe(app), instance.past.failures)
         instance.serving()
         instance.sockets.store()
-        if instance.can_go_back:
-            status.returns(configuration.fallback.recover, instance.past.brake)
-            loaded.loop().call_later(
-                SOON / 2, begin
-            )  # clients wait that came during the start: nothing is imported before
-
-    def begin() -> None:
-        nonlocal recovery
-        if instance.signals.count:
-            return
-        recovery = way_back.recovery_of(instance)
-        if recovery is None:
-            loaded.loop().call_later(way_back.LATER, begin)
-        else:
-            way_back.drive(recovery, loaded.loop(), instance.signals)
+        if way_back is not None:
+            status.returns(configuration.fallback.chain.recover, instance.past.brake)
+            way_back.begin(loaded.loop())
 
     def late(bound: Sequence[Listener]) -> None:
         status.ready_late(bound, instance.describe(app))
         instance.sockets.store()
 
     def stopping() -> None:
-        if recovery is not None:
-            recovery.end()
+        if way_back is not None:
+            way_back.end()
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
-    serve(instance, loaded, deadline, Reports(ready, stopping, ask=instance.control.ask, late=late))
+    serve(
+        instance, loaded, deadline, Reports(ready, stopping, ask=_nobody if control is None else control.ask, late=late)
+    )
 
 
 def _events(  # noqa: C901 - one method for each event
@@ -342,7 +336,7 @@ def _events(  # noqa: C901 - one method for each event
             loop = loaded.loop()
             provisions.load_in_idle_time(loop, loaded.app.kind)
             instance.status.stay_alive(loop.call_later)
-            instance.outage.notices.drive(loop.call_later)
+            instance.outage.drive(loop.call_later)
 
         def stopping(self) -> None:
             if reports.stopping is not None:
@@ -393,9 +387,9 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     leaving = [listener for listener in claimed.leaving if listener.socket.fileno() >= 0]
     events = _events(instance, loaded, deadline, reports, leaving)
     http = http_server_for(loaded.app, settings, log, events.thread_lost)
-    page = instance.configuration.fallback.welcome_html
-    detours = Detours(http, settings, instance.status.outlook, reports.ask, page)
-    detours.arrange()
+    page = instance.configuration.fallback.chain.welcome_html
+    arrange = _arranging(http, settings, instance.status.outlook, reports.ask, page)
+    arrange()
     serving = server.Server(
         http,
         served_sockets(claimed.listeners, claimed.contexts),
@@ -407,7 +401,7 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     deadline.leave_signals_to_loop()
     logs.adopt_logging()
     signals.on_reopen(lambda: loop.call_soon_threadsafe(reopen))  # the access log is the loop's alone
-    instance.status.on_outlook(partial(_rearrange, loop, detours))
+    instance.status.on_outlook(partial(_rearrange, loop, arrange))
     try:
         _run(loop, serving.serve(signals), signals)
     finally:
@@ -417,10 +411,29 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
             log.close()
 
 
-def _rearrange(loop: asyncio.AbstractEventLoop, detours: Detours) -> None:
+def _arranging(
+    http: HttpServer, settings: Settings, outlook: Callable[[], Outlook], ask: Callable[[int], bool], page: str
+) -> Callable[[], None]:
+    """Return what arranges the detours around an app by what holds now; they are loaded when there are any."""
+    detours: Detours | None = None
+
+    def arrange() -> None:
+        nonlocal detours
+        if detours is None and settings.status_path is None and outlook().offline is None:
+            return
+        if detours is None:
+            from arun.lifecycle.detours import Detours
+
+            detours = Detours(http, settings, outlook, ask, page)
+        detours.arrange()
+
+    return arrange
+
+
+def _rearrange(loop: asyncio.AbstractEventLoop, arrange: Callable[[], None]) -> None:
     """Arrange the detours anew, soon; from any thread."""
     with contextlib.suppress(RuntimeError):  # the loop has been closed
-        loop.call_soon_threadsafe(detours.arrange)
+        loop.call_soon_threadsafe(arrange)
 
 
 def _described(loop: asyncio.AbstractEventLoop) -> str:

@@ -33,8 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from arun.lifecycle.configuration import Configuration
     from arun.lifecycle.fallback import FallbackPolicy
-    from arun.lifecycle.instance import Configuration
     from arun.settings import Settings
     from arun.system.privileges import Identity
 
@@ -129,7 +129,7 @@ def _summary(problem: StartupFailure) -> str:
 def _then(configuration: Configuration, following: str | None) -> str:
     if following is not None:
         return f"{printable(entries.shown(following, configuration.directory))} is tried"
-    if configuration.fallback.last_resort == "page":
+    if configuration.fallback.chain.last_resort == "page":
         return "the welcome page is served"
     return "the instance ends with status 1"
 

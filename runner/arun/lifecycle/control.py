@@ -98,7 +98,7 @@ class Control:
         """Be where the settings say from now on; what is held there already is kept, and other listeners are closed.
 
         A fallback that does not say it stays where the failed start was. Where it is not to be had, that is only logged,
-        unless a first start is told so by an option.
+        unless it is a first start, and an option names it.
 
         Raises:
             StartupFailure: one of the failures of the stage "listen".
@@ -153,7 +153,7 @@ class Control:
 
     def _listen(self, *, answers_app: bool) -> None:
         if self._responder is None and (any(self._listeners.values()) or answers_app):
-            from arun.control import answers  # as files of arun may be away when somebody asks
+            from arun.control import answers  # as files of arun may be away when a question comes
             from arun.control.responder import Responder
 
             self._responder = Responder(lambda request, channel: answers.answer(request, channel, self.look, self))
@@ -171,7 +171,8 @@ class Control:
         return None
 
     def handed_over(self) -> tuple[tuple[InheritedListener, ...], tuple[InheritedListener, ...]]:
-        """Return the listeners for a successor, those of control and of status; both must be stopped by now."""
+        """Return the listeners for a successor, those of control and of status, when those who have connected have a response."""
+        self.settle()
         control, status = (
             tuple(InheritedListener(one.socket.fileno(), one.spec) for one in self._listeners[channel] if one.is_open)
             for channel in (_CONTROL, _STATUS)
@@ -262,7 +263,7 @@ class Control:
 
     @property
     def is_asked(self) -> bool:
-        """Whether anybody can ask."""
+        """Whether it can be asked."""
         return self._responder is not None
 
     def look(self) -> InstanceState:
@@ -270,7 +271,7 @@ class Control:
         from arun.control.state import InstanceState, Offline, Reload
 
         instance, serving = self._instance, self._serving
-        assert instance is not None  # noqa: S101 - nobody can ask before it is open
+        assert instance is not None  # noqa: S101 - it cannot be asked before it is open
         status = instance.status
         outlook, past = status.outlook(), instance.past
         state = InstanceState(
@@ -395,7 +396,7 @@ def _judged(state: InstanceState, waiting_for: str, timeout: float) -> InstanceS
 
 
 def _has_prometheus_client() -> bool:
-    """Return whether it is there; it is loaded when somebody asks for metrics."""
+    """Return whether it is there; it is loaded when metrics are asked for."""
     from importlib.util import find_spec
 
     try:

@@ -53,7 +53,7 @@ def finish(instance: Instance, outcome: Outcome) -> NoReturn:
         if isinstance(outcome, ReturnToPrimary) and not signals.count:
             follow = partial(_return, instance)
         else:
-            instance.control.remove()
+            instance.remove_control()
             instance.outage.over("stopped")
     exits.leave(int(bool(failures)), then=follow, hurried=signals.count > 1, unwinds=True)
 
@@ -62,7 +62,7 @@ def _follow_failure(instance: Instance, failures: Sequence[StartupFailure], reco
     """Become the fallback, or return the status to end with; called by the exit shim when all hooks have run."""
     status = _fall_back(instance, failures, records)
     if status:
-        instance.control.remove()
+        instance.remove_control()
         instance.remove_pidfiles()  # while a successor serves they name it
     return status
 
@@ -80,13 +80,13 @@ def _fall_back(instance: Instance, failures: Sequence[StartupFailure], records: 
         return 0
     except Exception as error:  # noqa: BLE001 - an app may have done anything to this process, and clients wait
         refused = _refusal(error)
-        if policy.last_resort == "page" or plan.config in {None, entries.welcome_config()}:
+        if policy.chain.last_resort == "page" or plan.config in {None, entries.welcome_config()}:
             config = plan.config
             again = None if config is None else partial(successor.become_fallback, instance, config, records)
             return _serve_here(instance, refused, records, again)
         _report_chain(instance, records, refused)
     else:
-        is_spent = plan.is_last and not plan.is_narrowed and policy.last_resort == "page"
+        is_spent = plan.is_last and not plan.is_narrowed and policy.chain.last_resort == "page"
         if is_spent and instance.sockets.plain():
             return _respond_plainly(instance, None, "the last resort has failed;")
     for listener in instance.sockets.listeners:
@@ -177,7 +177,8 @@ def _respond_plainly(instance: Instance, again: Callable[[], object] | None, why
         return 1
     logs.warning(f"{why} this process (pid: {os.getpid()}) answers every request with status 503, in plain text")
     instance.status.enter("fallback")
-    instance.control.start()
+    if instance.control is not None:
+        instance.control.start()
     looks = looks_back = 0
     signals = instance.renew_signals()
 

@@ -2,7 +2,7 @@
 
 A start that fails is an event ``failed`` with the whole record. What became of it follows as events with its id:
 ``serving`` when a fallback serves in its place, ``ended`` when the outage is over (``recovered``, ``failed again``,
-``stopped``, ``exited``, ``restarted``) or never began (``survived``: a reload has failed, or a worker, and the instance goes on). Readers merge them. A line is added by one write at the end of the file, so that several
+``stopped``, ``exited``, ``restarted``), when a try of the start has found another cause (``changed``), or never began (``survived``: a reload has failed, or a worker, and the instance goes on). Readers merge them. A line is added by one write at the end of the file, so that several
 instances may share a directory. What cannot be written is warned of once, and holds back neither a start nor an exec.
 """
 
@@ -32,15 +32,14 @@ _MOST_RECORDS = 200
 _SETTLED = 131_072
 #: Mode of the folder and of the file: records may tell more of an app than its visitors should know.
 _FOLDER_MODE, _FILE_MODE = 0o750, 0o640
-#: Times that a lock is tried, and seconds between two of them: whoever rewrites the file has it for milliseconds.
+#: Times that a lock is tried, and seconds between two of them: an instance that rewrites the file has it for milliseconds.
 _TRIES, _PAUSE = 10, 0.005
 
 
 class FailureLog:
-    """The file, open from the start on; without a directory nothing is written."""
+    """The file in this state directory, by its absolute path; open from the start on."""
 
-    def __init__(self, directory: str = "") -> None:
-        #: The absolute path of the state directory; empty where there is none.
+    def __init__(self, directory: str) -> None:
         self.directory = directory
         self._fd = -1
         self._has_warned = False
@@ -58,7 +57,7 @@ class FailureLog:
         if directory != self.directory:
             self.close()
             self.directory = directory
-        if not directory or self._fd >= 0:
+        if self._fd >= 0:
             return
         import fcntl  # noqa: F401 - what writing needs
 
@@ -78,7 +77,7 @@ class FailureLog:
 
     def failed(self, records: Sequence[FailureRecord], chain: Iterable[FailureRecord] = ()) -> None:
         """Record that a start has failed, with all its problems; ``chain`` are the failures before it in its chain."""
-        if records and self.directory:
+        if records:
             first, *others = records
             fields = fields_of(first, chain)
             if others:
@@ -87,9 +86,8 @@ class FailureLog:
 
     def note(self, event: str, ids: Iterable[str], **fields: object) -> None:
         """Record what became of failed starts."""
-        if self.directory:
-            for one in dict.fromkeys(filter(None, ids)):
-                self._add(event, {"id": one, "time": rfc3339(time.time()), **fields})
+        for one in dict.fromkeys(filter(None, ids)):
+            self._add(event, {"id": one, "time": rfc3339(time.time()), **fields})
 
     def settle(self, command: str, how: str) -> None:
         """End the outages of this command line that no process has ended: it was killed, or the machine was switched off."""
@@ -233,6 +231,7 @@ def merged(lines: Iterable[bytes]) -> list[dict[str, Any]]:
             found[one]["fallback"] = event
         elif one in found and name == "ended":
             found[one] |= {"ended": event.get("how", ""), "ended_time": event.get("time", "")}
+            found[one] |= {"tries": event["tries"]} if "tries" in event else {}
     return list(found.values())
 
 
@@ -258,7 +257,8 @@ def _newest(content: bytes) -> bytes:
         if fallback:
             events.append({"event": "serving", "id": record["id"], **fallback})
         if ended:
-            events.append({"event": "ended", "id": record["id"], "time": when, "how": ended})
+            tries = {"tries": record["tries"]} if record.get("tries") else {}
+            events.append({"event": "ended", "id": record["id"], "time": when, "how": ended, **tries})
         lines = "".join(f"{json.dumps(event, ensure_ascii=False)}\n" for event in events)
         encoded = lines.encode(errors="backslashreplace")
         size += len(encoded)
@@ -283,6 +283,7 @@ def fields_of(record: FailureRecord, chain: Iterable[FailureRecord] = ()) -> dic
         "command": record.command,
         "pid": record.pid,
         "duration": round(record.duration, 3),
+        "tries": record.tries,
         "versions": dict(record.versions),
         "chain": [_problem(one) | {"id": one.id, "config": one.config} for one in chain],
     }

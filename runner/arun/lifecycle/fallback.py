@@ -12,9 +12,13 @@ from arun.settings.entries import config_key, shown, welcome_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+    from arun.settings import Settings
 
 __all__ = (
     "COMMAND_LINE",
+    "ChainPolicy",
     "FallbackPolicy",
     "Plan",
     "is_gone",
@@ -26,25 +30,46 @@ __all__ = (
 COMMAND_LINE = "command line"
 
 
-class FallbackPolicy(Value):
-    """What follows if this start fails: as the options ``fallback-config``, ``fallback-on``, ``fallback-limit``, ``last-resort``.
+class ChainPolicy(Value):
+    """What a start says that holds for the fallbacks after it as well, until one of them says otherwise.
 
-    ``origin`` is where ``config`` is named. ``debug``: the built-in page, should it follow, shows causes to visitors from this
-    machine. ``welcome_html`` is the text of the page that the built-in fallback shows instead of its own, empty for none.
-    ``recover``: when a fallback tries the first start again. ``on_fallback``: the command to run when a fallback serves.
-    ``log_format``: the form of the log that is named.
+    A field bears the name of its option, and crosses each exec in the handover under that name: one that is added here, with a
+    default, needs nothing else.
+    """
+
+    #: What the chain comes to when none of its links works: ``page`` or ``exit``.
+    last_resort: str = "page"
+    #: Whether the built-in page shows causes to visitors from this machine.
+    debug: bool = False
+    #: The text of the page that the built-in fallback shows instead of its own; empty for none.
+    welcome_html: str = ""
+    #: When a fallback tries the first start again.
+    recover: RecoverPolicy = RecoverPolicy()
+    #: The command to run when a fallback serves; empty for none.
+    on_fallback: str = ""
+    #: The form of the log that is named; empty for none.
+    log_format: str = ""
+
+    def given_by(self, settings: Settings) -> ChainPolicy:
+        """Return it with what the settings give; the page itself is read later (lifecycle/own_page.py)."""
+        names = [name for name in self._fields if name not in {"recover", "welcome_html"}]
+        given: dict[str, Any] = {
+            name: getattr(settings, name) for name in names if settings.given(name.replace("_", "-"))
+        }
+        return self._replace(**given, recover=self.recover.given_by(settings))
+
+
+class FallbackPolicy(Value):
+    """What follows if this start fails: as the options ``fallback-config``, ``fallback-on``, ``fallback-limit``.
+
+    ``origin`` is where ``config`` is named. ``chain`` is what holds for the whole chain.
     """
 
     config: str | None = None
     causes: frozenset[str] = frozenset(("all",))
     limit: int = 8
-    last_resort: str = "page"
-    debug: bool = False
-    welcome_html: str = ""
     origin: str = ""
-    recover: RecoverPolicy = RecoverPolicy()
-    on_fallback: str = ""
-    log_format: str = ""
+    chain: ChainPolicy = ChainPolicy()
 
     @property
     def names_own(self) -> bool:
@@ -90,7 +115,7 @@ def plan(
         if end is None:
             return Plan(policy.config)
     is_tried = config_key(welcome_config()) in {*tried, config_key(name)}
-    serves_page = is_chain and policy.last_resort == "page" and not is_tried
+    serves_page = is_chain and policy.chain.last_resort == "page" and not is_tried
     return Plan(welcome_config() if serves_page else None, is_chain, end)
 
 

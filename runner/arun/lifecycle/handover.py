@@ -18,7 +18,7 @@ from arun.core import addresses
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
-from arun.lifecycle.notices import Notice
+from arun.lifecycle.fallback import ChainPolicy
 from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
+    from arun.lifecycle.notices import Notice
     from arun.supervisor.contract import InheritedWorker
 
 __all__ = (
@@ -55,7 +56,7 @@ class InheritedListener(Value):
 
 
 class Trial(Value):
-    """What a start is told that is to be tried only: lifecycle/probe.py."""
+    """What a start goes by that is only tried (lifecycle/probe.py)."""
 
     #: The pipe for its reports.
     fd: int
@@ -91,12 +92,8 @@ class Handover(Value):
     detached: bool = False
     #: The absolute path of the file that standard output and standard error go to, empty for what they were at first.
     log_file: str = ""
-    #: What the chain comes to when none of its links works: ``page`` or ``exit``.
-    last_resort: str = "page"
-    #: Whether the built-in page shows causes to visitors from this machine.
-    debug: bool = False
-    #: The page of the user's own that the built-in fallback shows: its text, empty for none.
-    welcome_html: str = ""
+    #: What the failed starts said that holds for this one.
+    chain: ChainPolicy = ChainPolicy()
     #: The pid files of the starts that failed, by their absolute paths: they go when no successor serves.
     pidfiles: tuple[str, ...] = ()
     #: The absolute path of the directory with the failure log; empty for none.
@@ -112,16 +109,10 @@ class Handover(Value):
     fallbacks: tuple[tuple[str, int], ...] = ()
     #: What workers have counted that are gone, of an upgrade.
     counted: str = ""
-    #: When a fallback tries the primary again.
-    recover: RecoverPolicy = RecoverPolicy()
     #: How often in a row the primary failed though a probe of it had succeeded.
     brake: Brake = Brake()
     #: This is no start, but the trial of one.
     trial: Trial | None = None
-    #: The form of the log that was named; empty for none.
-    log_format: str = ""
-    #: The command of ``--on-fallback``; empty for none.
-    on_fallback: str = ""
     #: The commands that run.
     notices: tuple[Notice, ...] = ()
     #: The number of the last generation of workers before an upgrade.
@@ -157,13 +148,9 @@ def write(handover: Handover) -> int:
             "workers": handover.workers,
             "detached": handover.detached,
             "log_file": handover.log_file,
-            "last_resort": handover.last_resort,
-            "debug": handover.debug,
-            "welcome_html": handover.welcome_html,
+            **handover.chain._asdict(),
             "pidfiles": handover.pidfiles,
             "state_dir": handover.state_dir,
-            "log_format": handover.log_format,
-            "on_fallback": handover.on_fallback,
             "notices": handover.notices,
             "generation": handover.generation,
             "earlier": [record.as_dict() for record in handover.earlier],
@@ -172,7 +159,6 @@ def write(handover: Handover) -> int:
             "offline": handover.offline,
             "fallbacks": handover.fallbacks,
             "counted": handover.counted,
-            "recover": handover.recover,
             "brake": handover.brake,
             "trial": _encode_trial(handover.trial),
         }
@@ -231,14 +217,10 @@ def _decode(fields: dict[str, Any]) -> Handover:
         workers=_decode_workers(fields.get("workers", ())),
         detached=fields.get("detached", False),
         log_file=fields.get("log_file", ""),
-        last_resort=fields.get("last_resort", "page"),
-        debug=fields.get("debug", False),
-        welcome_html=fields.get("welcome_html", ""),
+        chain=_decode_chain(fields),
         pidfiles=tuple(fields.get("pidfiles", ())),
         state_dir=fields.get("state_dir", ""),
-        log_format=fields.get("log_format", ""),
-        on_fallback=fields.get("on_fallback", ""),
-        notices=tuple(Notice(*_known(Notice, one)) for one in fields.get("notices", ())),
+        notices=_decode_notices(fields.get("notices", ())),
         generation=fields.get("generation", 0),
         earlier=tuple(map(FailureRecord.of_fields, fields.get("earlier", ()))),
         control=tuple(map(_decode_own, fields.get("control", ()))),
@@ -246,7 +228,6 @@ def _decode(fields: dict[str, Any]) -> Handover:
         offline=_decode_offline(fields.get("offline")),
         fallbacks=tuple((str(name), int(number)) for name, number in fields.get("fallbacks", ())),
         counted=fields.get("counted", ""),
-        recover=_decode_recover(fields.get("recover")),
         brake=Brake(*_known(Brake, fields.get("brake", []))),
         trial=_decode_trial(fields.get("trial")),
     )
@@ -272,9 +253,19 @@ def _decode_offline(encoded: list[Any] | None) -> tuple[str, tuple[str, ...]] | 
     return text, tuple(allowed)
 
 
-def _decode_recover(encoded: list[Any] | None) -> RecoverPolicy:
-    policy = RecoverPolicy(*_known(RecoverPolicy, encoded or []))
-    return policy._replace(ways=tuple(policy.ways))
+def _decode_chain(fields: dict[str, Any]) -> ChainPolicy:
+    """Return what holds for the chain; its fields stand among those of the handover, where arun 0.1 had the first two."""
+    known = {name: fields[name] for name in ChainPolicy._fields if name in fields}
+    recover = RecoverPolicy(*_known(RecoverPolicy, known.pop("recover", [])))
+    return ChainPolicy(**known)._replace(recover=recover._replace(ways=tuple(recover.ways)))
+
+
+def _decode_notices(encoded: list[list[Any]]) -> tuple[Notice, ...]:
+    if not encoded:
+        return ()
+    from arun.lifecycle.notices import Notice  # few starts find one that runs
+
+    return tuple(Notice(*_known(Notice, one)) for one in encoded)
 
 
 def _encode_trial(trial: Trial | None) -> dict[str, Any] | None:

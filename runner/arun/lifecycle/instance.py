@@ -10,9 +10,8 @@ from arun import __version__, settings
 from arun.core import exits, genuine, redaction
 from arun.core.failures import FailureRecord, failure_id
 from arun.core.outlook import Outlook
-from arun.core.values import Value
 from arun.lifecycle import handover
-from arun.lifecycle.control import Control
+from arun.lifecycle.configuration import Configuration
 from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
 from arun.lifecycle.outage import Outage
 from arun.lifecycle.output import Output
@@ -31,81 +30,17 @@ if TYPE_CHECKING:
     from arun.core.addresses import Address
     from arun.core.failures import StartupFailure
     from arun.core.listen_spec import ListenSpec
-    from arun.listen.held import Listening
+    from arun.lifecycle.configuration import Candidate
+    from arun.lifecycle.control import Control
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.supervisor.contract import InheritedWorker
-    from arun.system.environment import Surroundings
+    from arun.system.privileges import Identity
 
-__all__ = ("Candidate", "Configuration", "Instance")
+__all__ = ("Instance",)
 
-
-class Configuration(Value):
-    """What an instance goes by: frozen, so that a reload builds a candidate and swaps it whole.
-
-    ``name`` is the config file, or what stands for it. ``directory`` is the starting directory, where relative paths count
-    from. ``validated`` holds the settings and is None until they are validated. ``claimed`` holds what it listens on,
-    ``surroundings`` what the app is to find; both are None until the sockets are bound. Code that runs after that reads
-    ``settings`` and ``listening``, which are never None.
-    """
-
-    name: str
-    directory: str
-    fallback: FallbackPolicy = FallbackPolicy()
-    validated: Settings | None = None
-    claimed: Listening | None = None
-    surroundings: Surroundings | None = None
-
-    def read(self, layers: Layers) -> Configuration:
-        """Return it with what is known before settings are validated: the config's name, and the fallback."""
-        policy = self.fallback._replace(
-            config=None if layers.asked else entries.located(layers.fallback),
-            last_resort=layers.last_resort or self.fallback.last_resort,
-            origin=layers.fallback_origin,
-        )
-        name = os.path.join(self.directory, layers.configs[0].name) if layers.configs else self.name
-        return self._replace(name=name, fallback=policy)
-
-    def ending_as(self, settings: Settings) -> Configuration:
-        """Return it with what settings say about the end of a start, also those that cannot be taken otherwise."""
-        policy = self.fallback._replace(limit=settings.fallback_limit, causes=frozenset(settings.fallback_on))
-        if settings.given("debug"):
-            policy = policy._replace(debug=settings.debug)
-        policy = policy._replace(
-            recover=policy.recover.given_by(settings),
-            on_fallback=settings.on_fallback or policy.on_fallback,
-            log_format=settings.log_format or policy.log_format,
-        )
-        return self._replace(fallback=policy)
-
-    def showing(self, page: str) -> Configuration:
-        """Return it with a page of the user's own, which the built-in fallback shows too; with an empty one as it is."""
-        return self._replace(fallback=self.fallback._replace(welcome_html=page)) if page else self
-
-    @property
-    def settings(self) -> Settings:
-        """Its settings; to be asked for only once they are validated."""
-        assert self.validated is not None  # noqa: S101 - a start has them from here on
-        return self.validated
-
-    @property
-    def listening(self) -> Listening:
-        """What it listens on; to be asked for only once the sockets are bound."""
-        assert self.claimed is not None  # noqa: S101 - a start has it from here on
-        return self.claimed
-
-    def with_settings(self, settings: Settings) -> Configuration:
-        """Return it with validated settings."""
-        return self.ending_as(settings)._replace(validated=settings)
-
-
-class Candidate(Value):
-    """What an instance is to serve with next, until its workers are ready or have failed."""
-
-    configuration: Configuration
-    sockets: Sockets
-    #: The number of the generation of workers that serve with it, from 1.
-    generation: int = 1
+#: Variables of a service manager that name a folder for the control socket.
+_ASKED_BY = frozenset(("RUNTIME_DIRECTORY", "STATE_DIRECTORY"))
 
 
 class Instance:
@@ -121,7 +56,7 @@ class Instance:
         configuration: what it goes by so far.
         is_in_place: an exec was refused, and this start takes place in the process that failed.
         outage: where its failures are recorded; by default in memory alone.
-        control: where it is asked about its state, and told what to do; by default nowhere.
+        control: where it is asked about its state, and told what to do; None for nowhere.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one instance is made of
@@ -147,7 +82,7 @@ class Instance:
         self.configuration = configuration
         self.is_in_place = is_in_place
         self.outage = outage or Outage(handover.Handover())
-        self.control = control or Control()
+        self.control = control
         #: The fallback as it is known before any config is read; a reload begins with it again.
         self.initial_policy = configuration.fallback
         self._workers = past.workers
@@ -169,27 +104,15 @@ class Instance:
 
             manager = notify.take(os.environ)
         held, secured = _adopted(past)
-        policy = FallbackPolicy(
-            last_resort=past.last_resort,
-            debug=past.debug,
-            welcome_html=past.welcome_html,
-            recover=past.recover,
-            on_fallback=past.on_fallback,
-            log_format=past.log_format,
-        )
+        policy = FallbackPolicy(chain=past.chain)
         if past.tried:
             name = " ".join(launch.arguments)  # its one argument: reported and remembered even if it cannot be read
         else:
             name = COMMAND_LINE
             config = settings.scan_fallback(launch.arguments, os.environ, launch.directory)
-            last_resort = settings.scan_last_resort(launch.arguments, os.environ) or policy.last_resort
-            policy = policy._replace(
-                config=entries.located(config),
-                last_resort=last_resort,
-                on_fallback=settings.scan_on_fallback(launch.arguments, os.environ) or "",
-                log_format=settings.scan_log_format(launch.arguments, os.environ) or "",
-            )
-        logs.set_format(policy.log_format)
+            chain = past.chain._replace(**settings.scan_chain(launch.arguments, os.environ))
+            policy = FallbackPolicy(entries.located(config), chain=chain)
+        logs.set_format(policy.chain.log_format)
         return cls(
             launch,
             past,
@@ -199,7 +122,7 @@ class Instance:
             Status(manager, outlook=_outlook(past)),
             Configuration(name, launch.directory, policy),
             outage=None if past.trial else Outage(past, _state_directory(launch, past)),
-            control=Control(past),
+            control=_control(past) if past.control or past.status else None,
         )
 
     def as_worker(self, status: Status, candidate: Candidate) -> Instance:
@@ -218,7 +141,7 @@ class Instance:
         self.sockets.want((*self.sockets.wanted, *self.sockets.wanted_by_fallback))
         past = self.history(records)
         self.status.foresee(failures=past.failures)
-        self.outage.log.close()
+        self.outage.close()
         return Instance(
             self.launch._replace(argv=self.launch.argv[:1]),
             past,
@@ -237,7 +160,9 @@ class Instance:
     def read(self, environ: Mapping[str, str], directory: str) -> Layers:
         """Read the settings of this start; a fallback goes by its config alone, the built-in one by what it inherits too."""
         inherited = (
-            (entries.Entry("debug", "true", "the start that failed"),) if self.is_built_in and self.past.debug else ()
+            (entries.Entry("debug", "true", "the start that failed"),)
+            if self.is_built_in and self.past.chain.debug
+            else ()
         )
         return settings.read(
             self.launch.arguments, environ, directory=directory, factory_reset=self.is_fallback, inherited=inherited
@@ -250,7 +175,23 @@ class Instance:
             self.sockets = sockets
         if configuration.validated is not None:
             logs.set_level(configuration.validated.log_level)
-            logs.set_format(configuration.fallback.log_format)
+            logs.set_format(configuration.fallback.chain.log_format)
+
+    def open_control(self, settings: Settings, identity: Identity | None = None) -> None:
+        """Be asked where the settings say, from now on; an instance that is asked nowhere loads nothing for it.
+
+        Raises:
+            StartupFailure: as in ``Control.open``.
+        """
+        if self.control is None and (settings.is_asked or _ASKED_BY.intersection(self.launch.environ)):
+            self.control = _control(handover.Handover())
+        if self.control is not None:
+            self.control.open(self, settings, identity)
+
+    def remove_control(self) -> None:
+        """Close what answers for this instance and remove its files: the instance ends."""
+        if self.control is not None:
+            self.control.remove()
 
     def release_workers(self) -> tuple[InheritedWorker, ...]:
         """Return the workers from before an upgrade, once: the caller supervises them from then on."""
@@ -281,7 +222,7 @@ class Instance:
     def successor(self) -> str | None:
         """The config that may follow if this start fails: its fallback, or the last resort of the chain that it is in."""
         policy = self.configuration.fallback
-        if policy.config is not None or not self.is_fallback or policy.last_resort == "exit":
+        if policy.config is not None or not self.is_fallback or policy.chain.last_resort == "exit":
             return policy.config
         return None if self.is_built_in else entries.welcome_config()
 
@@ -304,6 +245,11 @@ class Instance:
             versions=_versions(),
         )
 
+    def record_of_first(self, failure: StartupFailure) -> FailureRecord:
+        """Return the record of a failure that a try of the first start has had, noticed by this fallback."""
+        first = self.past.failures[0]
+        return self.record(failure)._replace(config=first.config, link=first.link, command=first.command, duration=0.0)
+
     @property
     def shown_command(self) -> str:
         """The command line of this start as a user would write it, without secrets."""
@@ -312,13 +258,20 @@ class Instance:
         return redaction.command_line([*words, *self.launch.arguments], settings.secret_flags())
 
     def serving(self) -> None:
-        """The instance serves: record that, and run the command that is told of it."""
+        """The instance serves: record that, and run the command that an option names for it."""
         self.outage.serving(
             self.shown_name,
             self.shown_command,
-            self.configuration.fallback.on_fallback,
+            self.configuration.fallback.chain.on_fallback,
             self.configuration.settings.on_recover or "",
             self.launch,
+        )
+
+    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
+        """The first start was tried again, and would fail with these: record that, and report it."""
+        now = self.outage.tried(records, is_new=is_new)
+        self.status.still_failing(
+            records, now, lambda: self.describe(self.status.app), is_new=is_new, is_asked=is_asked
         )
 
     def _secret_values(self) -> tuple[str, ...]:
@@ -356,22 +309,13 @@ class Instance:
 
     def history(self, records: Sequence[FailureRecord]) -> handover.Handover:
         """Return what the successor of this start is to know."""
-        policy, launch = self.configuration.fallback, self.launch
         past = self.past
         if not self.is_fallback:
             brake = past.brake.after_failure(served=self.status.served, has_served=self.status.served > 0)
-            past = handover.Handover(launch.argv, launch.directory, brake=brake)
-        past = past._replace(
-            state_dir=self.outage.log.directory,
-            earlier=self.outage.earlier,
-            notices=self.outage.notices.running,
-            on_fallback=policy.on_fallback,
-            log_format=policy.log_format,
+            past = handover.Handover(self.launch.argv, self.launch.directory, brake=brake)
+        past = self.outage.handed_over(past)._replace(
+            chain=self.configuration.fallback.chain,
             wanted=self.sockets.wanted or past.wanted,
-            last_resort=policy.last_resort,
-            debug=policy.debug,
-            welcome_html=policy.welcome_html,
-            recover=policy.recover,
             pidfiles=self.pidfiles,
             workers=(),
         )
@@ -379,12 +323,8 @@ class Instance:
 
     def way_back(self) -> handover.Handover:
         """Return what the first start of the chain is to know when it is tried again."""
-        return handover.Handover(
-            state_dir=self.outage.log.directory,
-            earlier=self.outage.returning(),
-            brake=self.past.brake.returning(),
-            notices=self.outage.notices.running,
-        )
+        past = self.outage.handed_over(handover.Handover(brake=self.past.brake.returning()))
+        return past._replace(earlier=self.outage.returning())
 
     @property
     def shown_name(self) -> str:
@@ -395,7 +335,7 @@ class Instance:
         """Return what a service manager shows: what is served, why that is a fallback, and what it waits for."""
         state = f"serving {app}"
         if self.past.failures:
-            first = self.past.failures[0]
+            first = (self.status.outlook().failures or self.past.failures)[0]
             state = f"fallback {self.shown_name}: {first.config} failed with {first.summary()}"
         return state + "".join(f"; waiting: {one.failure.sentence}" for one in self.sockets.busy)
 
@@ -432,6 +372,12 @@ class Instance:
         """Remove the pid files of the whole chain."""
         for path in self.pidfiles:
             pidfile.remove(path)
+
+
+def _control(past: handover.Handover) -> Control:
+    from arun.lifecycle.control import Control
+
+    return Control(past)
 
 
 def _outlook(past: handover.Handover) -> Outlook:

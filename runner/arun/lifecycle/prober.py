@@ -15,6 +15,7 @@ from arun.core.failures import CAUSES, START_TIMEOUT, WORKER_DIED, FailureRecord
 from arun.core.values import Value
 from arun.lifecycle import handover
 from arun.lifecycle.awaited import Awaited
+from arun.lifecycle.watched import signatures
 from arun.system import process
 
 TYPE_CHECKING = False
@@ -48,11 +49,12 @@ _WITHHELD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LI
 class Result(Value):
     """How a probe has ended: ready, or with the records of its failures and with what may mend them.
 
-    ``watched`` are paths with their signatures; ``busy`` are addresses as text where another process listens.
+    ``failure`` is why there is none: the process has ended without a word, or was ended. ``watched`` are paths with their signatures; ``busy`` are addresses as text where another process listens.
     """
 
     is_ready: bool = False
     records: tuple[FailureRecord, ...] = ()
+    failure: StartupFailure | None = None
     watched: dict[str, Signature] = {}  # noqa: RUF012 - never changed
     awaited: tuple[Awaited, ...] = ()
     busy: tuple[str, ...] = ()
@@ -83,8 +85,8 @@ class Probe:
         self._rest = b""
         self._taken = 0
         self._result: Result | None = None
-        #: What it has read before the app is imported, as it was then.
-        self.reads: dict[str, Signature] = {}
+        #: What it reads before the app is imported, as it was when that was told first.
+        self.reads = signatures([os.path.join(launch.called, "")])
         #: How the process of the app has ended, and that nothing of it is left.
         self._ended = ""
         self._failure: StartupFailure | None = None
@@ -125,7 +127,7 @@ class Probe:
             return self._result
         how = self._ended or "was killed"
         failure = self._failure or StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
-        return Result(records=(FailureRecord.of(failure, config="", when=time.time()),), watched=self.reads)
+        return Result(failure=failure, watched=self.reads)
 
     def end(self) -> None:
         """Ask the probe to end at once, with all that it has started; ``result`` sees to it."""
@@ -167,7 +169,7 @@ class Probe:
             seconds = report["seconds"]
             self._limit = _UNLIMITED if seconds is None else float(seconds) + _MARGIN
         elif kind == "read":
-            self.reads = _signatures(report["watched"])
+            self.reads = _signatures(report["watched"]) | self.reads
         elif kind == "ready" and self._result is None:
             self._result = Result(is_ready=True)
         elif kind == "failed" and self._result is None:

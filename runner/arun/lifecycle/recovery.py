@@ -13,7 +13,7 @@ import os
 import time
 
 from arun.core import addresses
-from arun.core.failures import StartupFailure
+from arun.core.failures import START_TIMEOUT, WORKER_DIED, StartupFailure
 from arun.core.listen_spec import ListenSpec
 from arun.lifecycle.awaited import Knock
 from arun.lifecycle.recovery_policy import Brake, RecoverPolicy, RecoveryState
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from arun.core.failures import FailureRecord
     from arun.lifecycle.awaited import Awaited
+    from arun.lifecycle.instance import Instance
     from arun.lifecycle.prober import Probe, Result
-    from arun.lifecycle.status import Status
     from arun.lifecycle.watched import Signature
 
 __all__ = ("Recovery",)
@@ -45,6 +45,8 @@ _JITTER = 0.1
 _TRIES, _SECONDS_PER_TRY = 8, 6.0
 #: Nanoseconds by which the time of a file may lie behind the clock (a tick of the kernel).
 _FILE_CLOCK = 20_000_000
+#: Failures whose sentence says in which process they were noticed, and of which there is one kind only.
+_WORDLESS = frozenset({WORKER_DIED.identifier, START_TIMEOUT.identifier})
 #: A path that has changed during so many probes in a row is changed by the start itself.
 _OWN_CHANGES = 3
 
@@ -58,8 +60,7 @@ class Recovery:
         start: starts a probe.
         held: where the fallback listens.
         records: the failures of the primary, as they were told.
-        status: takes the state, and reports a new failure.
-        go_back: called when the primary would start.
+        instance: the instance that the fallback is; it is told of failures and of the state, and goes back.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it stands between
@@ -69,11 +70,10 @@ class Recovery:
         start: Callable[[], Probe],
         held: Callable[[], Sequence[ListenSpec]],
         records: Sequence[FailureRecord],
-        status: Status,
-        go_back: Callable[[], object],
+        instance: Instance,
     ) -> None:
         now = time.monotonic()
-        self._policy, self._start, self._held, self._status, self._go_back = policy, start, held, status, go_back
+        self._policy, self._start, self._held, self._instance = policy, start, held, instance
         self._known = _essence(records)
         self._records = tuple(records)
         self._free_from = now + brake.first_try(policy)
@@ -186,7 +186,7 @@ class Recovery:
             logs.info(f"arun: the first start works again{tries}")
             self._is_over = True
             self._causes.close()
-            self._go_back()
+            self._instance.signals.go_back()
             return
         if (
             tuple(self._held()) != probe.held
@@ -195,10 +195,13 @@ class Recovery:
             self._due = min(self._due, now + self._policy.wait(self._failed))
             self._tell()
             return
-        is_new = _essence(result.records) != self._known
-        self._known, self._records = _essence(result.records), result.records
-        self._status.still_failing(result.records, is_new=is_new, is_asked=self._was_asked)
-        self._watch.take(result.watched)
+        self._records = result.records
+        if result.failure is not None:
+            self._records = (self._instance.record_of_first(result.failure),)
+        essence = _essence(self._records)
+        is_new, self._known = essence != self._known, essence
+        self._instance.still_failing(self._records, is_new=is_new, is_asked=self._was_asked)
+        self._watch.take(result.watched, probe.reads)
         self._causes.take(result.awaited, result.busy)
         self._again = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
         self._due = math.inf
@@ -211,7 +214,9 @@ class Recovery:
         next_try = None if self._probe is None else time.time()
         if self._due < math.inf:
             next_try = time.time() + max(self._due, self._free_from) - time.monotonic()
-        self._status.recovering(RecoveryState(next_try, self._attempts, self._records, self._probe is not None))
+        self._instance.status.recovering(
+            RecoveryState(next_try, self._attempts, self._records, self._probe is not None)
+        )
 
 
 def _jittered(seconds: float) -> float:
@@ -220,7 +225,10 @@ def _jittered(seconds: float) -> float:
 
 def _essence(records: Sequence[FailureRecord]) -> tuple[tuple[str, str], ...]:
     """Return what makes two failures the same one."""
-    return tuple((record.identifier, _without_places(record.sentence)) for record in records)
+    return tuple(
+        (record.identifier, "" if record.identifier in _WORDLESS else _without_places(record.sentence))
+        for record in records
+    )
 
 
 def _without_places(sentence: str) -> str:
@@ -249,12 +257,16 @@ class _Watch:
 
     def __init__(self) -> None:
         self._seen: dict[str, Signature] = {}
+        #: Those that were something else before the last probe read them, or before it ended: links that were switched, too.
+        self._differing: set[str] = set()
         #: During how many probes in a row a path has changed.
         self._changes: dict[str, int] = {}
         self.next_look = math.inf
 
-    def take(self, seen: dict[str, Signature]) -> None:
-        """Watch these paths from now on, in place of those before."""
+    def take(self, seen: dict[str, Signature], reads: dict[str, Signature]) -> None:
+        """Watch these paths from now on, in place of those before; ``reads`` is how a probe found some as it began."""
+        before = reads | self._seen
+        self._differing = {path for path, signed in seen.items() if before.get(path, signed) != signed}
         self._seen = dict(seen)
         self.next_look = time.monotonic() + _WATCH_LOOK if seen else math.inf
 
@@ -280,6 +292,7 @@ class _Watch:
         What changes in each probe is changed by the start itself, and does not count.
         """
         changed = {path for path, signed in self._seen.items() if changed_since(signed, moment - _FILE_CLOCK)}
+        changed |= self._differing
         self._changes = {path: self._changes.get(path, 0) + 1 for path in changed}
         return any(self._changes[path] <= _OWN_CHANGES for path in changed)
 

@@ -10,13 +10,12 @@ import time
 from functools import partial
 
 from arun.apps import provisions
-from arun.core import exits
-from arun.core.exits import PARTING
 from arun.core.failures import OPTION_INVALID, StartupFailure
-from arun.lifecycle import build, foresight, listening, own_page, successor, way_back
-from arun.lifecycle.instance import Candidate, Configuration
+from arun.lifecycle import build, foresight, listening, successor
+from arun.lifecycle.configuration import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
-from arun.lifecycle.serving import Reloads, Supervised
+from arun.lifecycle.serving import Supervised
+from arun.lifecycle.supervised import SupervisedStatus
 from arun.lifecycle.worker import work
 from arun.settings import validate
 from arun.supervisor import forking
@@ -30,13 +29,11 @@ from arun.system.stop_signals import StopRequested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import NoReturn
 
     from arun.lifecycle.control import Control
     from arun.lifecycle.instance import Instance
-    from arun.lifecycle.recovery import Recovery
-    from arun.listen.sockets import Listener
     from arun.settings import Settings
     from arun.supervisor.workers import Worker
 
@@ -116,83 +113,6 @@ def _inherited(instance: Instance) -> Generation | None:
     return generation
 
 
-class SupervisedStatus:
-    """The status of an instance with workers; see runner/arun/supervisor/contract.py.
-
-    ``leaving`` are listeners to close as soon as the workers accept the connections that wait there.
-    """
-
-    def __init__(self, instance: Instance, leaving: Sequence[Listener] = ()) -> None:
-        self._instance = instance
-        self._leaving = leaving
-        self._was_ready = False
-        self.reloads = Reloads()
-        #: The way back, where this is a fallback that serves.
-        self.recovery: Recovery | None = None
-        #: When its code is to be loaded, on the monotonic clock.
-        self._recovery_due = math.inf
-        #: Returns what a reload that has begun has bound.
-        self.bound: Callable[[], Sequence[Listener]] = tuple
-
-    def ready(self, app: str, workers: int) -> None:
-        instance = self._instance
-        exits.release_descriptors()
-        served = f"{app} with {counted(workers)}"
-        self.reloads.end(well=True)
-        if self._was_ready:
-            instance.status.app = served
-            logs.info(f"arun: reloaded, serving {served}", "reloaded", app=app, workers=workers)
-            self._serving(instance.describe(served))
-            return
-        self._was_ready = True
-        instance.sockets.let_go(self._leaving)  # the workers have them
-        instance.status.ready(served, instance.sockets.listeners, instance.describe(served), instance.past.failures)
-        instance.serving()
-        instance.sockets.store()
-        if instance.can_go_back:
-            instance.status.returns(instance.configuration.fallback.recover, instance.past.brake)
-            self._recovery_due = 0.0
-
-    def recover(self) -> float:
-        """Do what is due on the way back of a fallback that serves; return in how many seconds it is again."""
-        now = time.monotonic()
-        if self.recovery is None and now >= self._recovery_due:
-            self.recovery = way_back.recovery_of(self._instance, self.bound)
-            self._recovery_due = now + way_back.LATER
-            if self.recovery is not None:
-                self._instance.signals.on_return(self.recovery.ask)
-        return max(0.0, self._recovery_due - now) if self.recovery is None else self.recovery.tick()
-
-    def failed(self, failure: StartupFailure) -> None:
-        record = self._instance.record(failure)
-        self.reloads.note(record)
-        logs.frame(record)
-        self._instance.outage.survived(record)
-
-    def unchanged(self, text: str) -> None:
-        self.reloads.end(well=False)
-        self._was_ready = True  # what serves next is a reload
-        self._serving(text)
-
-    def stopping(self, workers: Sequence[Worker]) -> float:
-        instance, signals = self._instance, self._instance.signals
-        if self.recovery is not None:
-            self.recovery.end()
-        instance.status.leaving(f"stopping {counted(len(workers))}", returns=signals.going_back and not signals.count)
-        if signals.going_back:
-            return PARTING
-        for listener in instance.sockets.listeners:
-            listener.socket.close()  # the workers have it too, and accept the connections that wait before it is gone
-        return 0.0
-
-    def reopen(self) -> None:
-        self._instance.output.reopen()
-
-    def _serving(self, state: str) -> None:
-        self._instance.status.serving(state)
-        self._instance.sockets.store()
-
-
 class Reloader:
     """The configurations of an instance with workers; see runner/arun/supervisor/contract.py."""
 
@@ -214,7 +134,7 @@ class Reloader:
         self._next_try, self._retry = 0.0, _RETRY
 
     @property
-    def answers(self) -> Control:
+    def answers(self) -> Control | None:
         return self._instance.control
 
     def first_order(self) -> bytes:
@@ -225,7 +145,12 @@ class Reloader:
         """Let workers learn what changes for them, and answer for this supervisor."""
         self._supervisor = supervisor
         self._instance.status.on_outlook(self._tell)
-        self._instance.control.serve(Supervised(supervisor, self.status.reloads))
+        self._answer()
+
+    def _answer(self) -> None:
+        """Let those be answered who ask for the state of the instance, once it can be asked."""
+        if self._instance.control is not None and self._supervisor is not None:
+            self._instance.control.serve(Supervised(self._supervisor, self.status.reloads))
 
     def _tell(self) -> None:
         self._has_changed = True
@@ -320,7 +245,7 @@ class Reloader:
         settings = validate(layers)
         instance.status.without_effect(settings)
         self._check_identity(settings)
-        configuration = configuration.with_settings(settings).showing(own_page.read(settings))
+        configuration = configuration.with_settings(settings).with_page(settings)
         if configuration.fallback.names_own and not instance.is_fallback:
             from arun.lifecycle import chain
 
@@ -328,7 +253,7 @@ class Reloader:
         return configuration
 
     def _tell_changes(self, configuration: Configuration) -> None:
-        """Tell whoever debugs which listeners a reload keeps, adds and closes, and which settings it changes."""
+        """Say in the log, for debugging, which listeners a reload keeps, adds and closes, and which settings it changes."""
         before = self._instance.sockets.listeners
         after = configuration.listening.listeners
         for what, found in (
@@ -385,7 +310,8 @@ class Reloader:
 
     def _move_control(self, configuration: Configuration) -> None:
         try:
-            self._instance.control.open(self._instance, configuration.settings)
+            self._instance.open_control(configuration.settings)
+            self._answer()
         except StartupFailure as failure:
             self.status.failed(failure)
 
@@ -411,10 +337,10 @@ class Reloader:
         if not self._is_provided:
             self._is_provided = True
             provisions.load_now()
-        return min(self._ping(), self._instance.outage.notices.tick(), self.status.recover())
+        return min(self._ping(), self._instance.outage.tick(), self.status.recover())
 
     def reaped(self, pid: int, status: int) -> None:
-        self._instance.outage.notices.reaped(pid, status)
+        self._instance.outage.reaped(pid, status)
 
     def _ping(self) -> float:
         """Report to the watchdog of the service manager, if it is due; return in how many seconds it is again."""

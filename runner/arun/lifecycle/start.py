@@ -10,9 +10,9 @@ from functools import partial
 from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
-from arun.lifecycle import build, listening, own_page
+from arun.lifecycle import build, listening
+from arun.lifecycle.configuration import Candidate
 from arun.lifecycle.deadline import Deadline
-from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import failures_of, outcome_of
 from arun.settings import DEFAULT, SettingsRejected, validate
 from arun.system import descriptors, environment, privileges
@@ -65,7 +65,7 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
         partial_settings = error.partial
         instance.adopt(instance.configuration.ending_as(partial_settings))
         with contextlib.suppress(StartupFailure):
-            instance.adopt(instance.configuration.showing(own_page.read(partial_settings)))
+            instance.adopt(instance.configuration.with_page(partial_settings))
         identity = _identity(partial_settings)
         _open_failure_log(instance, partial_settings, identity)
         listening.want(instance, partial_settings)
@@ -73,14 +73,14 @@ def _provide_for_fallback(instance: Instance, error: BaseException) -> None:
             with contextlib.suppress(StartupFailure):
                 _take_output(instance, partial_settings)
             with contextlib.suppress(StartupFailure):
-                instance.control.open(instance, partial_settings, identity)
+                instance.open_control(partial_settings, identity)
         listening.bind_what_is_known(instance, partial_settings)
     elif isinstance(error, StartupFailure) and settings is not None and _is_early(error):
         listening.bind_what_is_known(instance, settings)
 
 
 def _identity(settings: Settings) -> Identity | None:
-    """Return who the process is to become, where it is root; None where it stays who it is, or nobody knows."""
+    """Return who the process is to become, where it is root; None where it stays who it is, or that is not known."""
     if os.geteuid() == 0:
         with contextlib.suppress(StartupFailure):  # which the start is going to fail with
             return privileges.lookup(settings.uid, settings.gid)
@@ -90,8 +90,6 @@ def _identity(settings: Settings) -> Identity | None:
 def _open_failure_log(instance: Instance, settings: Settings, identity: Identity | None) -> None:
     """Open the failure log before the privileges are dropped, for the user that the process becomes."""
     directory = os.path.join(instance.launch.directory, settings.state_dir) if settings.state_dir else ""
-    if not directory and not instance.outage.log.directory:
-        return
     instance.outage.open(directory, identity)
 
 
@@ -129,11 +127,12 @@ def _start(instance: Instance, leave: Callable[[Outcome], object]) -> None:
     _open_failure_log(instance, settings, identity)
     listening.want(instance, settings)
     _take_output(instance, settings)
-    instance.control.open(instance, settings, identity)
-    instance.control.start()
+    instance.open_control(settings, identity)
+    if instance.control is not None:
+        instance.control.start()
     environment.change_environment([one for one in settings.env if one[0] == "TZ"])  # the first line has a date
     instance.status.starting()
-    instance.adopt(instance.configuration.showing(own_page.read(settings)))
+    instance.adopt(instance.configuration.with_page(settings))
     if instance.configuration.fallback.names_own and not instance.is_fallback:
         from arun.lifecycle import chain  # other starts have nothing to look at
 
@@ -190,7 +189,8 @@ def _serve(instance: Instance, settings: Settings, deadline: Deadline) -> None:
             held.close(claimed.surplus)
             instance.adopt(configuration)
         deadline.finish()  # workers are forked by a process that has no other thread
-        instance.control.stop()
+        if instance.control is not None:
+            instance.control.stop()
         reload.supervise(instance, Candidate(configuration, held, instance.past.generation + 1), deadline.began)
     else:
         held.close(claimed.surplus)

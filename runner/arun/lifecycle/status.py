@@ -200,15 +200,30 @@ class Status:
         self.recovery = state
         self.foresee(next_try=state.next_try, attempts=state.attempts, trying=state.is_trying)
 
-    def still_failing(self, records: Sequence[FailureRecord], *, is_new: bool, is_asked: bool) -> None:
-        """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for."""
+    def still_failing(
+        self,
+        records: Sequence[FailureRecord],
+        now: tuple[FailureRecord, ...],
+        state: Callable[[], str],
+        *,
+        is_new: bool,
+        is_asked: bool,
+    ) -> None:
+        """Report why the first start would fail if it was tried now; the same cause is not told twice, unless it was asked for.
+
+        ``now`` are the failures that hold, and ``state`` returns what a service manager shows.
+        """
+        self.foresee(failures=now)
         if is_new:
             logs.info("arun: tried the first start again; it would fail now for another reason:")
             for record in records:
                 self.failed(record)
-            self.foresee(failures=tuple(records))
+            if self._manager is not None:
+                self._manager.status(state())
         elif is_asked:
             logs.warning(f"the first start would fail still, and this fallback stays: {records[0].summary()}")
+        elif logs.debugs():
+            logs.debug(f"tried the first start again, {now[0].tries} times so far; it would fail as before")
 
     # ---- the end
 

@@ -96,14 +96,8 @@ def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], generation
         StopRequested: a stop signal came in time.
         StartupFailure(EXEC_FAILED): as in ``become_fallback``, but that no child was ended.
     """
-    past = instance.past._replace(
-        workers=workers,
-        counted=counted,
-        generation=generation,
-        state_dir=instance.outage.log.directory,
-        earlier=instance.outage.earlier,
-        notices=instance.outage.notices.running,
-    )
+    past = instance.outage.handed_over(instance.past)
+    past = past._replace(workers=workers, counted=counted, generation=generation)
     _replace_process(instance, instance.launch.arguments, past, spared=frozenset(process.children()))
 
 
@@ -160,8 +154,7 @@ def _replace_process(
     launch = instance.launch
     try:
         late_signals = block_stop_signals()
-        told = frozenset(notice.pid for notice in instance.outage.notices.running)
-        process.end_children(spared=launch.children | spared | told)
+        process.end_children(spared=launch.children | spared | instance.outage.notified)
         _check(instance, arguments[0] if past.tried else None)
         _execute(instance, arguments, past, late_signals)
     except StartupFailure:
@@ -197,8 +190,7 @@ def _own_files() -> list[str]:
 
 def _execute(instance: Instance, arguments: tuple[str, ...], past: handover.Handover, late_signals: int) -> NoReturn:
     launch, outlook = instance.launch, instance.status.outlook()
-    instance.control.settle()
-    control, status = instance.control.handed_over()
+    control, status = ((), ()) if instance.control is None else instance.control.handed_over()
     passed = tuple(
         handover.InheritedListener(listener.socket.fileno(), listener.spec)
         for listener in instance.sockets.still_open()

@@ -12,7 +12,7 @@ import os
 import time
 
 from arun.core.failures import FILE_UNUSABLE, StartupFailure
-from arun.lifecycle import build, listening, own_page
+from arun.lifecycle import build, listening
 from arun.lifecycle.deadline import Deadline
 from arun.settings import SettingsRejected, validate
 from arun.system import environment, logs, pidfile
@@ -37,7 +37,7 @@ _SHUTDOWN_MARGIN = 2.0
 
 
 class Observer:
-    """What a trial tells whoever asks for it, as soon as it is known; each method returns at once."""
+    """What a trial reports to its caller, as soon as it is known; each method returns at once."""
 
     def read(self, layers: Layers, settings: Settings | None) -> None:
         """Take what the settings are read from, then the settings too; called before the app is imported, once more each time."""
@@ -71,7 +71,7 @@ def run(  # noqa: PLR0913 - the last ones by name
         held: where another process listens that makes room for this start: those addresses are not looked at.
         owner: the pid of that process, which may stand in the pid file.
         starts_app: whether the app's start-up and shut-down run.
-        observer: is told more of it than the steps.
+        observer: gets more of it than the steps.
 
     Raises:
         SettingsRejected: the settings.
@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913 - the last ones by name
     instance.adopt(instance.configuration.with_settings(settings))
     observer.limited(settings.start_timeout)
     observer.read(layers, settings)
-    own_page.read(settings)
+    instance.adopt(instance.configuration.with_page(settings))
     if settings.strict_fallback and instance.configuration.fallback.names_own and not instance.is_fallback:
         from arun.lifecycle import chain
 

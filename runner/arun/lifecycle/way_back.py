@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from arun.lifecycle.recovery_policy import SOON
 from arun.system import logs, tracebacks
 
 TYPE_CHECKING = False
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from arun.lifecycle.prober import Probe
     from arun.lifecycle.recovery import Recovery
     from arun.listen.sockets import Listener
-    from arun.system.stop_signals import StopSignals
 
-__all__ = ("LATER", "drive", "recovery_of")
+__all__ = ("LATER", "WayBack", "recovery_of")
 
 #: Seconds until the code of the way back is loaded again that could not be.
 LATER = 2.0
@@ -35,7 +35,7 @@ def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tup
     except (ImportError, OSError) as error:  # files of arun or of Python are away, or no descriptor is left
         logs.warning(f"the way back is tried later: {tracebacks.described(error)}")
         return None
-    past, policy = instance.past, instance.configuration.fallback.recover
+    past, policy = instance.past, instance.configuration.fallback.chain.recover
 
     def held() -> tuple[ListenSpec, ...]:
         return tuple(dict.fromkeys(listener.spec for listener in (*instance.sockets.listeners, *more())))
@@ -50,23 +50,44 @@ def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tup
         )
 
     records = [record for record in past.failures if record.config == past.failures[0].config]
-    return Recovery(policy, past.brake, start, held, records, instance.status, instance.signals.go_back)
+    return Recovery(policy, past.brake, start, held, records, instance)
 
 
-def drive(recovery: Recovery, loop: asyncio.AbstractEventLoop, signals: StopSignals) -> None:
-    """Let an event loop drive the way back."""
-    waiting: asyncio.TimerHandle | None = None
+class WayBack:
+    """The way back in one process, driven by the loop that serves the fallback."""
 
-    def turn() -> None:
-        nonlocal waiting
-        if waiting is not None:
-            waiting.cancel()
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._recovery: Recovery | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin soon: clients wait that came during the start, and nothing is imported before they are served."""
+        loop.call_later(SOON / 2, self._begin, loop)
+
+    def end(self) -> None:
+        """End a probe that runs: the fallback ends."""
+        if self._recovery is not None:
+            self._recovery.end()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        signals = self._instance.signals
+        if signals.count:
+            return
+        self._recovery = recovery = recovery_of(self._instance)
+        if recovery is None:
+            loop.call_later(LATER, self._begin, loop)
+            return
+
+        def ask() -> None:
+            recovery.ask()
+            loop.call_soon_threadsafe(self._turn, recovery, loop)
+
+        self._turn(recovery, loop)
+        signals.on_return(ask)
+
+    def _turn(self, recovery: Recovery, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
         seconds = recovery.tick()
-        waiting = None if seconds == math.inf else loop.call_later(seconds, turn)
-
-    def ask() -> None:
-        recovery.ask()
-        loop.call_soon_threadsafe(turn)
-
-    turn()
-    signals.on_return(ask)
+        self._waiting = None if seconds == math.inf else loop.call_later(seconds, self._turn, recovery, loop)

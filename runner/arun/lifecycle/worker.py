@@ -8,8 +8,8 @@ from functools import partial
 
 from arun.core import exits
 from arun.lifecycle import build
+from arun.lifecycle.configuration import Candidate
 from arun.lifecycle.deadline import Deadline
-from arun.lifecycle.instance import Candidate
 from arun.lifecycle.outcome import Failed, outcome_of
 from arun.lifecycle.status import Status
 from arun.supervisor import forking

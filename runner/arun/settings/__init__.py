@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from .command_line import (
-    scan_fallback,
-    scan_last_resort,
-    scan_log_format,
-    scan_on_fallback,
-    scan_state_dir,
-    secret_flags,
-)
+from .command_line import scan_chain, scan_fallback, scan_state_dir, secret_flags
 from .layers import Layers, read
 from .options import BIND_RETRY, DEFAULT
 from .settings import Settings
@@ -28,10 +21,8 @@ __all__ = (
     "help_text",
     "read",
     "reference",
+    "scan_chain",
     "scan_fallback",
-    "scan_last_resort",
-    "scan_log_format",
-    "scan_on_fallback",
     "scan_state_dir",
     "schema",
     "secret_flags",

@@ -7,16 +7,18 @@ start. The rules are getopt_long's (glibc, ``argp``) without abbreviations.
 
 from __future__ import annotations
 
+import contextlib
+
 from arun.core.failures import OPTION_INVALID, OPTION_UNKNOWN, StartupFailure
 
 from .declaration import declared, named
-from .entries import FALLBACK, LAST_RESORT, Entry, absolute_reference, names_config, normal
-from .options import LOG_FORMATS
+from .entries import CHAIN, FALLBACK, LAST_RESORT, Entry, absolute_reference, names_config, normal
 from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from .declaration import Option
 
@@ -24,10 +26,8 @@ __all__ = (
     "EXTRA_ARGUMENTS",
     "known_last_resort",
     "read_arguments",
+    "scan_chain",
     "scan_fallback",
-    "scan_last_resort",
-    "scan_log_format",
-    "scan_on_fallback",
     "scan_state_dir",
     "secret_flags",
     "split_extra",
@@ -45,25 +45,23 @@ def scan_fallback(argv: Sequence[str], environ: Mapping[str, str], directory: st
     return absolute_reference(_scan(FALLBACK, argv, environ) or "", directory)
 
 
-def scan_last_resort(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the end of a chain, ``page`` or ``exit``, as scan_fallback does; None where it is not given."""
-    return known_last_resort(_scan(LAST_RESORT, argv, environ))
+def scan_chain(argv: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what they say that holds for a whole chain, as scan_fallback does: settings by the names of their fields.
+
+    What is not given is left out, and what its option does not take: validation reports that.
+    """
+    found: dict[str, Any] = {}
+    for key in CHAIN:
+        text = _scan(key, argv, environ)
+        if text is not None:
+            with contextlib.suppress(ValueError):
+                found[key.replace("-", "_")] = named(Settings)[key].kind(text)
+    return found
 
 
 def scan_state_dir(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """Return the state directory that the command line or the environment names, as scan_fallback does."""
     return _scan("state-dir", argv, environ)
-
-
-def scan_on_fallback(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the command to run when a fallback serves, as scan_fallback does."""
-    return _scan("on-fallback", argv, environ)
-
-
-def scan_log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the form of the log, as scan_fallback does; None where no known one is named."""
-    named_form = _scan("log-format", argv, environ)
-    return named_form if named_form in LOG_FORMATS else None
 
 
 def secret_flags() -> frozenset[str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = (
+    "CHAIN",
     "EARLY",
     "FALLBACK",
     "FORMATS",
@@ -49,6 +50,8 @@ GUNICORN = "gunicorn.conf.py"
 PLACEHOLDER_KEYS = ("set-placeholder", "set-ph", "set")
 #: Keys that are found even where the rest of a config cannot be read: they decide what follows a failed start.
 EARLY = FALLBACK, LAST_RESORT = ("fallback-config", "last-resort")
+#: Keys that hold for a whole chain of fallbacks and are known, from command line and environment, before any config is read.
+CHAIN = (LAST_RESORT, "on-fallback", "log-format")
 
 
 class Entry(Value):

@@ -40,7 +40,6 @@ __all__ = ("BIND_RETRY", "DEFAULT", "Options")
 #: Where an instance listens whose settings name no address.
 DEFAULT = Tcp("127.0.0.1", 8000)
 #: The forms of a line of the log.
-LOG_FORMATS = ("text", "json", "plain")
 #: Seconds for which a busy address is tried again by default, where there is no fallback.
 BIND_RETRY = 5.0
 
@@ -411,7 +410,7 @@ class _Logs:
     __slots__ = ()
 
     log_format = option(
-        Choice(*LOG_FORMATS),
+        Choice("text", "json", "plain"),
         default=None,
         about="the form of arun's own lines: text (with time, pid and level), json, or plain (default: text; plain where "
         "standard error is the journal of systemd, which stamps them itself)",

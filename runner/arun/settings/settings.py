@@ -82,8 +82,14 @@ class Settings(Options):
 
     @property
     def measures_requests(self) -> bool:
-        """Whether requests are measured for metrics: somebody may ask for them by HTTP."""
+        """Whether requests are measured for metrics, which can be asked for by HTTP."""
         return self.status is not None or self.status_path is not None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an option says where the state of the instance can be asked, or names a folder for that."""
+        named = self.control not in {None, "none"} or bool(self.state_dir)
+        return named or self.measures_requests
 
     @property
     def names_requests(self) -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
             ...
 
         @property
-        def answers(self) -> Answers:
-            """What answers those who ask for the state of the instance."""
+        def answers(self) -> Answers | None:
+            """What answers those who ask for the state of the instance; None where it cannot be asked."""
             ...
 
         def first_order(self) -> bytes:

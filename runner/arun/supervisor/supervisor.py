@@ -169,10 +169,11 @@ class Supervisor:
         silence = self._timeouts.silence
         turn = min(_TURN, silence / 4) if silence else _TURN  # as often as heartbeats come
         answers = self._instance.answers
-        asked = answers.seconds
+        asked = None if answers is None else answers.seconds
         seconds = max(0.0, min([turn, next_tick, turn if asked is None else asked, *(moment - now for moment in due)]))
         waiting = select.poll()
-        answers.register(waiting)
+        if answers is not None:
+            answers.register(waiting)
         waiting.register(self._wakeup.fd, select.POLLIN)
         for worker in self._workers:
             if worker.speaks:
@@ -182,7 +183,8 @@ class Supervisor:
         late = self._turned - before - seconds
         if late > _LATE:
             self._postpone(late)
-        answers.turn(ready)
+        if answers is not None:
+            answers.turn(ready)
         self._turned = time.monotonic()  # what it takes is no pause: many who ask must not spare a worker that is stuck
 
     def _postpone(self, seconds: float) -> None:
@@ -202,7 +204,14 @@ class Supervisor:
             if worker.speaks and not worker.read():
                 worker.connection.close()
             while worker.asking:
-                self._instance.answers.adopt(worker.asking.pop())
+                self._answer(worker.asking.pop())
+
+    def _answer(self, fd: int) -> None:
+        answers = self._instance.answers
+        if answers is None:
+            os.close(fd)
+        else:
+            answers.adopt(fd)
 
     def _reap(self, *, waiting: bool = False) -> None:
         """Reap the processes that have ended and act on it; adopted orphans are reaped as well."""
@@ -318,7 +327,8 @@ class Supervisor:
         return waits
 
     def _fork(self, generation: Generation, spec: WorkerSpec, slot: Slot | None) -> Worker:
-        inherited = [self._wakeup, self._instance.answers, *(worker.connection for worker in self._workers)]
+        answers = self._instance.answers
+        inherited = [self._wakeup, *([answers] if answers else ()), *(worker.connection for worker in self._workers)]
         run = partial(spec.run, slot.number if slot else None, generation.start_began())
         pid, line = forking.fork(run, inherited)
         worker = Worker(line, slot, generation, pid)

@@ -3,7 +3,7 @@
 ======= =========================================================================================================
 text    ``[2026-11-30 12:03:04.512 +0000] [4711] [INFO] serving shop.py``: time, pid and level before the line, as gunicorn
         has them; in a worker ``[4711 worker 2]``. Further lines (a traceback) follow as they are.
-screen  the same without the date, for a terminal, where whoever reads it knows that; with or without colors
+screen  the same without the date, for a terminal, where its reader knows that; with or without colors
 plain   the line itself
 json    an object on each line: time (RFC 3339, UTC), level, pid, worker, event, message, and the fields of the event
 journal the line itself behind ``<6>``, which systemd takes for its level (sd-daemon(3)); it stamps time and pid by itself

@@ -78,7 +78,7 @@ def worker() -> int:
 
 
 def debugs() -> bool:
-    """Return whether lines for debugging are written: what is told there may cost something to find out."""
+    """Return whether lines for debugging are written: what they say may cost something to find out."""
     return _level <= LEVELS["debug"]
 
 
