@@ -10,8 +10,8 @@ import time
 
 from arun.core.failures import WORKER_DIED, FailureRecord, StartupFailure
 from arun.core.values import Value
-from arun.lifecycle import handover
-from arun.lifecycle.handover import Handover, Trial
+from arun.instance import handover
+from arun.instance.handover import Handover, Trial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

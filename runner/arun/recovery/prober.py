@@ -13,9 +13,9 @@ import time
 
 from arun.core.failures import CAUSES, START_TIMEOUT, WORKER_DIED, FailureRecord, StartupFailure
 from arun.core.values import Value
-from arun.lifecycle import handover
-from arun.lifecycle.awaited import Awaited
-from arun.lifecycle.watched import signatures
+from arun.instance import handover
+from arun.recovery.awaited import Awaited
+from arun.recovery.watched import signatures
 from arun.system import process
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.core.listen_spec import ListenSpec
-    from arun.lifecycle.watched import Signature
+    from arun.recovery.watched import Signature
     from arun.system.launch import Launch
 
 __all__ = ("Probe", "Result")
