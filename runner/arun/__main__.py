@@ -38,8 +38,8 @@ def _serve() -> NoReturn:
     asking = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *asking))
     exits.arm()  # before any import that registers a hook of its own: the first registered runs last
+    from arun.instance.instance import Instance
     from arun.lifecycle import end, start
-    from arun.lifecycle.instance import Instance
     from arun.system import descriptors, process
 
     process.open_standard_streams()

@@ -22,10 +22,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "control": frozenset({"core", "system"}),
     "apps": frozenset({"core", "system", "http"}),
     "server": frozenset({"core", "system", "listen", "http"}),
-    "lifecycle": frozenset(
-        {"core", "settings", "system", "listen", "http", "supervisor", "control", "apps", "server", "arun_welcome"}
-    ),
+    "instance": frozenset({"core", "settings", "system", "listen", "supervisor", "control"}),
+    "recovery": frozenset({"core", "settings", "system", "listen", "instance"}),
 }
+#: What happens to an instance may know all that it is made of.
+MAY_IMPORT["lifecycle"] = frozenset(MAY_IMPORT) | {"arun_welcome"}
 #: The top floor may import all that is below it.
 MAY_IMPORT["commands"] = frozenset(MAY_IMPORT) | {"arun_welcome"}
 #: What of ours the built-in app knows.

@@ -12,10 +12,10 @@ import pytest
 from arun.core.addresses import Tcp, Unix
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
-from arun.lifecycle.fallback import ChainPolicy
-from arun.lifecycle.handover import VARIABLE, Handover, InheritedListener, take, write
-from arun.lifecycle.notices import Notice
-from arun.lifecycle.recovery_policy import RecoverPolicy
+from arun.instance.fallback import ChainPolicy
+from arun.instance.handover import VARIABLE, Handover, InheritedListener, take, write
+from arun.instance.notices import Notice
+from arun.instance.recovery_policy import RecoverPolicy
 from arun.supervisor.contract import InheritedWorker
 
 FIRST: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arun.lifecycle.awaited import Awaited, find
+from arun.recovery.awaited import Awaited, find
 
 TEXTS = {
     "asyncio": ("[Errno 111] Connect call failed ('127.0.0.1', 5432)", [Awaited("127.0.0.1", 5432)]),

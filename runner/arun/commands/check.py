@@ -14,10 +14,10 @@ from arun.commands.usage import Option, Usage
 from arun.core import redaction
 from arun.core.failures import OPTION_INVALID, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
+from arun.instance.configuration import Configuration
+from arun.instance.fallback import COMMAND_LINE
+from arun.instance.handover import Handover
 from arun.lifecycle import chain
-from arun.lifecycle.configuration import Configuration
-from arun.lifecycle.fallback import COMMAND_LINE
-from arun.lifecycle.handover import Handover
 from arun.settings import DEFAULT, SettingsRejected, entries, listeners, read, validate
 
 TYPE_CHECKING = False

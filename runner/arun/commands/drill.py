@@ -12,9 +12,9 @@ from arun.commands.drill_configs import Copies, Spare
 from arun.commands.exercise import KINDS, Course, Exercise
 from arun.commands.usage import Option, Usage
 from arun.core.failures import CAUSES, OPTION_INVALID, StartupFailure, printable
+from arun.instance.configuration import Configuration
+from arun.instance.fallback import COMMAND_LINE
 from arun.lifecycle import chain
-from arun.lifecycle.configuration import Configuration
-from arun.lifecycle.fallback import COMMAND_LINE
 from arun.settings import entries, read, validate
 from arun.settings.validation import SettingsRejected
 from arun.system import privileges

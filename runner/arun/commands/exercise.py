@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.commands.drill_configs import Copies
-    from arun.lifecycle.configuration import Configuration
+    from arun.instance.configuration import Configuration
 
 __all__ = ("KINDS", "Course", "Exercise")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arun.core.listen_spec import ListenSpec
-    from arun.lifecycle.configuration import Configuration
+    from arun.instance.configuration import Configuration
 
 __all__ = ("Running",)
 

@@ -10,9 +10,9 @@ import time
 
 from arun.core.failures import WORKER_DIED, FailureRecord, StartupFailure
 from arun.core.values import Value
-from arun.lifecycle import handover
-from arun.lifecycle.handover import Handover, Trial
-from arun.lifecycle.trial_reports import TrialReports
+from arun.instance import handover
+from arun.instance.handover import Handover, Trial
+from arun.recovery.trial_reports import TrialReports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from arun.commands import reaching
 from arun.commands.usage import Option, Usage
 from arun.control import places
 from arun.core.failures import FILE_UNUSABLE, FailureRecord, StartupFailure, printable
-from arun.lifecycle import failure_log
+from arun.instance import failure_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

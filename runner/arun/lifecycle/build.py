@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from arun.http.access.line import AccessLog
     from arun.http.options import HttpOptions
     from arun.http.server import Application, HttpServer
+    from arun.instance.instance import Instance
     from arun.lifecycle.deadline import Deadline
     from arun.lifecycle.detours import Detours
-    from arun.lifecycle.instance import Instance
-    from arun.lifecycle.way_back import WayBack
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts
+    from arun.recovery.way_back import WayBack
     from arun.server.served_socket import ServedSocket
     from arun.server.server import Server, ServerEvents
     from arun.system.line_file import LineFile
@@ -285,13 +285,13 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     app, served = loaded.app.target.text, configuration.listening.listeners
     way_back: WayBack | None = None
     if instance.can_go_back:
-        from arun.lifecycle.way_back import WayBack
+        from arun.recovery.way_back import WayBack
 
         way_back = WayBack(instance)
 
     def ready(server: Server) -> None:
         if control is not None and control.is_asked:
-            from arun.lifecycle.serving import OneProcess
+            from arun.instance.serving import OneProcess
 
             loop = loaded.loop()
             serving = OneProcess(server.counters, loop.call_soon_threadsafe)

@@ -25,7 +25,7 @@ from arun.core.failures import (
     printable,
 )
 from arun.core.values import Value
-from arun.lifecycle import fallback, own_page
+from arun.instance import fallback, own_page
 from arun.settings import SettingsRejected, entries, listeners, read, validate
 from arun.system import logs, privileges
 
@@ -33,8 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from arun.lifecycle.configuration import Configuration
-    from arun.lifecycle.fallback import FallbackPolicy
+    from arun.instance.configuration import Configuration
+    from arun.instance.fallback import FallbackPolicy
     from arun.settings import Settings
     from arun.system.privileges import Identity
 

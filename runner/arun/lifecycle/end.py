@@ -8,7 +8,8 @@ from functools import partial
 
 from arun.core import exits
 from arun.core.failures import EXEC_FAILED, StartupFailure, printable
-from arun.lifecycle import fallback, plain_503, start, successor
+from arun.instance import fallback
+from arun.lifecycle import plain_503, start, successor
 from arun.lifecycle.outcome import Failed, ReturnToPrimary
 from arun.listen import claims
 from arun.settings import entries
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from arun.core.failures import FailureRecord
-    from arun.lifecycle.fallback import Plan
-    from arun.lifecycle.instance import Instance
+    from arun.instance.fallback import Plan
+    from arun.instance.instance import Instance
     from arun.lifecycle.outcome import Outcome
 
 __all__ = ("finish",)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from arun.core.addresses import Address
     from arun.core.listen_spec import ListenSpec
-    from arun.lifecycle.configuration import Configuration
-    from arun.lifecycle.fallback import FallbackPolicy
-    from arun.lifecycle.instance import Instance
+    from arun.instance.configuration import Configuration
+    from arun.instance.fallback import FallbackPolicy
+    from arun.instance.instance import Instance
     from arun.listen.held import Sockets
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts

@@ -14,9 +14,10 @@ from functools import partial
 
 from arun.core import exits
 from arun.core.genuine import monotonic
-from arun.lifecycle import awaited, trial, watched
-from arun.lifecycle.connects import Connects
+from arun.lifecycle import trial
 from arun.lifecycle.outcome import Failed, outcome_of
+from arun.recovery import awaited, watched
+from arun.recovery.connects import Connects
 from arun.supervisor import forking
 from arun.supervisor.workers import ended_by
 from arun.system import logs, process
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     import socket
     from typing import Any, NoReturn
 
-    from arun.lifecycle.handover import Trial
-    from arun.lifecycle.instance import Instance
+    from arun.instance.handover import Trial
+    from arun.instance.instance import Instance
     from arun.lifecycle.outcome import Outcome
     from arun.settings import Layers, Settings
 

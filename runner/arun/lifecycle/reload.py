@@ -11,10 +11,10 @@ from functools import partial
 
 from arun.apps import provisions
 from arun.core.failures import OPTION_INVALID, StartupFailure
+from arun.instance.configuration import Candidate, Configuration
+from arun.instance.serving import Supervised
 from arun.lifecycle import build, foresight, listening, successor
-from arun.lifecycle.configuration import Candidate, Configuration
 from arun.lifecycle.outcome import failures_of
-from arun.lifecycle.serving import Supervised
 from arun.lifecycle.supervised import SupervisedStatus
 from arun.lifecycle.worker import work
 from arun.settings import validate
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from arun.lifecycle.control import Control
-    from arun.lifecycle.instance import Instance
+    from arun.instance.control import Control
+    from arun.instance.instance import Instance
     from arun.settings import Settings
     from arun.supervisor.workers import Worker
 

@@ -10,8 +10,8 @@ from functools import partial
 from arun import __version__
 from arun.core import exits
 from arun.core.failures import StartupFailure
+from arun.instance.configuration import Candidate
 from arun.lifecycle import build, listening
-from arun.lifecycle.configuration import Candidate
 from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.outcome import failures_of, outcome_of
 from arun.settings import DEFAULT, SettingsRejected, validate
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from arun.lifecycle.instance import Instance
+    from arun.instance.instance import Instance
     from arun.lifecycle.outcome import Outcome
     from arun.settings import Settings
     from arun.system.privileges import Identity

@@ -12,8 +12,8 @@ from os import execve  # bound now: an app may put something else in its place
 
 from arun.core import redaction
 from arun.core.failures import EXEC_FAILED, StartupFailure
-from arun.lifecycle import handover
-from arun.lifecycle.fallback import is_gone
+from arun.instance import handover
+from arun.instance.fallback import is_gone
 from arun.settings import secret_flags
 from arun.settings.entries import shown, split_reference
 from arun.system import logs, process
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from arun.core.failures import FailureRecord
-    from arun.lifecycle.instance import Instance
+    from arun.instance.instance import Instance
     from arun.supervisor.contract import InheritedWorker
     from arun.system.launch import Launch
 

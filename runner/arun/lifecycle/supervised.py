@@ -7,7 +7,7 @@ import time
 
 from arun.core import exits
 from arun.core.exits import PARTING
-from arun.lifecycle.serving import Reloads
+from arun.instance.serving import Reloads
 from arun.supervisor.workers import counted
 from arun.system import logs
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from arun.core.failures import StartupFailure
-    from arun.lifecycle.instance import Instance
-    from arun.lifecycle.recovery import Recovery
+    from arun.instance.instance import Instance
     from arun.listen.sockets import Listener
+    from arun.recovery.recovery import Recovery
     from arun.supervisor.workers import Worker
 
 __all__ = ("SupervisedStatus",)
@@ -40,7 +40,7 @@ class SupervisedStatus:
         #: When its code is to be loaded, on the monotonic clock.
         self._recovery_due = math.inf
         if instance.can_go_back:
-            from arun.lifecycle import way_back
+            from arun.recovery import way_back
 
             self._way_back = way_back
         #: Returns what a reload that has begun has bound.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from arun.core.listen_spec import ListenSpec
     from arun.http.server import HttpServer
+    from arun.instance.instance import Instance
     from arun.lifecycle.build import Loaded
-    from arun.lifecycle.instance import Instance
     from arun.lifecycle.outcome import Outcome
     from arun.settings import Layers, Settings
 

@@ -7,11 +7,11 @@ import os
 from functools import partial
 
 from arun.core import exits
+from arun.instance.configuration import Candidate
+from arun.instance.status import Status
 from arun.lifecycle import build
-from arun.lifecycle.configuration import Candidate
 from arun.lifecycle.deadline import Deadline
 from arun.lifecycle.outcome import Failed, outcome_of
-from arun.lifecycle.status import Status
 from arun.supervisor import forking
 from arun.supervisor.channel import Channel, Served, WorkerLifetime
 from arun.supervisor.reports import DRAINING, FAILED, READY
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from arun.instance.instance import Instance
     from arun.lifecycle.build import Loaded
-    from arun.lifecycle.instance import Instance
     from arun.lifecycle.outcome import Outcome
     from arun.server.server import Server
     from arun.settings import Settings

@@ -1,10 +1,10 @@
-"""The way back of an instance: its recovery (lifecycle/recovery.py) between what the instance is and what drives it."""
+"""The way back of an instance: its recovery (recovery/recovery.py) between what the instance is and what drives it."""
 
 from __future__ import annotations
 
 import math
 
-from arun.lifecycle.recovery_policy import SOON
+from arun.instance.recovery_policy import SOON
 from arun.system import logs, tracebacks
 
 TYPE_CHECKING = False
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from arun.core.listen_spec import ListenSpec
-    from arun.lifecycle.instance import Instance
-    from arun.lifecycle.prober import Probe
-    from arun.lifecycle.recovery import Recovery
+    from arun.instance.instance import Instance
     from arun.listen.sockets import Listener
+    from arun.recovery.prober import Probe
+    from arun.recovery.recovery import Recovery
 
 __all__ = ("LATER", "WayBack", "recovery_of")
 
@@ -30,8 +30,8 @@ def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tup
     ``more`` returns what the instance has bound and not adopted yet.
     """
     try:
-        from arun.lifecycle.prober import Probe
-        from arun.lifecycle.recovery import Recovery
+        from arun.recovery.prober import Probe
+        from arun.recovery.recovery import Recovery
     except (ImportError, OSError) as error:  # files of arun or of Python are away, or no descriptor is left
         logs.warning(f"the way back is tried later: {tracebacks.described(error)}")
         return None

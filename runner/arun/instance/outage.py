@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.core.failures import FailureRecord
-    from arun.lifecycle.failure_log import FailureLog
-    from arun.lifecycle.handover import Handover
-    from arun.lifecycle.notices import Notices
+    from arun.instance.failure_log import FailureLog
+    from arun.instance.handover import Handover
+    from arun.instance.notices import Notices
     from arun.system.launch import Launch
     from arun.system.privileges import Identity
 
@@ -59,7 +59,7 @@ class Outage:
         if directory := directory or past.state_dir:
             self._log = _failure_log(directory)
         if past.notices:
-            from arun.lifecycle.notices import Notices
+            from arun.instance.notices import Notices
 
             self._notices = Notices(past.notices)
 
@@ -105,7 +105,7 @@ class Outage:
 
     def _tell(self, option: str, command: str, told: Mapping[str, Any], launch: Launch) -> None:
         if self._notices is None:
-            from arun.lifecycle.notices import Notices
+            from arun.instance.notices import Notices
 
             self._notices = Notices()
             if self._call_later is not None:
@@ -159,7 +159,7 @@ class Outage:
             self._serves = {"when": time.time(), "fallback": name, "pid": os.getpid()}
             self._note("serving", self._chain, **self._serves)
             if on_fallback:
-                from arun.lifecycle.failure_log import fields_of
+                from arun.instance.failure_log import fields_of
 
                 told = {"event": "fallback", "fallback": name, **fields_of(first)}
                 told["failures"] = [fields_of(one) for one in self._chain]
@@ -179,7 +179,7 @@ class Outage:
                 seconds=round(seconds, 3),
             )
             if on_recover:
-                from arun.lifecycle.failure_log import fields_of
+                from arun.instance.failure_log import fields_of
 
                 told = {"event": "recover", **fields_of(first), "failures": [fields_of(one) for one in ended]}
                 self._tell("on-recover", on_recover, told, launch)
@@ -216,6 +216,6 @@ class Outage:
 
 
 def _failure_log(directory: str) -> FailureLog:
-    from arun.lifecycle.failure_log import FailureLog
+    from arun.instance.failure_log import FailureLog
 
     return FailureLog(directory)

@@ -10,12 +10,12 @@ from arun import __version__, settings
 from arun.core import exits, genuine, redaction
 from arun.core.failures import FailureRecord, failure_id
 from arun.core.outlook import Outlook
-from arun.lifecycle import handover
-from arun.lifecycle.configuration import Configuration
-from arun.lifecycle.fallback import COMMAND_LINE, FallbackPolicy
-from arun.lifecycle.outage import Outage
-from arun.lifecycle.output import Output
-from arun.lifecycle.status import Status
+from arun.instance import handover
+from arun.instance.configuration import Configuration
+from arun.instance.fallback import COMMAND_LINE, FallbackPolicy
+from arun.instance.outage import Outage
+from arun.instance.output import Output
+from arun.instance.status import Status
 from arun.listen import activation, sockets
 from arun.listen.held import Sockets
 from arun.settings import entries
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from arun.core.addresses import Address
     from arun.core.failures import StartupFailure
     from arun.core.listen_spec import ListenSpec
-    from arun.lifecycle.configuration import Candidate
-    from arun.lifecycle.control import Control
+    from arun.instance.configuration import Candidate
+    from arun.instance.control import Control
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.supervisor.contract import InheritedWorker
@@ -375,7 +375,7 @@ class Instance:
 
 
 def _control(past: handover.Handover) -> Control:
-    from arun.lifecycle.control import Control
+    from arun.instance.control import Control
 
     return Control(past)
 

@@ -18,15 +18,15 @@ from arun.core import addresses
 from arun.core.failures import FailureRecord
 from arun.core.listen_spec import Certificate, ListenSpec, Tls
 from arun.core.values import Value
-from arun.lifecycle.fallback import ChainPolicy
-from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
+from arun.instance.fallback import ChainPolicy
+from arun.instance.recovery_policy import Brake, RecoverPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
-    from arun.lifecycle.notices import Notice
+    from arun.instance.notices import Notice
     from arun.supervisor.contract import InheritedWorker
 
 __all__ = (
@@ -263,7 +263,7 @@ def _decode_chain(fields: dict[str, Any]) -> ChainPolicy:
 def _decode_notices(encoded: list[list[Any]]) -> tuple[Notice, ...]:
     if not encoded:
         return ()
-    from arun.lifecycle.notices import Notice  # few starts find one that runs
+    from arun.instance.notices import Notice  # few starts find one that runs
 
     return tuple(Notice(*_known(Notice, one)) for one in encoded)
 

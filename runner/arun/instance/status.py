@@ -9,7 +9,7 @@ import time
 from arun import __version__
 from arun.core import addresses
 from arun.core.outlook import Outlook
-from arun.lifecycle.recovery_policy import RecoveryState
+from arun.instance.recovery_policy import RecoveryState
 from arun.settings import entries
 from arun.system import logs
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arun.core.failures import FailureRecord
-    from arun.lifecycle.recovery_policy import Brake, RecoverPolicy
+    from arun.instance.recovery_policy import Brake, RecoverPolicy
     from arun.listen.sockets import Listener
     from arun.settings import Layers, Settings
     from arun.system.daemon import WaitingCommand

@@ -18,7 +18,7 @@ from arun.core import addresses
 from arun.core.addresses import Unix
 from arun.core.failures import StartupFailure
 from arun.core.listen_spec import ListenSpec
-from arun.lifecycle.handover import Handover, InheritedListener
+from arun.instance.handover import Handover, InheritedListener
 from arun.listen import sockets
 from arun.listen.places import resolve
 from arun.settings import entries
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from arun.control.responder import Responder
     from arun.control.state import InstanceState, Offline
     from arun.control.thread import ResponderThread
-    from arun.lifecycle.serving import Serving
-    from arun.lifecycle.status import Status
+    from arun.instance.serving import Serving
+    from arun.instance.status import Status
     from arun.listen.held import Sockets
     from arun.listen.sockets import Listener
     from arun.settings import Settings
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from arun.system.stop_signals import StopSignals
 
     class Asked(Protocol):
-        """The instance that is asked: see lifecycle/instance.py."""
+        """The instance that is asked: see instance/instance.py."""
 
         launch: Launch
         past: Handover

@@ -1,7 +1,7 @@
 """Which addresses this process tries to connect to, noted while a start is tried: most errors do not name them.
 
 Python's sockets raise an audit event at each connect (sys.addaudithook); uvloop connects in C, so that its loop is asked. What
-libpq and other libraries in C connect to stands in their errors only (lifecycle/awaited.py).
+libpq and other libraries in C connect to stands in their errors only (recovery/awaited.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 
-from arun.lifecycle.awaited import Awaited
+from arun.recovery.awaited import Awaited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

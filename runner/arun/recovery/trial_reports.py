@@ -1,6 +1,6 @@
 """What the trial of a start has reported from another process: lines of JSON on a pipe, as lifecycle/probe.py writes them.
 
-The way back (lifecycle/prober.py) and commands read them.
+The way back (recovery/prober.py) and commands read them.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 
 from arun.core.failures import CAUSES, FailureRecord
-from arun.lifecycle.awaited import Awaited
+from arun.recovery.awaited import Awaited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from arun.lifecycle.watched import Signature
+    from arun.recovery.watched import Signature
 
 __all__ = ("TrialReports",)
 

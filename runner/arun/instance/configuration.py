@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from arun.core.values import Value
-from arun.lifecycle.fallback import FallbackPolicy
+from arun.instance.fallback import FallbackPolicy
 from arun.settings import entries
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class Configuration(Value):
         """
         if not settings.welcome_html:
             return self
-        from arun.lifecycle import own_page
+        from arun.instance import own_page
 
         chain = self.fallback.chain._replace(welcome_html=own_page.read(settings))
         return self._replace(fallback=self.fallback._replace(chain=chain))

@@ -12,9 +12,9 @@ import signal
 import time
 
 from arun.core.failures import START_TIMEOUT, WORKER_DIED, StartupFailure
-from arun.lifecycle import handover
-from arun.lifecycle.trial_reports import TrialReports
-from arun.lifecycle.watched import signatures
+from arun.instance import handover
+from arun.recovery.trial_reports import TrialReports
+from arun.recovery.watched import signatures
 from arun.system import process
 
 TYPE_CHECKING = False

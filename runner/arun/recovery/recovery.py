@@ -2,7 +2,7 @@
 
 The first try comes soon after the fallback serves: its failure says which files to watch and which addresses to wait for.
 Then a try follows when one of them changes (watch), when an address is free or answers again (cause), after an interval that
-doubles (every), and on SIGHUP. A try is a probe in a process of its own (lifecycle/prober.py), one at a time; where it succeeds,
+doubles (every), and on SIGHUP. A try is a probe in a process of its own (recovery/prober.py), one at a time; where it succeeds,
 the process goes back. Where the primary then fails all the same, the brake holds the next return back.
 """
 
@@ -15,10 +15,10 @@ import time
 from arun.core import addresses
 from arun.core.failures import START_TIMEOUT, WORKER_DIED, StartupFailure
 from arun.core.listen_spec import ListenSpec
-from arun.lifecycle.awaited import Knock
-from arun.lifecycle.recovery_policy import Brake, RecoverPolicy, RecoveryState
-from arun.lifecycle.watched import changed_since, signature
+from arun.instance.recovery_policy import Brake, RecoverPolicy, RecoveryState
 from arun.listen import socket_files, sockets
+from arun.recovery.awaited import Knock
+from arun.recovery.watched import changed_since, signature
 from arun.system import logs, tracebacks
 
 TYPE_CHECKING = False
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from arun.core.failures import FailureRecord
-    from arun.lifecycle.awaited import Awaited
-    from arun.lifecycle.instance import Instance
-    from arun.lifecycle.prober import Probe
-    from arun.lifecycle.watched import Signature
+    from arun.instance.instance import Instance
+    from arun.recovery.awaited import Awaited
+    from arun.recovery.prober import Probe
+    from arun.recovery.watched import Signature
 
 __all__ = ("Recovery",)
 

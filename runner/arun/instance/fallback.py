@@ -6,7 +6,7 @@ import os
 
 from arun.core.failures import FALLBACK_LIMIT, FALLBACK_LOOP, StartupFailure
 from arun.core.values import Value
-from arun.lifecycle.recovery_policy import RecoverPolicy
+from arun.instance.recovery_policy import RecoverPolicy
 from arun.settings.entries import config_key, shown, welcome_config
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class ChainPolicy(Value):
     log_format: str = ""
 
     def given_by(self, settings: Settings) -> ChainPolicy:
-        """Return it with what the settings give; the page itself is read later (lifecycle/own_page.py)."""
+        """Return it with what the settings give; the page itself is read later (instance/own_page.py)."""
         names = [name for name in self._fields if name not in {"recover", "welcome_html"}]
         given: dict[str, Any] = {
             name: getattr(settings, name) for name in names if settings.given(name.replace("_", "-"))
