@@ -508,6 +508,13 @@ def test_debug_of_the_first_start_reaches_the_built_in_page(
     assert instance.failures()[0] in instance.get(headers={"Accept": "text/plain"}).text
 
 
+def test_log_level_of_the_first_start_reaches_the_built_in_fallback(arun: Any) -> None:
+    instance = arun("gone.py", "--log-level", "warning", "--fallback-config", "welcome", "--bind", "{address}")
+    said = instance.wait_for("this is a fallback")
+    assert instance.get().status == 503
+    assert "arun running on" not in said
+
+
 SILENT = {
     "no option": (["gone.py", "--fallback-config", "welcome"], {}),
     "a fallback of the user's goes by its config alone": (

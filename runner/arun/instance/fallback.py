@@ -47,8 +47,9 @@ class ChainPolicy(Value):
     recover: RecoverPolicy = RecoverPolicy()
     #: The command to run when a fallback serves; empty for none.
     on_fallback: str = ""
-    #: The form of the log that is named; empty for none.
+    #: The form of the log that is named, and the level that the built-in fallback keeps; empty for none.
     log_format: str = ""
+    log_level: str = ""
 
     def given_by(self, settings: Settings) -> ChainPolicy:
         """Return it with what the settings give; the page itself is read later (instance/own_page.py)."""

@@ -159,11 +159,9 @@ class Instance:
 
     def read(self, environ: Mapping[str, str], directory: str) -> Layers:
         """Read the settings of this start; a fallback goes by its config alone, the built-in one by what it inherits too."""
-        inherited = (
-            (entries.Entry("debug", "true", "the start that failed"),)
-            if self.is_built_in and self.past.chain.debug
-            else ()
-        )
+        before = self.past.chain
+        kept = {"debug": "true" if before.debug else "", "log-level": before.log_level} if self.is_built_in else {}
+        inherited = tuple(entries.Entry(name, value, "the start that failed") for name, value in kept.items() if value)
         return settings.read(
             self.launch.arguments, environ, directory=directory, factory_reset=self.is_fallback, inherited=inherited
         )
