@@ -365,8 +365,8 @@ class HttpServer:
             exchange.cancel()
 
     def _tell(self, what: str) -> None:
-        """Say in the log, for debugging, which requests and connections are left."""
-        if self.options.on_debug is None:
+        """Write to the debug log which requests and connections are left, if any."""
+        if self.options.on_debug is None or not (self.running or self.connections):
             return
         running = sorted(self.running, key=_began)  # the oldest first
         named = [_named(one) for one in running[:_TOLD]] + ["..."] * (len(running) > _TOLD)
