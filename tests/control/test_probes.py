@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import until
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tests.control.conftest import Controls
 
 WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
@@ -26,7 +28,7 @@ def test_an_instance_answers_while_its_app_is_imported_and_when_it_serves(
     until(shop.state, OSError)
     assert shop.probes() == (200, 503, 503)
     assert shop.state()["state"] == "starting"
-    until(lambda: _says(shop.probe("/readyz").text, "starting: waiting for"), AssertionError)
+    until(lambda: _waits_for_import(shop.probe("/readyz").text), AssertionError)
     gate.touch()
     shop.instance.wait_for("serving ")
     state = shop.becomes(state="serving", ready=True, reason="")
@@ -35,8 +37,9 @@ def test_an_instance_answers_while_its_app_is_imported_and_when_it_serves(
     assert {one["pid"] for one in state["workers"]} == set(shop.instance.children() or [shop.instance.pid])
 
 
-def _says(text: str, beginning: str) -> None:
-    assert text.startswith(beginning), text
+def _waits_for_import(text: str) -> None:
+    assert text.startswith("starting: waiting for "), text
+    assert "to be imported" in text, text
 
 
 def test_a_preloaded_instance_answers_while_its_app_is_imported(controlled: Controls) -> None:
@@ -66,6 +69,14 @@ def test_a_fallback_is_alive_and_not_ready_and_says_why(controlled: Controls, wo
     assert state["level"] == 1
     assert state["fallbacks"] == {"app-dependency-missing": 1}
     assert state["failures"][0]["sentence"]
+
+
+def test_a_fallback_answers_probes_below_the_status_path_of_the_start_that_failed(arun: Any) -> None:
+    arun.write("broken.py", "raise ValueError\n")
+    shop = arun("broken.py", "--bind", "{address}", "--fallback-config", "welcome", "--status-path", "/-/")
+    shop.wait_for("this is a fallback")
+    assert [shop.get(f"/-/{name}").status for name in ("livez", "startupz", "readyz")] == [200, 200, 503]
+    assert shop.get("/").status == 503
 
 
 def test_what_a_failure_says_is_for_the_control_socket_alone(controlled: Controls) -> None:

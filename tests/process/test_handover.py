@@ -118,7 +118,9 @@ def test_records_and_what_belongs_to_an_outage_cross_the_exec() -> None:
 
 
 def test_everything_that_holds_for_a_chain_crosses_the_exec() -> None:
-    chain = ChainPolicy("exit", True, "<p>soon", RecoverPolicy(("watch",), 1.5, 9.0, "import"), "mail root", "json")
+    chain = ChainPolicy(
+        "exit", True, "<p>soon", RecoverPolicy(("watch",), 1.5, 9.0, "import"), "mail root", "json", "debug", "/-/"
+    )
     other = ChainPolicy()
     assert [name for name in ChainPolicy._fields if getattr(chain, name) == getattr(other, name)] == []
     past = taken(written(Handover(chain=chain)))

@@ -91,11 +91,11 @@ def run(
     reading, writing = os.pipe()
     began = time.monotonic()
     with tempfile.TemporaryFile() as said:
-        trial = Trial(writing, os.getpid(), tuple(held), owner=owner)
+        trial = Trial(writing, os.getpid(), tuple(held), owner=owner, arguments=tuple(arguments))
         fd = handover.write((past or Handover())._replace(trial=trial))
         try:
             child = subprocess.Popen(  # noqa: S603 - ourselves
-                (*command_of_arun(), *arguments),
+                command_of_arun(),
                 env={**environment(), handover.VARIABLE: str(fd), handover.MARK: "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=said,

@@ -77,6 +77,11 @@ class Configuration(Value):
         assert self.claimed is not None  # noqa: S101 - a start has it from here on
         return self.claimed
 
+    @property
+    def status_path(self) -> str | None:
+        """The path below which probes are answered on the app's addresses, also in a fallback; None for none."""
+        return self.fallback.chain.status_path or None
+
     def with_settings(self, settings: Settings) -> Configuration:
         """Return it with validated settings."""
         return self.ending_as(settings)._replace(validated=settings)

@@ -128,7 +128,7 @@ class Control:
                 if explicit[channel] and not instance.is_fallback:
                     raise
                 logs.warning(f"no {channel} socket: {failure.sentence}; {failure.hint}")
-        self._listen(answers_app=settings.status_path is not None)
+        self._listen(answers_app=instance.configuration.status_path is not None)
         if settings.measures_requests and not _has_prometheus_client():
             logs.warning(f"no metrics: prometheus-client is not installed ({INSTALL})")
 
@@ -307,7 +307,8 @@ class Control:
                 last_reload=None if serving.reloads.last is None else Reload(*serving.reloads.last),
             )
         settings = instance.configuration.validated
-        return _judged(state, status.waiting_for, 0.0 if settings is None else settings.worker_timeout)
+        waiting_for = (serving.waiting_for if serving is not None else "") or status.waiting_for
+        return _judged(state, waiting_for, 0.0 if settings is None else settings.worker_timeout)
 
     # ---- its orders, see control/answers.py
 

@@ -50,6 +50,8 @@ class ChainPolicy(Value):
     #: The form of the log that is named, and the level that the built-in fallback keeps; empty for none.
     log_format: str = ""
     log_level: str = ""
+    #: The path below which probes are answered on the app's addresses; empty for none.
+    status_path: str = ""
 
     def given_by(self, settings: Settings) -> ChainPolicy:
         """Return it with what the settings give; the page itself is read later (instance/own_page.py)."""

@@ -181,7 +181,8 @@ class Instance:
         Raises:
             StartupFailure: as in ``Control.open``.
         """
-        if self.control is None and (settings.is_asked or _ASKED_BY.intersection(self.launch.environ)):
+        is_asked = settings.is_asked or self.configuration.status_path or _ASKED_BY.intersection(self.launch.environ)
+        if self.control is None and is_asked:
             self.control = _control(handover.Handover())
         if self.control is not None:
             self.control.open(self, settings, identity)

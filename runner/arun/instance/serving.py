@@ -32,6 +32,11 @@ if TYPE_CHECKING:
             ...
 
         @property
+        def waiting_for(self) -> str:
+            """What a worker waits for that starts; empty for nothing."""
+            ...
+
+        @property
         def restarts(self) -> int:
             """How many workers were lost and replaced."""
             ...
@@ -99,6 +104,8 @@ class OneProcess:
     is_supervised = False
     generation = 1
     restarts = 0
+    #: The start notes that itself.
+    waiting_for = ""
 
     def __init__(self, counters: Callable[[], Counters], call: Callable[[Callable[[], object]], object]) -> None:
         self.call = call
@@ -142,6 +149,12 @@ class Supervised:
     def restarts(self) -> int:
         """How many workers were lost and replaced."""
         return self._supervisor.restarts
+
+    @property
+    def waiting_for(self) -> str:
+        """What the worker waits for that has been starting for longest; empty for nothing."""
+        starting = (one.waiting_for for one in self._supervisor.workers if not one.is_ready)
+        return next(filter(None, starting), "")
 
     def call(self, function: Callable[[], object]) -> None:
         """Call it now: handlers of signals only note."""

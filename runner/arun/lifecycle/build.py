@@ -388,7 +388,8 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
     events = _events(instance, loaded, deadline, reports, leaving)
     http = http_server_for(loaded.app, settings, log, events.thread_lost)
     page = instance.configuration.fallback.chain.welcome_html
-    arrange = _arranging(http, settings, instance.status.outlook, reports.ask, page)
+    path = instance.configuration.status_path
+    arrange = _arranging(http, path, instance.status.outlook, reports.ask, page)
     arrange()
     serving = server.Server(
         http,
@@ -412,19 +413,19 @@ def serve(instance: Instance, loaded: Loaded, deadline: Deadline, reports: Repor
 
 
 def _arranging(
-    http: HttpServer, settings: Settings, outlook: Callable[[], Outlook], ask: Callable[[int], bool], page: str
+    http: HttpServer, path: str | None, outlook: Callable[[], Outlook], ask: Callable[[int], bool], page: str
 ) -> Callable[[], None]:
     """Return what arranges the detours around an app by what holds now; they are loaded when there are any."""
     detours: Detours | None = None
 
     def arrange() -> None:
         nonlocal detours
-        if detours is None and settings.status_path is None and outlook().offline is None:
+        if detours is None and path is None and outlook().offline is None:
             return
         if detours is None:
             from arun.lifecycle.detours import Detours
 
-            detours = Detours(http, settings, outlook, ask, page)
+            detours = Detours(http, path, outlook, ask, page)
         detours.arrange()
 
     return arrange

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from arun.http.forwarded import TrustedPeers
     from arun.http.request import Request
     from arun.http.server import Application, HttpServer
-    from arun.settings import Settings
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,14 +35,14 @@ class Detours:
     def __init__(
         self,
         http: HttpServer,
-        settings: Settings,
+        path: str | None,
         outlook: Callable[[], Outlook],
         ask: Callable[[int], bool],
         own_page: str = "",
     ) -> None:
         self.http = http
         self.app = http.application
-        self.settings = settings
+        self.path = path
         self.outlook = outlook
         self.ask = ask
         self.own_page = own_page
@@ -62,9 +61,8 @@ class Detours:
             for connection in tuple(http.connections):
                 if connection.is_endless:
                     connection.retire()
-        path = self.settings.status_path
-        if path is not None:
-            application = self._with_status(application, path.rstrip("/"))
+        if self.path is not None:
+            application = self._with_status(application, self.path.rstrip("/"))
         http.application = application
 
     def _offline(self, app: Application, now: Outlook) -> Application:

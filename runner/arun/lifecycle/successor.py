@@ -46,6 +46,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import arun.__main__
 print(arun.__main__.load())
+print(arun.__main__.__file__)
 """
 #: Seconds that it may take.
 _PROBE_TIMEOUT = 10.0
@@ -125,8 +126,10 @@ def installed_version(launch: Launch) -> tuple[bool, str]:
         return False, f"cannot be loaded: {last}"
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"does not start ({error})"
-    _unneeded.update(filter(is_gone, _own_files()))
-    return True, asked.stdout.decode(errors="replace").strip()
+    version, _, place = asked.stdout.decode(errors="replace").strip().partition("\n")
+    if place.startswith(os.path.join(home, "")):  # and not another one that this interpreter has
+        _unneeded.update(filter(is_gone, _own_files()))
+    return True, version
 
 
 def is_installed_anew(launch: Launch) -> bool:

@@ -478,7 +478,7 @@ class Supervisor:
             return
         self._instance.status.failed(failure)
         text = f"{generation.what} failed ({failure.cause.identifier}): the old workers go on"
-        logs.warning(text)
+        logs.warning(text, "reload-failed", identifier=failure.cause.identifier)
         self._instance.status.unchanged(text)
 
     def _resize(self, more: int) -> None:
