@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ("LIMIT", "Counts", "Kept", "run")
 
-#: kB that a process may have gained by all repetitions of one thing.
-LIMIT = 2048
+#: kB that a process may have gained by all repetitions of one thing: what the allocator keeps for a message of each connection.
+LIMIT = 5120
 #: Connections at the same time, bytes that a client reads at once, and seconds that anything may take.
 _AT_ONCE, _READ, _LIMIT = 4, 1 << 20, 300.0
 #: Seconds between two looks, and those for which the memory must not shrink any more.
