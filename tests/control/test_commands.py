@@ -145,6 +145,30 @@ def test_a_reload_of_a_fallback_tries_the_first_start(controlled: Controls, work
     assert shop.state()["state"] == "serving"
 
 
+def test_a_reload_of_a_fallback_shows_all_that_is_wrong_with_the_first_start_and_nothing_of_the_fallbacks(
+    controlled: Controls,
+) -> None:
+    first = controlled.arun.write("first.ini", "[arun]\nmodule = shop:app\nbacklog = many\nworkers = few\n")
+    controlled.arun.write("second.ini", "[arun]\nmodule = nowhere:app\n")
+    shop = controlled(
+        *("--recover", "signal", "--fallback-config", "second.ini", "--fallback-config", "welcome"), app="first.ini"
+    )
+    shop.becomes(state="fallback")
+    for _ in range(2):
+        said = shop.command("reload")
+        assert said.returncode == 1
+        assert [
+            line.split(": ")[1] for line in said.stderr.splitlines() if "-invalid" in line or "-not-found" in line
+        ] == [
+            "option-invalid",
+            "option-invalid",
+        ], said.stderr
+    first.write_text("[arun]\nmodule = elsewhere:app\n")
+    said = shop.command("reload")
+    assert "elsewhere" in said.stderr
+    assert "nowhere" not in said.stderr
+
+
 def test_stop_waits_until_the_instance_has_gone(controlled: Controls) -> None:
     shop = controlled("--workers", "2", "--timeout-graceful-shutdown", "20")
     asking = threading.Thread(target=shop.instance.get, args=("/slow",))

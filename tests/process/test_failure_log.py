@@ -64,6 +64,25 @@ def test_a_file_that_has_grown_keeps_the_newest(arun: Any) -> None:
     assert os.listdir(arun.folder / "state") == ["failures.jsonl"]
 
 
+def test_a_file_that_grows_by_reloads_is_shortened_while_the_instance_serves(arun: Any) -> None:
+    (arun.folder / "state").mkdir()
+    write_many(arun.folder / "state", 1_019_000)
+    path = arun.folder / "state/failures.jsonl"
+    assert 1_048_000 < path.stat().st_size < 1_048_576
+    arun.write("shop.py", WORKS)
+    instance = arun("shop.py", "--supervise", *FAILS[1:]).ready()
+    arun.write("shop.py", "1 / 0\n")
+    instance.send(signal.SIGHUP)
+    instance.wait_for("arun: warning: reload failed")
+    found = events(arun.folder / "state")
+    assert path.stat().st_size < 600_000
+    assert [one["identifier"] for one in found if one["event"] == "failed"][-2:] == [
+        "app-not-found",
+        "app-import-failed",
+    ]
+    assert instance.stop() == 0
+
+
 def test_a_torn_line_is_passed_over_and_mended(arun: Any) -> None:
     (arun.folder / "state").mkdir()
     (arun.folder / "state/failures.jsonl").write_text('{"event": "failed", "id": "OLDONE", "sen')

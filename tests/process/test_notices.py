@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -132,6 +135,61 @@ def test_a_command_that_takes_too_long_is_ended_also_after_an_exec(arun: Any) ->
     instance.wait_for("the command of --on-fallback took longer than 10 s and was ended")
     assert all(gone(int(pid)) for pid in pids)
     assert instance.children() == []
+
+
+@PROCESSES
+def test_a_command_that_cannot_be_ended_holds_up_neither_the_instance_nor_its_stop(
+    public_arun: Any, stranger: dict[str, Any], processes: tuple[str, ...]
+) -> None:
+    """It has become root, as by sudo; arun is a user that owns nothing."""
+    found = shutil.which("setpriv")
+    if found is None:
+        pytest.skip("needs setpriv")
+    becomes_root: Path = public_arun.folder / "become"
+    shutil.copy(found, becomes_root)
+    becomes_root.chmod(0o4755)
+    public_arun.folder.chmod(0o777)
+    public_arun.write("safe.ini", "[arun]\nbind = {address}\n" + ("workers = 2\n" if processes else ""))
+    command = f"{becomes_root} --reuid 0 --clear-groups {shutil.which('sleep')} 60"
+    words = ("gone.py", "--bind", "{address}", "--fallback-config", "safe.ini", "--on-fallback", command)
+    instance = public_arun(*words, **stranger).ready()
+    sleepers = until(lambda: sleeping(instance), BlockingIOError)
+    try:
+        instance.wait_for("the command of --on-fallback took longer than 10 s and cannot be ended")
+        assert instance.get().status == 503
+        assert sleeping(instance) == sleepers
+        assert instance.stop() == 0
+        os.kill(sleepers[0], 0)
+    finally:
+        os.kill(sleepers[0], signal.SIGKILL)
+    assert instance.said.count("the command of") == 1
+
+
+def sleeping(instance: Any) -> list[int]:
+    """Return the children that are ``sleep`` and root's."""
+    found = []
+    for pid in instance.children():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as name:
+            if name.read() == "sleep\n" and os.stat(f"/proc/{pid}").st_uid == 0:
+                found.append(pid)
+    if not found:
+        raise BlockingIOError
+    return found
+
+
+def test_a_command_goes_on_when_a_fallback_whose_workers_share_the_app_goes_back(arun: Any) -> None:
+    arun.write("wait.py", WAITER)
+    arun.write("safe.ini", "[arun]\nbind = {address}\nworkers = 2\npreload = true\n")
+    instance = arun(
+        *("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini"),
+        *("--on-fallback", f"{sys.executable} wait.py long"),
+    ).ready()
+    pids = until((arun.folder / "pids").read_text, FileNotFoundError).split()
+    arun.write("shop.py", WORKS)
+    instance.send(signal.SIGHUP)
+    instance.wait_for("arun: command line serves again, ")
+    assert [str(pid) for pid in instance.children()] == pids[:1]
+    assert "warning: the command" not in instance.said
 
 
 @PROCESSES

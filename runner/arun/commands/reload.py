@@ -109,7 +109,8 @@ def _until_primary(place: Place, before: Mapping[str, Any], deadline: float) -> 
             return 0
         was_tried = state["attempts"] > before["attempts"] and not state["trying"]
         if state["state"] == "fallback" and (is_another or was_tried):
-            _report(state["failures"][-1:])
+            first = state["failures"][0]["config"]
+            _report(one for one in state["failures"] if one["config"] == first)
             sys.stderr.write("arun: the first start has failed again: the fallback serves\n")
             return 1
         time.sleep(_LOOK)

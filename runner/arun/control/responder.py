@@ -132,13 +132,6 @@ class Responder:
         for fd in tuple(self._clients):
             self._drop(fd)
 
-    def close(self) -> None:
-        """Close every descriptor, as a forked child does: the files and the other process know nothing of it."""
-        self.drop_clients()
-        for listener, _ in self._listeners.values():
-            listener.close()
-        self._listeners.clear()
-
     # ---- inner life
 
     def _accept(self, listener: _socket.socket, name: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ("FILE", "FailureLog", "fields_of", "merged", "read", "rfc3339")
 
 FILE = "failures.jsonl"
-#: The file is rewritten at a start that finds more than so many bytes in it; then it keeps the last records, in half of them.
+#: The file is rewritten where a start or a write finds more than so many bytes in it; then it keeps the last records, in half of them.
 _MOST_BYTES = 1_048_576
 _MOST_RECORDS = 200
 #: Bytes at the end of the file in which a start looks for outages that no process has ended.
@@ -70,8 +70,7 @@ class FailureLog:
                 os.fchown(self._fd, identity.uid, identity.gid)
                 if is_new:
                     os.chown(directory, identity.uid, identity.gid)
-            if os.fstat(self._fd).st_size > _MOST_BYTES:
-                self._shorten()
+            self._shorten()
         except (OSError, ValueError) as error:
             self._warn(error)
 
@@ -128,6 +127,7 @@ class FailureLog:
 
             line = json.dumps({"event": event, **fields}, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
             self._write(line)
+            self._shorten()
         except Exception as error:  # noqa: BLE001 - a full disk, a folder that is gone, memory: the way out goes on
             self._warn(error)
 
@@ -171,9 +171,11 @@ class FailureLog:
         return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
     def _shorten(self) -> None:
-        """Keep the newest records, in a new file that takes the place of the old one."""
+        """Keep the newest records of a long file, in a new one that takes its place."""
         import fcntl
 
+        if os.fstat(self._fd).st_size <= _MOST_BYTES:
+            return
         if not self._lock(fcntl.LOCK_EX) or self._was_replaced():
             return  # another instance is at it
         try:

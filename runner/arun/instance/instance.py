@@ -320,7 +320,7 @@ class Instance:
         )
         return past.after(tuple(records), entries.config_key(self.configuration.name))
 
-    def way_back(self) -> handover.Handover:
+    def handover_of_return(self) -> handover.Handover:
         """Return what the first start of the chain is to know when it is tried again."""
         past = self.outage.handed_over(handover.Handover(brake=self.past.brake.returning()))
         return past._replace(earlier=self.outage.returning())

@@ -3,6 +3,7 @@
 A command is split as a shell would split it and run without one, as the user that arun runs as, in the starting directory, with the
 record as JSON on its standard input; what it prints goes where arun's lines go. It leads a process group of its own, which
 is ended with it, or 10 seconds after its start. What goes wrong with it is one warning. One that runs at an exec is handed over.
+Nothing waits for one that cannot be ended, as it has become another user: it is looked after until it ends by itself.
 """
 
 from __future__ import annotations
@@ -28,10 +29,15 @@ __all__ = ("Notice", "Notices")
 _LIMIT = 10.0
 #: Seconds between two looks at it: the first, and the most.
 _FIRST, _MOST = 0.02, 0.5
+#: Commands that are looked after, at most: some may never end.
+_KEPT = 16
 
 
 class Notice(Value):
-    """A command that runs: its process, the option that names it, and when it is ended, in seconds since the epoch."""
+    """A command that runs: its process, the option that names it, and when it is ended, in seconds since the epoch.
+
+    ``ends`` is 0 when it was ended, or could not be: all that is left is to reap it.
+    """
 
     pid: int
     option: str
@@ -73,6 +79,7 @@ class Notices:
             self._warn(option, f"cannot be run: {reason}")
             return
         self._running.append(Notice(process.pid, option, time.time() + _LIMIT))
+        del self._running[:-_KEPT]
         self._pause = _FIRST
         self._plan()
 
@@ -92,11 +99,10 @@ class Notices:
                 continue
             if pid:
                 self.reaped(pid, status)
-            elif now >= notice.ends:
-                self._running.remove(notice)
-                _end_group(notice.pid)
-                os.waitpid(notice.pid, 0)
-                self._warn(notice.option, f"took longer than {_LIMIT:g} s and was ended")
+            elif notice.ends and now >= notice.ends:
+                how = "was" if _end_group(notice.pid) else "cannot be"
+                self._warn(notice.option, f"took longer than {_LIMIT:g} s and {how} ended")
+                self._running[self._running.index(notice)] = notice._replace(ends=0.0)
         if not self._running:
             return inf
         self._pause, pause = min(self._pause * 2, _MOST), self._pause
@@ -109,19 +115,15 @@ class Notices:
                 self._running.remove(notice)
                 _end_group(pid)
                 code = os.waitstatus_to_exitcode(status)
-                if code:
+                if code and notice.ends:
                     how = f"exited with status {code}" if code > 0 else f"was ended by {_signal(-code)}"
                     self._warn(notice.option, how)
 
     def cut(self) -> None:
         """End all that run: the process ends."""
-        for notice in self.running:
-            self._running.remove(notice)
+        for notice in self._running:
             _end_group(notice.pid)
-            try:
-                os.waitpid(notice.pid, 0)
-            except ChildProcessError:
-                continue
+        self._running.clear()
 
     def _plan(self) -> None:
         if self._call_later is not None and self._running:
@@ -136,11 +138,15 @@ class Notices:
         logs.warning(f"the command of --{option} {what}", "notice-failed", option=option)
 
 
-def _end_group(leader: int) -> None:
+def _end_group(leader: int) -> bool:
+    """End a process group; return False where all that is left of it runs as another user."""
     try:
         os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return  # all of it has ended
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # on macOS also where all of it has ended
+        return False
+    return True
 
 
 def _signal(number: int) -> str:

@@ -52,8 +52,6 @@ class Status:
         self.state, self.since = "starting", time.time()
         self.waiting_for = ""
         self.app = ""
-        #: The way back of a fallback.
-        self.recovery = RecoveryState()
         #: Since when it serves, on the monotonic clock.
         self._since: float | None = None
 
@@ -197,7 +195,6 @@ class Status:
 
     def recovering(self, state: RecoveryState) -> None:
         """Take the state of the way back; the page says when it is tried next."""
-        self.recovery = state
         self.foresee(next_try=state.next_try, attempts=state.attempts, trying=state.is_trying)
 
     def still_failing(

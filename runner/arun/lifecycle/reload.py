@@ -96,7 +96,7 @@ def _run(instance: Instance, reloader: Reloader, spec: WorkerSpec | None) -> Non
         signals.on_hangup(None)
         instance.status.on_outlook(None)
         if forking.adopts_orphans():  # among them what has hung in a fork of the process that loads the app
-            process.end_children(spared=instance.launch.children)
+            process.end_children(spared=instance.launch.children | instance.outage.notified)
     if failure is not None:
         raise failure
 

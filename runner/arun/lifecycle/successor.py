@@ -84,7 +84,7 @@ def return_to_primary(instance: Instance) -> NoReturn:
     arguments = instance.past.argv[1:]
     shown = redaction.command_line([instance.launch.program, *arguments], secret_flags())
     logs.info(f"arun: going back to the first start: {shown}")
-    _replace_process(instance, arguments, instance.way_back())
+    _replace_process(instance, arguments, instance.handover_of_return())
 
 
 def upgrade(instance: Instance, workers: tuple[InheritedWorker, ...], generation: int, counted: str) -> NoReturn:
