@@ -117,6 +117,20 @@ def test_a_reload_that_fails_says_why_and_is_1(controlled: Controls) -> None:
     assert "app-import-failed" in shop.command("status").stdout
 
 
+def test_why_tells_of_a_reload_that_has_failed_with_and_without_records(controlled: Controls) -> None:
+    shop = controlled("--workers", "2")
+    for state_dir in ([], ["--state-dir", str(controlled.arun.folder)]):
+        controlled.arun.write("shop.py", "raise KeyError('stock')\n")
+        shop.command("reload")
+        (failed,) = shop.state()["reloads"]["last"]["failures"]
+        for words in ([], [failed["id"].lower()]):
+            said = shop.command("why", *state_dir, *words)
+            assert said.returncode == 0, said
+            assert said.stdout.startswith("app-import-failed: ")
+            assert f"id        {failed['id']}\n" in said.stdout
+            assert "the instance goes on serving as before" in said.stdout
+
+
 def test_a_reload_of_wrong_settings_fails_too(controlled: Controls) -> None:
     config = controlled.arun.write("shop.ini", "[arun]\nmodule = shop:app\nmaster = true\n")
     shop = controlled(app="shop.ini")

@@ -15,7 +15,7 @@ from arun.instance import failure_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from typing import Any
 
     from arun.commands.usage import Arguments
@@ -134,10 +134,25 @@ def _known_to_the_instance(given: Arguments) -> list[dict[str, Any]]:
         raise StartupFailure(failure.cause, failure.sentence, origin=failure.origin, hint=hint) from failure
     records = [FailureRecord.of_fields(one) for one in state["failures"]]
     serves = {"time": failure_log.rfc3339(state["since"]), "fallback": state["config"], "pid": state["pid"]}
-    return [
+    known = [
         failure_log.fields_of(one, records[:number]) | {"fallback": serves, "next_try": state["next_try"]}
         for number, one in enumerate(records)
     ]
+    return [*known, *_survived(state, {one.id for one in records})]
+
+
+def _survived(state: Mapping[str, Any], told: Container[str]) -> Iterator[dict[str, Any]]:
+    """Yield the record of the last reload, if it has failed: its problems share one id, and the instance serves as before."""
+    last = state["reloads"]["last"]
+    records = [] if last is None else [FailureRecord.of_fields(one) for one in last["failures"]]
+    groups: dict[str, list[FailureRecord]] = {}
+    for record in records:
+        if record.id not in told:
+            groups.setdefault(record.id, []).append(record)
+    for first, *others in groups.values():
+        problems = {"problems": [failure_log.problem(one) for one in others]} if others else {}
+        ended = {"ended": "survived", "ended_time": failure_log.rfc3339(first.when)}
+        yield failure_log.fields_of(first) | ended | problems
 
 
 def _line(record: Mapping[str, Any]) -> str:
