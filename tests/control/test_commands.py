@@ -42,7 +42,7 @@ def test_where_no_instance_is_the_status_is_2_and_what_was_looked_at_is_named(wo
         [ARUN, word, "--control", tmp_path / "x"], env=path, capture_output=True, text=True, check=False
     )
     assert gone.returncode == 2
-    assert f"nobody answers at {tmp_path}/x" in gone.stderr
+    assert f"no instance answers at {tmp_path}/x" in gone.stderr
     assert "Traceback" not in nowhere.stderr + gone.stderr
 
 
@@ -115,6 +115,20 @@ def test_a_reload_that_fails_says_why_and_is_1(controlled: Controls) -> None:
     state = shop.state()
     assert (state["generation"], state["ready"], state["reloads"]["failed"]) == (1, True, 1)
     assert "app-import-failed" in shop.command("status").stdout
+
+
+def test_why_tells_of_a_reload_that_has_failed_with_and_without_records(controlled: Controls) -> None:
+    shop = controlled("--workers", "2")
+    for state_dir in ([], ["--state-dir", str(controlled.arun.folder)]):
+        controlled.arun.write("shop.py", "raise KeyError('stock')\n")
+        shop.command("reload")
+        (failed,) = shop.state()["reloads"]["last"]["failures"]
+        for words in ([], [failed["id"].lower()]):
+            said = shop.command("why", *state_dir, *words)
+            assert said.returncode == 0, said
+            assert said.stdout.startswith("app-import-failed: ")
+            assert f"id        {failed['id']}\n" in said.stdout
+            assert "the instance goes on serving as before" in said.stdout
 
 
 def test_a_reload_of_wrong_settings_fails_too(controlled: Controls) -> None:
@@ -278,6 +292,72 @@ def test_commands_find_the_instance_by_its_config_and_its_pid_file(controlled: C
         )
         assert json.loads(said.stdout)["pid"] == instance.pid
     assert instance.stop() == 0
+
+
+@pytest.mark.parametrize("word", [*WORDS[::-1], "why"])
+def test_commands_find_the_instance_by_its_state_directory(controlled: Controls, word: str) -> None:
+    folder = controlled.arun.folder
+    words = ["--supervise"] if word == "reload" else []
+    instance = controlled.arun("shop:app", "--bind", "{address}", "--state-dir", "kept", *words).ready()
+    said = subprocess.run(
+        [ARUN, word, "--state-dir", "kept"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == (1 if word == "why" else 0), said
+    assert said.stdout
+    if word != "stop":
+        assert instance.stop() == 0
+
+
+def test_why_takes_a_config_and_says_what_it_takes_otherwise(controlled: Controls) -> None:
+    controlled.arun.write("shop.ini", f"[arun]\nmodule = gone\nbind = {controlled.arun.address}\nstate-dir = kept\n")
+    controlled.arun.write("broken.ini", "[arun]\nbacklog = many\nstate-dir = kept\n")
+    controlled.arun.write("wrong.ini", "[arun]\nbacklog = many\n")
+    instance = controlled.arun("shop.ini", "--fallback-config", "welcome", "--recover", "signal").ready()
+    for words, status, says in (
+        (["shop.ini"], 0, "app-not-found: "),
+        (["shop.ini", "--control", "kept/arun.sock"], 0, "app-not-found: "),
+        (["--state-dir", "kept", "ABCDEF"], 1, "No failed start ABCDEF."),
+        (["broken.ini"], 0, "app-not-found: "),
+        (["wrong.ini"], 2, "arun: option-invalid: backlog: "),
+        (["nowhere.ini"], 2, "an id has six letters and digits"),
+    ):
+        said = subprocess.run(
+            [ARUN, "why", *words],
+            cwd=controlled.arun.folder,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (said.returncode, says in said.stdout + said.stderr) == (status, True), said
+    assert instance.stop() == 0
+
+
+def test_offline_takes_no_file_for_its_text_and_no_wrong_address(controlled: Controls) -> None:
+    shop = controlled()
+    controlled.arun.write("site.ini", "[arun]\n")
+    for words, says in (
+        (["site.ini"], "--config site.ini"),
+        (["x", "--allow", "300.1.1.1"], "arun: option-invalid: --allow: '300.1.1.1' is no IP address"),
+    ):
+        said = shop.command("offline", *words, cwd=controlled.arun.folder)
+        assert (said.returncode, says in said.stderr, "arun: hint: " in said.stderr) == (2, True, True), said
+    assert shop.state()["state"] == "serving"
+
+
+def test_an_instance_that_was_killed_is_said_not_to_run(controlled: Controls) -> None:
+    shop = controlled()
+    os.kill(shop.instance.pid, signal.SIGKILL)
+    shop.instance.wait()
+    said = shop.command("status")
+    assert said.returncode == 2
+    assert "connection refused" in said.stderr
+    assert "hint: it is not running" in said.stderr
 
 
 def test_a_word_that_is_an_app_is_one_by_its_file(controlled: Controls) -> None:

@@ -114,7 +114,7 @@ def test_settings_that_cannot_be_read_are_recorded_too(arun: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "no instance is named: neither --control, a config nor --pidfile is given"),
+        ([], "no instance is named: neither --control, a config, --pidfile nor --state-dir is given"),
         (
             ["--state-dir", "nowhere"],
             "cannot read nowhere/failures.jsonl: there is no such directory (from --state-dir)",

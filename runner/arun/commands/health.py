@@ -76,7 +76,11 @@ def _probe(given: Arguments, seconds: float) -> int:
         try:
             place = reaching.found(given, operand)
         except StartupFailure as failure:
-            if failure.cause is not reaching.NO_INSTANCE or operand or given.options.keys() & {"control", "pidfile"}:
+            if (
+                failure.cause is not reaching.NO_INSTANCE
+                or operand
+                or given.options.keys() & {"control", "pidfile", "state-dir"}
+            ):
                 raise
             address = _app()
     path = given.get("path")

@@ -1,7 +1,8 @@
-"""How a command reaches its instance: the one rule for where that is, and what is said where nobody answers."""
+"""How a command reaches its instance: the one rule for where that is, and what is said where none answers."""
 
 from __future__ import annotations
 
+import errno
 import os
 
 from arun.commands.usage import Option
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from arun.commands.usage import Arguments
     from arun.control.client import Answer
+    from arun.settings import Settings
 
-__all__ = ("NOTES", "NO_INSTANCE", "OPTIONS", "found", "order", "state")
+__all__ = ("NOTES", "NO_INSTANCE", "OPTIONS", "found", "order", "settings_of", "state")
 
 NO_INSTANCE = Cause(
     "no-instance",
@@ -29,14 +31,21 @@ NO_INSTANCE = Cause(
 OPTIONS = (
     Option("control", "PATH", "the control socket of the instance (default: ARUN_CONTROL, see below)"),
     Option("pidfile", "FILE", "find the instance by its pid file (Linux)"),
+    Option("state-dir", "DIR", "find the instance by its state directory: arun.sock in there"),
 )
 NOTES = """\
 The instance is found by --control or ARUN_CONTROL, by the CONFIG that it was
-started with, by --pidfile, or as arun.sock in RUNTIME_DIRECTORY,
+started with, by --pidfile, or as arun.sock in --state-dir, RUNTIME_DIRECTORY,
 ARUN_STATE_DIR or STATE_DIRECTORY.
 """
 #: Seconds for a response.
 _PATIENCE = 10.0
+#: What it means that no connection is made, by errno.
+_HINTS = {
+    errno.ECONNREFUSED: "it is not running: it was killed, and has left its control socket behind",
+    errno.ENOENT: "it is not running, or its control socket is another: --control PATH names it",
+    errno.EACCES: "only the user that it runs as may connect, and root: run this command as one of them",
+}
 #: State of a listening stream socket in /proc/net/unix: __SO_ACCEPTCON of the kernel, SOCK_STREAM.
 _LISTENS, _STREAM = "00010000", "0001"
 
@@ -54,13 +63,15 @@ def found(given: Arguments, config: str | None = None) -> Place:
         return _of_config(config, directory)
     if (pidfile := given.get("pidfile")) is not None:
         return _of_pidfile(pidfile)
+    if (state_dir := given.get("state-dir")) is not None:
+        return Place(os.path.join(directory, state_dir, places.NAME), "--state-dir")
     if path := environ.get(places.VARIABLE):
         return Place(_path(path), places.VARIABLE)
     place = places.default(environ, environ.get("ARUN_STATE_DIR"), directory)
     if place is None:
         raise StartupFailure(
             NO_INSTANCE,
-            "no instance is named: neither --control, a config nor --pidfile is given, and "
+            "no instance is named: neither --control, a config, --pidfile nor --state-dir is given, and "
             "ARUN_CONTROL, RUNTIME_DIRECTORY, ARUN_STATE_DIR and STATE_DIRECTORY are not set",
         )
     return place
@@ -70,7 +81,7 @@ def state(place: Place) -> dict[str, Any]:
     """Return the state of the instance.
 
     Raises:
-        StartupFailure: nobody answers there, or no arun does.
+        StartupFailure: no instance answers there.
     """
     import json
 
@@ -88,7 +99,7 @@ def order(place: Place, path: str, body: bytes = b"") -> tuple[bool, str]:
     """Give an order; return whether it is carried out, and what the instance says.
 
     Raises:
-        StartupFailure: nobody answers there.
+        StartupFailure: no instance answers there.
     """
     answer = _asked(place, path, method="POST", body=body)
     return answer.status == 202, answer.text  # noqa: PLR2004 - Accepted
@@ -98,21 +109,36 @@ def _asked(place: Place, target: str, *, method: str = "GET", body: bytes = b"")
     try:
         return client.ask(place.path, target, method=method, body=body, seconds=_PATIENCE)
     except Unanswered as why:
-        raise StartupFailure(
-            NO_INSTANCE, f"nobody answers at {place.path}: {str(why).lower()}", origin=place.origin
-        ) from None
+        sentence = f"no instance answers at {place.path}: {str(why).lower()}"
+        raise StartupFailure(NO_INSTANCE, sentence, origin=place.origin, hint=_HINTS.get(why.number, "")) from None
 
 
 def _path(text: str) -> str:
     return text if text.startswith("@") else os.path.abspath(text.removeprefix("unix:"))
 
 
-def _of_config(config: str, directory: str) -> Place:
-    """Return where an instance of this config has its socket."""
+def settings_of(config: str) -> Settings:
+    """Return the settings of an instance of this config.
+
+    One with mistakes will do where it says how the instance is found: that may run still, as a fallback or as before a reload.
+
+    Raises:
+        StartupFailure: there is no such file, or it has mistakes.
+    """
     from arun import settings
 
-    layers = settings.read([config], os.environ, directory=directory, factory_reset=False)
-    chosen = settings.validate(layers)
+    layers = settings.read([config], os.environ, directory=os.getcwd(), factory_reset=False)
+    try:
+        return settings.validate(layers)
+    except settings.SettingsRejected as rejected:
+        if rejected.partial.control is None and rejected.partial.state_dir is None:
+            raise rejected.problems[0] from None
+        return rejected.partial
+
+
+def _of_config(config: str, directory: str) -> Place:
+    """Return where an instance of this config has its socket."""
+    chosen = settings_of(config)
     if chosen.control == places.NONE:
         raise StartupFailure(
             NO_INSTANCE, f"{config} says that there is no control socket", origin=chosen.origin("control")

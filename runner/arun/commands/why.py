@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 import time
@@ -10,12 +11,12 @@ import time
 from arun.commands import reaching
 from arun.commands.usage import Option, Usage
 from arun.control import places
-from arun.core.failures import FILE_UNUSABLE, FailureRecord, StartupFailure, printable
+from arun.core.failures import FILE_UNUSABLE, OPTION_INVALID, FailureRecord, StartupFailure, printable
 from arun.instance import failure_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from typing import Any
 
     from arun.commands.usage import Arguments
@@ -24,6 +25,7 @@ __all__ = ("main",)
 
 _WIDTH = 80
 _INDENT = 12
+_ID = re.compile("[0-9A-Za-z]{6}")
 #: Where systemd puts the state of a service called arun, of the system and of a user (systemd.exec(5), StateDirectory=).
 _DEFAULTS = ("/var/lib/arun", os.path.expanduser("~/.local/state/arun"))
 #: What a record of another version of arun may lack.
@@ -45,15 +47,17 @@ USAGE = Usage(
             "DIR",
             "the state directory of the instance (default: ARUN_STATE_DIR, STATE_DIRECTORY, /var/lib/arun)",
         ),
-        *reaching.OPTIONS,
+        *(one for one in reaching.OPTIONS if one.name != "state-dir"),
         Option("all", "", "a list of all failed starts that are kept, the last one at its end"),
         Option("json", "", "JSON for programs: an object, with --all a line for each"),
     ),
-    "[ID]",
+    "[ID|CONFIG]",
     1,
     """\
 Without a state directory the instance itself is asked, by its control socket.
-ID is that of a failed start, as it stands in the log and on the page.
+ID is that of a failed start, as it stands in the log and on the page: six
+letters and digits. CONFIG is a file: the config that the instance was started
+with, which says where its state directory or its control socket is.
 The status is 0 where there is one to show, 1 where none is recorded, and 2
 where it cannot be told.
 """,
@@ -69,11 +73,12 @@ def main(arguments: list[str]) -> int:
     given = USAGE.read(arguments)
     if given is None:
         return 0
-    records = _records(given)
-    if given.operands:
-        records = [one for one in records if one["id"].casefold() == given.operands[0].casefold()]
+    wanted, config = _operand(given)
+    records = _records(given, config)
+    if wanted:
+        records = [one for one in records if one["id"].casefold() == wanted.casefold()]
     if not records:
-        sys.stdout.write(f"No failed start {given.operands[0]}.\n" if given.operands else "No failed start.\n")
+        sys.stdout.write(f"No failed start {wanted}.\n" if wanted else "No failed start.\n")
         return 1
     shown = records if given.has("all") else records[-1:]
     if given.has("json"):
@@ -88,17 +93,45 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _records(given: Arguments) -> list[dict[str, Any]]:
+def _operand(given: Arguments) -> tuple[str, str | None]:
+    """Return the id and the config that are asked for; a file is a config, whatever its name.
+
+    Raises:
+        StartupFailure(OPTION_INVALID): the operand is neither.
+    """
+    operand = given.operands[0] if given.operands else ""
+    if os.path.isfile(operand):
+        return "", operand
+    if operand and not _ID.fullmatch(operand):
+        raise StartupFailure(
+            OPTION_INVALID,
+            f"{operand!r} is no id of a failed start, and there is no such file",
+            origin="command line",
+            hint="an id has six letters and digits, as in the log: [9GWF2M]; a config is named by its path",
+        )
+    return operand, None
+
+
+def _records(given: Arguments, config: str | None) -> list[dict[str, Any]]:
     """Return the records of the state directory; where none is named, those that the instance itself knows."""
+    asks = given.has("control") or given.has("pidfile")
+    named = reaching.settings_of(config) if config is not None and not given.has("state-dir") else None
+    if asks or (named is not None and named.state_dir is None):
+        known = _known_to_the_instance(given, config)
+        if not given.has("state-dir"):
+            return known
+    else:
+        known = []
     places = (
         (given.get("state-dir"), "--state-dir"),
+        *(() if named is None else ((named.state_dir, named.origin("state-dir")),)),
         (os.environ.get("ARUN_STATE_DIR"), "ARUN_STATE_DIR"),
         (os.environ.get("STATE_DIRECTORY", "").partition(":")[0], "STATE_DIRECTORY"),
         *((one, "default") for one in _DEFAULTS if os.path.exists(os.path.join(one, failure_log.FILE))),
     )
     directory, origin = next(((one, origin) for one, origin in places if one), ("", ""))
-    if not directory or given.get("control") or given.get("pidfile"):
-        return _known_to_the_instance(given)
+    if not directory:
+        return _known_to_the_instance(given, config)
     try:
         if not os.path.isdir(directory):
             raise NotADirectoryError(20, "there is no such directory")
@@ -107,8 +140,10 @@ def _records(given: Arguments) -> list[dict[str, Any]]:
         path = os.path.join(directory, failure_log.FILE)
         sentence = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
         raise StartupFailure(FILE_UNUSABLE, sentence, origin=origin) from error
-    _ask_about(records, directory)
-    return records
+    if not known:
+        _ask_about(records, directory)
+    told = {one["id"] for one in known}
+    return [*(one for one in records if one["id"] not in told), *known]
 
 
 def _ask_about(records: list[dict[str, Any]], directory: str) -> None:
@@ -126,18 +161,35 @@ def _ask_about(records: list[dict[str, Any]], directory: str) -> None:
                 record |= {"tries": known.get("tries", 0), "next_try": state["next_try"]}
 
 
-def _known_to_the_instance(given: Arguments) -> list[dict[str, Any]]:
+def _known_to_the_instance(given: Arguments, config: str | None) -> list[dict[str, Any]]:
     try:
-        state = reaching.state(reaching.found(given))
+        state = reaching.state(reaching.found(given, config))
     except StartupFailure as failure:
+        if config is not None or given.options.keys() & {"control", "pidfile"}:
+            raise
         hint = "name its state directory (--state-dir DIR), or its control socket (--control PATH)"
         raise StartupFailure(failure.cause, failure.sentence, origin=failure.origin, hint=hint) from failure
     records = [FailureRecord.of_fields(one) for one in state["failures"]]
     serves = {"time": failure_log.rfc3339(state["since"]), "fallback": state["config"], "pid": state["pid"]}
-    return [
+    known = [
         failure_log.fields_of(one, records[:number]) | {"fallback": serves, "next_try": state["next_try"]}
         for number, one in enumerate(records)
     ]
+    return [*known, *_survived(state, {one.id for one in records})]
+
+
+def _survived(state: Mapping[str, Any], told: Container[str]) -> Iterator[dict[str, Any]]:
+    """Yield the record of the last reload, if it has failed: its problems share one id, and the instance serves as before."""
+    last = state["reloads"]["last"]
+    records = [] if last is None else [FailureRecord.of_fields(one) for one in last["failures"]]
+    groups: dict[str, list[FailureRecord]] = {}
+    for record in records:
+        if record.id not in told:
+            groups.setdefault(record.id, []).append(record)
+    for first, *others in groups.values():
+        problems = {"problems": [failure_log.problem(one) for one in others]} if others else {}
+        ended = {"ended": "survived", "ended_time": failure_log.rfc3339(first.when)}
+        yield failure_log.fields_of(first) | ended | problems
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from arun.core.failures import FailureRecord
     from arun.system.privileges import Identity
 
-__all__ = ("FILE", "FailureLog", "fields_of", "merged", "read", "rfc3339")
+__all__ = ("FILE", "FailureLog", "fields_of", "merged", "problem", "read", "rfc3339")
 
 FILE = "failures.jsonl"
 #: The file is rewritten where a start or a write finds more than so many bytes in it; then it keeps the last records, in half of them.
@@ -80,7 +80,7 @@ class FailureLog:
             first, *others = records
             fields = fields_of(first, chain)
             if others:
-                fields["problems"] = [_problem(one) for one in others]
+                fields["problems"] = [problem(one) for one in others]
             self._add("failed", fields)
 
     def note(self, event: str, ids: Iterable[str], *, when: float | None = None, **fields: object) -> None:
@@ -288,14 +288,15 @@ def fields_of(record: FailureRecord, chain: Iterable[FailureRecord] = ()) -> dic
         "duration": round(record.duration, 3),
         "tries": record.tries,
         "versions": dict(record.versions),
-        "chain": [_problem(one) | {"id": one.id, "config": one.config} for one in chain],
+        "chain": [problem(one) | {"id": one.id, "config": one.config} for one in chain],
     }
     if record.ended:
         fields |= {"ended": record.ended, "ended_time": rfc3339(record.ended_when)}
     return fields
 
 
-def _problem(record: FailureRecord) -> dict[str, str]:
+def problem(record: FailureRecord) -> dict[str, str]:
+    """Return what is told of one of several problems of a start."""
     return {
         "identifier": record.identifier,
         "sentence": record.sentence,
