@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import ARUN, Starter, until
 from tests.process.conftest import PAGE, install_copy
 from tests.process.family import settled, workers
+from tests.process.recovering import BROKEN, good, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,3 +251,20 @@ def test_an_app_is_not_taken_offline_while_the_files_of_the_page_are_away(own_ar
 
 def _is_offline(instance: Instance) -> None:
     assert instance.get().status == 503
+
+
+@pytest.mark.parametrize("form", ["one", "workers"])
+def test_a_way_back_whose_code_is_half_written_is_taken_later(own_arun: Starter, form: str) -> None:
+    """Its file is of an installer that is at work."""
+    file = own_arun.command.parents[1] / "arun/recovery/recovery.py"
+    whole = file.read_text()
+    file.write_text(whole[: whole.index("class Recovery:")] + "class Recovery(")
+    own_arun.write("shop.py", BROKEN)
+    instance = started(own_arun, form, "shop.py", *BIND, "--fallback-config", "welcome")
+    instance.wait_for("the way back is tried later: SyntaxError")
+    assert instance.get().status == 503
+    file.write_text(whole)
+    own_arun.write("shop.py", good())
+    instance.wait_for("arun running on", times=2)
+    assert instance.said.count("the way back is tried later") == 1
+    assert instance.stop() == 0

@@ -224,3 +224,36 @@ def test_a_file_that_changes_all_the_time_does_not_try_all_the_time(arun: Starte
     with Knocking(instance, arun.address) as client:
         client.more(1000)
     assert 2 <= count(arun.folder) <= 12
+
+
+def test_files_made_beside_a_unix_socket_do_not_try_a_start_whose_app_fails(arun: Starter) -> None:
+    """It may lie in /run or /tmp, where others make files all the time."""
+    (arun.folder / "run").mkdir()
+    broken = "import os\nopen('probes', 'a').write('x')\nopen(f'run/{os.getpid()}', 'w').close()\n1 / 0\n"
+    arun.write("shop.py", broken)
+    binds = ("--bind", "{address}", "--bind", f"unix:{arun.folder / 'run/sock'}")
+    times = ("--recover-interval", "100", "--recover-interval-max", "100")
+    instance = started(arun, "one", "shop.py", *binds, "--fallback-config", "welcome", *times)
+    wait_for_probes(arun.folder, 1)
+    with Knocking(instance, arun.address) as client:
+        client.more(1000)
+    assert count(arun.folder) == 2
+
+
+def test_a_shut_down_has_a_time_of_its_own_and_spoils_no_probe(arun: Starter) -> None:
+    """It takes longer than the whole start may."""
+    arun.write("shop.py", BROKEN)
+    often = ("--start-timeout", "1", "--timeout-graceful-shutdown", "7", "--fallback-config", "welcome", *OFTEN)
+    instance = started(arun, "one", "shop.py", "--bind", "{address}", *often)
+    shut_down = (
+        "await receive()\n        if 'ARUN_PROBE' in __import__('os').environ: await __import__('asyncio').sleep(6.2)\n"
+    )
+    mended = good().replace(
+        'await receive()\n        await send({"type": "lifespan.shutdown',
+        f'{shut_down}        await send({{"type": "lifespan.shutdown',
+    )
+    assert mended != good()
+    arun.write("shop.py", mended)
+    instance.wait_for("arun running on", times=2)
+    assert "start-timeout" not in instance.failures()
+    assert instance.stop() == 0

@@ -71,6 +71,18 @@ def test_a_second_sighup_while_the_first_start_is_tried_again_does_not_end_it(ar
     assert instance.stop() == 0
 
 
+def test_sighup_on_the_way_out_of_a_fallback_changes_nothing(arun: Starter) -> None:
+    arun.write("shop.py", BROKEN)
+    arun.write(
+        "safe.py", "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGHUP))\n" + MENDED
+    )
+    arun.write("safe.ini", "[arun]\napp = safe.py\nbind = {address}\nlog-level = debug\n")
+    instance = arun("shop.py", "--bind", "{address}", "--fallback-config", "safe.ini").ready()
+    instance.wait_for("tried the first start again")
+    assert instance.stop() == 0
+    assert "RuntimeError" not in instance.said
+
+
 def test_the_limit_of_the_chain_holds_for_faults_in_the_settings_too(arun: Starter) -> None:
     arguments = ("--fallback-limit", "0", "--bogus", "--fallback-config", "safe.ini", "--last-resort", "exit")
     instance = arun(*arguments)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from arun.lifecycle.detours import Detours
     from arun.listen.sockets import Listener
     from arun.listen.tls import Contexts
-    from arun.recovery.way_back import WayBack
+    from arun.recovery.way_back import LoopWayBack
     from arun.server.served_socket import ServedSocket
     from arun.server.server import Server, ServerEvents
     from arun.system.line_file import LineFile
@@ -283,11 +283,11 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
     environment.name_worker(0, 1)
     loaded = load(instance, deadline)
     app, served = loaded.app.target.text, configuration.listening.listeners
-    way_back: WayBack | None = None
+    way_back: LoopWayBack | None = None
     if instance.can_go_back:
-        from arun.recovery.way_back import WayBack
+        from arun.recovery.way_back import LoopWayBack
 
-        way_back = WayBack(instance)
+        way_back = LoopWayBack(instance)
 
     def ready(server: Server) -> None:
         if control is not None and control.is_asked:

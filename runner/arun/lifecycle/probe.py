@@ -2,8 +2,8 @@
 
 It is two processes. The inner one runs the trial (lifecycle/trial.py) and writes reports into a pipe: lines of JSON. The outer
 one imports nothing of the app: it waits for the inner one, adopts what that leaves behind, ends it, and goes last. So the
-process that has started the probe has one child, and none when the pipe is closed. On SIGTERM, which also comes when that
-process ends, the outer one ends all at once.
+process that has started the probe has one child, and none when the pipe is closed. On SIGTERM, which on Linux also comes
+when that process ends, the outer one ends all at once.
 """
 
 from __future__ import annotations
@@ -47,19 +47,20 @@ class _Reporter(trial.Observer):
         self._began = monotonic()
         #: The paths that were read before the app.
         self._before: list[str] = []
+        self._settings: Settings | None = None
         self._connects = Connects()
 
     def write(self, **fields: Any) -> None:
         """Write a report."""
         _write(self._fd, **fields, after=round(monotonic() - self._began, 4))
 
-    def limited(self, seconds: float | None) -> None:
-        self.write(report="limit", seconds=seconds)
+    def limited(self, what: str, seconds: float | None) -> None:
+        self.write(report="limit", of=what, seconds=seconds)
 
     def read(self, layers: Layers, settings: Settings | None) -> None:
         """Report what the start reads before the app: it may be all that is known of one that ends without a word."""
         before = watched.read_so_far(layers, settings, self._instance.launch.called)
-        self._before = before
+        self._before, self._settings = before, settings
         self.write(report="read", watched=watched.signatures(before))
 
     def connects(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -75,7 +76,7 @@ class _Reporter(trial.Observer):
         instance = self._instance
         instance.signals.ignore()
         failures = outcome.failures if isinstance(outcome, Failed) else ()
-        paths = watched.gather(self._before, failures) if failures else []
+        paths = watched.gather(self._before, self._settings, failures) if failures else []
         texts = [str(error) for error in watched.chains(failures)]
         records = instance.report(failures)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 from arun.core import exits
 from arun.core.exits import PARTING
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from arun.core.failures import StartupFailure
     from arun.instance.instance import Instance
     from arun.listen.sockets import Listener
-    from arun.recovery.recovery import Recovery
+    from arun.recovery.way_back import WayBack
     from arun.supervisor.workers import Worker
 
 __all__ = ("SupervisedStatus",)
@@ -36,13 +35,11 @@ class SupervisedStatus:
         self._was_ready = False
         self.reloads = Reloads()
         #: The way back, where this is a fallback that serves.
-        self.recovery: Recovery | None = None
-        #: When its code is to be loaded, on the monotonic clock.
-        self._recovery_due = math.inf
+        self.recovery: WayBack | None = None
         if instance.can_go_back:
-            from arun.recovery import way_back
+            from arun.recovery.way_back import WayBack
 
-            self._way_back = way_back
+            self._way_back = WayBack(instance, lambda: self.bound())  # noqa: PLW0108 - which is set later
         #: Returns what a reload that has begun has bound.
         self.bound: Callable[[], Sequence[Listener]] = tuple
 
@@ -64,17 +61,11 @@ class SupervisedStatus:
         instance.sockets.store()
         if instance.can_go_back:
             instance.status.returns(instance.configuration.fallback.chain.recover, instance.past.brake)
-            self._recovery_due = 0.0
+            self.recovery = self._way_back
 
     def recover(self) -> float:
         """Do what is due on the way back of a fallback that serves; return in how many seconds it is again."""
-        now = time.monotonic()
-        if self.recovery is None and now >= self._recovery_due:
-            self.recovery = self._way_back.recovery_of(self._instance, self.bound)
-            self._recovery_due = now + self._way_back.LATER
-            if self.recovery is not None:
-                self._instance.signals.on_return(self.recovery.ask)
-        return max(0.0, self._recovery_due - now) if self.recovery is None else self.recovery.tick()
+        return math.inf if self.recovery is None else self.recovery.tick()
 
     def failed(self, failure: StartupFailure) -> None:
         """Report and record why workers could not be started; the instance goes on."""

@@ -42,8 +42,8 @@ class Observer:
     def read(self, layers: Layers, settings: Settings | None) -> None:
         """Take what the settings are read from, then the settings too; called before the app is imported, once more each time."""
 
-    def limited(self, seconds: float | None) -> None:
-        """Take the time limit of the start in seconds, None for none."""
+    def limited(self, what: str, seconds: float | None) -> None:
+        """Take the time limit of what begins, ``start`` or ``app's shut-down``, in seconds from now; None for none."""
 
     def connects(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the loop on which the app will start."""
@@ -88,7 +88,7 @@ def run(  # noqa: PLR0913 - the last ones by name
         observer.read(layers, rejected.partial)
         raise
     instance.adopt(instance.configuration.with_settings(settings))
-    observer.limited(settings.start_timeout)
+    observer.limited("start", settings.start_timeout)
     observer.read(layers, settings)
     instance.adopt(instance.configuration.with_page(settings))
     if settings.strict_fallback and instance.configuration.fallback.names_own and not instance.is_fallback:
@@ -156,8 +156,10 @@ def _start_and_stop(loaded: Loaded, settings: Settings, deadline: Deadline, step
     step("start-up", "")
     deadline.finish()
     began, grace = time.monotonic(), settings.timeout_graceful_shutdown
+    limit = grace + _SHUTDOWN_MARGIN
+    observer.limited("app's shut-down", limit)
     try:
-        loop.run_until_complete(asyncio.wait_for(http.stop(grace), grace + _SHUTDOWN_MARGIN))
+        loop.run_until_complete(asyncio.wait_for(http.stop(grace), limit))
     except Exception as error:  # noqa: BLE001 - the app's; a start that has come so far serves
         logs.warning(f"the app's shut-down failed in {time.monotonic() - began:.3g} s: {type(error).__name__}: {error}")
         return

@@ -96,13 +96,15 @@ class Probe:
             if self._killed_at is not None:
                 if now >= self._killed_at:
                     self._send(signal.SIGKILL)
-            elif now - self.began > self._limit:
-                sentence = f"the start took longer than {self._limit:g} s when it was tried, and was ended"
-                self.failure = StartupFailure(START_TIMEOUT, sentence)
+            elif now - (self.reports.limited_at or self.began) > self._limit:
+                if not self.reports.has_come_out:
+                    what = self.reports.limited or "start"
+                    sentence = f"the {what} took longer than {self._limit:g} s when it was tried, and was ended"
+                    self.failure = StartupFailure(START_TIMEOUT, sentence)
                 self.end()
             return False
         self._receive()  # its last reports
-        os.close(self._fd)
+        self.forget()
         if not self.reports.ended:
             _end_marked(self._mark)  # it was killed, and could end nothing
         if self.failure is None and not self.reports.has_come_out:
@@ -112,7 +114,7 @@ class Probe:
 
     @property
     def _limit(self) -> float:
-        if not self.reports.is_limited:
+        if not self.reports.limited:
             return _BEGINNING
         return _UNLIMITED if self.reports.limit is None else self.reports.limit + _MARGIN
 
@@ -123,8 +125,10 @@ class Probe:
             self._send(signal.SIGTERM)
 
     def forget(self) -> None:
-        """Close what a forked child has inherited of it."""
-        os.close(self._fd)
+        """Close the pipe, which a forked child has inherited, once: its number may soon be that of something else."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _send(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):

@@ -80,6 +80,8 @@ class Recovery:
         self._probe: Probe | None = None
         self._is_asked = self._was_asked = self._restarts = self._again = self._is_over = False
         self._attempts = self._failed = 0
+        #: What was said of why a tick failed.
+        self._warned = ""
         self._watch = _Watch()
         self._causes = _Causes()
         #: When the next try is due whatever happens, on the monotonic clock.
@@ -116,7 +118,10 @@ class Recovery:
         try:
             return self._tick(time.monotonic())
         except Exception as error:  # noqa: BLE001 - a fallback serves on, whatever happens here
-            logs.warning(f"the way back is tried later: {tracebacks.described(error)}")
+            why = tracebacks.described(error)
+            if why != self._warned:
+                self._warned = why
+                logs.warning(f"the way back is tried later: {why}")
             self._failed += 1
             self._free_from = self._due = time.monotonic() + self._policy.wait(self._failed)
             return self._due - time.monotonic()

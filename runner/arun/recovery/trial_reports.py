@@ -6,6 +6,7 @@ The way back (recovery/prober.py) and commands read them.
 from __future__ import annotations
 
 import contextlib
+import time
 
 from arun.core.failures import CAUSES, FailureRecord
 from arun.recovery.awaited import Awaited
@@ -26,9 +27,11 @@ class TrialReports:
         self._rest = b""
         #: The steps that have succeeded: name, detail, and seconds since the trial began.
         self.steps: list[tuple[str, str, float]] = []
-        #: Its time limit in seconds, None for none; and whether that is known yet.
+        #: What has a time limit now, the start or then the app's shut-down, empty while that is not known; its limit in
+        #: seconds, None for none; and when that was told, on the monotonic clock.
+        self.limited = ""
         self.limit: float | None = None
-        self.is_limited = False
+        self.limited_at = 0.0
         #: What it reads before the app is imported, as it was when that was told first.
         self.reads: dict[str, Signature] = {}
         #: How it has come out: ready, or the records of its failures and what may mend them.
@@ -58,7 +61,8 @@ class TrialReports:
             self.steps.append((report["name"], report["detail"], report["after"]))
         elif kind == "limit":
             seconds = report["seconds"]
-            self.is_limited, self.limit = True, None if seconds is None else float(seconds)
+            self.limit = None if seconds is None else float(seconds)
+            self.limited, self.limited_at = str(report.get("of", "start")), time.monotonic()
         elif kind == "read":
             self.reads = _signatures(report["watched"]) | self.reads
         elif kind == "ready" and not self.has_come_out:

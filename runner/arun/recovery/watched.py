@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from arun.core.failures import StartupFailure
 from arun.settings import entries
 
 TYPE_CHECKING = False
@@ -78,10 +79,6 @@ def read_so_far(layers: Layers, settings: Settings | None, called: str) -> list[
     named += [*settings.ssl_certfile, *settings.ssl_keyfile]
     for one, _ in settings.secure_addresses:
         named += [one.certfile, one.keyfile, one.client_ca.removeprefix("!") if one.client_ca else None]
-    for address, _ in (*settings.addresses, *settings.shared_addresses):
-        path = getattr(address, "path", "")
-        if path.startswith("/"):
-            named.append(os.path.dirname(path))
     for path in filter(None, named):
         found += dict.fromkeys((os.path.join(directory, path), os.path.join(here, path)))
     return found + list(_app_places(settings, here))
@@ -107,12 +104,15 @@ def _app_places(settings: Settings, here: str) -> Iterator[str]:
         yield from (os.path.join(place, one) for one in beside[:_MOST_OF_FOLDER])
 
 
-def gather(before: Sequence[str], failures: Sequence[BaseException]) -> list[str]:
+def gather(before: Sequence[str], settings: Settings | None, failures: Sequence[BaseException]) -> list[str]:
     """Return what a failed start read: what it read ``before`` the app, files of its tracebacks, modules of the app.
 
-    Of a module that is missing, the folders where it is looked for; of any other missing file, its path.
+    Of a module that is missing, the folders where it is looked for; of any other missing file, its path. Of listeners
+    that failed, which folders its unix sockets are made in.
     """
     found: dict[str, None] = dict.fromkeys(before)
+    if settings and any(isinstance(one, StartupFailure) and one.cause.stage == "listen" for one in failures):
+        found.update((folder, None) for folder in _socket_folders(settings))
     found.update((os.path.abspath(path), None) for error in chains(failures) for path in _of_error(error))
     for module in tuple(sys.modules.values()):
         file = getattr(module, "__file__", None)
@@ -121,6 +121,13 @@ def gather(before: Sequence[str], failures: Sequence[BaseException]) -> list[str
         if len(found) >= _MOST:
             break
     return list(found)[:_MOST]
+
+
+def _socket_folders(settings: Settings) -> Iterator[str]:
+    for address, _ in (*settings.addresses, *settings.shared_addresses):
+        path = getattr(address, "path", "")
+        if path.startswith("/"):
+            yield os.path.join(os.path.dirname(path), "")
 
 
 def _is_apps(path: str) -> bool:

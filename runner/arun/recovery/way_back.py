@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 
 from arun.instance.recovery_policy import SOON
 from arun.system import logs, tracebacks
@@ -18,23 +20,72 @@ if TYPE_CHECKING:
     from arun.recovery.prober import Probe
     from arun.recovery.recovery import Recovery
 
-__all__ = ("LATER", "WayBack", "recovery_of")
+__all__ = ("LoopWayBack", "WayBack")
 
 #: Seconds until the code of the way back is loaded again that could not be.
-LATER = 2.0
+_LATER = 2.0
 
 
-def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> Recovery | None:
-    """Return the way back of a fallback that serves; None where its code cannot be loaded now: then try again later.
+class WayBack:
+    """The way back of a fallback that serves. Its code is loaded when it is due first; where that fails, again later.
 
     ``more`` returns what the instance has bound and not adopted yet.
     """
-    try:
-        from arun.recovery.prober import Probe
-        from arun.recovery.recovery import Recovery
-    except (ImportError, OSError) as error:  # files of arun or of Python are away, or no descriptor is left
-        logs.warning(f"the way back is tried later: {tracebacks.described(error)}")
-        return None
+
+    def __init__(self, instance: Instance, more: Callable[[], Sequence[Listener]] = tuple) -> None:
+        self._instance, self._more = instance, more
+        self._recovery: Recovery | None = None
+        #: When its code is to be loaded, on the monotonic clock, and what was said of why it could not be.
+        self._due, self._warned = 0.0, ""
+
+    def tick(self) -> float:
+        """Do what is due; return in how many seconds something is due again. It raises nothing."""
+        if self._recovery is None:
+            now = time.monotonic()
+            if now >= self._due:
+                self._due = now + _LATER
+                self._load()
+            if self._recovery is None:
+                return self._due - now
+        return self._recovery.tick()
+
+    def ask(self) -> None:
+        """Try at once, as SIGHUP asks. Handlers of signals may call it."""
+        if self._recovery is not None:
+            self._recovery.ask()
+
+    def end(self) -> None:
+        """Try no more, and end a probe that runs: the fallback ends."""
+        if self._recovery is not None:
+            self._recovery.end()
+
+    def pause(self) -> None:
+        """End a probe that runs; it is tried again at once, unless the process becomes another one."""
+        if self._recovery is not None:
+            self._recovery.pause()
+
+    def forget(self) -> None:
+        """Close what a forked child has inherited."""
+        if self._recovery is not None:
+            self._recovery.forget()
+
+    def _load(self) -> None:
+        """Load the code, unless that fails: its files are away, or of another version while an installer is at work."""
+        try:
+            self._recovery = _recovery_of(self._instance, self._more)
+        except Exception as error:  # noqa: BLE001 - a fallback serves on, whatever happens here
+            why = tracebacks.described(error)
+            if why != self._warned:
+                self._warned = why
+                logs.warning(f"the way back is tried later: {why}")
+            return
+        self._instance.signals.on_return(self.ask)
+
+
+def _recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]]) -> Recovery:
+    from arun.recovery.prober import Probe
+    from arun.recovery.recovery import Recovery
+
     past, policy = instance.past, instance.configuration.fallback.chain.recover
 
     def held() -> tuple[ListenSpec, ...]:
@@ -53,41 +104,27 @@ def recovery_of(instance: Instance, more: Callable[[], Sequence[Listener]] = tup
     return Recovery(policy, past.brake, start, held, records, instance)
 
 
-class WayBack:
+class LoopWayBack(WayBack):
     """The way back in one process, driven by the loop that serves the fallback."""
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
-        self._recovery: Recovery | None = None
-        self._waiting: asyncio.TimerHandle | None = None
+    _loop: asyncio.AbstractEventLoop
+    _waiting: asyncio.TimerHandle | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin soon: clients wait that came during the start, and nothing is imported before they are served."""
-        loop.call_later(SOON / 2, self._begin, loop)
+        self._loop = loop
+        self._waiting = loop.call_later(SOON / 2, self._turn)
 
-    def end(self) -> None:
-        """End a probe that runs: the fallback ends."""
-        if self._recovery is not None:
-            self._recovery.end()
+    def ask(self) -> None:
+        """Try at once, unless the loop is closed by now."""
+        super().ask()
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._turn)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        signals = self._instance.signals
-        if signals.count:
-            return
-        self._recovery = recovery = recovery_of(self._instance)
-        if recovery is None:
-            loop.call_later(LATER, self._begin, loop)
-            return
-
-        def ask() -> None:
-            recovery.ask()
-            loop.call_soon_threadsafe(self._turn, recovery, loop)
-
-        self._turn(recovery, loop)
-        signals.on_return(ask)
-
-    def _turn(self, recovery: Recovery, loop: asyncio.AbstractEventLoop) -> None:
+    def _turn(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-        seconds = recovery.tick()
-        self._waiting = None if seconds == math.inf else loop.call_later(seconds, self._turn, recovery, loop)
+        if self._recovery is None and self._instance.signals.count:  # it stops, and needs no way back any more
+            return
+        seconds = self.tick()
+        self._waiting = None if seconds == math.inf else self._loop.call_later(seconds, self._turn)

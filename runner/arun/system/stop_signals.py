@@ -153,7 +153,9 @@ class StopSignals:
                     signal.signal(number, own)
 
     def hang_up(self) -> None:
-        """Do what SIGHUP does."""
+        """Do what SIGHUP does; nothing once the process is about to end, whose loop may be closed."""
+        if self._ignores:
+            return
         if not self._can_go_back:
             if self._on_hangup is not None:
                 self._on_hangup()
