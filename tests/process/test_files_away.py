@@ -268,3 +268,23 @@ def test_a_way_back_whose_code_is_half_written_is_taken_later(own_arun: Starter,
     instance.wait_for("arun running on", times=2)
     assert instance.said.count("the way back is tried later") == 1
     assert instance.stop() == 0
+
+
+def test_an_older_arun_that_knows_no_trials_is_not_started_in_place_of_one(own_arun: Starter) -> None:
+    """It was installed while the fallback serves."""
+    own_arun.write("shop.py", BROKEN)
+    recover = ("--recover", "signal", "--fallback-config", "welcome")
+    instance = started(own_arun, "one", "shop.py", *BIND, *recover)
+    file = own_arun.command.parents[1] / "arun/instance/handover.py"
+    whole = file.read_text()
+    older = whole.replace('trial=_decode_trial(fields.get("trial")),', "")
+    assert older != whole
+    file.write_text(older)
+    instance.send(signal.SIGHUP)
+    instance.wait_for("the app's process ended without a word before it was ready")
+    assert instance.get().status == 503
+    file.write_text(whole)
+    own_arun.write("shop.py", good())
+    instance.send(signal.SIGHUP)
+    instance.wait_for("arun running on", times=2)
+    assert instance.stop() == 0

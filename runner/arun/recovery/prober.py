@@ -39,6 +39,9 @@ _ENDING = 5.0
 _REAPING = 0.05
 #: Bytes of reports.
 _MOST = 4_194_304
+#: What the process is started with; its handover says what it is to try. An older arun, installed in the meantime, that does
+#: not know of trials answers and ends, where it would serve without an argument.
+_HARMLESS = "--version"
 #: Variables that only the process itself may use: a service manager would take a probe for it.
 _WITHHELD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
@@ -108,7 +111,7 @@ class Probe:
         if not self.reports.ended:
             _end_marked(self._mark)  # it was killed, and could end nothing
         if self.failure is None and not self.reports.has_come_out:
-            how = self.reports.ended or "was killed"
+            how = self.reports.ended or ("was killed" if self._taken else "ended without a word")
             self.failure = StartupFailure(WORKER_DIED, f"the app's process {how} before it was ready")
         return True
 
@@ -161,7 +164,7 @@ def _started(launch: Launch, passed: tuple[int, int], mark: str, *, is_told: boo
     command = launch.command
     output = None if is_told else subprocess.DEVNULL
     return subprocess.Popen(  # noqa: S603 - ourselves
-        command,
+        (*command, _HARMLESS),
         executable=command[0] if os.path.exists(command[0]) else "/proc/self/exe",  # replaced by an upgrade since
         env=environ,
         cwd=launch.called if os.path.isdir(launch.called) else None,
