@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,6 +220,17 @@ def test_stop_by_force_waits_for_no_request(controlled: Controls) -> None:
         until(lambda: _is_one(shop.state()["in_flight"]), AssertionError)
         assert shop.command("stop", "--force").returncode == 0
     assert shop.instance.wait() == 0
+
+
+def test_stop_by_force_waits_for_no_app_that_holds_the_loop(controlled: Controls) -> None:
+    shop = controlled("--timeout-graceful-shutdown", "60")
+    with shop.instance.connect() as client:
+        client.sendall(b"GET /stuck/30 HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: _is_one(shop.state()["in_flight"]), AssertionError)
+        began = time.monotonic()
+        assert shop.command("stop", "--force").returncode == 0
+        assert time.monotonic() - began < 10
+    shop.instance.wait()
 
 
 def test_stop_waits_for_an_instance_in_a_namespace_of_its_own(controlled: Controls) -> None:

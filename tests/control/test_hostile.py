@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import PATIENCE, until
 
+from arun.control.messages import Response
+from arun.control.responder import Responder
+from arun.control.thread import ResponderThread
+
 if TYPE_CHECKING:
     from tests.control.conftest import Controlled, Controls
+
+    from arun.control.messages import Request
 
 
 def connect(shop: Controlled) -> socket.socket:
@@ -42,6 +50,7 @@ CASES = {
     "two lengths": (b"POST /livez HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", b"400"),
     "a length that is none": (b"POST /livez HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"400"),
     "a huge body": (b"POST /livez HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\n", b"413"),
+    "a body where no orders are taken": (b"POST /livez HTTP/1.1\r\ncontent-length: 9\r\n\r\n", b"413"),
     "chunks": (b"POST /livez HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", b"501"),
     "a long head": (b"GET /livez HTTP/1.1\r\n" + b"x: y\r\n" * 3000, b"431"),
     "a long line": (b"GET /" + b"a" * 20_000, b"431"),
@@ -120,3 +129,68 @@ def _knock(shop: Controlled, times: int) -> None:
                     client.recv(4096)
             elif count % 4 == 1:
                 client.sendall(b"GET /li")
+
+
+def test_a_body_that_comes_byte_by_byte_costs_no_more_behind_a_long_head() -> None:
+    said: list[bytes] = []
+
+    def respond(request: Request, _channel: str) -> Response:
+        said.append(request.body)
+        return Response.line(202, "taken")
+
+    head = b"POST /offline HTTP/1.1\r\ncontent-length: 2000\r\n" + b"x: y\r\n" * 1300 + b"\r\n"
+    responder = Responder(respond)
+    ours, theirs = socket.socketpair()
+    with ours:
+        fd = theirs.detach()
+        responder.adopt(fd, "control")
+        ours.sendall(head)
+        began = time.process_time()
+        for _ in range(2000):
+            responder.turn([(fd, select.POLLIN)])
+            ours.sendall(b"b")
+        responder.turn([(fd, select.POLLIN)])
+        spent = time.process_time() - began
+        assert ours.recv(4096).startswith(b"HTTP/1.1 202 ")
+        responder.close()
+    assert said == [b"b" * 2000]
+    assert spent < 0.3
+
+
+def test_a_thread_that_does_not_end_leaves_the_listener_to_another_responder() -> None:
+    gate, entered = threading.Lock(), threading.Event()
+    gate.acquire()
+
+    def stuck(_request: Request, _channel: str) -> Response:
+        entered.set()
+        with gate:
+            return Response.line(200, "late")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        old = Responder(stuck)
+        old.listen(listener.fileno(), "status")
+        thread = ResponderThread(old)
+        assert thread.start()
+        with socket.create_connection(listener.getsockname()) as first:
+            first.settimeout(PATIENCE)
+            first.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert entered.wait(PATIENCE)
+            assert not thread.stop()
+            with socket.create_connection(listener.getsockname()) as second:
+                second.settimeout(PATIENCE)
+                second.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                gate.release()
+                first.recv(4096)  # late, or the end
+                new = Responder(lambda _request, _channel: Response.line(200, "new"))
+                new.listen(listener.fileno(), "status")
+                second.settimeout(0.05)
+                until(lambda: _is_told(new, second), TimeoutError)
+        new.drop_clients()
+        new.abandon()
+
+
+def _is_told(responder: Responder, client: socket.socket) -> None:
+    waiting = select.poll()
+    responder.register(waiting)
+    responder.turn(waiting.poll(10))
+    assert client.recv(4096).endswith(b"new\n")

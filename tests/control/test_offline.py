@@ -6,12 +6,18 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.conftest import until
 from tests.process.asking import Asking
+
+from arun.core.outlook import Outlook
+from arun.instance.status import Status
+from arun.lifecycle.detours import Detours
 
 if TYPE_CHECKING:
     from tests.control.conftest import Controlled, Controls
@@ -228,3 +234,41 @@ def _unix_status(path: str, status: bytes) -> None:
         client.connect(path)
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert client.recv(65_536).split()[1] == status
+
+
+def test_an_order_is_carried_out_when_it_is_repeated_after_a_module_could_not_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app: Any = SimpleNamespace(cancellable=True, interruptible=True)
+    http: Any = SimpleNamespace(application=app, connections=())
+    detours = Detours(http, cast("Any", SimpleNamespace(status_path=None)), lambda: Outlook(offline="works"), bool)
+    with monkeypatch.context() as away:
+        away.setitem(sys.modules, "arun.http.detour", None)
+        with pytest.raises(ImportError):
+            detours.arrange()
+    assert http.application is app
+    detours.arrange()
+    assert http.application is not app
+
+
+def test_an_order_is_not_lost_while_the_way_back_changes_the_outlook() -> None:
+    status, before = Status(), sys.getswitchinterval()
+    lost, ends = [], threading.Event()
+
+    def order() -> None:
+        for number in range(20_000):
+            status.foresee(offline=str(number))
+            if status.outlook().offline != str(number):
+                lost.append(number)
+        ends.set()
+
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = threading.Thread(target=order)
+        thread.start()
+        while not ends.is_set():
+            status.foresee(attempts=1)
+        thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert lost == []

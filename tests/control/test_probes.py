@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -87,6 +89,17 @@ def test_what_a_failure_says_is_for_the_control_socket_alone(controlled: Control
     assert failure["identifier"] == "app-import-failed"
     assert "canary" not in shop.probe("/status").text + shop.probe("/metrics").text
     assert {"sentence", "detail", "hint"}.isdisjoint(failure)
+
+
+def test_the_command_line_of_a_process_that_has_the_address_is_for_the_control_socket_alone(
+    controlled: Controls,
+) -> None:
+    host, _, port = controlled.arun.address.rpartition(":")
+    with socket.create_server((host, int(port))):
+        shop = controlled("--fallback-config", "welcome")
+        (told,), (shown,) = shop.state()["waiting"], json.loads(shop.probe("/status").body)["waiting"]
+    assert f"held by pid {os.getpid()} (" in told
+    assert shown == f"http://{controlled.arun.address}"
 
 
 @WORKERS

@@ -131,6 +131,23 @@ def test_an_instance_goes_on_without_its_files_and_loads_nothing_more_of_them(ow
     assert "No module named" not in instance.said
 
 
+@pytest.mark.parametrize("more", [(), ("--supervise",)], ids=["", "supervised"])
+def test_what_takes_an_app_offline_is_there_before_its_files_are_away(own_arun: Starter, more: tuple[str, ...]) -> None:
+    own_arun.write("shop.py", KINDS["asgi"])
+    instance = own_arun("shop.py", *BIND, "--control", "c.sock", *more).ready()
+    assert "arun_welcome" in provided(instance)
+    detour = own_arun.command.parents[1] / "arun" / "http" / "detour.py"
+    os.rename(detour, f"{detour}~")
+    ordered = subprocess.run([own_arun.command, "offline", "--control", "c.sock"], cwd=own_arun.folder, check=False)
+    assert ordered.returncode == 0
+    until(lambda: _is_503(instance), AssertionError)
+    assert instance.stop() == 0
+
+
+def _is_503(instance: Instance) -> None:
+    assert instance.get().status == 503
+
+
 @pytest.mark.parametrize(("more", "count"), [((), 2), (("--preload",), 3)], ids=["", "preload"])
 def test_a_supervisor_and_its_workers_outlive_that_their_files_are_away(
     own_arun: Starter, more: tuple[str, ...], count: int

@@ -120,6 +120,21 @@ def test_a_loader_that_ends_is_reaped_before_its_worker_counts_as_unforked() -> 
     assert unforked == [True, False, True]
 
 
+def test_a_question_that_a_worker_has_asked_goes_with_it() -> None:
+    ours, theirs = socket.socketpair()
+    asked, client = socket.socketpair()
+    with theirs, client:
+        ours.setblocking(False)
+        client.settimeout(10)
+        worker = Worker(ours, None, Generation(None), 1)
+        socket.send_fds(theirs, [b"\n"], [asked.fileno()])
+        asked.close()
+        worker.read()
+        worker.close()
+        assert client.recv(1) == b""
+    assert not worker.speaks
+
+
 def test_one_worker_is_no_workers() -> None:
     assert (counted(1), counted(2)) == ("1 worker", "2 workers")
 

@@ -29,6 +29,14 @@ _SERVING = (
 )
 #: What only requests to one kind of app need: a request body that is not kept in memory.
 _OF_KIND = {"wsgi": ("tempfile",)}
+#: What taking the app offline needs, where that can be ordered.
+_OFFLINE = (
+    "arun_welcome",
+    "arun.apps.asgi.own",
+    "arun.http.detour",
+    "arun.http.forwarded",
+    "arun.lifecycle.detours",
+)
 LATER = (*_FAILING, *(name for names in _OF_KIND.values() for name in names), *_SERVING)
 
 #: Seconds from the start to the first module, between two, and after one that could not be had; and how often that may be.
@@ -43,9 +51,12 @@ def load_now() -> None:
     _rehearse()
 
 
-def load_in_idle_time(loop: asyncio.AbstractEventLoop, kind: str) -> None:
-    """Load what serves an app of this kind, in turns of a loop that runs; what cannot be had is tried again a few times."""
-    names = deque((*_FAILING, *_OF_KIND.get(kind, ()), *_SERVING))
+def load_in_idle_time(loop: asyncio.AbstractEventLoop, kind: str, *, goes_offline: bool = False) -> None:
+    """Load what serves an app of this kind, in turns of a loop that runs; what cannot be had is tried again a few times.
+
+    With ``goes_offline`` an operator can take the app offline.
+    """
+    names = deque((*_FAILING, *_OF_KIND.get(kind, ()), *(_OFFLINE if goes_offline else ()), *_SERVING))
 
     def load_next(tries: int) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arun.core.values import Value
 
-__all__ = ("LONGEST_BODY", "LONGEST_HEAD", "TEXT", "Malformed", "Request", "Response", "encoded", "read_request")
+__all__ = ("LONGEST_BODY", "LONGEST_HEAD", "TEXT", "Malformed", "Request", "Response", "encoded", "read_head")
 
 #: Bytes of a head, and of a body: a request here is a path, or a text for a page.
 LONGEST_HEAD, LONGEST_BODY = 8192, 65_536
@@ -66,8 +66,10 @@ class Response(Value):
         return cls(status, f"{text}\n".encode(errors="replace"), TEXT, fields)
 
 
-def read_request(data: bytes) -> Request | None:
-    """Return the request with which the bytes begin, None while it is incomplete; what stands behind it is not read.
+def read_head(data: bytes, longest_body: int) -> tuple[Request, int, int] | None:
+    """Return the request with which the bytes begin, without its body, and where that begins and ends.
+
+    None while the head is incomplete. A body may have ``longest_body`` bytes.
 
     Raises:
         Malformed: it is none, or longer than it may be.
@@ -94,10 +96,10 @@ def read_request(data: bytes) -> Request | None:
     length = fields.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         raise Malformed(400, "Content-Length is no number")
-    if len(length) > len(str(LONGEST_BODY)) or int(length) > LONGEST_BODY:
-        raise Malformed(413, f"a body has {LONGEST_BODY} bytes at most")
-    body = data[end + len(_END) : end + len(_END) + int(length)]
-    return Request(method, path, fields, body) if len(body) == int(length) else None
+    if len(length) > len(str(LONGEST_BODY)) or int(length) > longest_body:
+        raise Malformed(413, f"a body has {longest_body} bytes at most")
+    begins = end + len(_END)
+    return Request(method, path, fields), begins, begins + int(length)
 
 
 def _request_line(line: bytes) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import _socket
 
-from arun.control.messages import Malformed, Response, encoded, read_request
+from arun.control.messages import LONGEST_BODY, Malformed, Response, encoded, read_head
 from arun.core.genuine import POLLIN, POLLOUT, monotonic, poll
 
 TYPE_CHECKING = False
@@ -38,23 +38,29 @@ _READING, _WRITING, _LINGERING = range(3)
 class _Client:
     """One connection: what it has sent, what it is to be sent, and until when it stays."""
 
-    __slots__ = ("channel", "connection", "deadline", "received", "stage", "waiting")
+    __slots__ = ("channel", "connection", "deadline", "head", "received", "stage", "waiting")
 
     def __init__(self, connection: _socket.socket, channel: str) -> None:
         self.connection = connection
         #: What it came by: a listener's name.
         self.channel = channel
         self.received = bytearray()
+        #: The request without its body, and where that begins and ends in what was received; None until the head has come.
+        self.head: tuple[Request, int, int] | None = None
         self.waiting = memoryview(b"")
         self.stage = _READING
         self.deadline = monotonic() + _REQUEST
 
 
 class Responder:
-    """Responds on some listeners; ``respond`` gets each request with the name of the listener, and returns at once."""
+    """Responds on some listeners; ``respond`` gets each request with the name of the listener, and returns at once.
 
-    def __init__(self, respond: Callable[[Request, str], Response]) -> None:
+    Requests have bodies on the listeners of the name ``with_bodies`` alone.
+    """
+
+    def __init__(self, respond: Callable[[Request, str], Response], with_bodies: str = "control") -> None:
         self._respond = respond
+        self._with_bodies = with_bodies
         self._listeners: dict[int, tuple[_socket.socket, str]] = {}
         self._clients: dict[int, _Client] = {}
         #: No descriptor was free: when accepting is tried again.
@@ -114,8 +120,8 @@ class Responder:
                 self._drop(fd)
         for fd in [fd for fd, client in self._clients.items() if client.deadline <= now]:
             self._overdue(fd)
-        for fd in [fd for fd in self._listeners if fd in fds]:
-            self._accept(*self._listeners[fd])
+        for listener, name in [found for fd, found in self._listeners.items() if fd in fds]:
+            self._accept(listener, name)
 
     def settle(self, seconds: float) -> None:
         """Respond to those who have connected, within ``seconds``, then close every connection: the process becomes another."""
@@ -131,6 +137,12 @@ class Responder:
         """Close every connection."""
         for fd in tuple(self._clients):
             self._drop(fd)
+
+    def abandon(self) -> None:
+        """Accept nothing more, while another thread may be in a turn: the listeners stay open, and are another's."""
+        listeners, self._listeners = self._listeners, {}
+        for listener, _ in listeners.values():
+            listener.detach()
 
     # ---- inner life
 
@@ -175,12 +187,18 @@ class Responder:
         if client.stage == _LINGERING or not data:
             return bool(data)
         client.received += data
-        try:
-            request = read_request(bytes(client.received))
-        except Malformed as error:
-            return self._send(client, encoded(Response.line(error.status, str(error))))
-        if request is None:
+        if client.head is None:
+            longest = LONGEST_BODY if client.channel == self._with_bodies else 0
+            try:
+                client.head = read_head(bytes(client.received), longest)
+            except Malformed as error:
+                return self._send(client, encoded(Response.line(error.status, str(error))))
+        if client.head is None:
             return True
+        head, begins, ends = client.head
+        if len(client.received) < ends:
+            return True
+        request = head._replace(body=bytes(client.received[begins:ends]))
         client.received.clear()
         return self._send(client, encoded(self._response(request, client.channel), has_body=request.method != "HEAD"))
 

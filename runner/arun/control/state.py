@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from arun.core.failures import FailureRecord
 
-__all__ = ("STATES", "InstanceState", "Offline", "Reload", "WorkerState", "document")
+__all__ = ("STATES", "InstanceState", "Offline", "Reload", "Waiting", "WorkerState", "document")
 
 #: The version of the JSON: a name that is there keeps its meaning, and new ones may come.
 VERSION = 1
@@ -43,6 +43,13 @@ class WorkerState(Value):
     counters: Counters
 
 
+class Waiting(Value):
+    """An address that another process has, and the sentence that says so: it shows the command line of that process."""
+
+    address: str
+    sentence: str
+
+
 class Reload(Value):
     """How the last reload has ended, by its number: reloads are counted when they begin."""
 
@@ -72,7 +79,7 @@ class InstanceState(Value):
     level: int = 0
     generation: int = 1
     listeners: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
     failures: tuple[FailureRecord, ...] = ()
     next_try: float | None = None
     attempts: int = 0
@@ -105,7 +112,8 @@ class InstanceState(Value):
 def document(state: InstanceState, now: float, *, whole: bool) -> dict[str, Any]:
     """Return the state as JSON-able values.
 
-    Only the ``whole`` of it has what a failure says, and the text of tracebacks: that is for the operator alone.
+    Only the ``whole`` of it has what a failure says, the text of tracebacks, and who holds an address: that is for the operator
+    alone.
     """
     last = state.last_reload
     total = state.total
@@ -126,7 +134,7 @@ def document(state: InstanceState, now: float, *, whole: bool) -> dict[str, Any]
         "level": state.level,
         "generation": state.generation,
         "listeners": list(state.listeners),
-        "waiting": list(state.waiting),
+        "waiting": [one.sentence if whole else one.address for one in state.waiting],
         "failures": [_failure(one, whole=whole) for one in state.failures],
         "next_try": state.next_try,
         "attempts": state.attempts,

@@ -30,7 +30,7 @@ class ResponderThread:
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
         self._asked: list[Callable[[], object]] = []
-        self._stops = False
+        self._stops = self._is_left = False
         self._running = allocate_lock()
         self._reading = self._writing = -1
         self._pid = os.getpid()
@@ -58,15 +58,23 @@ class ResponderThread:
         self._asked.append(function)
         self._wake()
 
-    def stop(self) -> None:
-        """End the thread; listeners and connections stay with the responder."""
+    def stop(self) -> bool:
+        """End the thread; listeners and connections stay with the responder.
+
+        Return False where it does not end in time: the responder is the thread's for good, without its listeners.
+        """
         if self._pid != os.getpid():
-            return  # forked by the app: the thread stayed behind
+            return True  # forked by the app: the thread stayed behind
         self._stops = True
         self._wake()
         deadline = monotonic() + _PATIENCE
         while self._running.locked() and monotonic() < deadline:
             sleep(_LOOK)
+        if not self._running.locked():
+            return True
+        self._is_left = True
+        self._responder.abandon()
+        return False
 
     def _wake(self) -> None:
         try:
@@ -79,6 +87,8 @@ class ResponderThread:
             while not self._stops:
                 self._turn()
         finally:
+            if self._is_left:
+                self._responder.drop_clients()
             self._close_pipe()
             self._running.release()
 

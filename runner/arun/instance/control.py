@@ -6,6 +6,7 @@ process answers in a thread, from its settings to its end; a supervisor answers 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,7 +17,9 @@ from arun.control import places
 from arun.control.places import INSTALL
 from arun.core import addresses
 from arun.core.addresses import Unix
+from arun.core.exits import start_thread
 from arun.core.failures import StartupFailure
+from arun.core.genuine import sleep
 from arun.core.listen_spec import ListenSpec
 from arun.instance.handover import Handover, InheritedListener
 from arun.listen import sockets
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from arun.control.responder import Responder
     from arun.control.state import InstanceState, Offline
     from arun.control.thread import ResponderThread
+    from arun.core.addresses import Address
     from arun.instance.serving import Serving
     from arun.instance.status import Status
     from arun.listen.held import Sockets
@@ -71,6 +75,8 @@ _BACKLOG = 128
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Seconds that those who have connected get before an exec.
 _SETTLE = 0.1
+#: Seconds from a stop by force until a loop that does not turn is interrupted.
+_INSIST = 0.6
 #: Characters of the text of an offline app: it is on the page, in the log and in the state.
 _LONGEST_TEXT = 2000
 #: Only the user that the instance runs as, and root.
@@ -89,6 +95,10 @@ class Control:
         self._began = time.time()
         self._responder: Responder | None = None
         self._thread: ResponderThread | None = None
+        #: Those that a thread has kept which did not end.
+        self._abandoned: list[Responder] = []
+        #: Whether orders can come; a worker keeps it though it has no socket.
+        self.takes_orders = bool(self._listeners[_CONTROL])
         self._instance: Asked | None = None
         self._serving: Serving | None = None
 
@@ -128,6 +138,7 @@ class Control:
                 if explicit[channel] and not instance.is_fallback:
                     raise
                 logs.warning(f"no {channel} socket: {failure.sentence}; {failure.hint}")
+        self.takes_orders = bool(self._listeners[_CONTROL])
         self._listen(answers_app=instance.configuration.status_path is not None)
         if settings.measures_requests and not _has_prometheus_client():
             logs.warning(f"no metrics: prometheus-client is not installed ({INSTALL})")
@@ -153,10 +164,16 @@ class Control:
 
     def _listen(self, *, answers_app: bool) -> None:
         if self._responder is None and (any(self._listeners.values()) or answers_app):
-            from arun.control import answers  # as files of arun may be away when a question comes
-            from arun.control.responder import Responder
+            self._responder = self._new_responder()
+        self._listen_everywhere()
 
-            self._responder = Responder(lambda request, channel: answers.answer(request, channel, self.look, self))
+    def _new_responder(self) -> Responder:
+        from arun.control import answers  # as files of arun may be away when a question comes
+        from arun.control.responder import Responder
+
+        return Responder(lambda request, channel: answers.answer(request, channel, self.look, self), _CONTROL)
+
+    def _listen_everywhere(self) -> None:
         if self._responder is not None:
             for channel, listeners in self._listeners.items():
                 for listener in listeners:
@@ -191,10 +208,12 @@ class Control:
                 self._thread = None
 
     def stop(self) -> None:
-        """End that thread, before a fork: a supervisor goes on with its clients."""
-        if self._thread is not None:
-            self._thread.stop()
-            self._thread = None
+        """End that thread, before a fork: a supervisor goes on with its clients; with those to come, if it does not end."""
+        thread, self._thread = self._thread, None
+        if thread is not None and not thread.stop() and self._responder is not None:
+            self._abandoned.append(self._responder)
+            self._responder = self._new_responder()
+            self._listen_everywhere()
 
     def settle(self) -> None:
         """Respond to those who have connected, before an exec and at the end; others wait at the listeners."""
@@ -247,8 +266,9 @@ class Control:
 
     def close(self) -> None:
         """Close every descriptor, in a forked child; the files stay."""
-        if self._responder is not None:
-            self._responder.drop_clients()
+        for responder in (self._responder, *self._abandoned):
+            if responder is not None:
+                responder.drop_clients()
         for listeners in self._listeners.values():
             for listener in listeners:
                 self._leave(listener)
@@ -268,7 +288,7 @@ class Control:
 
     def look(self) -> InstanceState:
         """Return the state of the instance now; another thread may ask."""
-        from arun.control.state import InstanceState, Offline, Reload
+        from arun.control.state import InstanceState, Offline, Reload, Waiting
 
         instance, serving = self._instance, self._serving
         assert instance is not None  # noqa: S101 - it cannot be asked before it is open
@@ -286,7 +306,7 @@ class Control:
             app=status.app,
             level=len(past.tried),
             listeners=tuple(_shown(one) for one in tuple(instance.sockets.listeners)),
-            waiting=tuple(one.failure.sentence for one in instance.sockets.busy),
+            waiting=tuple(Waiting(_url(one.place, one.wanted), one.failure.sentence) for one in instance.sockets.busy),
             failures=outlook.failures,
             next_try=outlook.next_try,
             attempts=outlook.attempts,
@@ -340,6 +360,9 @@ class Control:
     def stop_instance(self, *, forced: bool) -> str:
         """Do what SIGTERM does, or SIGQUIT."""
         os.kill(os.getpid(), signal.SIGQUIT if forced else signal.SIGTERM)
+        if forced and self._thread is not None:
+            with contextlib.suppress(RuntimeError):  # no further thread can be had
+                start_thread(_insist, self._serving)
         return "stopping at once" if forced else "stopping"
 
     def take_offline(self, offline: Offline | None) -> str:
@@ -373,6 +396,13 @@ class Control:
         but = f", but to {', '.join(offline.allow)}" if offline.allow else ""
         logs.info(f"arun: offline{but}: {offline.text}")
         return f"offline{but}"
+
+
+def _insist(serving: Serving | None) -> None:
+    """Interrupt an app that holds the loop, so that the loop cannot stop: the third signal does not ask it."""
+    sleep(_INSIST)
+    if serving is not None and any(one.silent for one in serving.workers()):
+        os.kill(os.getpid(), signal.SIGQUIT)
 
 
 def _judged(state: InstanceState, waiting_for: str, timeout: float) -> InstanceState:
@@ -411,7 +441,11 @@ def _shown(listener: Listener) -> str:
         address = listener.address
     except OSError:  # the app has closed it
         address = listener.spec.address
-    return addresses.url(address, "https" if listener.spec.tls else "http")
+    return _url(address, listener.spec)
+
+
+def _url(address: Address, spec: ListenSpec) -> str:
+    return addresses.url(address, "https" if spec.tls else "http")
 
 
 def _adopted(handed_over: Iterable[InheritedListener]) -> tuple[Listener, ...]:

@@ -83,6 +83,8 @@ class Instance:
         self.is_in_place = is_in_place
         self.outage = outage or Outage(handover.Handover())
         self.control = control
+        #: Whether the supervisor of this worker can be told to take the app offline.
+        self._is_ordered = False
         #: The fallback as it is known before any config is read; a reload begins with it again.
         self.initial_policy = configuration.fallback
         self._workers = past.workers
@@ -129,7 +131,9 @@ class Instance:
         """Return the instance as a worker of it knows it; service manager and pid file are its supervisor's."""
         signals = StopSignals(is_workers=True, of_app=self.signals.of_app)
         configuration, held, _ = candidate
-        return Instance(self.launch, self.past, signals, held.of_worker(), self.output, status, configuration)
+        worker = Instance(self.launch, self.past, signals, held.of_worker(), self.output, status, configuration)
+        worker._is_ordered = self.goes_offline
+        return worker
 
     def in_place(self, records: Sequence[FailureRecord]) -> Instance:
         """Return an instance that serves the welcome page in this very process, on the sockets that are still open.
@@ -154,6 +158,11 @@ class Instance:
             outage=Outage(past),
             control=self.control,
         )
+
+    @property
+    def goes_offline(self) -> bool:
+        """Whether it can be told to take the app offline."""
+        return self._is_ordered or (self.control is not None and self.control.takes_orders)
 
     # ---- what it goes by
 

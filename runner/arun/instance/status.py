@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from _thread import RLock
 
 from arun import __version__
 from arun.core import addresses
@@ -47,6 +48,8 @@ class Status:
         self._manager = manager
         self._command: WaitingCommand | None = None
         self._outlook = outlook or Outlook()
+        #: Held while it changes: orders come from another thread. A handler of a signal may come in between.
+        self._changing = RLock()
         self._on_outlook: Callable[[], object] | None = None
         #: Since when the instance is in its state, in seconds of the epoch; what it waits for; and what it serves.
         self.state, self.since = "starting", time.time()
@@ -63,7 +66,8 @@ class Status:
 
     def foresee(self, **changes: Any) -> None:
         """Change it, field by field: ``failures``, ``next_try``, ``attempts``, ``offline``, ``allowed``."""
-        self._outlook = self._outlook._replace(**changes)
+        with self._changing:
+            self._outlook = self._outlook._replace(**changes)
         if self.state in {"serving", "offline"}:
             self._serves()
         if self._on_outlook is not None:

@@ -334,7 +334,7 @@ def _events(  # noqa: C901 - one method for each event
             exits.release_descriptors()
             reports.ready(server)
             loop = loaded.loop()
-            provisions.load_in_idle_time(loop, loaded.app.kind)
+            provisions.load_in_idle_time(loop, loaded.app.kind, goes_offline=instance.goes_offline)
             instance.status.stay_alive(loop.call_later)
             instance.outage.drive(loop.call_later)
 

@@ -55,7 +55,6 @@ class Detours:
         now = self.outlook()
         if self._arranged == (now.offline, now.allowed):
             return
-        self._arranged = now.offline, now.allowed
         if now.offline is not None:
             application = self._offline(application, now)
             for connection in tuple(http.connections):
@@ -64,6 +63,7 @@ class Detours:
         if self.path is not None:
             application = self._with_status(application, self.path.rstrip("/"))
         http.application = application
+        self._arranged = now.offline, now.allowed  # last: what could not be loaded is tried again at the next order
 
     def _offline(self, app: Application, now: Outlook) -> Application:
         import arun_welcome

@@ -240,7 +240,7 @@ class Supervisor:
         for worker in ended:
             if worker.speaks:
                 worker.read()  # its last reports
-                worker.connection.close()
+            worker.close()
             self._workers.remove(worker)
             self.counted = self.counted.plus(worker.counters.at_the_end())
             self._ended(worker, status)
@@ -250,6 +250,7 @@ class Supervisor:
     def _drop_unforked(self) -> None:
         """Act on workers that the loader has not forked."""
         for worker in [one for one in self._workers if one.is_unforked]:
+            worker.close()
             self._workers.remove(worker)
             slot, generation = worker.slot, worker.generation
             if slot is not None:

@@ -128,6 +128,12 @@ class Worker:
             self._note(report)
         return bool(data)
 
+    def close(self) -> None:
+        """Close its connection, and those that ask and are not taken."""
+        self.connection.close()
+        while self.asking:
+            os.close(self.asking.pop())
+
     def _note(self, report: Report) -> None:
         self.heard = time.monotonic()  # every report is a heartbeat
         if report.word == BEAT:
