@@ -113,6 +113,7 @@ def test_a_reload_that_fails_says_why_and_is_1(controlled: Controls) -> None:
     assert "KeyError: 'stock'" in said.stderr
     assert "arun: hint: " in said.stderr
     state = shop.state()
+    assert f" [{state['reloads']['last']['failures'][0]['id']}]\n" in said.stderr
     assert (state["generation"], state["ready"], state["reloads"]["failed"]) == (1, True, 1)
     assert "app-import-failed" in shop.command("status").stdout
 

@@ -140,7 +140,7 @@ def test_a_command_that_takes_too_long_is_ended_also_after_an_exec(arun: Any) ->
     [
         ("sh -c 'exit 3'", "exited with status 3"),
         ("sh -c 'kill -9 $$'", "was ended by SIGKILL"),
-        ("/nowhere/at all", "cannot be run: No such file or directory"),
+        ("/nowhere/at all", "cannot be run: /nowhere/at: No such file or directory"),
     ],
 )
 def test_what_goes_wrong_is_one_warning(arun: Any, processes: tuple[str, ...], command: str, says: str) -> None:
