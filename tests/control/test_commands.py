@@ -69,6 +69,18 @@ def test_status_of_a_fallback_tells_the_failure_and_is_1(controlled: Controls) -
     assert "hint" in said.stdout
 
 
+def test_offline_and_online_say_that_a_fallback_serves_and_status_that_it_is_offline(controlled: Controls) -> None:
+    controlled.arun.write("broken.py", "import missing_one\n")
+    shop = controlled("--fallback-config", "welcome", "--recover", "signal", app="broken:app")
+    shop.becomes(state="fallback")
+    said = shop.command("offline", "back at 14:00")
+    assert (said.returncode, said.stdout) == (0, "offline; a fallback serves in place of the app\n")
+    assert re.search(r"^  offline +back at 14:00$", shop.command("status").stdout, re.MULTILINE)
+    said = shop.command("online")
+    assert (said.returncode, said.stdout) == (0, "online; a fallback serves in place of the app\n")
+    assert "back at" not in shop.command("status").stdout
+
+
 @pytest.mark.parametrize("plain", [False, True], ids=["colours", "NO_COLOR"])
 def test_watch_redraws_on_a_terminal_until_it_is_interrupted(controlled: Controls, *, plain: bool) -> None:
     shop = controlled()
