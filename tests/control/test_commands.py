@@ -310,6 +310,7 @@ def test_why_takes_a_config_and_says_what_it_takes_otherwise(controlled: Control
     for words, status, says in (
         (["shop.ini"], 0, "app-not-found: "),
         (["shop.ini", "--control", "kept/arun.sock"], 0, "app-not-found: "),
+        (["--state-dir", "kept", "--control", "gone.sock"], 0, "app-not-found: "),
         (["--state-dir", "kept", "ABCDEF"], 1, "No failed start ABCDEF."),
         (["broken.ini"], 0, "app-not-found: "),
         (["wrong.ini"], 2, "arun: option-invalid: backlog: "),
