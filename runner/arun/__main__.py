@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from arun import __version__
+from arun import COMMANDS, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
-
-#: The first arguments that are commands. Such a word always means the command: an app of that name is status:app,
-#: status.py or ./status.
-COMMANDS = ("why", "check", "drill", "status", "reload", "stop", "health", "offline", "online")
 
 
 def main() -> NoReturn:

@@ -70,6 +70,18 @@ def test_status_of_a_fallback_tells_the_failure_and_is_1(controlled: Controls) -
     assert "hint" in said.stdout
 
 
+def test_offline_and_online_say_that_a_fallback_serves_and_status_that_it_is_offline(controlled: Controls) -> None:
+    controlled.arun.write("broken.py", "import missing_one\n")
+    shop = controlled("--fallback-config", "welcome", "--recover", "signal", app="broken:app")
+    shop.becomes(state="fallback")
+    said = shop.command("offline", "back at 14:00")
+    assert (said.returncode, said.stdout) == (0, "offline; a fallback serves in place of the app\n")
+    assert re.search(r"^  offline +back at 14:00$", shop.command("status").stdout, re.MULTILINE)
+    said = shop.command("online")
+    assert (said.returncode, said.stdout) == (0, "online; a fallback serves in place of the app\n")
+    assert "back at" not in shop.command("status").stdout
+
+
 @pytest.mark.parametrize("plain", [False, True], ids=["colours", "NO_COLOR"])
 def test_watch_redraws_on_a_terminal_until_it_is_interrupted(controlled: Controls, *, plain: bool) -> None:
     shop = controlled()
@@ -114,6 +126,7 @@ def test_a_reload_that_fails_says_why_and_is_1(controlled: Controls) -> None:
     assert "KeyError: 'stock'" in said.stderr
     assert "arun: hint: " in said.stderr
     state = shop.state()
+    assert f" [{state['reloads']['last']['failures'][0]['id']}]\n" in said.stderr
     assert (state["generation"], state["ready"], state["reloads"]["failed"]) == (1, True, 1)
     assert "app-import-failed" in shop.command("status").stdout
 
@@ -333,6 +346,7 @@ def test_why_takes_a_config_and_says_what_it_takes_otherwise(controlled: Control
     for words, status, says in (
         (["shop.ini"], 0, "app-not-found: "),
         (["shop.ini", "--control", "kept/arun.sock"], 0, "app-not-found: "),
+        (["--state-dir", "kept", "--control", "gone.sock"], 0, "app-not-found: "),
         (["--state-dir", "kept", "ABCDEF"], 1, "No failed start ABCDEF."),
         (["broken.ini"], 0, "app-not-found: "),
         (["wrong.ini"], 2, "arun: option-invalid: backlog: "),

@@ -110,7 +110,7 @@ def test_nothing_but_the_entry_imports_a_command() -> None:
 def test_every_command_has_a_module_with_a_main() -> None:
     (words,) = (
         ast.literal_eval(node.value)
-        for node in ast.parse(FILES["arun.__main__"].read_text()).body
+        for node in ast.parse(FILES["arun"].read_text()).body
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "COMMANDS"
     )
     for word in words:

@@ -25,6 +25,7 @@ class Row(NamedTuple):
 ROWS = {
     "file missing": Row("gone.py", "app-not-found", "gone.py", {}),
     "module missing": Row("gone:app", "app-not-found", "'gone'", {}),
+    "command misspelt": Row("statu", "app-not-found", "'statu'", {}, hint="did you mean the command arun status?"),
     "submodule missing": Row("shop.gone:app", "app-not-found", "'shop.gone'", {"shop/__init__.py": ""}),
     "folder without an app": Row("./empty", "app-not-found", "empty", {"empty/notes.txt": ""}),
     "dependency missing": Row("shop.py", "app-dependency-missing", "'nowhere'", {"shop.py": "import nowhere\n"}),

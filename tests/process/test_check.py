@@ -147,6 +147,24 @@ def test_warnings_of_arun_are_shown(arun: Starter) -> None:
     assert len(checked.rows("warning")) == 2
 
 
+def test_a_command_of_a_notice_that_is_not_found_is_a_warning(arun: Starter) -> None:
+    arun.write("shop.py", SHOP)
+    line = ("shop.py", "--bind", "{address}", "--on-fallback", "nosuchcmd --now", "--on-recover", "sh -c true")
+    checked = Checked(arun, *line)
+    assert checked.status == 0
+    (warning,) = checked.rows("warning")
+    assert warning.startswith("on-fallback (from --on-fallback) cannot be run: ")
+    assert "nosuchcmd" in checked.text
+
+
+def test_json_may_be_asked_for_at_the_end(arun: Starter) -> None:
+    arun.write("shop.py", SHOP)
+    assert Checked(arun, "shop.py", "--bind", "{address}", "--json").values["ok"]
+    assert Checked(arun, "shop.py", "--json", "--bind", "{address}").values["ok"]
+    arun.write("site.json", '{"module": "shop"}')
+    assert Checked(arun, "--json", "--json", "site.json", "--bind", "{address}").values["ok"]
+
+
 def test_an_app_that_hangs_is_ended_with_the_check(arun: Starter) -> None:
     arun.write("sleeps.py", "import os, time\nopen('here', 'w').write(str(os.getpid()))\ntime.sleep(1000)\n")
     instance = arun("check", "sleeps.py")

@@ -198,7 +198,7 @@ def test_a_command_goes_on_when_a_fallback_whose_workers_share_the_app_goes_back
     [
         ("sh -c 'exit 3'", "exited with status 3"),
         ("sh -c 'kill -9 $$'", "was ended by SIGKILL"),
-        ("/nowhere/at all", "cannot be run: No such file or directory"),
+        ("/nowhere/at all", "cannot be run: /nowhere/at: No such file or directory"),
     ],
 )
 def test_what_goes_wrong_is_one_warning(arun: Any, processes: tuple[str, ...], command: str, says: str) -> None:

@@ -246,11 +246,17 @@ def _failure(error: BaseException, target: Target, doing: str) -> StartupFailure
 
 
 def _not_found_hint(name: str, target: Target) -> str:
+    from difflib import get_close_matches
+
+    from arun import COMMANDS
     from arun.apps import missing
 
     where = " and ".join(target.first)
     looked = f"arun looked in {where} and on sys.path; an attribute is named after a colon, module:attribute"
-    return missing.hint(name, target.first) or looked
+    meant = get_close_matches(target.text, COMMANDS, 1, 0.75) if target.origin == "command line" else []
+    return missing.hint(name, target.first) or (
+        f"did you mean the command arun {meant[0]}? {looked}" if meant else looked
+    )
 
 
 def _shadow_hint(error: BaseException, target: Target) -> str:

@@ -14,6 +14,7 @@ from arun.commands.usage import Option, Usage
 from arun.core import redaction
 from arun.core.failures import OPTION_INVALID, FailureRecord, StartupFailure, printable
 from arun.core.values import Value
+from arun.instance import notices
 from arun.instance.configuration import Configuration
 from arun.instance.fallback import COMMAND_LINE
 from arun.instance.handover import Handover
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from arun.commands.trials import Result
     from arun.core.listen_spec import ListenSpec
+    from arun.settings import Settings
 
 __all__ = ("main",)
 
@@ -39,9 +41,9 @@ USAGE = Usage(
     0,
     """\
 ARGUMENTS are those of the start, all of arun's options among them; the
-options of check stand before them. Each start is tried in a process of its
-own; nothing listens, and no file is written. ARUN_PROBE=1 in the
-environment tells the app that it is only tried.
+options of check stand before them, --json also at the end. Each start is tried
+in a process of its own; nothing listens, and no file is written. ARUN_PROBE is
+set in the environment of the app, and tells it that it is only tried.
 The status is 0 where all of them would serve, 1 where one would not, and 2
 where nothing could be tried.
 """,
@@ -77,18 +79,31 @@ def main(arguments: list[str]) -> int:
     Raises:
         StartupFailure: the arguments ask for something else than a start.
     """
-    own = [word for word in arguments[:1] if word in {"--json", "--help", "-h"}]
-    given = USAGE.read(own)
-    if given is None:
+    if arguments[:1] in (["--help"], ["-h"]):
+        USAGE.read(arguments[:1])
         return 0
-    rest = arguments[len(own) :]
-    if given.has("json"):
+    rest, as_json = _without_json(arguments)
+    if as_json:
         import json
 
         starts = list(_starts(rest))
         sys.stdout.write(json.dumps(_as_values(starts), ensure_ascii=False, indent=2) + "\n")
         return int(any(one.failures for one in starts))
     return _report(_starts(rest), painter())
+
+
+def _without_json(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the arguments of the start, and whether JSON is wanted.
+
+    The start has an option ``--json FILE``: check's own one comes first, or has no file behind it.
+    """
+    for place, word in enumerate(arguments):
+        following = arguments[place + 1 : place + 2]
+        if word == "--json" and (not place or not following or following[0].startswith("-")):
+            return [*arguments[:place], *arguments[place + 1 :]], True
+        if word == "--":
+            break
+    return list(arguments), False
 
 
 def _starts(arguments: Sequence[str]) -> Iterator[Start]:
@@ -106,7 +121,7 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
     warnings = list(layers.warnings)
     try:
         settings = validate(layers)
-        warnings += settings.idle
+        warnings += [*settings.idle, *_unfound(settings)]
     except SettingsRejected as rejected:
         settings = rejected.partial
     configuration = configuration.with_settings(settings)
@@ -135,6 +150,13 @@ def _starts(arguments: Sequence[str]) -> Iterator[Start]:
     if configuration.fallback.config is not None and configuration.fallback.chain.last_resort == "page":
         result = trials.run((entries.welcome_config(),), past=past, held=held, owner=running.pid)
         yield Start(entries.WELCOME, True, result, result.warnings, result.failures)
+
+
+def _unfound(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each command of a notice whose program is not found."""
+    for name, command in (("on-fallback", settings.on_fallback), ("on-recover", settings.on_recover)):
+        if command is not None and (program := notices.unfound(command, os.environ)):
+            yield f"{name} (from {settings.origin(name)}) cannot be run: the program {program!r} is not found"
 
 
 def _wanted(configuration: Configuration) -> tuple[ListenSpec, ...]:

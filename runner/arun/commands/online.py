@@ -18,8 +18,8 @@ USAGE = Usage(
     1,
     f"""\
 {reaching.NOTES}
-The status is 0 where the app answers everybody, and 2 where no instance is
-found, or the arguments are wrong.
+The status is 0 where it is not offline any more, in a fallback too, and 2
+where no instance is found, or the arguments are wrong.
 """,
 )
 

@@ -128,5 +128,6 @@ def _report(failures: Iterable[Mapping[str, Any]]) -> None:
         if detail:
             sys.stderr.write(f"{detail}\n")
         origin = f" (from {one['origin']})" if one.get("origin") else ""
-        sys.stderr.write(printable(f"arun: {one['identifier']}: {one.get('sentence', '')}{origin}") + "\n")
+        mark = f" [{one['id']}]" if one.get("id") else ""  # as in the log
+        sys.stderr.write(printable(f"arun: {one['identifier']}: {one.get('sentence', '')}{origin}{mark}") + "\n")
         sys.stderr.write(f"arun: hint: {printable(one.get('hint', ''))}\n")

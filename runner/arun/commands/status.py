@@ -127,6 +127,8 @@ def _screen(
         yield from _entry("requests", _requests(state, before), paint)
     if state["supervised"]:
         yield from _entry("workers", _workers(state), paint)
+    if state["offline"] is not None and name != "offline":  # then it is the reason
+        yield from _entry("offline", " ".join(state["offline"]["text"].split()) or "without a text", paint)
     if state["offline"] is not None and state["offline"]["allow"]:
         yield from _entry("allowed", ", ".join(state["offline"]["allow"]), paint)
     yield from _failures(state, now, paint)
@@ -140,7 +142,8 @@ def _requests(state: Mapping[str, Any], before: tuple[float, Mapping[str, Any]] 
     if before is not None and before[1]["pid"] == state["pid"]:
         seconds = time.monotonic() - before[0]
         rate = f" ({max(0.0, (state['requests'] - before[1]['requests']) / seconds):,.0f}/s)"
-    return f"{state['requests']:,}{rate}, {state['in_flight']:,} in flight, {state['connections']:,} connections"
+    connections = f"{state['connections']:,} connection{'' if state['connections'] == 1 else 's'}"
+    return f"{state['requests']:,}{rate}, {state['in_flight']:,} in flight, {connections}"
 
 
 def _workers(state: Mapping[str, Any]) -> str:

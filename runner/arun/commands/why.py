@@ -116,12 +116,15 @@ def _records(given: Arguments, config: str | None) -> list[dict[str, Any]]:
     """Return the records of the state directory; where none is named, those that the instance itself knows."""
     asks = given.has("control") or given.has("pidfile")
     named = reaching.settings_of(config) if config is not None and not given.has("state-dir") else None
+    known: list[dict[str, Any]] = []
     if asks or (named is not None and named.state_dir is None):
-        known = _known_to_the_instance(given, config)
+        try:
+            known = _known_to_the_instance(given, config)
+        except StartupFailure:
+            if not given.has("state-dir"):
+                raise
         if not given.has("state-dir"):
             return known
-    else:
-        known = []
     places = (
         (given.get("state-dir"), "--state-dir"),
         *(() if named is None else ((named.state_dir, named.origin("state-dir")),)),

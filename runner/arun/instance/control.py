@@ -375,10 +375,11 @@ class Control:
 
         instance = self._instance
         assert instance is not None  # noqa: S101 - as in look()
+        instead = "; a fallback serves in place of the app" if instance.is_fallback else ""
         if offline is None:
             instance.status.foresee(offline=None, allowed=())
-            logs.info("arun: online: the app answers everybody")
-            return "online"
+            logs.info(f"arun: online{instead or ': the app answers everybody'}")
+            return f"online{instead}"
         if len(offline.text) > _LONGEST_TEXT:
             raise Refused(f"the text has {len(offline.text)} characters, and a page wants {_LONGEST_TEXT} at most")
         from ipaddress import ip_network
@@ -394,8 +395,8 @@ class Control:
             )
         instance.status.foresee(offline=offline.text, allowed=offline.allow)
         but = f", but to {', '.join(offline.allow)}" if offline.allow else ""
-        logs.info(f"arun: offline{but}: {offline.text}")
-        return f"offline{but}"
+        logs.info(f"arun: offline{but}{instead}: {offline.text}")
+        return f"offline{but}{instead}"
 
 
 def _insist(serving: Serving | None) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from arun.system.launch import Launch
 
-__all__ = ("Notice", "Notices")
+__all__ = ("Notice", "Notices", "unfound")
 
 #: Seconds that a command may take.
 _LIMIT = 10.0
@@ -76,7 +76,7 @@ class Notices:
             process.returncode = 0  # waited for here, not when the object is collected
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = getattr(error, "strerror", None) or error
-            self._warn(option, f"cannot be run: {reason}")
+            self._warn(option, f"cannot be run: {_program(command)}: {reason}")
             return
         self._running.append(Notice(process.pid, option, time.time() + _LIMIT))
         del self._running[:-_KEPT]
@@ -136,6 +136,23 @@ class Notices:
 
     def _warn(self, option: str, what: str) -> None:
         logs.warning(f"the command of --{option} {what}", "notice-failed", option=option)
+
+
+def unfound(command: str, environ: Mapping[str, str]) -> str:
+    """Return the program of a command if it is not found where it would be looked for now; else an empty text."""
+    import shutil
+
+    program = _program(command)
+    return "" if shutil.which(program, path=environ.get("PATH", os.defpath)) else program
+
+
+def _program(command: str) -> str:
+    import shlex
+
+    try:
+        return shlex.split(command)[0]
+    except (ValueError, IndexError):
+        return command
 
 
 def _end_group(leader: int) -> bool:
