@@ -34,7 +34,7 @@ CANARIES = IN_ENVIRONMENT | ELSEWHERE
 APP = f"""
 import os
 
-if "ARUN_PROBE" in os.environ:
+if "-" in os.environ.get("ARUN_PROBE", ""):  # a probe of the way back, and not of arun check, which is given the secrets
     for name in ("cmdline", "environ"):
         with open(f"/proc/self/{{name}}") as seen, open(f"probe.{{name}}", "w") as kept:
             kept.write(seen.read().replace(chr(0), chr(10)))
