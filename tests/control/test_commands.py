@@ -221,7 +221,7 @@ def test_stop_says_what_it_waits_for(controlled: Controls) -> None:
     with shop.instance.connect() as client:
         client.sendall(b"GET /stuck/8 HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: _is_one(shop.state()["in_flight"]), AssertionError)
-        said = shop.command("stop", "--force")
+        said = shop.command("stop")
     assert (said.returncode, said.stdout) == (0, f"stopped (pid: {shop.instance.pid})\n")
     assert said.stderr.startswith("arun: it has not stopped for 5 s: the app holds its loop (kill -KILL ")
 
