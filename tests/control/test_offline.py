@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import until
@@ -241,7 +241,7 @@ def test_an_order_is_carried_out_when_it_is_repeated_after_a_module_could_not_be
 ) -> None:
     app: Any = SimpleNamespace(cancellable=True, interruptible=True)
     http: Any = SimpleNamespace(application=app, connections=())
-    detours = Detours(http, cast("Any", SimpleNamespace(status_path=None)), lambda: Outlook(offline="works"), bool)
+    detours = Detours(http, None, lambda: Outlook(offline="works"), bool)
     with monkeypatch.context() as away:
         away.setitem(sys.modules, "arun.http.detour", None)
         with pytest.raises(ImportError):
