@@ -155,7 +155,7 @@ def test_workers_that_stay_behind_make_the_run_fail(module: Import) -> None:
     assert "processes that stayed" in run["verdict"]
 
 
-@pytest.mark.parametrize(("gained", "failed"), [(2048, False), (2049, True)])
+@pytest.mark.parametrize(("gained", "failed"), [(5120, False), (5121, True)])
 def test_memory_that_stays_makes_the_run_fail(module: Import, gained: int, failed: bool) -> None:  # noqa: FBT001 - a case
     clients, chaos_report, chaos_memory = module("chaos_clients"), module("chaos_report"), module("chaos_memory")
     held = chaos_report.Holdings(2, 8, 20_000)
