@@ -90,7 +90,8 @@ def test_it_answers_through_the_fallback_and_the_way_back_and_leaves_nothing(con
     shop.becomes(state="serving", level=0)
     assert os.stat(shop.path).st_ino == file  # the same socket, handed over
     assert shop.probes() == (200, 200, 200)
-    came_back = len(shop.instance.descriptors())
+    # The connection of the last question may not be closed yet.
+    came_back = min(len(shop.instance.descriptors()) for _ in range(50))
     assert shop.instance.stop() == 0
     assert not shop.path.exists()
     direct = controlled(app="late:app")
