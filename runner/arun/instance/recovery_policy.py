@@ -6,7 +6,6 @@ from arun.core.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from arun.core.failures import FailureRecord
     from arun.settings import Settings
 
 __all__ = ("GOOD", "SOON", "Brake", "RecoverPolicy", "RecoveryState")
@@ -82,12 +81,11 @@ class Brake(Value):
 
 
 class RecoveryState(Value):
-    """What is known of the way back: when it is tried next by the clock, how often it was tried, and what the last try said.
+    """What is known of the way back: when it is tried next by the clock, and how often it was tried.
 
     ``next_try`` is in seconds of the epoch, None where no time is set. ``is_trying``: a probe runs.
     """
 
     next_try: float | None = None
     attempts: int = 0
-    last_failure: tuple[FailureRecord, ...] = ()
     is_trying: bool = False

@@ -75,7 +75,6 @@ class Recovery:
         now = time.monotonic()
         self._policy, self._start, self._held, self._instance = policy, start, held, instance
         self._known = _essence(records)
-        self._records = tuple(records)
         self._free_from = now + brake.first_try(policy)
         self._probe: Probe | None = None
         self._is_asked = self._was_asked = self._restarts = self._again = self._is_over = False
@@ -200,10 +199,10 @@ class Recovery:
             self._due = min(self._due, now + self._policy.wait(self._failed))
             self._tell()
             return
-        self._records = reports.records if failure is None else (self._instance.record_of_first(failure),)
-        essence = _essence(self._records)
+        records = reports.records if failure is None else (self._instance.record_of_first(failure),)
+        essence = _essence(records)
         is_new, self._known = essence != self._known, essence
-        self._instance.still_failing(self._records, is_new=is_new, is_asked=self._was_asked)
+        self._instance.still_failing(records, is_new=is_new, is_asked=self._was_asked)
         self._watch.take(reports.watched if failure is None else reports.reads, reports.reads)
         self._causes.take(reports.awaited, reports.busy)
         self._again = self._watch.changed_during(probe.began_at) and "watch" in self._policy.ways
@@ -217,9 +216,7 @@ class Recovery:
         next_try = None if self._probe is None else time.time()
         if self._due < math.inf:
             next_try = time.time() + max(self._due, self._free_from) - time.monotonic()
-        self._instance.status.recovering(
-            RecoveryState(next_try, self._attempts, self._records, self._probe is not None)
-        )
+        self._instance.status.recovering(RecoveryState(next_try, self._attempts, self._probe is not None))
 
 
 def _jittered(seconds: float) -> float:
