@@ -199,6 +199,27 @@ def test_a_stop_that_is_forced_in_the_moment_before_its_end_begins_is_as_short()
     assert time.monotonic() - began < CLEAN_BOUND * 0.8  # which is how long a clean stop waits for a thread
 
 
+def test_a_stop_that_is_forced_in_the_moment_its_bound_begins_is_as_short() -> None:
+    """The signal is pending while the thread starts that enforces the bound, and is delivered once that one runs."""
+    script = (
+        "import atexit, os, signal, threading\n"
+        "from arun.core import exits\n"
+        "exits.arm()\n"
+        "signal.signal(signal.SIGINT, lambda *_: exits.hurry())\n"
+        "atexit.register(threading.Event().wait)\n"
+        "start = exits.start_new_thread\n"
+        "def start_and_force(*arguments):\n"
+        "    exits.start_new_thread = start\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return start(*arguments)\n"
+        "exits.start_new_thread = start_and_force\n"
+        "exits.leave(0)\n"
+    )
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+    assert time.monotonic() - began < CLEAN_BOUND * 0.8
+
+
 def test_a_stop_that_is_not_forced_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:
     work = "threading.Thread(target=lambda: (time.sleep(1.2), print('the work is done', file=sys.stderr))).start()"
     arun.write("shop.py", POOLS + "import threading\n" + ASGI.replace("await use_all()", work))

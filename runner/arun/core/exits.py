@@ -330,11 +330,11 @@ def _enforce() -> None:
     if _shim is not None:
         guard = allocate_lock()
         guard.acquire()
+        _shim.guards.append(guard)  # before it starts: a signal that forces the stop in that moment shortens its bound
         try:
             start_thread(_finish_after, _shim.bound, guard)
         except RuntimeError:  # this user may have no further thread: what is left to do is done without a bound
-            return
-        _shim.guards.append(guard)
+            _shim.guards.remove(guard)
 
 
 def _relent() -> None:
