@@ -39,6 +39,7 @@ _BROWSER = (
 _REQUESTS = {
     "short": [_SHORT + b"\r\n"],
     "browser": [_BROWSER + b"\r\n"],
+    "proxied": [_BROWSER + b"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n\r\n"],
     "varied": [_BROWSER + b"Cookie: session=%08x\r\n\r\n" % number for number in range(4096)],
 }
 
@@ -112,14 +113,16 @@ async def factory(kind: str, threads: int, log: str = "", *, measures: bool = Fa
         from arun.system.line_file import LineFile
 
         access = access_log(log, (), LineFile(os.devnull, "the access log").write)
+    # the peer is trusted with forwarding headers, as one on this machine is by default
+    options = HttpOptions(threads=threads, forwarded_allow_ips=("127.0.0.1",), access=access, measures=measures)
     if kind == "asgi":
         from asgi_hello import app as asgi_app
 
-        engine = http_server("asgi", asgi_app, HttpOptions(access=access, measures=measures))
+        engine = http_server("asgi", asgi_app, options)
     elif kind == "wsgi":
         from wsgi_hello import app as wsgi_app
 
-        engine = http_server("wsgi", wsgi_app, HttpOptions(threads=threads, access=access, measures=measures))
+        engine = http_server("wsgi", wsgi_app, options)
     else:
         from aiohttp_hello import app as aiohttp_app
 
@@ -130,7 +133,7 @@ async def factory(kind: str, threads: int, log: str = "", *, measures: bool = Fa
             await runner.setup()
             assert runner.server is not None  # noqa: S101 - it is set up
             return runner.server
-        engine = http_server("aiohttp", aiohttp_app, HttpOptions(access=access, measures=measures))
+        engine = http_server("aiohttp", aiohttp_app, options)
     made: Callable[[], asyncio.Protocol] = await engine.start()
     return made
 

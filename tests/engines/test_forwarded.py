@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.engines.wire import LAST, bodies, statuses
 
-from arun.http.forwarded import TrustedPeers, scheme
+from arun.http.forwarded import Forwarding, TrustedPeers, scheme
+from arun.http.request import Request
 
 if TYPE_CHECKING:
     from tests.engines.apps import Exchange
@@ -174,3 +176,67 @@ async def test_body_of_a_forwarded_request_arrives(serve_app: Serve) -> None:
     served = await serve_app(forwarded_allow_ips="*")
     post = b"POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nContent-Length: 3\r\n\r\nabc"
     assert bodies(await served.talk(post + LAST)) == [b"POST /? abc", b"GET /? "]
+
+
+# ---- what is remembered
+
+
+def forwarding(*trusted: str, header: str = "x-forwarded") -> Forwarding:
+    return Forwarding(trusted, header)
+
+
+def asked(forwarded_for: bytes | None, proto: bytes | None = None, forwarded: bytes | None = None) -> Request:
+    sent = ((b"x-forwarded-for", forwarded_for), (b"x-forwarded-proto", proto), (b"forwarded", forwarded))
+    request = Request("GET", "1.1", b"/", [(name, value) for name, value in sent if value is not None], True)
+    request.validate(None)
+    return request
+
+
+def test_what_a_field_means_depends_on_the_field_and_the_trusted_peers_alone() -> None:
+    near, far = forwarding("10.0.0.1"), forwarding("10.0.0.1", "1.1.1.1")
+    peer = ("10.0.0.1", 1)
+    for _ in range(2):
+        assert near.ends_of(peer, "http", asked(b"9.9.9.9, 1.1.1.1")) == (("1.1.1.1", 0), "http")
+        assert far.ends_of(peer, "http", asked(b"9.9.9.9, 1.1.1.1")) == (("9.9.9.9", 0), "http")
+        assert near.ends_of(peer, "http", asked(b"9.9.9.9", b"https")) == (("9.9.9.9", 0), "https")
+        assert near.ends_of(peer, "https", asked(b"9.9.9.9", b"http")) == (("9.9.9.9", 0), "http")
+        assert near.ends_of(peer, "https", asked(b"9.9.9.9", b"nonsense")) == (("9.9.9.9", 0), "https")
+        assert near.ends_of(("10.0.0.2", 1), "http", asked(b"9.9.9.9", b"https")) == (("10.0.0.2", 1), "http")
+        assert near.ends_of(peer, "http", asked(b"unknown")) == (peer, "http")
+        assert near.ends_of(peer, "http", asked(None, b"https")) == (peer, "https")
+
+
+def test_forwarded_and_x_forwarded_for_of_one_text_are_not_confused() -> None:
+    standard, peer = forwarding("10.0.0.1", header="forwarded"), ("10.0.0.1", 1)
+    for _ in range(2):
+        request = asked(b"9.9.9.9", b"https", b"for=8.8.8.8")
+        assert standard.ends_of(peer, "http", request) == (("8.8.8.8", 0), "http")
+        assert forwarding("10.0.0.1").ends_of(peer, "http", request) == (("9.9.9.9", 0), "https")
+
+
+def test_ever_new_fields_fill_no_memory() -> None:
+    known, peer = forwarding("10.0.0.1"), ("10.0.0.1", 1)
+
+    def ask(numbers: range) -> None:
+        for number in numbers:
+            address = f"9.9.{number >> 8}.{number & 255}"
+            request = asked(f"{address}, 9.9.9.9, 10.0.0.1".encode(), b"%d" % number)
+            assert known.ends_of(peer, "http", request) == (("9.9.9.9", 0), "http")
+            long = asked(b"x" * 100_000 + b"%d, " % number + address.encode())
+            assert known.ends_of(peer, "http", long) == ((address, 0), "http")
+
+    tracemalloc.start()
+    try:
+        ask(range(1500))
+        before = tracemalloc.get_traced_memory()[0]
+        ask(range(1500, 5000))
+        assert tracemalloc.get_traced_memory()[0] - before < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "entry", ["01.2.3.4", "1.2.3", "1.2.3.256", "1.2.3.4\0", "0x1.2.3.4", "1.2.3.\u0664", "1..2.3"]
+)
+def test_what_only_looks_like_an_address_is_none(entry: str) -> None:
+    assert PEERS.client(entry) is None

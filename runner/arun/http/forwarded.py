@@ -7,6 +7,8 @@ one hands on the other as its client wrote it. A host in either never replaces H
 
 from __future__ import annotations
 
+from socket import AF_INET, inet_pton
+
 from arun.http.bounded_cache import BoundedCache
 
 TYPE_CHECKING = False
@@ -46,7 +48,8 @@ class TrustedPeers:
         """Return whether the peer with this IP address (``None``: a unix socket) is trusted."""
         if self._everybody or host is None:
             return bool(self)
-        return self._known[host]
+        known = self._known.get(host)
+        return self._known[host] if known is None else known
 
     def client(self, forwarded_for: str) -> str | None:
         """Return the IP address of the nearest client in X-Forwarded-For that is not itself a trusted proxy.
@@ -95,11 +98,20 @@ class TrustedPeers:
 
 
 class Forwarding:
-    """Client and scheme of a request as a trusted proxy in front reports them; ``header`` is the kind that it sets."""
+    """Client and scheme of a request as a trusted proxy in front reports them; ``header`` is the kind that it sets.
+
+    What a field holds is remembered: a client sends more than one request, and to read an address costs as much as the rest
+    of a request.
+    """
+
+    __slots__ = ("_ends", "_is_standard", "_schemes", "_trusted")
 
     def __init__(self, trusted: tuple[str, ...] | Literal["*"], header: str) -> None:
         self._trusted = TrustedPeers(trusted)
         self._is_standard = header == "forwarded"
+        #: Client and scheme by the value of the field that names the client, and schemes by X-Forwarded-Proto.
+        self._ends = BoundedCache(self._read_ends, entries=_REMEMBERED)
+        self._schemes = BoundedCache(_read_scheme)
 
     def trusts(self, client: tuple[str, int] | None) -> bool:
         """Return whether this peer may report something about its requests."""
@@ -112,21 +124,45 @@ class Forwarding:
         if not self.trusts(client):
             return client, own_scheme
         if self._is_standard:
-            host, proto = self._trusted.forwarded((request.forwarded or b"").decode("latin-1"))
+            field = request.forwarded or b""
+            found, proto = self._ends.get(field) or self._ends[field]
         else:
-            host = self._trusted.client((request.forwarded_for or b"").decode("latin-1"))
-            proto = scheme((request.forwarded_proto or b"").decode("latin-1"))
-        return (host, 0) if host else client, proto or own_scheme
+            field = request.forwarded_for or b""
+            found = (self._ends.get(field) or self._ends[field])[0]
+            field = request.forwarded_proto or b""
+            proto = self._schemes.get(field) or self._schemes[field]
+        return found or client, proto or own_scheme
+
+    def _read_ends(self, field: bytes) -> tuple[tuple[str, int] | None, str]:
+        """Read the field that names the client, and the scheme where that stands in the same."""
+        host: str | None
+        proto: str | None
+        if self._is_standard:
+            host, proto = self._trusted.forwarded(field.decode("latin-1"))
+        else:
+            host, proto = self._trusted.client(field.decode("latin-1")), None
+        return (host, 0) if host else None, proto or ""
+
+
+def _read_scheme(field: bytes) -> str:
+    return scheme(field.decode("latin-1")) or ""
 
 
 def _host(entry: str) -> str | None:
     """Return the address in one entry, whose port some proxies add; None if there is none."""
-    from ipaddress import ip_address
-
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
+    if entry.count(".") == 3:  # noqa: PLR2004 - nearly always, and read by the system ten times as fast as by ipaddress
+        try:
+            inet_pton(AF_INET, entry)
+        except (OSError, ValueError):
+            pass  # something else with dots
+        else:
+            return entry
+    from ipaddress import ip_address
+
     try:
         address = ip_address(entry)
     except ValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from arun.apps.asgi.done import DONE
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.exchange import Exchange
 from arun.http.fields import read_fields
@@ -89,32 +90,39 @@ class AsgiExchange(Exchange):
             await self.change()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Take an event of the response; return when the client has taken enough that more may be sent.
+    def send(self, message: MutableMapping[str, Any]) -> Awaitable[None]:
+        """Take an event of the response; what is returned waits until the client has taken enough that more may be sent.
 
-        After the last piece nothing more comes: then it returns at once, and the transport keeps what is left.
+        After the last piece nothing more comes: then there is nothing to wait for, and the transport keeps what is left.
+        Errors are raised where it is awaited:
 
         Raises:
             ClientDisconnected: the client has gone (an OSError, as ASGI 2.4 asks).
             ResponseInvalid: the event breaks HTTP or comes out of turn.
         """
         stream = self.stream
-        if self.abandoned or (stream.closing and not self.answered):
-            raise ClientDisconnected("the client has gone")
-        kind = message["type"]
-        if kind == "http.response.body":
-            body, more = message.get("body", b""), message.get("more_body", False)
-            stream.send(self, body, more or self._trailers is not None)
-            if stream.write_paused:
-                await self.writable()
-            if more:
-                await self._take_turns(len(body))
-        elif kind == "http.response.start":
-            self.set_head(message["status"], message.get("headers", ()))
-            if message.get("trailers"):
-                self._trailers = b""
-        else:
-            await self._extend(kind, message)
+        try:
+            if self.abandoned or (stream.closing and not self.answered):
+                return _failed(ClientDisconnected("the client has gone"))
+            kind = message["type"]
+            if kind == "http.response.body":
+                body, more = message.get("body", b""), message.get("more_body", False)
+                if type(body) is not bytes:
+                    body = bytes(memoryview(body))
+                stream.send(self, body, more or self._trailers is not None)
+                if more:
+                    self._streak += len(body) + _EVENT
+                    if self._streak > _STREAK:
+                        return self._take_turns()
+                return self.writable() if stream.write_paused and not self.answered else DONE
+            if kind == "http.response.start":
+                self.set_head(message["status"], message.get("headers", ()))
+                if message.get("trailers"):
+                    self._trailers = b""
+                return DONE
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it belongs to who awaits
+            return _failed(exc)
+        return self._extend(kind, message)
 
     async def _extend(self, kind: str, message: MutableMapping[str, Any]) -> None:
         """Take an event of an extension."""
@@ -158,12 +166,11 @@ class AsgiExchange(Exchange):
         finally:
             os.close(descriptor)
 
-    async def _take_turns(self, size: int) -> None:
+    async def _take_turns(self) -> None:
         """Let other connections have their turn when an app streams to a reader that never makes it wait."""
-        self._streak += size + _EVENT
-        if self._streak > _STREAK:
-            self._streak = 0
-            await asyncio.sleep(0)
+        self._streak = 0
+        await asyncio.sleep(0)
+        await self.writable()
 
     async def _run(self) -> None:
         http, app = self._http, self._app
@@ -201,8 +208,13 @@ class AsgiExchange(Exchange):
         return scope
 
 
+async def _failed(error: BaseException) -> None:
+    """Raise an error where it is awaited."""
+    raise error
+
+
 def _common_scope(connection: Carrier, root_path: str) -> dict[str, Any]:
-    """Return what the scope of every request on a connection holds."""
+    """Return what the scope of every request on a connection holds, and a place for all that is its own: copies keep the room."""
     extensions = _EXTENSIONS
     tls = connection.transport.get_extra_info("ssl_object") if connection.encrypted else None
     if tls is not None:
@@ -211,6 +223,14 @@ def _common_scope(connection: Carrier, root_path: str) -> dict[str, Any]:
         extensions = {**extensions, "tls": tls_extension(tls)}
     return {
         "type": "http",
+        "asgi": None,
+        "http_version": None,
+        "method": None,
+        "path": None,
+        "raw_path": None,
+        "query_string": None,
+        "headers": None,
+        "state": None,
         "scheme": connection.scheme,
         "root_path": root_path,
         "client": connection.client,
