@@ -187,8 +187,9 @@ def forwarding(*trusted: str, header: str = "x-forwarded") -> Forwarding:
 
 def asked(forwarded_for: bytes | None, proto: bytes | None = None, forwarded: bytes | None = None) -> Request:
     sent = ((b"x-forwarded-for", forwarded_for), (b"x-forwarded-proto", proto), (b"forwarded", forwarded))
-    request = Request("GET", "1.1", b"/", [(name, value) for name, value in sent if value is not None], True)
-    request.validate(None)
+    fields = [(name, value) for name, value in sent if value is not None]
+    request = Request("GET", "1.1", b"/", fields, True)
+    request.validate(fields, None)
     return request
 
 

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from mypy_extensions import mypyc_attr
+    from mypy_extensions import mypyc_attr, trait
 else:
 
     class Protocol:
@@ -21,5 +21,9 @@ else:
         """Tell the compiler of a class that interpreted classes inherit from it: ``allow_interpreted_subclasses=True``."""
         return lambda made: made
 
+    def trait(made):  # noqa: ANN001, ANN201 - never seen by a type checker
+        """Let a compiled class inherit from this one beside another; only compiled classes may."""
+        return made
 
-__all__ = ("Protocol", "mypyc_attr")
+
+__all__ = ("Protocol", "mypyc_attr", "trait")

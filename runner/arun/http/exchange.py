@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 
-from arun.core.native import Protocol, mypyc_attr
+from arun.core.native import Protocol, mypyc_attr, trait
 from arun.http.errors import ResponseInvalid
 from arun.http.fields import read_fields, status_line
 
@@ -37,8 +37,11 @@ _BUSY = b"Service Unavailable\n"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
-class Carrier(Protocol):
+@trait
+class Carrier:
     """A connection of a client, as its streams see it: what is the same for all of them."""
+
+    __slots__ = ()
 
     #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
     client: tuple[str, int] | None
@@ -53,14 +56,22 @@ class Carrier(Protocol):
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
+        raise NotImplementedError
 
 
-class Stream(Protocol):
-    """One request and its response on a connection; a connection of HTTP/1 is its own stream, for one after the other."""
+class Stream:
+    """One request and its response on a connection; a connection of HTTP/1 is its own stream, for one after the other.
+
+    No protocol of types, as another module of this package may have: a compiled class is called at once, without a look at
+    what it is.
+    """
+
+    __slots__ = ()
 
     @property
     def connection(self) -> Carrier:
         """The connection of the stream."""
+        raise NotImplementedError
 
     #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
     eof: bool
@@ -78,9 +89,11 @@ class Stream(Protocol):
         Raises:
             ResponseInvalid: the response has not begun or is complete, or its length is not the announced one.
         """
+        raise NotImplementedError
 
     def send_informational(self, exchange: Exchange, status: int, fields: bytes) -> None:
         """Send an interim response to a client that understands it (RFC 9110 section 15.2)."""
+        raise NotImplementedError
 
     def send_trailers(self, exchange: Exchange, fields: bytes) -> None:
         """End a response whose body was sent with ``more``; the trailer fields go out where the framing has a place.
@@ -88,6 +101,7 @@ class Stream(Protocol):
         Raises:
             ResponseInvalid: as ``send``.
         """
+        raise NotImplementedError
 
     async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
         """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
@@ -97,21 +111,27 @@ class Stream(Protocol):
             ClientDisconnected: the client has gone, or takes too little for the limits.
             OSError: the file cannot be read.
         """
+        raise NotImplementedError
 
     def resume(self) -> None:
         """Read on, if reading waited for what has happened now."""
+        raise NotImplementedError
 
     def await_body(self) -> None:
         """Time the client from now on: the app waits for the body."""
+        raise NotImplementedError
 
     def end_body(self, exchange: Exchange, status: int) -> None:
         """Refuse a request for what its body holds, or close where its response is complete and its body still to come."""
+        raise NotImplementedError
 
     def probe(self, exchange: Exchange) -> None:
         """Find out whether a half-closed client is still there; ``eof`` or a reset shows it later."""
+        raise NotImplementedError
 
     def reset(self, exchange: Exchange) -> None:
         """End the stream in the middle of a response, in a way that does not look like its end."""
+        raise NotImplementedError
 
 
 class Record(Protocol):

@@ -10,6 +10,7 @@ from arun.http.errors import ResponseInvalid
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Final
 
 __all__ = (
     "CLOSE",
@@ -25,19 +26,26 @@ __all__ = (
 )
 
 #: The statuses of a refusal after which the client may try again, and in how many seconds (RFC 9110 section 10.2.3).
-_RETRY = {503: b"retry-after: 1\r\n"}
+_RETRY: Final = {503: b"retry-after: 1\r\n"}
 
-_PLAIN, _LENGTH, _CONNECTION, _HOP = range(0, 32, 8)
+_PLAIN: Final = 0
+_LENGTH: Final = 8
+_CONNECTION: Final = 16
+_HOP: Final = 24
+_LF: Final = 10
+_CR: Final = 13
 #: What fields mean for the server itself: the connection ends; the app has set Date, or Server.
-CLOSE, DATED, SERVED = 1, 2, 4
+CLOSE: Final = 1
+DATED: Final = 2
+SERVED: Final = 4
 
 #: The characters of a field's name (RFC 9110 section 5.6.2).
-TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: Bytes of a header value that is worth caching: short ones come again.
-_SHORT = 64
-SERVER = b"server: arun\r\n"
+_SHORT: Final = 64
+SERVER: Final = b"server: arun\r\n"
 
-_REASONS: dict[object, bytes] = {
+_REASONS: Final[dict[object, bytes]] = {
     200: b"OK",
     201: b"Created",
     202: b"Accepted",
@@ -97,10 +105,12 @@ _REASONS: dict[object, bytes] = {
     511: b"Network Authentication Required",
 }
 
-_status_lines: dict[object, bytes] = {}
+_status_lines: Final[dict[object, bytes]] = {}
 
 
-def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | None, int]:
+def read_fields(  # noqa: C901 - the hot path
+    headers: Iterable[tuple[bytes, bytes]],
+) -> tuple[bytes, int | None, int]:
     """Check the header fields of an app; those of the framing and the connection stay the server's own.
 
     Returns the fields as they are sent, the value of Content-Length, which is not among them, and what they mean for
@@ -110,18 +120,23 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | No
         ResponseInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
     """
     block, length, flags = b"", None, 0
-    for name, value in headers:
-        line = _lines.get((name, value))
+    field: Any  # a tuple nearly always, but any pair is one
+    for field in headers:
+        line = _known_lines.get(field) if type(field) is tuple else None
         if line is not None:
             block += line
             continue
-        kind = _kinds.get(name)
+        name, value = field
+        kind = _known_kinds.get(name)
         if kind is None:
             kind = _kinds[name]
         if kind == _LENGTH:
-            if not value.isdigit() or (length is not None and length != int(value)):
+            number = _known_lengths.get(value)
+            if number is None:
+                number = _lengths[value]
+            if length is not None and length != number:
                 raise ResponseInvalid(f"{value!r} is not a Content-Length, or not the only one")
-            length = int(value)
+            length = number
         elif kind == _PLAIN:
             line = _line(name, value)
             if len(value) <= _SHORT:
@@ -190,7 +205,7 @@ def date_field(seconds: int) -> bytes:
 
 def _line(name: bytes, value: bytes) -> bytes:
     """Check a field that is not in the cache, and return it as it is sent."""
-    if b"\n" in value or b"\r" in value or b"\0" in value:  # RFC 9110 section 5.5
+    if _LF in value or _CR in value or 0 in value:  # RFC 9110 section 5.5
         raise ResponseInvalid("a header value holds CR, LF or NUL")
     return b"%b: %b\r\n" % (name, value)
 
@@ -210,6 +225,16 @@ def _kind_of(name: bytes) -> int:
     }.get(name.lower(), _PLAIN)
 
 
-_kinds: BoundedCache[bytes, int] = BoundedCache(_kind_of)
+def _length(value: bytes) -> int:
+    if not value.isdigit():
+        raise ResponseInvalid(f"{value!r} is not a Content-Length, or not the only one")
+    return int(value)
+
+
+_kinds: Final[BoundedCache[bytes, int]] = BoundedCache(_kind_of)
+_known_kinds: Final = _kinds.known
+_lengths: Final[BoundedCache[bytes, int]] = BoundedCache(_length)
+_known_lengths: Final = _lengths.known
 #: Plain fields that were checked before, as they are sent.
-_lines: BoundedCache[tuple[bytes, bytes], bytes] = BoundedCache(lambda field: _line(*field))
+_lines: Final[BoundedCache[tuple[bytes, bytes], bytes]] = BoundedCache(lambda field: _line(*field))
+_known_lines: Final = _lines.known

@@ -14,16 +14,16 @@ from arun.http.bounded_cache import BoundedCache
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
-    from typing import Literal
+    from typing import Final, Literal
 
     from arun.http.request import Request
 
 __all__ = ("Forwarding", "TrustedPeers", "scheme")
 
-_REMEMBERED = 1024
+_REMEMBERED: Final = 1024
 #: Bits of an IPv4-mapped address before the IPv4 address.
-_MAPPED_BITS = 96
-_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_MAPPED_BITS: Final = 96
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class TrustedPeers:
@@ -48,7 +48,7 @@ class TrustedPeers:
         """Return whether the peer with this IP address (``None``: a unix socket) is trusted."""
         if self._everybody or host is None:
             return bool(self)
-        known = self._known.get(host)
+        known = self._known.known.get(host)
         return self._known[host] if known is None else known
 
     def client(self, forwarded_for: str) -> str | None:
@@ -125,12 +125,12 @@ class Forwarding:
             return client, own_scheme
         if self._is_standard:
             field = request.forwarded or b""
-            found, proto = self._ends.get(field) or self._ends[field]
+            found, proto = self._ends.known.get(field) or self._ends[field]
         else:
             field = request.forwarded_for or b""
-            found = (self._ends.get(field) or self._ends[field])[0]
+            found = (self._ends.known.get(field) or self._ends[field])[0]
             field = request.forwarded_proto or b""
-            proto = self._schemes.get(field) or self._schemes[field]
+            proto = self._schemes.known.get(field) or self._schemes[field]
         return found or client, proto or own_scheme
 
     def _read_ends(self, field: bytes) -> tuple[tuple[str, int] | None, str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from arun.http.options import HttpOptions
 
-__all__ = ("ESCAPE", "Request", "RootPath", "split_target", "unquoted", "valid_host")
+__all__ = ("ESCAPE", "NOTED", "Request", "RootPath", "has_connection", "split_target", "unquoted", "valid_host")
 
-#: The fields that the server itself reads.
-_NOTED = frozenset(
+#: The fields that the server itself reads, or httptools does.
+NOTED: Final = frozenset(
     (
         b"host",
+        b"connection",
+        b"proxy-connection",
         b"content-length",
         b"transfer-encoding",
         b"expect",
@@ -22,12 +26,14 @@ _NOTED = frozenset(
 )
 #: What a percent escape, a fragment and a query begin with. "in" takes a number at once; of bytes it first tries to make one, and
 #: builds the error of that: ten times the cost, for each request.
-ESCAPE, FRAGMENT, QUERY = ord("%"), ord("#"), ord("?")
+ESCAPE: Final = 0x25
+FRAGMENT: Final = 0x23
+QUERY: Final = 0x3F
 
-_HOST_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;="
-_HEX = b"0123456789abcdefABCDEF"
-_LITERAL_BYTES = _HEX + b":."
-_DIGITS = 2
+_HOST_BYTES: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+;="
+_HEX: Final = b"0123456789abcdefABCDEF"
+_LITERAL_BYTES: Final = _HEX + b":."
+_DIGITS: Final = 2
 
 
 class Request:
@@ -102,18 +108,18 @@ class Request:
             return b"transfer-encoding: chunked"
         return b"content-length: %d" % self.length if self.length else b""
 
-    def validate(self, known_host: bytes | None) -> int:
+    def validate(self, noted: list[tuple[bytes, bytes]], known_host: bytes | None) -> int:
         """Read the fields that matter to a server; return 0, or the status with which the request is refused.
 
-        ``known_host`` is a Host that this connection has sent before, so that it needs no check.
+        ``noted`` are the header fields in NOTED, ``known_host`` is a Host that this connection has sent before, so that it needs
+        no check.
         """
-        for name, value in self.headers:
-            if name in _NOTED:
-                if name == b"host":
-                    self.host = value
-                    self._hosts += 1
-                else:
-                    self._note(name, value)
+        for name, value in noted:
+            if name == b"host":
+                self.host = value
+                self._hosts += 1
+            else:
+                self._note(name, value)
         target = self.target
         if (
             self.version == "1.1"
@@ -222,6 +228,11 @@ class RootPath:
             return path
         plain = unquoted(path)
         return path if plain == root or plain.startswith(root + b"/") else self._quoted + path
+
+
+def has_connection(fields: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether options of the connection are among the fields."""
+    return any(name in {b"connection", b"proxy-connection"} for name, _ in fields)
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes, bytes | None]:

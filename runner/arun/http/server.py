@@ -21,7 +21,7 @@ from arun.system.tracebacks import app_traceback
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any
+    from typing import Any, Final
 
     from arun.core.counters import Counters
     from arun.http.endpoints import Endpoints
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 __all__ = ("Application", "Connection", "HttpServer")
 
 #: Seconds that cancelled requests get to end before they are left behind.
-_CANCELLED = 0.5
+_CANCELLED: Final = 0.5
 #: Requests that are named one by one in the log.
-_TOLD = 10
+_TOLD: Final = 10
 #: More than there ever will be.
-_MANY = 1 << 62
+_MANY: Final = 1 << 62
 
 
 class Application(Protocol):

@@ -139,7 +139,7 @@ def http_server(kind: str, app: Any, options: HttpOptions) -> HttpServer:
         from arun.apps.wsgi.inline import InlineApplication
 
         application = InlineApplication(app)
-    return HttpServer(application, options, Http1Connection)
+    return HttpServer(application, options, Http1Connection)  # type: ignore[arg-type] # in all but its bases
 
 
 def http_options(

@@ -7,11 +7,11 @@ from collections.abc import Coroutine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from typing import Any, NoReturn
+    from typing import Any, Final, NoReturn
 
 __all__ = ("DONE",)
 
-_NOTHING: Any = iter(())
+_NOTHING: Final[Any] = iter(())
 
 
 class _Done:
@@ -37,4 +37,4 @@ class _Done:
 
 
 Coroutine.register(_Done)
-DONE = _Done()
+DONE: Final = _Done()

@@ -19,7 +19,7 @@ from arun.system.tracebacks import task_stack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
-    from typing import Any
+    from typing import Any, Final
 
     from arun.http.exchange import Carrier, Stream
     from arun.http.request import Request
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 __all__ = ("AsgiExchange",)
 
 #: What an app may send beside start and body.
-_EXTENSIONS: dict[str, dict[str, Any]] = {
+_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {
     "http.response.early_hint": {},
     "http.response.pathsend": {},
     "http.response.trailers": {},
 }
-_VERSION = {"version": "3.0", "spec_version": "2.5"}
+_VERSION: Final = {"version": "3.0", "spec_version": "2.5"}
 #: An app that streams to a fast reader never waits: after so many bytes the other connections get their turn ...
-_STREAK = 262_144
+_STREAK: Final = 262_144
 #: ... and each event counts as so many.
-_EVENT = 1024
+_EVENT: Final = 1024
 #: Bytes that are read at once of a file whose size is not known.
-_FILE_PIECE = 65_536
+_FILE_PIECE: Final = 65_536
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -199,11 +199,14 @@ class AsgiExchange(Exchange):
         if scope["root_path"]:
             raw_path = self._http.root_path.mounted(raw_path)
         scope["asgi"] = _VERSION.copy()
-        scope["http_version"] = request.version
-        scope["method"] = request.method
+        if request.version != "1.1":
+            scope["http_version"] = request.version
+        if request.method != "GET":
+            scope["method"] = request.method
         scope["path"] = (unquoted(raw_path) if ESCAPE in raw_path else raw_path).decode("utf-8", "replace")
         scope["raw_path"] = raw_path
-        scope["query_string"] = request.query
+        if request.query:
+            scope["query_string"] = request.query
         scope["headers"] = request.headers
         scope["state"] = self._state.copy()
         scope["extensions"] = common["extensions"].copy()
@@ -216,7 +219,7 @@ async def _failed(error: BaseException) -> None:
 
 
 def _common_scope(connection: Carrier, root_path: str) -> dict[str, Any]:
-    """Return what the scope of every request on a connection holds, and a place for all that is its own: copies keep the room."""
+    """Return what the scope of every request on a connection holds, and of most; its copies have room for what is set then."""
     extensions = _EXTENSIONS
     tls = connection.transport.get_extra_info("ssl_object") if connection.encrypted else None
     if tls is not None:
@@ -226,11 +229,11 @@ def _common_scope(connection: Carrier, root_path: str) -> dict[str, Any]:
     return {
         "type": "http",
         "asgi": None,
-        "http_version": None,
-        "method": None,
+        "http_version": "1.1",
+        "method": "GET",
         "path": None,
         "raw_path": None,
-        "query_string": None,
+        "query_string": b"",
         "headers": None,
         "state": None,
         "scheme": connection.scheme,

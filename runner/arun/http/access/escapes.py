@@ -10,9 +10,9 @@ from arun.http.bounded_cache import BoundedCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    Escapes = Mapping[bytes | str | None, str]
+    Escapes = BoundedCache[bytes | str | None, str]
 
 __all__ = ("json_escapes", "text_escapes")
 

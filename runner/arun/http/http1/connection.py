@@ -5,14 +5,14 @@ It is the ``Stream`` of all its exchanges, one after the other (http/exchange.py
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 
 from arun.http.endpoints import endpoints_of
 from arun.http.errors import ClientDisconnected, ResponseInvalid
+from arun.http.exchange import Carrier, Stream
 from arun.http.fields import refusal
 from arun.http.http1.framing import STATUS_BEGINNING, Framing, informational, last_chunk
-from arun.http.http1.parser import RequestParser
+from arun.http.http1.parser import Owner, RequestParser
 from arun.http.pace import Rate
 from arun.http.transport import (
     GONE,
@@ -28,8 +28,9 @@ from arun.http.transport import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Final
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange
@@ -39,19 +40,22 @@ if TYPE_CHECKING:
 __all__ = ("Http1Connection",)
 
 #: Seconds a client has to read the response and stop sending before its connection is closed (RFC 9112 section 9.6).
-_LINGER = 1.0
+_LINGER: Final = 1.0
 #: Seconds that a client which has taken everything has for the end of TLS (close_notify, RFC 8446 section 6.1).
-_FAREWELL = 5.0
+_FAREWELL: Final = 5.0
 #: Seconds in which a connection that was accepted before a stop may still send its first request.
-_FIRST_REQUEST = 1.0
+_FIRST_REQUEST: Final = 1.0
 #: Seconds of silence until the kernel probes a half-closed client: systems keep a closed connection twice as long.
-_SILENT = 30
+_SILENT: Final = 30
 #: Bytes of a body that are joined to their head.
-_JOINED = 65_536
+_JOINED: Final = 65_536
 
 
-class Http1Connection(asyncio.Protocol):
-    """A client's connection, whose requests become exchanges of the app."""
+class Http1Connection(Stream, Carrier, Owner):
+    """A client's connection, whose requests become exchanges of the app.
+
+    An asyncio.Protocol in all but its bases: that one would give each connection a ``__dict__``, and no loop asks for it.
+    """
 
     __slots__ = (
         "_ahead",
@@ -78,21 +82,19 @@ class Http1Connection(asyncio.Protocol):
         "scheme",
         "sending_file",
         "server",
-        "since",
         "transport",
         "write_paused",
     )
     #: Every response may be the last one of an HTTP/1 connection.
     is_endless = False
     transport: asyncio.Transport
-    since: float
 
     def __init__(self, http: HttpServer, endpoints: Endpoints | None = None) -> None:
         self._http = http
         self._options = http.options
         self.parser = parser = RequestParser(self, http)
         #: The transport calls the parser: a call in between is felt in each request.
-        self.data_received: Callable[[bytes], None] = parser.feed  # type: ignore[assignment]
+        self.data_received: Callable[[bytes], None] = parser.feed
         self.framing = Framing()
         #: What a gate knows of the connection; None where the socket shows everything.
         self._endpoints = endpoints
@@ -267,7 +269,7 @@ class Http1Connection(asyncio.Protocol):
             exchange.length = size
         self.send(exchange, b"", True)
         framing = self.framing
-        if framing.left and not framing.bodiless:
+        if framing.left > 0 and not framing.bodiless:
             self.sending_file = True
             try:
                 sent = await send_part(self.transport, descriptor, offset, min(size, framing.left), self._options)

@@ -8,18 +8,23 @@ from arun.http.fields import CLOSE, DATED, SERVED, missing_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from arun.http.exchange import Exchange
 
 __all__ = ("STATUS_BEGINNING", "Framing", "informational", "last_chunk")
 
 #: What every head begins with, also that of an interim response.
-STATUS_BEGINNING = b"HTTP/1.1 "
-_NO_BODY = frozenset((204, 304))
-_OWN = DATED | SERVED
-_LAST_CHUNK = b"0\r\n\r\n"
+STATUS_BEGINNING: Final = b"HTTP/1.1 "
+_NO_BODY: Final[frozenset[object]] = frozenset((204, 304))
+_OWN: Final = DATED | SERVED
+#: No length of a body.
+_UNKNOWN: Final = -1
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 #: The lines of lengths; many responses are as long as others.
-_lengths: BoundedCache[int, bytes] = BoundedCache(lambda length: b"content-length: %d\r\n" % length)
-_INFORMATIONAL = {100: b"Continue", 103: b"Early Hints"}
+_lengths: Final[BoundedCache[int, bytes]] = BoundedCache(lambda length: b"content-length: %d\r\n" % length)
+_known_lengths: Final = _lengths.known
+_INFORMATIONAL: Final = {100: b"Continue", 103: b"Early Hints"}
 
 
 class Framing:
@@ -31,15 +36,15 @@ class Framing:
         #: There is no body, whatever the app sends (RFC 9110 section 6.4.1).
         self.bodiless = False
         self.chunked = False
-        #: Bytes of the body that the app has still to send; None where no length was announced.
-        self.left: int | None = None
+        #: Bytes of the body that the app has still to send; -1 where no length was announced.
+        self.left = _UNKNOWN
         #: The connection may serve another request after this response.
         self.keep_alive = False
 
     @property
     def ends_with_connection(self) -> bool:
         """Whether the client takes the end of the connection for the end of the response."""
-        return self.left is None and not self.chunked and not self.bodiless
+        return self.left < 0 and not self.chunked and not self.bodiless
 
     def head(  # noqa: C901 - the hot path
         self,
@@ -62,14 +67,14 @@ class Framing:
         flags, length = exchange.flags, exchange.length
         keep = keep and request.keep_alive and not flags & CLOSE
         framing, is_head = b"", request.method == "HEAD"
-        self.bodiless, self.chunked, self.left = is_head, False, None
+        self.bodiless, self.chunked, self.left = is_head, False, _UNKNOWN
         if exchange.status in _NO_BODY:
             self.bodiless = True
         elif length is not None or not (more or (is_head and not data)):
             if length is None:
                 length = exchange.length = len(data)
             self.left = length
-            framing = _lengths.get(length) or _lengths[length]
+            framing = _known_lengths.get(length) or _lengths[length]
         elif request.version == "1.1" and not is_head:
             self.chunked, framing = True, b"transfer-encoding: chunked\r\n"
         elif not is_head:
@@ -93,7 +98,7 @@ class Framing:
         problem = ""
         if self.bodiless:
             data = b""
-        elif (left := self.left) is not None:
+        elif (left := self.left) >= 0:
             if len(data) == left:
                 self.left = 0
             elif len(data) > left:

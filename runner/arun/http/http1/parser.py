@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from arun.core.native import Protocol
+from arun.core.native import trait
 from arun.http.bounded_cache import BoundedCache
 from arun.http.pace import Pace, Rate
-from arun.http.request import Request
+from arun.http.request import NOTED, Request, has_connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from arun.http.exchange import Exchange
     from arun.http.server import HttpServer
 
@@ -18,42 +20,49 @@ __all__ = ("RequestParser",)
 
 #: Bytes given to httptools at once, but for the rest of a body of known length: how far ahead of its own responses one
 #: client can make us parse.
-_SLICE = 16_384
+_SLICE: Final = 16_384
 #: Bytes of a request body that wait for the app before the client has to.
-_BODY_WAITING = 65_536
+_BODY_WAITING: Final = 65_536
 #: Bytes of an unread body that are read and dropped, so that the connection can be used again.
-_DISCARDED = 262_144
+_DISCARDED: Final = 262_144
 #: Bytes of chunk framing that one byte of a body may cost; beyond that it counts as overhead.
-_FRAMING_SHARE = 16
-_LF, _SPACED = 10, b"  "
+_FRAMING_SHARE: Final = 16
+_LF: Final = 10
+_SPACE: Final = 0x20
+_SPACED: Final = b"  "
 #: What follows a target in the first line of a request of HTTP/1.1.
-_VERSION_1_1 = b" HTTP/1.1\r\n"
+_VERSION_1_1: Final = b" HTTP/1.1\r\n"
 
 
-class Owner(Protocol):
+@trait
+class Owner:
     """The connection whose requests are parsed."""
 
+    __slots__ = ("since",)
     #: When what the connection waits for began or last moved, in the coarse time of the server.
     since: float
-
-    @property
-    def client(self) -> tuple[str, int] | None:
-        """Address of the client, None where it has none."""
+    #: (host, port) of the client, None where it has none.
+    client: tuple[str, int] | None
 
     def accept(self, request: Request) -> Exchange:
         """Begin to answer a request, or queue it behind those before it."""
+        raise NotImplementedError
 
     def pause(self) -> None:
         """Read no more for now: the client is ahead of the server."""
+        raise NotImplementedError
 
     def drained(self) -> None:
         """Note that the rest of a request has come whose response was complete before."""
+        raise NotImplementedError
 
     def refuse(self, status: int, broken: Exchange | None) -> None:
         """Refuse what the client sends, after the responses before; ``broken`` is the request that it broke off."""
+        raise NotImplementedError
 
     def close(self, *, linger: bool = False) -> None:
         """Close when everything is sent; lingering, what the client still sends is dropped."""
+        raise NotImplementedError
 
 
 class _ReadingOver(Exception):  # noqa: N818 - no error: it stops httptools, which has no other way
@@ -73,6 +82,7 @@ class RequestParser:
         "_http",
         "_known_host",
         "_line",
+        "_noted",
         "_options",
         "_overhead",
         "_owner",
@@ -111,6 +121,8 @@ class RequestParser:
         #: What was received with the head that is parsed now, if it begins with that head; else empty.
         self._head = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        #: Those of them that the server itself reads.
+        self._noted: list[tuple[bytes, bytes]] = []
         self._refusal = 0
         #: Bytes given to httptools last, without those of a body; and the bytes before, since the last progress.
         self._fed = self._overhead = 0
@@ -219,7 +231,7 @@ class RequestParser:
             return None
         method, version = parser.get_method().decode(), parser.get_http_version()
         request = Request(method, version, self._target, self._headers, False)
-        request.validate(None)  # for the forwarding headers
+        request.validate(self._noted, None)  # for the forwarding headers
         return request
 
     # ---- called by httptools
@@ -237,8 +249,18 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; a trailer is dropped, as merging it is dangerous (RFC 9110 section 6.5.1)."""
-        if self.receiving is None:
-            self._headers.append((_names.get(name) or _names[name], value.rstrip(b" \t")))
+        if self.receiving is not None:
+            return
+        if value and value[-1] <= _SPACE:
+            value = value.rstrip(b" \t")
+        known = _plain_names.get(name)
+        if known is None:
+            known = _names[name]
+            if known in NOTED:
+                self._noted.append((known, value))
+            else:
+                _plain.keep(name, known)
+        self._headers.append((known, value))
 
     def on_headers_complete(self) -> None:
         """Check the head, and hand the request on."""
@@ -248,25 +270,32 @@ class RequestParser:
         if self._reframe:
             self._reframe = b""
             return
-        method, target, headers = _methods[parser.get_method()], self._target, self._headers
-        if self._head.startswith(_VERSION_1_1, len(method) + 1 + len(target)):
+        name: bytes = parser.get_method()
+        method = _known_methods.get(name) or _methods[name]
+        target, headers, noted = self._target, self._headers, self._noted
+        if self._head.startswith(_VERSION_1_1, len(name) + 1 + len(target)):
             version = "1.1"
         else:
             version = parser.get_http_version()  # ten times the cost: it formats a text
         self._head = b""  # a second head does not begin where these bytes do
-        request = Request(method, version, target, headers, parser.should_keep_alive())
-        refusal, http, size = request.validate(self._known_host), self._http, self._overhead + self._fed
+        # Without Connection (or Proxy-Connection, as old clients have it) there is nothing that httptools would know better.
+        has_options = len(noted) > 1 and has_connection(noted)
+        request = Request(
+            method, version, target, headers, parser.should_keep_alive() if has_options else version == "1.1"
+        )
+        http, size = self._http, self._overhead + self._fed
+        refusal = request.validate(noted, self._known_host)
         if request.length is not None or size > http.small_head or len(headers) > http.few_fields:
             refusal = refusal or request.exceeds(self._options, size)
         if refusal:
             self._refusal = refusal
             raise _ReadingOver
         request.size = size
-        self._headers = []
+        self._headers, self._noted = [], []
         self._known_host = request.host
-        if parser.should_upgrade():
+        if has_options and parser.should_upgrade():
             self._reframe = request.framing
-            self.upgrading = request.upgrades = self._http.application.takes_upgrade(request)
+            self.upgrading = request.upgrades = http.application.takes_upgrade(request)
         self._head_open, self._overhead = False, 0
         self.receiving = self._owner.accept(request)
 
@@ -413,9 +442,13 @@ class RequestParser:
 
 
 #: The names of fields in lower case. One object for each keeps its hash: a name is looked up several times on its way.
-_names: BoundedCache[bytes, bytes] = BoundedCache(bytes.lower)
+_names: Final[BoundedCache[bytes, bytes]] = BoundedCache(bytes.lower)
+#: Those among them that the server does not read.
+_plain: Final[BoundedCache[bytes, bytes]] = BoundedCache(bytes.lower)
+_plain_names: Final = _plain.known
 #: The names of methods as text; httptools takes those of a list only.
-_methods: BoundedCache[bytes, str] = BoundedCache(bytes.decode)
+_methods: Final[BoundedCache[bytes, str]] = BoundedCache(bytes.decode)
+_known_methods: Final = _methods.known
 
 
 def _behind_empty_line(data: bytes, start: int) -> int:
