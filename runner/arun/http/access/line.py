@@ -4,36 +4,12 @@ from __future__ import annotations
 
 from time import time
 
+from arun.core.native import Protocol
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Protocol
-
-    class AccessLog(Protocol):
-        """Called with each request that has ended: answered, refused, or cut.
-
-        ``client`` is an IP address, None on a unix socket. ``method`` is empty where the request line could not be
-        read, ``status`` 0 where no response was sent. ``sent`` counts the bytes of the body, without head and framing,
-        that were handed to the connection; ``seconds`` go from the complete head to the end of the response. Header fields
-        have names in lower case and are looked at once at most, so that the caller may pass an iterator that does the
-        work only then. Arguments are positional, and not gathered in a value: that would cost as much as the line.
-        """
-
-        def __call__(  # noqa: D102, PLR0913, PLR0917 - as the class says
-            self,
-            client: str | None,
-            method: str,
-            target: bytes,
-            version: str,
-            status: int,
-            sent: int,
-            seconds: float,
-            request_fields: Iterable[tuple[bytes, bytes]] = (),
-            response_fields: Iterable[tuple[bytes, bytes]] = (),
-            scheme: str = "http",
-            request_id: str | None = None,
-        ) -> None: ...
-
+    from typing import Any
 
 __all__ = ("NOW", "AccessLog", "Clock", "compiled")
 
@@ -44,6 +20,32 @@ _PARAMETERS = (
     "client, method, target, version, status, sent, seconds, request_fields=(), response_fields=(), scheme='http', "
     "request_id=None"
 )
+
+
+class AccessLog(Protocol):
+    """Called with each request that has ended: answered, refused, or cut.
+
+    ``client`` is an IP address, None on a unix socket. ``method`` is empty where the request line could not be
+    read, ``status`` 0 where no response was sent. ``sent`` counts the bytes of the body, without head and framing,
+    that were handed to the connection; ``seconds`` go from the complete head to the end of the response. Header fields
+    have names in lower case and are looked at once at most, so that the caller may pass an iterator that does the
+    work only then. Arguments are positional, and not gathered in a value: that would cost as much as the line.
+    """
+
+    def __call__(  # noqa: D102, PLR0913, PLR0917 - as the class says
+        self,
+        client: str | None,
+        method: str,
+        target: bytes,
+        version: str,
+        status: int,
+        sent: int,
+        seconds: float,
+        request_fields: Iterable[tuple[bytes, bytes]] = (),
+        response_fields: Iterable[tuple[bytes, bytes]] = (),
+        scheme: str = "http",
+        request_id: str | None = None,
+    ) -> None: ...
 
 
 class Clock:
