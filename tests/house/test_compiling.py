@@ -77,6 +77,21 @@ def test_no_attribute_has_a_name_of_c(path: str) -> None:
     assert {name for name in names if name.startswith("_") and name.strip("_") in WORDS_OF_C} == set()
 
 
+@pytest.mark.parametrize("path", COMPILED)
+def test_no_number_or_text_is_compared_by_identity(path: str) -> None:
+    """A compiled number is no object, and becomes another one whenever it has to be one."""
+    values = {
+        ast.unparse(target)
+        for node in TREES[path].body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and (isinstance(node.value, ast.Constant) or ast.unparse(node.value or node).startswith(("float(", "int(")))
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+    compared = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Compare)]
+    told = [node for node in compared if any(isinstance(operator, ast.Is | ast.IsNot) for operator in node.ops)]
+    assert [ast.unparse(node) for node in told if ast.unparse(node.comparators[0]) in values] == []
+
+
 def test_compiled_classes_with_interpreted_subclasses_say_so() -> None:
     """Without ``mypyc_attr(allow_interpreted_subclasses=True)``, calls would not reach what a subclass overrides."""
     classes = {node.name: node for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -209,6 +224,7 @@ def test_another_word_is_a_mistake(tmp_path: Path, wanted: str) -> None:
 
 
 def test_an_editable_installation_is_never_compiled(tmp_path: Path) -> None:
+    pytest.importorskip("editables")
     code = "import sys\nfrom hatchling import build\nbuild.build_editable(sys.argv[1])"
     assert run("-c", code, tmp_path, ARUN_COMPILE="1", CC="false").returncode == 0
     (wheel,) = tmp_path.glob("*.whl")
