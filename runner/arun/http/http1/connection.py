@@ -82,12 +82,14 @@ class Http1Connection(Stream, Carrier, Owner):
         "scheme",
         "sending_file",
         "server",
+        "since",
         "transport",
         "write_paused",
     )
     #: Every response may be the last one of an HTTP/1 connection.
     is_endless = False
     transport: asyncio.Transport
+    since: float
 
     def __init__(self, http: HttpServer, endpoints: Endpoints | None = None) -> None:
         self._http = http
@@ -184,6 +186,10 @@ class Http1Connection(Stream, Carrier, Owner):
             self._queue.append(exchange)
             self.pause()
         return exchange
+
+    def moved(self) -> None:
+        """Note that what the connection waits for begins now, or goes on."""
+        self.since = self._http.now
 
     def pause(self) -> None:
         """Read no more for now: the client is ahead of the server."""
@@ -360,7 +366,7 @@ class Http1Connection(Stream, Carrier, Owner):
             if 0 < options.timeout_header <= now - self.since:
                 parser.break_off(408)
         elif parser.receiving is not None:
-            if parser.body_is_overdue(now):
+            if parser.body_is_overdue(now, self.since):
                 if parser.receiving.answered:
                     self.close()
                 else:

@@ -38,14 +38,16 @@ _VERSION_1_1: Final = b" HTTP/1.1\r\n"
 class Owner:
     """The connection whose requests are parsed."""
 
-    __slots__ = ("since",)
-    #: When what the connection waits for began or last moved, in the coarse time of the server.
-    since: float
+    __slots__ = ()
     #: (host, port) of the client, None where it has none.
     client: tuple[str, int] | None
 
     def accept(self, request: Request) -> Exchange:
         """Begin to answer a request, or queue it behind those before it."""
+        raise NotImplementedError
+
+    def moved(self) -> None:
+        """Note that what the connection waits for begins now, or goes on."""
         raise NotImplementedError
 
     def pause(self) -> None:
@@ -213,8 +215,11 @@ class RequestParser:
             self._options.on_debug(refusals.told(status, head, self._owner.client, self._options, why))
         self._owner.refuse(status, broken if broken is not None and not broken.answered else None)
 
-    def body_is_overdue(self, now: float) -> bool:
-        """Return whether a body does not come, or too slowly, while it is waited for; to be asked at each look of the clock."""
+    def body_is_overdue(self, now: float, since: float) -> bool:
+        """Return whether a body does not come, or too slowly, while it is waited for; to be asked at each look of the clock.
+
+        ``since`` is when it last moved.
+        """
         exchange, pace, options = self.receiving, self._pace, self._options
         if exchange is None or self.paused or not (exchange.answered or exchange.expecting):
             if pace is not None:
@@ -222,7 +227,7 @@ class RequestParser:
             return False
         if pace is None:
             pace = self._pace = Pace(Rate(options.min_body_rate, options.rate_grace))
-        return pace.look(now, self._body_size) or 0 < options.timeout_body <= now - self._owner.since
+        return pace.look(now, self._body_size) or 0 < options.timeout_body <= now - since
 
     def head_so_far(self) -> Request | None:
         """Return what was read of a head that is incomplete, or was refused; None if its first line is not whole."""
@@ -242,7 +247,7 @@ class RequestParser:
             return  # the stand-in for an upgrade's head
         if not self._head_open:
             self._head_open = True
-            self._owner.since = self._http.now
+            self._owner.moved()
             self._target = url
         else:
             self._target += url
@@ -379,7 +384,7 @@ class RequestParser:
         """Check a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
         end = data.find(b"\n", start) + 1
         if not self._line:
-            self._owner.since = self._http.now
+            self._owner.moved()
         self._line += data[start : end or len(data)]
         if _SPACED in self._line:
             return start
@@ -409,7 +414,7 @@ class RequestParser:
     def _weigh(self) -> None:
         """Count what came towards the limit of what brings no progress, and note that a body moves."""
         if self.receiving is not None:
-            self._owner.since = self._http.now
+            self._owner.moved()
         self._overhead += self._fed
         if self._overhead > self._options.limit_request_head and not self.over:
             status = 400
