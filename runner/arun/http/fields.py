@@ -108,7 +108,7 @@ _REASONS: Final[dict[object, bytes]] = {
 _status_lines: Final[dict[object, bytes]] = {}
 
 
-def read_fields(  # noqa: C901 - the hot path
+def read_fields(
     headers: Iterable[tuple[bytes, bytes]],
 ) -> tuple[bytes, int | None, int]:
     """Check the header fields of an app; those of the framing and the connection stay the server's own.
@@ -122,32 +122,30 @@ def read_fields(  # noqa: C901 - the hot path
     block, length, flags = b"", None, 0
     field: Any  # a tuple nearly always, but any pair is one
     for field in headers:
-        line = _known_lines.get(field) if type(field) is tuple else None
-        if line is not None:
-            block += line
-            continue
-        name, value = field
-        kind = _known_kinds.get(name)
-        if kind is None:
+        known = _known_fields.get(field) if type(field) is tuple else None
+        if known is None:
+            name, value = field
             kind = _kinds[name]
-        if kind == _LENGTH:
-            number = _known_lengths.get(value)
-            if number is None:
-                number = _lengths[value]
-            if length is not None and length != number:
-                raise ResponseInvalid(f"{value!r} is not a Content-Length, or not the only one")
-            length = number
-        elif kind == _PLAIN:
-            line = _line(name, value)
+            if kind == _PLAIN:
+                known = _line(name, value)
+            elif kind == _LENGTH:
+                known = _length(value)
+            else:
+                # Transfer-Encoding and other fields of the connection are ours to set
+                if kind == _CONNECTION:
+                    flags |= CLOSE * (b"close" in value.lower())
+                elif kind != _HOP:
+                    flags |= kind
+                    block += _line(name, value)
+                continue
             if len(value) <= _SHORT:
-                _lines.keep((bytes(name), bytes(value)), line)
-            block += line
-        elif kind == _CONNECTION:
-            flags |= CLOSE * (b"close" in value.lower())
-        elif kind in {DATED, SERVED}:
-            flags |= kind
-            block += _line(name, value)
-        # Transfer-Encoding and other fields of the connection are ours to set
+                _fields.keep((bytes(name), bytes(value)), known)
+        if isinstance(known, bytes):
+            block += known
+        else:
+            if length is not None and length != known:
+                raise ResponseInvalid(f"{field[1]!r} is not a Content-Length, or not the only one")
+            length = known
     return block, length, flags
 
 
@@ -232,9 +230,6 @@ def _length(value: bytes) -> int:
 
 
 _kinds: Final[BoundedCache[bytes, int]] = BoundedCache(_kind_of)
-_known_kinds: Final = _kinds.known
-_lengths: Final[BoundedCache[bytes, int]] = BoundedCache(_length)
-_known_lengths: Final = _lengths.known
-#: Plain fields that were checked before, as they are sent.
-_lines: Final[BoundedCache[tuple[bytes, bytes], bytes]] = BoundedCache(lambda field: _line(*field))
-_known_lines: Final = _lines.known
+#: Fields that were checked before: plain ones as they are sent, lengths as numbers.
+_fields: Final[BoundedCache[tuple[bytes, bytes], bytes | int]] = BoundedCache(lambda field: _line(*field))
+_known_fields: Final = _fields.known

@@ -232,7 +232,10 @@ class RootPath:
 
 def has_connection(fields: list[tuple[bytes, bytes]]) -> bool:
     """Return whether options of the connection are among the fields."""
-    return any(name in {b"connection", b"proxy-connection"} for name, _ in fields)
+    for name, _ in fields:  # noqa: SIM110 - a generator costs more than the fields
+        if name == b"connection" or name == b"proxy-connection":  # noqa: PLR1714 - so does a set
+            return True
+    return False
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes, bytes | None]:

@@ -37,8 +37,10 @@ __all__ = ("Application", "Connection", "HttpServer")
 _CANCELLED: Final = 0.5
 #: Requests that are named one by one in the log.
 _TOLD: Final = 10
-#: More than there ever will be.
-_MANY: Final = 1 << 62
+#: More than there ever will be, and a small number to a compiled module.
+_MANY: Final = 1 << 60
+#: The kind of task of a loop without a factory.
+_Task: Final = asyncio.Task
 
 
 class Application(Protocol):
@@ -271,7 +273,7 @@ class HttpServer:
         """Run the app's work on a request in a task and with context variables of its own: another request may be what calls."""
         loop = self.loop
         if loop.get_task_factory() is None:  # a given name saves what asyncio would format, for every request
-            return asyncio.Task(work, loop=loop, name="request", context=self.context.copy())
+            return _Task(work, loop=loop, name="request", context=self.context.copy())
         return loop.create_task(work, context=self.context.copy())
 
     def done(self, exchange: Exchange) -> None:

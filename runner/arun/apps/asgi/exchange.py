@@ -195,6 +195,7 @@ class AsgiExchange(Exchange):
         if common is None:
             common = connection.common = _common_scope(connection, self._http.options.root_path)
         scope = common.copy()
+        extensions: dict[str, Any] = scope["extensions"]
         if request.was_forwarded:
             ends = self._http.forwarding.ends_of(connection.client, connection.scheme, request)
             scope["client"], scope["scheme"] = ends
@@ -212,7 +213,7 @@ class AsgiExchange(Exchange):
             scope["query_string"] = request.query
         scope["headers"] = request.headers
         scope["state"] = self._state.copy()
-        scope["extensions"] = common["extensions"].copy()
+        scope["extensions"] = extensions.copy()
         return scope
 
 

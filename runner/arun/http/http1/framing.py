@@ -18,6 +18,7 @@ __all__ = ("STATUS_BEGINNING", "Framing", "informational", "last_chunk")
 STATUS_BEGINNING: Final = b"HTTP/1.1 "
 _NO_BODY: Final[frozenset[object]] = frozenset((204, 304))
 _OWN: Final = DATED | SERVED
+_END: Final = b"\r\n"
 #: No length of a body.
 _UNKNOWN: Final = -1
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -88,7 +89,7 @@ class Framing:
             framing += exchange.record.id_line
         if flags & _OWN:
             own = b"" if flags & _OWN == _OWN else missing_fields(own, flags)
-        return exchange.line + block + own + framing + b"\r\n"
+        return b"".join([exchange.line, block, own, framing, _END])
 
     def body(self, exchange: Exchange, data: bytes, more: bool) -> tuple[bytes, str]:  # noqa: FBT001 - as in Stream
         """Return a piece of the body as it is sent, and what is wrong with its length, if anything.

@@ -260,11 +260,12 @@ class RequestParser:
             value = value.rstrip(b" \t")
         known = _plain_names.get(name)
         if known is None:
-            known = _names[name]
-            if known in NOTED:
-                self._noted.append((known, value))
+            known = _noted_names.get(name)
+            if known is None and name.lower() not in NOTED:
+                known = _plain[name]
             else:
-                _plain.keep(name, known)
+                known = known or _noted[name]
+                self._noted.append((known, value))
         self._headers.append((known, value))
 
     def on_headers_complete(self) -> None:
@@ -278,13 +279,12 @@ class RequestParser:
         name: bytes = parser.get_method()
         method = _known_methods.get(name) or _methods[name]
         target, headers, noted = self._target, self._headers, self._noted
-        if self._head.startswith(_VERSION_1_1, len(name) + 1 + len(target)):
-            version = "1.1"
-        else:
-            version = parser.get_http_version()  # ten times the cost: it formats a text
+        end = len(name) + 1 + len(target)
+        is_plain = self._head[end : end + len(_VERSION_1_1)] == _VERSION_1_1
+        version = "1.1" if is_plain else parser.get_http_version()  # ten times the cost: it formats a text
         self._head = b""  # a second head does not begin where these bytes do
         # Without Connection (or Proxy-Connection, as old clients have it) there is nothing that httptools would know better.
-        has_options = len(noted) > 1 and has_connection(noted)
+        has_options = has_connection(noted)
         request = Request(
             method, version, target, headers, parser.should_keep_alive() if has_options else version == "1.1"
         )
@@ -446,9 +446,10 @@ class RequestParser:
             self.feed(bytes(rest))
 
 
-#: The names of fields in lower case. One object for each keeps its hash: a name is looked up several times on its way.
-_names: Final[BoundedCache[bytes, bytes]] = BoundedCache(bytes.lower)
-#: Those among them that the server does not read.
+#: The names of fields in lower case, those that the server reads and the others. One object for each keeps its hash: a name is
+#: looked up several times on its way.
+_noted: Final[BoundedCache[bytes, bytes]] = BoundedCache(bytes.lower)
+_noted_names: Final = _noted.known
 _plain: Final[BoundedCache[bytes, bytes]] = BoundedCache(bytes.lower)
 _plain_names: Final = _plain.known
 #: The names of methods as text; httptools takes those of a list only.
