@@ -23,6 +23,8 @@ class WsgiApplication:
     cancellable: bool
     interruptible: bool
     http: HttpServer
+    #: ``SCRIPT_NAME``: the path under which a proxy shows the app, as WSGI writes text.
+    root: str
     #: Calls into the loop's thread.
     calls: LoopCalls
 
@@ -36,6 +38,7 @@ class WsgiApplication:
     async def start(self, http: HttpServer) -> None:
         """Take the server of all requests; WSGI has no start-up of its own."""
         self.http = http
+        self.root = http.options.root_path.encode().decode("latin-1")
         self.calls = LoopCalls()
 
     async def retire(self, grace: float) -> None:

@@ -12,11 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
+    from typing import Final
 
 __all__ = ("LoopCalls", "ThreadPool")
 
 #: Seconds after which the remaining calls wait for the next turn of the loop, so that what was written leaves in between.
-_TURN = 0.002
+_TURN: Final = 0.002
 
 
 class ThreadPool:

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from io import BufferedIOBase
+    from typing import Final
 
     from arun.apps.wsgi.exchange import ExcInfo
     from arun.http.exchange import Stream
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 __all__ = ("ThreadExchange", "ThreadedApplication", "TimedExchange")
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
-_AHEAD = 262_144
+_AHEAD: Final = 262_144
 #: How far a response is: something is missing, all of it is handed over, and the call has ended after that.
-_OPEN, _WHOLE, _ENDED = range(3)
+_OPEN: Final = 0
+_WHOLE: Final = 1
+_ENDED: Final = 2
 #: Held while a head is decided on: by the app, or by the server in its place.
-_deciding = allocate_lock()
+_deciding: Final = allocate_lock()
 
 
 class ThreadedApplication(WsgiApplication):
@@ -319,7 +322,7 @@ class TimedExchange(ThreadExchange):
         return self._thread_id != 0 and (self.abandoned or not (self._asked or self.answered))
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """Take status and header fields; see :class:`WsgiExchange`.
 
