@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from arun.apps.wsgi.environ import ErrorStream
 from arun.apps.wsgi.pool import LoopCalls
 from arun.apps.wsgi.spool import LONGER, Room
@@ -60,4 +62,4 @@ class WsgiApplication:
 
     def log(self, text: str) -> None:
         """Write to the error log from any thread; in the loop's, as the log belongs to it."""
-        self.calls.post(self.http.options.on_error, text)
+        self.calls.post(partial(self.http.options.on_error, text))

@@ -140,7 +140,7 @@ class WsgiExchange(Exchange):
             self.expect_body()
             self._waits_for = self._go
 
-    def _environ(self, request_body: BufferedIOBase) -> dict[str, Any]:
+    def _environ(self, request_body: object) -> dict[str, Any]:
         """Return the environ of this request; in the thread that calls the app."""
         return environ_of(self.request, self.stream.connection, self.application, request_body)
 

@@ -9,7 +9,7 @@ from arun.http.fields import read_fields, status_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Final
+    from typing import Any, Final
 
 __all__ = ("STATUSES", "read_text_fields")
 
@@ -17,7 +17,18 @@ __all__ = ("STATUSES", "read_text_fields")
 _SHORT: Final = 96
 
 
-def read_text_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, int | None, int]:
+class _Field:
+    """A field as it is sent: its line, what it says of the length, and what it means for the server (http/fields.py)."""
+
+    __slots__ = ("length", "line", "meaning")
+
+    def __init__(self, line: bytes, length: int | None, meaning: int) -> None:
+        self.line = line
+        self.length = length
+        self.meaning = meaning
+
+
+def read_text_fields(headers: Iterable[object]) -> tuple[bytes, int | None, int]:
     """Check the header fields of an app; see :func:`arun.http.fields.read_fields`, which gets them encoded as latin-1 (PEP 3333).
 
     Raises:
@@ -26,13 +37,14 @@ def read_text_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, int | N
     block = b""
     length: int | None = None
     flags = 0
-    for field in headers:
-        read = _fields.get(field) if type(field) is tuple else None
-        if read is None:
-            read = _read(field)
-        line, announced, meaning = read
-        block += line
-        flags |= meaning
+    for name_and_value in headers:
+        field = _fields.get(name_and_value) if type(name_and_value) is tuple else None
+        if field is None:
+            field = _read(name_and_value)
+        block += field.line
+        if field.meaning:
+            flags |= field.meaning
+        announced = field.length
         if announced is not None:
             if length is not None and length != announced:
                 raise ResponseInvalid(f"{announced} is not the only Content-Length")
@@ -40,13 +52,13 @@ def read_text_fields(headers: Iterable[tuple[str, str]]) -> tuple[bytes, int | N
     return block, length, flags
 
 
-def _read(field: tuple[str, str]) -> tuple[bytes, int | None, int]:
+def _read(name_and_value: Any) -> _Field:
     """Read a field that is not remembered."""
-    name, value = field
-    read = read_fields(((name.encode("latin-1"), value.encode("latin-1")),))
+    name, value = name_and_value
+    field = _Field(*read_fields(((name.encode("latin-1"), value.encode("latin-1")),)))
     if type(name) is str and type(value) is str and len(name) + len(value) <= _SHORT:
-        _fields.keep((name, value), read)
-    return read
+        _fields.keep((name, value), field)
+    return field
 
 
 def _status(status: str) -> tuple[int, bytes]:
@@ -58,5 +70,5 @@ def _status(status: str) -> tuple[int, bytes]:
 
 #: Codes and first lines of responses, by what the app calls them.
 STATUSES: Final[BoundedCache[str, tuple[int, bytes]]] = BoundedCache(_status)
-#: Lines, lengths and meanings of fields; see ``read_fields``.
-_fields: Final[BoundedCache[tuple[str, str], tuple[bytes, int | None, int]]] = BoundedCache(_read)
+#: By name and value.
+_fields: Final[BoundedCache[object, _Field]] = BoundedCache(_read)

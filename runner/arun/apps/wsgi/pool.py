@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextvars import Context
 
 from arun.core.genuine import allocate_lock, get_ident, perf_counter, start_new_thread, threads_are_exchanged
 
@@ -27,6 +28,8 @@ class ThreadPool:
     one thread makes them all without a fight for the interpreter's lock; as soon as it blocks, the next is there. A thread
     whose call takes too long can be given up: then another one may be started in its place, and it ends itself when the call
     returns. No more than ``limit`` are given up at the same time, so that there are never more than twice as many.
+    Each call has context variables of its own, none at first, as in a new thread: what was called before left others. It is
+    given the context in which it runs.
     ``concurrent.futures`` wakes a thread per call, and joins stuck ones before the interpreter ends; a call that never
     returns holds up neither a stop nor an exit here.
     """
@@ -38,14 +41,14 @@ class ThreadPool:
         self._closed = False
         #: A thread was woken or started and has not looked for a call yet.
         self._coming = False
-        self._calls: deque[Callable[[], object]] = deque()
+        self._calls: deque[Callable[[Context], object]] = deque()
         #: The threads that were given up and have not ended.
         self._given_up: set[int] = set()
         #: The locks on which threads without a call wait, the one that worked last at the end.
         self._idle: list[LockType] = []
         self._mutex = allocate_lock()
 
-    def run(self, call: Callable[[], object], *, ahead: bool = False) -> bool:
+    def run(self, call: Callable[[Context], object], *, ahead: bool = False) -> bool:
         """Run a call, which raises nothing, in one of the threads; one that returns True ends its thread.
 
         Returns False if too many wait already, or no thread can be started. ``ahead`` lets it run before those that wait,
@@ -143,8 +146,10 @@ class ThreadPool:
             if call is None:
                 awake.acquire()
                 was_coming = True
-            elif call():
-                return
+            else:
+                context = Context()
+                if context.run(call, context):
+                    return
 
 
 class LoopCalls:
@@ -156,19 +161,20 @@ class LoopCalls:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._calls: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._add, self._take = self._calls.append, self._calls.popleft
         self._woken = False
 
-    def later(self, call: Callable[..., None], *arguments: object) -> None:
+    def later(self, call: Callable[[], object]) -> None:
         """Make a call after what runs now; to be used in the loop's thread."""
-        self._calls.append((call, arguments))
+        self._add(call)
         if not self._woken:
             self._woken = True
             self._loop.call_soon(self._make)
 
-    def post(self, call: Callable[..., None], *arguments: object) -> bool:
+    def post(self, call: Callable[[], object]) -> bool:
         """Make a call in the loop's thread, from any other; return False if the loop is closed."""
-        self._calls.append((call, arguments))
+        self._add(call)
         if not self._woken:
             self._woken = True
             try:
@@ -181,14 +187,14 @@ class LoopCalls:
     def _make(self) -> None:
         # First this, then the calls: a thread that comes in between wakes the loop once too often, never too seldom.
         self._woken = False
-        calls, until = self._calls, perf_counter() + _TURN
+        take, clock = self._take, perf_counter
+        until = clock() + _TURN
         try:
-            for _ in range(len(calls)):
-                call, arguments = calls.popleft()
-                call(*arguments)
-                if perf_counter() > until:
+            for _ in range(len(self._calls)):
+                take()()
+                if clock() > until:
                     break
         finally:
-            if calls and not self._woken:
+            if self._calls and not self._woken:
                 self._woken = True
                 self._loop.call_soon(self._make)

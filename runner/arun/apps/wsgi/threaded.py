@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from _queue import SimpleQueue  # not from queue: gevent puts its own there
-from contextvars import Context
+from functools import partial
 
 from arun.apps.wsgi.application import WsgiApplication
 from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
@@ -23,6 +23,7 @@ from arun.system.tracebacks import thread_stack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextvars import Context
     from io import BufferedIOBase
     from typing import Final
 
@@ -58,7 +59,7 @@ class ThreadedApplication(WsgiApplication):
         options = http.options
         self.pool = ThreadPool(options.threads, options.limit_queue)
         self._room = Room(options.limit_response_buffer)
-        self._exchange = TimedExchange if options.timeout_request > 0 else ThreadExchange
+        self._timed = options.timeout_request > 0
 
     async def stop(self, grace: float) -> None:  # noqa: ARG002 - WSGI has no shut-down of its own
         """Let the threads end."""
@@ -68,7 +69,7 @@ class ThreadedApplication(WsgiApplication):
 
     def exchange(self, stream: Stream, request: Request) -> ThreadExchange:
         """Return the exchange of one request."""
-        return self._exchange(stream, request, self)
+        return TimedExchange(stream, request, self) if self._timed else ThreadExchange(stream, request, self)
 
     def backlog(self) -> Backlog | None:
         """Return what keeps a response for a slow client; None if there is no room for that."""
@@ -89,13 +90,13 @@ class ThreadExchange(WsgiExchange):
         "_backlog",
         "_context",
         "_input",
+        "_last",
         "_problem",
         "_raised",
         "_replies",
         "_stage",
         "_threaded",
     )
-    __deletable__ = ("_input",)
 
     def __init__(self, stream: Stream, request: Request, application: ThreadedApplication) -> None:
         WsgiExchange.__init__(self, stream, request, application)
@@ -111,10 +112,11 @@ class ThreadExchange(WsgiExchange):
         #: The thread waits until all that it has handed over is with the transport.
         self._asked = False
         self._stage = _OPEN
-        #: What the call raised after all was handed over.
-        self._raised: BaseException | None
-        self._input: BufferedIOBase
-        #: The context variables of this request: none, as in a new thread. What was called before left its own.
+        #: What the call has left to send, and what it raised.
+        self._last: bytes | None = None
+        self._raised: BaseException | None = None
+        self._input: BufferedIOBase | None = None
+        #: The context variables of the call, in which the app's file is closed.
         self._context: Context
 
     # ---- in the loop's thread
@@ -191,8 +193,9 @@ class ThreadExchange(WsgiExchange):
         if self._replies is not None:
             self._replies.put(None)
 
-    def _end(self, last: bytes | None, raised: BaseException | None) -> None:
-        problem, self._problem = self._problem, None  # its traceback may refer to us
+    def _end(self) -> None:
+        last, raised, problem = self._last, self._raised, self._problem
+        self._last = self._raised = self._problem = None  # a traceback may refer to us
         if self._backlog is None:
             self._finish(last, raised or problem)
         elif self._stage and problem is None and not self.answered:
@@ -204,49 +207,40 @@ class ThreadExchange(WsgiExchange):
             self._finish(last, raised or problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
-        if not self._threaded.pool.run(lambda: self._context.run(self._close_file, raised), ahead=True):
-            self._end(None, self._context.run(close_body, self._body, raised))
+        if not self._threaded.pool.run(lambda _: self._context.run(self._close_file, raised), ahead=True):
+            self._raised = self._context.run(close_body, self._body, raised)
+            self._end()
 
     # ---- in a thread of the pool
 
-    def _call(self) -> bool:
-        """Call the app; return whether the thread is one too many now, and ends."""
+    def _call(self, context: Context) -> bool:
+        """Call the app and hand its response over; return whether the thread is one too many now, and ends."""
         if self.record is not None:
             self.taken = perf_counter()
-        self._context = context = Context()
-        part = context.run(self._respond)
-        if part is not None:
-            # which closes it, unless the loop is closed, and the process about to end
-            self._post(self._send_file, part)
-        return False
-
-    def _respond(self) -> FilePart | None:
-        """Call the app and hand its response over; return what the loop is to send, if that is a file."""
-        last: bytes | None = None
-        raised: BaseException | None = None
-        request_body = self._input
-        del self._input  # its frames would keep what the app holds of it
+        part: FilePart | None = None
+        request_body, self._input = self._input, None  # what the app holds of it goes with its call
         try:
             if self.abandoned:
                 raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nothing would be read of its response
             body = self.application.app(self._environ(request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
-                last = b"".join(body)  # all of it is there: one piece, with its length
+                self._last = b"".join(body)  # all of it is there: one piece, with its length
                 self._check_started()
             elif (part := self._part_of(body)) is not None:
                 self._body = body
-                return part
+                self._context = context
             else:
-                raised = close_body(body, self._send_all(body))
+                self._raised = close_body(body, self._send_all(body))
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
-            self.application.calls.post(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
-        else:
-            self.application.calls.post(self._end, last, raised)
-        return None
+            self._last, self._raised = None, exc  # until the end takes it
+        # The loop closes the file, unless it is closed itself, and the process about to end.
+        self._post(self._end if part is None else partial(self._send_file, part))
+        return False
 
     def _close_file(self, raised: BaseException | None) -> None:
-        self._post(self._end, None, close_body(self._body, raised))
+        self._raised = close_body(self._body, raised)
+        self._post(self._end)
 
     def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
         """Send piece by piece, and return what was raised."""
@@ -275,7 +269,7 @@ class ThreadExchange(WsgiExchange):
         self._sent = True
         if self._backlog is not None and self._keep(self._backlog, data):
             return
-        self._post(self._write, data, True)
+        self._post(partial(self._write, data, True))
         self._ahead += len(data)
         if self._ahead > _AHEAD or self.stream.write_paused:
             self._ahead = 0
@@ -302,9 +296,9 @@ class ThreadExchange(WsgiExchange):
             raise ClientDisconnected("the server has stopped")
         replies.get()
 
-    def _post(self, what: Callable[..., None], *arguments: object) -> bool:
+    def _post(self, what: Callable[[], None]) -> bool:
         """Have something done in the loop's thread; return False if the loop is closed, as this call outlived a stop."""
-        return self.application.calls.post(what, *arguments)
+        return self.application.calls.post(what)
 
 
 class TimedExchange(ThreadExchange):
@@ -357,8 +351,8 @@ class TimedExchange(ThreadExchange):
             f"a thread is lost to {what}, which takes longer than {options.timeout_request:g} s; {place}"
         )
 
-    def _call(self) -> bool:
+    def _call(self, context: Context) -> bool:
         self._thread_id = get_ident()
-        super()._call()
+        super()._call(context)
         self._thread_id = 0
         return self._threaded.pool.was_given_up()
