@@ -485,11 +485,11 @@ def test_what_ends_something_runs_before_the_calls_that_wait_however_many_they_a
     begun, gate, done = threading.Event(), threading.Event(), threading.Event()
     order: list[str] = []
 
-    def blocks(_: object) -> None:
+    def blocks() -> None:
         begun.set()
         gate.wait(30)
 
-    def waits(_: object) -> None:
+    def waits() -> None:
         order.append("waits")
         done.set()
 
@@ -497,7 +497,7 @@ def test_what_ends_something_runs_before_the_calls_that_wait_however_many_they_a
     assert begun.wait(10)
     assert threads.run(waits)
     assert not threads.run(waits)
-    assert threads.run(lambda _: order.append("ends"), ahead=True)
+    assert threads.run(lambda: order.append("ends"), ahead=True)
     gate.set()
     assert done.wait(10)
     threads.close()

@@ -62,20 +62,13 @@ def environ_of(
         environ["QUERY_STRING"] = request.query.decode("latin-1")
     else:
         environ["PATH_INFO"] = uri
-    environ["REQUEST_METHOD"] = request.method
+    if request.method != "GET":
+        environ["REQUEST_METHOD"] = request.method
     environ["REQUEST_URI"] = uri
     if request.version != "1.1":
         environ["SERVER_PROTOCOL"] = "HTTP/" + request.version
     environ["wsgi.input"] = request_body
-    for name, value in request.headers:
-        variable = _variables.get(name)
-        if variable is None:
-            variable = _variables[name]
-        if variable:
-            text = value.decode("latin-1")
-            if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
-                text = environ[variable] + ("; " if name == b"cookie" else ",") + text
-            environ[variable] = text
+    _set_fields(environ, request.headers)
     if request.was_forwarded or not environ["SERVER_PORT"]:
         _set_ends(environ, request, connection, application)
     return environ
@@ -113,6 +106,19 @@ def _common(connection: Carrier, application: WsgiApplication) -> dict[str, Any]
     for place in _PLACES:
         del common[place]
     return common
+
+
+def _set_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
+    """Set the variables of header fields."""
+    for name, value in headers:
+        variable = _variables.get(name)
+        if variable is None:
+            variable = _variables[name]
+        if variable:
+            text = value.decode("latin-1")
+            if variable in environ and variable.startswith("HTTP_"):  # RFC 9110 section 5.3, RFC 6265 section 5.4
+                text = environ[variable] + ("; " if name == b"cookie" else ",") + text
+            environ[variable] = text
 
 
 def _set_ends(environ: dict[str, Any], request: Request, connection: Carrier, application: WsgiApplication) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from contextvars import Context
 
 from arun.core.genuine import allocate_lock, get_ident, perf_counter, start_new_thread, threads_are_exchanged
 
@@ -28,8 +27,6 @@ class ThreadPool:
     one thread makes them all without a fight for the interpreter's lock; as soon as it blocks, the next is there. A thread
     whose call takes too long can be given up: then another one may be started in its place, and it ends itself when the call
     returns. No more than ``limit`` are given up at the same time, so that there are never more than twice as many.
-    Each call has context variables of its own, none at first, as in a new thread: what was called before left others. It is
-    given the context in which it runs.
     ``concurrent.futures`` wakes a thread per call, and joins stuck ones before the interpreter ends; a call that never
     returns holds up neither a stop nor an exit here.
     """
@@ -41,20 +38,23 @@ class ThreadPool:
         self._closed = False
         #: A thread was woken or started and has not looked for a call yet.
         self._coming = False
-        self._calls: deque[Callable[[Context], object]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         #: The threads that were given up and have not ended.
         self._given_up: set[int] = set()
         #: The locks on which threads without a call wait, the one that worked last at the end.
         self._idle: list[LockType] = []
         self._mutex = allocate_lock()
+        #: "with" costs four times as much, which every request pays twice.
+        self._acquire, self._release = self._mutex.acquire, self._mutex.release
 
-    def run(self, call: Callable[[Context], object], *, ahead: bool = False) -> bool:
+    def run(self, call: Callable[[], object], *, ahead: bool = False) -> bool:
         """Run a call, which raises nothing, in one of the threads; one that returns True ends its thread.
 
         Returns False if too many wait already, or no thread can be started. ``ahead`` lets it run before those that wait,
         however many they are: it ends something.
         """
-        with self._mutex:
+        self._acquire()
+        try:
             if self._closed:
                 return False
             if ahead:
@@ -68,6 +68,8 @@ class ThreadPool:
                 return True
             self._calls.popleft() if ahead else self._calls.pop()
             return False
+        finally:
+            self._release()
 
     def give_up(self, thread: int) -> bool:
         """Do without a thread, whose call has to check ``was_given_up``; return False if those are too many.
@@ -133,7 +135,8 @@ class ThreadPool:
         was_coming = True
         while True:
             call = None
-            with self._mutex:
+            self._acquire()
+            try:
                 if was_coming:
                     self._coming = was_coming = False
                 if self._calls:
@@ -143,13 +146,13 @@ class ThreadPool:
                     return
                 else:
                     self._idle.append(awake)
+            finally:
+                self._release()
             if call is None:
                 awake.acquire()
                 was_coming = True
-            else:
-                context = Context()
-                if context.run(call, context):
-                    return
+            elif call():
+                return
 
 
 class LoopCalls:

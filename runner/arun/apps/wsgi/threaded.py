@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from _queue import SimpleQueue  # not from queue: gevent puts its own there
+from contextvars import Context
 from functools import partial
 
 from arun.apps.wsgi.application import WsgiApplication
@@ -23,7 +24,6 @@ from arun.system.tracebacks import thread_stack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from contextvars import Context
     from io import BufferedIOBase
     from typing import Final
 
@@ -116,7 +116,7 @@ class ThreadExchange(WsgiExchange):
         self._last: bytes | None = None
         self._raised: BaseException | None = None
         self._input: BufferedIOBase | None = None
-        #: The context variables of the call, in which the app's file is closed.
+        #: The context variables of this request: none, as in a new thread. What was called before left its own.
         self._context: Context
 
     # ---- in the loop's thread
@@ -207,16 +207,25 @@ class ThreadExchange(WsgiExchange):
             self._finish(last, raised or problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
-        if not self._threaded.pool.run(lambda _: self._context.run(self._close_file, raised), ahead=True):
+        if not self._threaded.pool.run(lambda: self._context.run(self._close_file, raised), ahead=True):
             self._raised = self._context.run(close_body, self._body, raised)
             self._end()
 
     # ---- in a thread of the pool
 
-    def _call(self, context: Context) -> bool:
+    def _call(self) -> bool:
         """Call the app and hand its response over; return whether the thread is one too many now, and ends."""
         if self.record is not None:
             self.taken = perf_counter()
+        self._context = context = Context()
+        part = context.run(self._respond)
+        # The context is left before: the end of a file enters it in another thread. The loop closes the file, unless it is
+        # closed itself, and the process about to end.
+        self._post(self._end if part is None else partial(self._send_file, part))
+        return False
+
+    def _respond(self) -> FilePart | None:
+        """Call the app and send its response, all but its end; return what the loop is to send, if that is a file."""
         part: FilePart | None = None
         request_body, self._input = self._input, None  # what the app holds of it goes with its call
         try:
@@ -228,15 +237,12 @@ class ThreadExchange(WsgiExchange):
                 self._check_started()
             elif (part := self._part_of(body)) is not None:
                 self._body = body
-                self._context = context
             else:
                 self._raised = close_body(body, self._send_all(body))
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
             self._last, self._raised = None, exc  # until the end takes it
-        # The loop closes the file, unless it is closed itself, and the process about to end.
-        self._post(self._end if part is None else partial(self._send_file, part))
-        return False
+        return part
 
     def _close_file(self, raised: BaseException | None) -> None:
         self._raised = close_body(self._body, raised)
@@ -351,8 +357,8 @@ class TimedExchange(ThreadExchange):
             f"a thread is lost to {what}, which takes longer than {options.timeout_request:g} s; {place}"
         )
 
-    def _call(self, context: Context) -> bool:
+    def _call(self) -> bool:
         self._thread_id = get_ident()
-        super()._call(context)
+        super()._call()
         self._thread_id = 0
         return self._threaded.pool.was_given_up()
