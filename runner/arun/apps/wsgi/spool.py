@@ -6,25 +6,26 @@ What is too long for memory is in temporary files, which have no name, and are w
 from __future__ import annotations
 
 import os
-from io import SEEK_END, SEEK_SET, BufferedReader, BytesIO, RawIOBase
+from io import SEEK_END, BufferedReader, BytesIO
 
+from arun.apps.wsgi.file_reader import FileReader
 from arun.core.genuine import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedIOBase
-    from typing import IO, Any
+    from typing import IO, Final
 
 __all__ = ("IN_MEMORY", "LONGER", "Backlog", "GatheredBody", "Room")
 
 #: Bytes of any request body that are kept in memory. One that is longer stays there up to LONGER, as long as all of those have
 #: room together; else it goes to a temporary file.
-IN_MEMORY = 65_536
-LONGER = 1_048_576
+IN_MEMORY: Final = 65_536
+LONGER: Final = 1_048_576
 #: Bytes of a body that are read back at once.
-_PIECE = 65_536
+_PIECE: Final = 65_536
 #: All backlogs together may be so many times as long as one; so may the longer bodies in memory.
-_TOGETHER = 64
+_TOGETHER: Final = 64
 
 
 class Room:
@@ -88,7 +89,7 @@ class GatheredBody:
         if self._file is None:
             return BytesIO(self._memory.getvalue())  # it shares them, also with an app that reads all at once
         self._file.seek(0)
-        return BufferedReader(_Reader(self._file), _PIECE)
+        return BufferedReader(FileReader(self._file), _PIECE)
 
     def close(self) -> None:
         """Close the file, and give the room back."""
@@ -112,28 +113,8 @@ class GatheredBody:
 def _append(file: IO[bytes], data: bytes) -> None:
     left = memoryview(data)
     while left:
-        left = left[file.write(left) :]
-
-
-class _Reader(RawIOBase):
-    """The file as the app reads it: whatever the app closes, drops or wraps, the file itself stays ours."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file: Any = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count: int = self._file.readinto(buffer)
-        return count
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        place: int = self._file.seek(offset, whence)
-        return place
+        written = file.write(left)
+        left = left[written:]
 
 
 class Backlog:

@@ -47,15 +47,12 @@ _FAREWELL: Final = 5.0
 _FIRST_REQUEST: Final = 1.0
 #: Seconds of silence until the kernel probes a half-closed client: systems keep a closed connection twice as long.
 _SILENT: Final = 30
-#: Bytes of a body that are joined to their head.
+#: Fewer bytes of a body are joined to their head.
 _JOINED: Final = 65_536
 
 
 class Http1Connection(Stream, Carrier, Owner):
-    """A client's connection, whose requests become exchanges of the app.
-
-    An asyncio.Protocol in all but its bases: that one would give each connection a ``__dict__``, and no loop asks for it.
-    """
+    """A client's connection, whose requests become exchanges; no asyncio.Protocol, whose instances have a ``__dict__``."""
 
     __slots__ = (
         "_ahead",
@@ -187,8 +184,8 @@ class Http1Connection(Stream, Carrier, Owner):
             self.pause()
         return exchange
 
-    def moved(self) -> None:
-        """Note that what the connection waits for begins now, or goes on."""
+    def await_body(self) -> None:
+        """Time the client from now on: what is waited for begins, or goes on."""
         self.since = self._http.now
 
     def pause(self) -> None:
@@ -241,14 +238,8 @@ class Http1Connection(Stream, Carrier, Owner):
                 exchange.sent += len(data)
         else:
             data, problem = framing.body(exchange, data, more)
-        if head:
-            exchange.head_sent = True
-            if len(data) < _JOINED:
-                data = head + data
-            else:
-                self._write(head)
-        if data:
-            self._write(data)
+        exchange.head_sent = True
+        self._write(data, head)
         if not more or problem:
             self._finished(exchange)
         if problem:
@@ -288,10 +279,6 @@ class Http1Connection(Stream, Carrier, Owner):
             if exchange.record is not None:
                 exchange.sent += sent
         self.send(exchange, b"", False)
-
-    def await_body(self) -> None:
-        """Time the client from now on: the app waits for the body."""
-        self.since = self._http.now
 
     def resume(self) -> None:
         """Read on, if reading waited for what has happened now."""
@@ -341,8 +328,7 @@ class Http1Connection(Stream, Carrier, Owner):
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
         received = bytes(self.parser.held or b"")
-        self.closing = True
-        self._current = None
+        self._current, self.closing = None, True
         if self._timer is not None:
             self._timer.cancel()
         self.parser.let_go()
@@ -413,11 +399,18 @@ class Http1Connection(Stream, Carrier, Owner):
 
     # ---- inner life
 
-    def _write(self, data: bytes) -> None:
-        """Send bytes, unless the client is gone."""
-        if not self.closing:
-            if self._ahead:
-                self._ahead, data = False, data[len(STATUS_BEGINNING) :]
+    def _write(self, data: bytes, head: bytes = b"") -> None:
+        """Send bytes, behind a head where one is given, unless the client is gone."""
+        if head and len(data) < _JOINED:
+            data, head = head + data, b""
+        if self.closing:
+            return
+        if self._ahead and (head or data):
+            self._ahead, sent = False, len(STATUS_BEGINNING)
+            head, data = (head[sent:], data) if head else (b"", data[sent:])
+        if head:
+            self.transport.writelines((head, data))  # not copied: uvloop makes one system call of both
+        elif data:
             self.transport.write(data)
 
     def _may_go_on(self, exchange: Exchange) -> bool:

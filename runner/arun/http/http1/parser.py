@@ -46,8 +46,8 @@ class Owner:
         """Begin to answer a request, or queue it behind those before it."""
         raise NotImplementedError
 
-    def moved(self) -> None:
-        """Note that what the connection waits for begins now, or goes on."""
+    def await_body(self) -> None:
+        """Time the client from now on: what is waited for begins, or goes on."""
         raise NotImplementedError
 
     def pause(self) -> None:
@@ -247,7 +247,7 @@ class RequestParser:
             return  # the stand-in for an upgrade's head
         if not self._head_open:
             self._head_open = True
-            self._owner.moved()
+            self._owner.await_body()
             self._target = url
         else:
             self._target += url
@@ -384,7 +384,7 @@ class RequestParser:
         """Check a request line, or what has come of it; return where its head ends, or ``start`` if it is refused."""
         end = data.find(b"\n", start) + 1
         if not self._line:
-            self._owner.moved()
+            self._owner.await_body()
         self._line += data[start : end or len(data)]
         if _SPACED in self._line:
             return start
@@ -414,7 +414,7 @@ class RequestParser:
     def _weigh(self) -> None:
         """Count what came towards the limit of what brings no progress, and note that a body moves."""
         if self.receiving is not None:
-            self._owner.moved()
+            self._owner.await_body()
         self._overhead += self._fed
         if self._overhead > self._options.limit_request_head and not self.over:
             status = 400
