@@ -33,6 +33,11 @@ COMPILED = (
     "arun/http/*.py",
     "arun/http/access/*.py",
     "arun/http/http1/*.py",
+    "arun/apps/aiohttp/exchange.py",
+    "arun/apps/aiohttp/head.py",
+    "arun/apps/aiohttp/message.py",
+    "arun/apps/aiohttp/serving.py",
+    "arun/apps/aiohttp/writer.py",
     "arun/apps/asgi/*.py",
     "arun/apps/wsgi/*.py",
 )
