@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from arun.apps.wsgi.environ import ErrorStream
+from arun.apps.wsgi.error_stream import ErrorStream
 from arun.apps.wsgi.pool import LoopCalls
 from arun.apps.wsgi.spool import LONGER, Room
 

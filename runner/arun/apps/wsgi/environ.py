@@ -8,40 +8,19 @@ from arun.http.request import ESCAPE, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Final
 
     from arun.apps.wsgi.application import WsgiApplication
     from arun.http.exchange import Carrier
     from arun.http.request import Request
 
-__all__ = ("ErrorStream", "environ_of")
+__all__ = ("environ_of",)
 
 #: Keys that a template has for a moment, after which it keeps their place, and its copies too: a dict that grows with the fields
 #: of a request is copied once more.
 _PLACES: Final = ("1", "2", "3")
 #: Fields that are variables under another name, or must not become one: Proxy would be HTTP_PROXY (CVE-2016-5385).
 _APART: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
-
-
-class ErrorStream:
-    """``wsgi.errors``: text for the error log of the instance, from any thread."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-
-    def write(self, text: str) -> int:
-        """Write the text to the error log."""
-        self._write(text)
-        return len(text)
-
-    def writelines(self, lines: list[str]) -> None:
-        """Write each of the texts."""
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is buffered."""
 
 
 def environ_of(

@@ -112,7 +112,8 @@ class GatheredBody:
 def _append(file: IO[bytes], data: bytes) -> None:
     left = memoryview(data)
     while left:
-        left = left[file.write(left) :]
+        written = file.write(left)
+        left = left[written:]
 
 
 class _Reader(RawIOBase):
