@@ -221,6 +221,7 @@ class AiohttpExchange(Writer):
     async def _run(self) -> None:  # noqa: C901 - the hot path: a call for each step is felt
         serving, stream = self.serving, self.stream
         response: Any = _NOTHING
+        instead: web.Response | None = None
         started = 0.0 if serving.access_log is None else serving.loop.time()
         has_body = self._body is not None or not self.received
         payload = self._payload() if has_body else NoBody()
@@ -241,10 +242,10 @@ class AiohttpExchange(Writer):
                     await response.prepare(request)
                     await response.write_eof()
             except BaseException as exc:  # noqa: BLE001 - whatever it is, the client has its response
-                response = self._failed(request, exc, response)
-                if response is not None:
-                    await response.prepare(request)
-                    await response.write_eof()
+                response = instead = self._failed(request, exc, response)
+            if instead is not None:
+                await instead.prepare(request)
+                await instead.write_eof()
             if serving.access_log is not None and response is not None:
                 serving.log_access(request, response, serving.loop.time() - started)
             if not self.answered:

@@ -34,7 +34,7 @@ SWITCHING = 101
 _FINAL = 200
 #: How an interim response begins (RFC 9110 section 15.2), and one that is none: after a 101 nothing follows.
 _INTERIM, _NOT_INTERIM = b"HTTP/1.1 1", b"HTTP/1.1 101"
-_STATUS = slice(9, 12)
+_STATUS, _STATUS_END = 9, 12
 _LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
 #: Bytes of an interim response, at most.
 _INTERIM_SIZE = 65_536
@@ -151,7 +151,7 @@ class Writer(Exchange):
         if drain and self.stream.write_paused:
             await self.drain()
 
-    def write_eof(self, chunk: bytes = b"") -> Awaitable[None]:
+    def write_eof(self, chunk: bytes | bytearray | memoryview = b"") -> Awaitable[None]:
         """Send the last piece of the body.
 
         Raises:
@@ -161,11 +161,9 @@ class Writer(Exchange):
         if self.abandoned:
             raise ConnectionLost("Cannot write to closing transport")
         if self._compress is not None:
-            return self._end_compressed(chunk)
+            return self._end_compressed(bytes(chunk))
         if not self.answered:
-            if type(chunk) is not bytes:
-                chunk = bytes(chunk)
-            self._end(chunk)
+            self._end(chunk if type(chunk) is bytes else bytes(chunk))
         return self.serving.nothing
 
     async def drain(self) -> None:
@@ -277,9 +275,10 @@ class Writer(Exchange):
             if self.abandoned or self.stream.closing:
                 raise ConnectionLost("Cannot write to closing transport")
             line, _, fields = data[: end - len(_LINE_END)].partition(_LINE_END)
-            if not line[_STATUS].isdigit():
+            status = line[_STATUS:_STATUS_END]
+            if not status.isdigit():
                 raise ValueError(f"{line[:80]!r} is not the first line of an interim response")
-            self.stream.send_informational(self, int(line[_STATUS]), fields)
+            self.stream.send_informational(self, int(status), fields)
             self.request.expects = False
             data = data[end:]
         return data
