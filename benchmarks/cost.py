@@ -4,7 +4,7 @@
 arun that is installed where this interpreter is, and whether that one is compiled. ``wsgi`` and ``aiohttp`` are our other
 engines, ``aiohttp-runner`` is aiohttp's own and ``uvicorn`` a peer for ASGI. Neither a client nor the kernel takes part, so the
 least is steady where requests per second are not. A figure without any noise is that of ``--instructions``, which needs
-valgrind: user-space instructions per request, from two runs under callgrind whose difference leaves out the start.
+valgrind: user-space instructions per request of one round, once two rounds have warmed it up.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import argparse
 import asyncio
 import itertools
 import os
-import re
 import shlex
 import statistics
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
+import callgrind
 import environment
 import instances
 from apps.answers import CHUNK, CHUNKS, JSON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
 __all__ = ("CASES", "HEADS", "KINDS", "build", "count")
@@ -287,9 +285,8 @@ async def measure(options: argparse.Namespace) -> list[float]:
     asked = requests(options.case, options.head)
     receive = [(transport, transport.get_protocol()) for transport in transports]
     plain = all(hasattr(protocol, "data_received") for _, protocol in receive) and CASES[options.case][1] < _READ
-    taken = []
-    for _ in range(options.rounds):
-        begin = time.process_time()
+
+    async def ask() -> None:
         async with asyncio.timeout(_LIMIT):
             for _ in range(options.requests):
                 request = next(asked)
@@ -303,38 +300,58 @@ async def measure(options: argparse.Namespace) -> list[float]:
                 await Transport.reached.wait()
                 if Transport.written != Transport.due:
                     raise SystemExit(f"answers of {length} bytes each were {Transport.written - Transport.due} longer")
+
+    if options.marked:
+        await ask()
+        callgrind.instrument()
+        await ask()
+        callgrind.mark()
+        await ask()
+        callgrind.mark()
+        return [0.0]
+    taken = []
+    for _ in range(options.rounds):
+        begin = time.process_time()
+        await ask()
         taken.append((time.process_time() - begin) / (options.requests * CONNECTIONS) * 1e6)
     return taken
 
 
-def count(python: str, words: Sequence[str], requests_: int = 20, rounds: tuple[int, int] = (1, 3)) -> float:
-    """Return the user-space instructions per request of this program with these arguments, by callgrind.
-
-    The runs of the two numbers of rounds are made at the same time.
+def count(python: str, words: Sequence[str], environ: Mapping[str, str]) -> float:
+    """Return the user-space instructions per request of this program with these arguments and these variables.
 
     Raises:
-        RuntimeError: one of them failed.
+        RuntimeError: it failed.
     """
-
-    def run(number: int) -> int:
-        line = [environment.program("valgrind") or "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-        line += [python, os.path.abspath(__file__), *words, "--rounds", str(number), "--requests", str(requests_)]
-        # A seed of its own would give dicts of strings another order, and another count, in each run.
-        ran = subprocess.run(
-            line, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
-        )
-        found = re.search(r"Collected : (\d+)", ran.stderr)
-        if ran.returncode or found is None:
-            raise RuntimeError(f"{shlex.join(words)}: {(ran.stdout + ran.stderr)[-2000:]}")
-        return int(found[1])
-
-    with ThreadPoolExecutor() as pool:
-        few, many = pool.map(run, rounds)
-    return (many - few) / (rounds[1] - rounds[0]) / (requests_ * CONNECTIONS)
+    try:
+        counted = callgrind.count([python, os.path.abspath(__file__), *words, "--marked"], environ)
+    except RuntimeError as failure:
+        raise RuntimeError(f"{shlex.join(words)}: {failure}") from None
+    return counted / (arguments(words).requests * CONNECTIONS)
 
 
 def main() -> None:
     """Read the command line, measure, and tell."""
+    words = [word for word in sys.argv[1:] if word != "--instructions"]
+    options = arguments(sys.argv[1:])
+    what = f"{shlex.join(words)} ({build()})"
+    if options.instructions:
+        print(f"{what}: {count(sys.executable, words, {}):,.0f} instructions per request")
+        return
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if options.loop == "uvloop":
+        import uvloop
+
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        taken = runner.run(measure(options))
+    print(f"{what}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}", flush=True)
+    # Connections are still open, and threads wait: nothing of that is worth an orderly end.
+    os._exit(0)
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read a command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--case", choices=tuple(CASES), default="hello", help="what is asked (default hello)")
@@ -346,25 +363,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
     parser.add_argument("--instructions", action="store_true", help="count instructions instead, under valgrind")
-    options = parser.parse_args()
-    what = shlex.join(word for word in sys.argv[1:] if word != "--instructions")
-    if options.instructions:
-        words = [word for word in sys.argv[1:] if word != "--instructions"]
-        print(f"{what} ({build()}): {count(sys.executable, words, options.requests):,.0f} instructions per request")
-        return
-    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if options.loop == "uvloop":
-        import uvloop
-
-        new_loop = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        taken = runner.run(measure(options))
-    print(
-        f"{what} ({build()}): {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
-        flush=True,
-    )
-    # Connections are still open, and threads wait: nothing of that is worth an orderly end.
-    os._exit(0)
+    parser.add_argument("--marked", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("APPS", "BIN", "HERE", "RESULTS", "circumstances", "program", "setup")
+__all__ = ("APPS", "BIN", "HERE", "RESULTS", "ROOT", "circumstances", "program", "setup")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
