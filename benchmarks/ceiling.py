@@ -166,9 +166,7 @@ def count(ceilings: Mapping[str, Any], cases: Iterable[str]) -> list[Counted]:
 
     def one(build: str, case: str, ceiling: int) -> Counted:
         environ = {"PYTHONPATH": os.path.join(_FOLDER, build), "PYTHONDONTWRITEBYTECODE": "1"}
-        counted = Counted(build, case, ceiling, cost.count(_PYTHON, shlex.split(case), environ))
-        print(counted, file=sys.stderr, flush=True)
-        return counted
+        return Counted(build, case, ceiling, cost.count(_PYTHON, shlex.split(case), environ))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = [

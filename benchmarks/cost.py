@@ -21,6 +21,7 @@ import time
 import callgrind
 import environment
 import instances
+import websocket
 from apps.answers import CHUNK, CHUNKS, JSON
 
 TYPE_CHECKING = False
@@ -62,11 +63,6 @@ CASES = {
 }
 #: Bytes of each answer's body.
 _BODIES = {"hello": 5, "json": len(JSON), "echo": 100_000, "stream": len(CHUNK) * CHUNKS}
-_UPGRADE = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-)
-_MASK = b"\x12\x34\x56\x78"
 
 
 class Transport(asyncio.Transport):
@@ -202,18 +198,10 @@ def requests(case: str, head: str) -> Iterator[bytes]:
     """Return what a connection sends, one after the other and without an end."""
     path, size = CASES[case]
     if case.startswith("websocket"):
-        return itertools.repeat(_message(size))
+        return itertools.repeat(websocket.sent(size))
     line = f"{'POST' if size else 'GET'} {path} HTTP/1.1\r\nHost: {_ADDRESS}:8000\r\n".encode()
     length = b"Content-Length: %d\r\n" % size if size else b""
     return itertools.cycle([line + fields + length + b"\r\n" + b"b" * size for fields in HEADS[head]])
-
-
-def _message(size: int) -> bytes:
-    """Return a masked text frame (RFC 6455 section 5.2)."""
-    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big") if size < 65_536 else b""
-    length = length or b"\xff" + size.to_bytes(8, "big")
-    masked = bytes(byte ^ _MASK[place % 4] for place, byte in enumerate(b"m" * size))
-    return b"\x81" + length + _MASK + masked
 
 
 async def connected(make: Callable[[], asyncio.Protocol], case: str) -> tuple[list[Transport], int]:
@@ -233,12 +221,15 @@ async def connected(make: Callable[[], asyncio.Protocol], case: str) -> tuple[li
     path, size = CASES[case]
     if case.startswith("websocket"):
         for transport in transports:
-            feed(transport, b"GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path.encode(), _ADDRESS.encode(), _UPGRADE))
+            feed(
+                transport,
+                b"GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path.encode(), _ADDRESS.encode(), websocket.UPGRADE),
+            )
             await _answer(transport, b"HTTP/1.1 101")
         # The recorders have done their work: from here on they count as the others do.
         for transport in transports:
             transport.__class__ = Transport
-        return transports, size + (2 if size < 126 else 4 if size < 65_536 else 10)
+        return transports, len(websocket.echoed(size))
     first = transports[0]
     feed(first, next(requests(case, "short")))
     answer = await _answer(first, b"HTTP/1.1 200")
