@@ -25,7 +25,7 @@ help:
 	@echo "make test   run all tests        make coverage  and list the lines they miss"
 	@echo "make lint   ruff, mypy           make reference   write docs/ anew"
 	@echo "make ceiling  count instructions per request against benchmarks/ceilings.toml; CEILING=--write writes that anew"
-	@echo "make fuzz   fuzz the HTTP/1 parser and the config readers, $(FUZZ) seconds each"
+	@echo "make fuzz   fuzz the HTTP/1 parser, the config readers, and the compiled build beside the pure one, $(FUZZ) seconds each"
 	@echo "make wheels wheels for all platforms in dist/    ARUN_COMPILE=0 or 1: pure Python, or compiled"
 
 $(BIN)/python:
@@ -88,6 +88,8 @@ reference: $(INSTALLED)
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group fuzz
 	sh tests/fuzz/run.sh $(BIN)/python build/fuzz $(FUZZ)
+	for build in 0 1; do ARUN_COMPILE=$$build $(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/fuzz/build$$build .; done
+	$(BIN)/python -m tests.fuzz.difference $(FUZZ) build/fuzz/difference-found build/fuzz/build1 build/fuzz/build0
 
 # For each CPython, libc and processor a compiled wheel, made in containers (docker), and the pure one for the rest.
 wheels: $(BIN)/python

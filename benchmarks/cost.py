@@ -4,7 +4,7 @@
 arun that is installed where this interpreter is, and whether that one is compiled. ``wsgi`` and ``aiohttp`` are our other
 engines, ``aiohttp-runner`` is aiohttp's own and ``uvicorn`` a peer for ASGI. Neither a client nor the kernel takes part, so the
 least is steady where requests per second are not. A figure without any noise is that of ``--instructions``, which needs
-valgrind: user-space instructions per request of one round, once two rounds have warmed it up.
+valgrind: user-space instructions per request of one round, once a round has warmed it up.
 """
 
 from __future__ import annotations
@@ -295,7 +295,6 @@ async def measure(options: argparse.Namespace) -> list[float]:
     if options.marked:
         await ask()
         callgrind.instrument()
-        await ask()
         callgrind.mark()
         await ask()
         callgrind.mark()
