@@ -36,10 +36,18 @@ COMPILED = (
     "arun/apps/asgi/*.py",
     "arun/apps/wsgi/*.py",
 )
-#: ... but for these: packages, and what mypyc cannot make, as tests/house/test_compiling.py says.
+#: ... but for packages, what mypyc cannot make, and what no usual request meets; tests/house/test_compiling.py says more.
 INTERPRETED = (
     "*/__init__.py",
+    "arun/http/detour.py",
+    "arun/http/endpoints.py",
     "arun/http/errors.py",
+    "arun/http/file_part.py",
+    "arun/http/options.py",
+    "arun/http/refusals.py",
+    "arun/http/transport.py",
+    "arun/apps/asgi/lifespan.py",
+    "arun/apps/asgi/tls.py",
     "arun/apps/asgi/websocket.py",
 )
 #: What makes them; what another mypyc makes of them is not tested.
