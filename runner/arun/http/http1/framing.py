@@ -107,7 +107,10 @@ class Framing:
         if exchange.record is not None:
             exchange.sent += len(data)
         if self.chunked:
-            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            if not more:  # compiled, adding b"" would copy all of it
+                data += _LAST_CHUNK
         return data, problem
 
 
