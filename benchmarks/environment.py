@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("APPS", "BEFORE", "BIN", "HERE", "PURE", "RESULTS", "ROOT", "circumstances", "program", "setup")
+__all__ = ("APPS", "BIN", "BUILDS", "HERE", "RESULTS", "ROOT", "circumstances", "program", "setup")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -24,8 +24,9 @@ APPS = os.path.join(HERE, "apps")
 RESULTS = os.path.join(HERE, "results")
 ENVIRONMENT = os.path.join(ROOT, ".venv-bench")
 BIN = os.path.join(ENVIRONMENT, "bin")
-#: Beside the environment's own arun, which is compiled: where other builds of it are found first, by PYTHONPATH.
-PURE, BEFORE = os.path.join(ENVIRONMENT, "pure"), os.path.join(ENVIRONMENT, "before")
+#: Beside the environment's own arun, which is compiled: builds of it that are found first by PYTHONPATH, the compiled one again
+#: so that all three are found in the same way.
+BUILDS = {name: os.path.join(ENVIRONMENT, name) for name in ("compiled", "pure", "before")}
 
 _PACKAGES = (
     "arun-server",
@@ -59,13 +60,14 @@ def setup(before: str = "") -> None:
         with tempfile.TemporaryDirectory() as folder:
             archive = subprocess.run(["git", "archive", before], cwd=ROOT, check=True, capture_output=True).stdout
             subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
-            _pip("--no-deps", "--target", BEFORE, folder)
+            _pip("--no-deps", "--target", BUILDS["before"], folder)
 
 
 def install() -> None:
     """Install the arun of the work tree into ``.venv-bench`` anew, compiled and pure."""
     _pip("--force-reinstall", "--no-deps", ROOT, compiles="1")
-    _pip("--upgrade", "--no-deps", "--target", PURE, ROOT, compiles="0")
+    for name, compiles in (("compiled", "1"), ("pure", "0")):
+        _pip("--upgrade", "--no-deps", "--target", BUILDS[name], ROOT, compiles=compiles)
 
 
 def _pip(*words: str, compiles: str = "") -> None:

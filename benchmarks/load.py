@@ -200,7 +200,7 @@ def command(case: Case, entrant: Entrant, place: Place, port: int) -> list[str]:
         "nginx": nginx,
     }
     cores = place.cores if case.workers else place.cores[:1]
-    started = [word.format(**words, pure=environment.PURE) for word in shlex.split(entrant.command)]
+    started = [word.format(**words, pure=environment.BUILDS["pure"]) for word in shlex.split(entrant.command)]
     return ["taskset", "-c", ",".join(map(str, cores)), *started]
 
 

@@ -73,7 +73,7 @@ def _panel(panel: Any, title: str, rows: list[tuple[str, float]], most: float) -
     names = [_NAMES.get(name, name) for name, _ in rows]
     colours = [_ARUN if n == "arun" else _OTHER_ARUN if n.startswith("arun") else _PEER for n, _ in rows]
     bars = panel.barh(names, [value for _, value in rows], color=colours, height=0.72)
-    panel.bar_label(bars, [f" {value:,.0f}" for _, value in rows], color=_TEXT, fontsize=9)
+    panel.bar_label(bars, [f"{value:,.0f}" for _, value in rows], padding=4, color=_TEXT, fontsize=9)
     panel.set_title(title, loc="left", color=_TEXT, fontsize=10)
     panel.set_xlim(0, most * 1.12)
     panel.spines[:].set_visible(False)
