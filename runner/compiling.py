@@ -49,6 +49,7 @@ INTERPRETED = (
     "arun/apps/asgi/lifespan.py",
     "arun/apps/asgi/tls.py",
     "arun/apps/asgi/websocket.py",
+    "arun/apps/wsgi/file_reader.py",
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")

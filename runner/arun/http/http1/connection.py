@@ -46,7 +46,7 @@ _FAREWELL = 5.0
 _FIRST_REQUEST = 1.0
 #: Seconds of silence until the kernel probes a half-closed client: systems keep a closed connection twice as long.
 _SILENT = 30
-#: Bytes of a body that are joined to their head.
+#: Fewer bytes of a body are joined to their head.
 _JOINED = 65_536
 
 
@@ -233,14 +233,8 @@ class Http1Connection(asyncio.Protocol):
                 exchange.sent += len(data)
         else:
             data, problem = framing.body(exchange, data, more)
-        if head:
-            exchange.head_sent = True
-            if len(data) < _JOINED:
-                data = head + data
-            else:
-                self._write(head)
-        if data:
-            self._write(data)
+        exchange.head_sent = True
+        self._write(data, head)
         if not more or problem:
             self._finished(exchange)
         if problem:
@@ -405,11 +399,18 @@ class Http1Connection(asyncio.Protocol):
 
     # ---- inner life
 
-    def _write(self, data: bytes) -> None:
-        """Send bytes, unless the client is gone."""
-        if not self.closing:
-            if self._ahead:
-                self._ahead, data = False, data[len(STATUS_BEGINNING) :]
+    def _write(self, data: bytes, head: bytes = b"") -> None:
+        """Send bytes, behind a head where one is given, unless the client is gone."""
+        if head and len(data) < _JOINED:
+            data, head = head + data, b""
+        if self.closing:
+            return
+        if self._ahead and (head or data):
+            self._ahead, sent = False, len(STATUS_BEGINNING)
+            head, data = (head[sent:], data) if head else (b"", data[sent:])
+        if head:
+            self.transport.writelines((head, data))  # not copied: uvloop makes one system call of both
+        elif data:
             self.transport.write(data)
 
     def _may_go_on(self, exchange: Exchange) -> bool:
