@@ -39,12 +39,16 @@ _PYTHON = os.path.join(_FOLDER, "bin", "python")
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A case of a build: the arguments of cost.py, the instructions per request that are committed, and those counted now."""
+    """A case of a build: the arguments of cost.py, the instructions per request that are committed, and those counted now.
+
+    ``failure`` says why there are none.
+    """
 
     build: str
     case: str
     ceiling: int
     instructions: float
+    failure: str = ""
 
     @property
     def change(self) -> float:
@@ -60,7 +64,10 @@ def judge(all_counted: Iterable[Counted]) -> tuple[list[str], bool]:
     """Return what is to be told of the counts, and whether all ceilings hold."""
     lines, holds = [], True
     for counted in all_counted:
-        if not counted.ceiling:
+        if counted.failure:
+            holds = False
+            lines.append(f"FAILED     {counted.build} {counted.case}: {counted.failure}")
+        elif not counted.ceiling:
             holds = False
             lines.append(f"NO FIGURE  {counted}: write it with --write")
         elif counted.change > _MARGIN:
@@ -90,7 +97,9 @@ def differences(committed: Mapping[str, str], here: Mapping[str, str]) -> list[s
 
 def rewritten(text: str, machine: Mapping[str, str], all_counted: Iterable[Counted]) -> str:
     """Return the text of ceilings.toml with new figures of a machine; comments and all that was not counted stay."""
-    figures = {(counted.build, counted.case): f"{counted.instructions:_.0f}" for counted in all_counted}
+    figures = {
+        (counted.build, counted.case): f"{counted.instructions:_.0f}" for counted in all_counted if not counted.failure
+    }
     lines, section = [], ""
     for line in text.splitlines():
         if found := re.fullmatch(r"\[(\w+)\]\s*", line):
@@ -166,7 +175,10 @@ def count(ceilings: Mapping[str, Any], cases: Iterable[str]) -> list[Counted]:
 
     def one(build: str, case: str, ceiling: int) -> Counted:
         environ = {"PYTHONPATH": os.path.join(_FOLDER, build), "PYTHONDONTWRITEBYTECODE": "1"}
-        return Counted(build, case, ceiling, cost.count(_PYTHON, shlex.split(case), environ))
+        try:
+            return Counted(build, case, ceiling, cost.count(_PYTHON, shlex.split(case), environ))
+        except RuntimeError as failure:
+            return Counted(build, case, ceiling, 0.0, str(failure))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = [

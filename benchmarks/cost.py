@@ -37,6 +37,7 @@ KINDS = ("asgi", "wsgi", "aiohttp", "aiohttp-runner", "uvicorn")
 _LIMIT = 300
 #: What a read brings at most of a large body: the kernel hands it over in such pieces.
 _READ = 65_536
+_LONG = 86_400.0
 _ADDRESS = "127.0.0.1"
 _BROWSER = (
     b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
@@ -178,6 +179,8 @@ async def factory(options: argparse.Namespace) -> Callable[[], asyncio.Protocol]
             forwarded_allow_ips=(_ADDRESS,),
             keep_alive_requests=0,
             ws_ping_interval=0,
+            # Under valgrind, on a loaded machine, the times of a client would be over between two requests.
+            **dict.fromkeys(("timeout_keep_alive", "timeout_header", "timeout_body", "timeout_write"), _LONG),
         ),
     )
     made: Callable[[], asyncio.Protocol] = await http.start()

@@ -176,5 +176,7 @@ def complete(data: bytes, ended: bool) -> bool:  # noqa: FBT001 - a fact about t
 
 
 def _kilobytes(path: str, field: str) -> int:
-    with open(path, encoding="ascii") as lines:
+    # A process may end between two looks; one that has ended holds nothing.
+    with suppress(FileNotFoundError, ProcessLookupError), open(path, encoding="ascii") as lines:
         return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
+    return 0
