@@ -15,6 +15,7 @@ from tests.engines.wire import HELLO, reset
 
 from arun.core.access_format import parse
 from arun.http.access.escapes import json_escapes, text_escapes
+from arun.http.access.line import Entry
 from arun.http.access.log import access_log
 from arun.http.request_log import ErrorLog
 from arun.system.line_file import LineFile
@@ -32,8 +33,8 @@ TIME = re.compile(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]")
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Entry(NamedTuple):
-    """What an access log gets of a request."""
+class Told(NamedTuple):
+    """What an access log is told of a request."""
 
     client: str | None
     method: str
@@ -48,7 +49,7 @@ class Entry(NamedTuple):
     request_id: str | None = None
 
 
-ENTRY = Entry(
+ENTRY = Told(
     "192.0.2.1",
     "GET",
     b"/a%20b?x=1",
@@ -67,12 +68,12 @@ ENTRY = Entry(
     "https",
     "abc-1",
 )
-NOTHING = Entry(None, "", b"", "", 0, 0, 0.0)
+NOTHING = Told(None, "", b"", "", 0, 0, 0.0)
 
 
-def line_of(form: str, entry: Entry, quiet: tuple[str, ...] = ()) -> str:
+def line_of(form: str, entry: Told, quiet: tuple[str, ...] = ()) -> str:
     lines: list[str] = []
-    access_log(form, quiet, lines.append)(*entry)
+    access_log(form, quiet, lines.append).log(Entry(*entry))
     return "".join(lines)
 
 
@@ -165,7 +166,7 @@ def test_more_values_than_are_remembered_are_written_like_the_first() -> None:
     lines: list[str] = []
     log = access_log("%U %(request_id)s", (), lines.append)
     for number in range(5000):
-        log(*NOTHING._replace(target=b"/%d" % number))
+        log.log(Entry(*NOTHING._replace(target=b"/%d" % number)))
     assert lines == [f"/{number} -\n" for number in range(5000)]
 
 
