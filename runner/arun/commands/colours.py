@@ -16,7 +16,7 @@ _PLAIN = "\033[0m"
 
 
 def painter() -> Callable[[str, str], str]:
-    """Return what puts a colour on a text, where standard output shows it and nobody has said no (https://no-color.org)."""
+    """Return what puts a colour on a text, where standard output shows it and nothing says no (https://no-color.org)."""
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         return lambda colour, text: f"{colour}{text}{_PLAIN}"
     return lambda _colour, text: text

@@ -103,7 +103,7 @@ def _configuration(arguments: Sequence[str]) -> Configuration:
     if layers.asked or configuration.fallback.config is None:
         raise StartupFailure(
             OPTION_INVALID,
-            "no fallback is named: a start that fails would end with status 1, and nobody would answer",
+            "no fallback is named: a start that fails would end with status 1, and nothing would answer",
             hint="name one: --fallback-config FILE, or --fallback-config welcome for the built-in page",
         )
     return configuration
@@ -194,7 +194,7 @@ def _row(cells: Sequence[str]) -> str:
 def _cells(one: Course) -> tuple[str, ...]:
     if one.note:
         return (one.kind, one.note)
-    answer = "nobody" if one.answered_after is None else f"{one.status} in {_time(one.answered_after)}"
+    answer = "nothing" if one.answered_after is None else f"{one.status} in {_time(one.answered_after)}"
     back = "not at all" if one.back_after is None else f"{_time(one.back_after)}{' by SIGHUP' if one.was_asked else ''}"
     return (one.kind, one.identifier or "none", answer, str(one.refused), back)
 

@@ -34,7 +34,7 @@ class Response(Value):
 class Client:
     """Connects to one address again and again, in a thread of its own, until it is closed.
 
-    Connections count as refused from the first one on that was not: before that, nobody had listened yet.
+    Connections count as refused from the first one on that was not: before that, nothing listened yet.
     """
 
     def __init__(self, address: Tcp, *, secure: bool) -> None:

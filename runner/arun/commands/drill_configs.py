@@ -48,7 +48,7 @@ class Spare:
 
     def __init__(self) -> None:
         self._of: dict[Address, addresses.Tcp] = {}
-        # On Linux the whole network is this machine: on a host of its own nobody else takes a port before the instance does.
+        # On Linux the whole network is this machine: on a host of its own nothing else takes a port before the instance does.
         self._host = (
             "127.{}.{}.{}".format(*(1 + one % 254 for one in os.urandom(3))) if sys.platform == "linux" else _LOOPBACK
         )
@@ -60,14 +60,14 @@ class Spare:
         return self._of[address]
 
     def new(self) -> addresses.Tcp:
-        """Return an address where nobody listens now."""
+        """Return an address where nothing listens now."""
         with socket.socket() as one:
             one.bind((self._host, 0))
             return addresses.Tcp(self._host, one.getsockname()[1])
 
 
 class Copies(Value):
-    """A folder with the copies: readable for the user that the instance becomes, and for nobody else."""
+    """A folder with the copies: readable for the user that the instance becomes, and for no other."""
 
     folder: str
     spare: Spare

@@ -233,7 +233,7 @@ class Exercise:
         faults = self._faults_of_fallback(log)
         if answer is None:
             elsewhere = "the fallback serves, but not where the start listens: its clients are refused"
-            return self._course(log, client, faults=(*faults, "nobody answered" if serves is None else elsewhere))
+            return self._course(log, client, faults=(*faults, "no answer came" if serves is None else elsewhere))
         answered = {"answered_after": answer.ended - failed, "status": answer.status, "words": answer.words}
         mended = time.monotonic()
         self._mend()

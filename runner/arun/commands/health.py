@@ -25,7 +25,7 @@ USAGE = Usage(
     "Asks an instance whether it is ready, within a time, and says why it is not.",
     (
         *reaching.OPTIONS,
-        Option("live", "", "ask whether it lives, and not whether the app answers everybody"),
+        Option("live", "", "ask whether it lives, and not whether the app answers all requests"),
         Option("startup", "", "ask whether its start is over"),
         Option("path", "PATH", "ask the app itself for this path: below 500 is healthy"),
         Option("timeout", "SECONDS", "how long it may take (default: 2)"),

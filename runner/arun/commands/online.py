@@ -1,4 +1,4 @@
-"""``arun online``: the app answers everybody again, after ``arun offline``."""
+"""``arun online``: the app answers all requests again, after ``arun offline``."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ USAGE = Usage(
     1,
     f"""\
 {reaching.NOTES}
-The status is 0 where the app answers everybody, 1 in every other state
+The status is 0 where the app answers all requests, 1 in every other state
 (starting, fallback, offline, draining, stopping), and 2 where no instance is
 found, or the arguments are wrong.
 """,
@@ -47,7 +47,7 @@ _MOST_WORKERS = 32
 
 
 def main(arguments: list[str]) -> int:
-    """Show it; return 0 while the app answers everybody, else 1.
+    """Show it; return 0 while the app answers all requests, else 1.
 
     Raises:
         StartupFailure: no instance is found.

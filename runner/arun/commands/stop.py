@@ -88,7 +88,7 @@ def _opened(pid: int) -> int:
 
 
 def _until_silent(place: Place) -> None:
-    """Wait until nobody answers: the socket goes with its instance."""
+    """Wait until nothing answers: the socket goes with its instance."""
     while True:
         try:
             reaching.state(place)

@@ -19,7 +19,7 @@ _LONGEST_PATH = 107
 
 
 class Unanswered(Exception):  # noqa: N818 - it is a request that is so
-    """Nobody answers there; the text is the reason."""
+    """Nothing answers there; the text is the reason."""
 
     def __init__(self, why: str, number: int = 0) -> None:
         super().__init__(why)
@@ -52,7 +52,7 @@ def ask(  # noqa: PLR0913 - the last ones by name
     """Send a request and return its response; ``place`` is the path of a unix socket, or host and port.
 
     Raises:
-        Unanswered: nobody listens there, this user may not connect, or no whole response comes within ``seconds``.
+        Unanswered: nothing listens there, this user may not connect, or no whole response comes within ``seconds``.
     """
     deadline = monotonic() + seconds
     if isinstance(place, str) and len(os.fsencode(place)) > _LONGEST_PATH:

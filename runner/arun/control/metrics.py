@@ -59,7 +59,7 @@ def _of_instance(state: InstanceState) -> Iterator[Metric]:
         "arun", "What runs.", {"version": state.arun, "python": state.python, "config": state.config, "app": state.app}
     )
     yield StateSetMetricFamily("arun_state", "The state of the instance.", {one: one == state.state for one in STATES})
-    yield GaugeMetricFamily("arun_ready", "Whether the app answers everybody.", float(state.is_ready))
+    yield GaugeMetricFamily("arun_ready", "Whether the app answers all requests.", float(state.is_ready))
     yield GaugeMetricFamily("arun_start_time_seconds", "When this start began, in seconds of the epoch.", state.began)
     yield GaugeMetricFamily("arun_fallback_level", "0: the primary; 1: its fallback, and so on.", state.level)
     yield GaugeMetricFamily("arun_generation", "The workers of how many configurations have served.", state.generation)

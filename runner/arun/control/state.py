@@ -97,7 +97,7 @@ class InstanceState(Value):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the app answers everybody."""
+        """Whether the app answers all requests."""
         return self.state == "serving" and not self.is_stuck and not self.reason
 
     @property

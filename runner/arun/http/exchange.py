@@ -19,113 +19,16 @@ from __future__ import annotations
 
 import asyncio
 
+from arun.core.native import Protocol, mypyc_attr
 from arun.http.errors import ResponseInvalid
 from arun.http.fields import read_fields, status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, Protocol
+    from typing import Any
 
     from arun.http.request import Request
-
-    class Carrier(Protocol):
-        """A connection of a client, as its streams see it: what is the same for all of them."""
-
-        #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
-        client: tuple[str, int] | None
-        server: tuple[str, int | None] | None
-        #: "https" where the client speaks TLS, to us or to a proxy that says so in a PROXY header.
-        scheme: str
-        #: What is the same for every request of the connection, in the form in which the app gets it; None at first.
-        common: Any
-        #: Whether the client speaks TLS to us; only the interface of an app asks for it.
-        encrypted: bool
-        transport: asyncio.Transport
-
-        def hand_over(self) -> tuple[asyncio.Transport, bytes]:
-            """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
-            ...
-
-    class Stream(Protocol):
-        """One request and its response on a connection; a connection of HTTP/1 is its own stream, for one after the other."""
-
-        @property
-        def connection(self) -> Carrier:
-            """The connection of the stream."""
-            ...
-
-        #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
-        eof: bool
-        half_closed: bool
-        #: Nothing more is written.
-        closing: bool
-        #: The client takes more slowly than the app writes: wait for ``Exchange.changed``.
-        write_paused: bool
-        #: A file is on its way, and the app has nothing to do.
-        sending_file: bool
-
-        def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - a keyword costs as much as the call
-            """Send a piece of the response's body, the last one unless there is ``more``; the first brings the head.
-
-            Raises:
-                ResponseInvalid: the response has not begun or is complete, or its length is not the announced one.
-            """
-            ...
-
-        def send_informational(self, exchange: Exchange, status: int, fields: bytes) -> None:
-            """Send an interim response to a client that understands it (RFC 9110 section 15.2)."""
-            ...
-
-        def send_trailers(self, exchange: Exchange, fields: bytes) -> None:
-            """End a response whose body was sent with ``more``; the trailer fields go out where the framing has a place.
-
-            Raises:
-                ResponseInvalid: as ``send``.
-            """
-            ...
-
-        async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
-            """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
-
-            Raises:
-                ResponseInvalid: as ``send``; also when the file is shorter than announced.
-                ClientDisconnected: the client has gone, or takes too little for the limits.
-                OSError: the file cannot be read.
-            """
-            ...
-
-        def resume(self) -> None:
-            """Read on, if reading waited for what has happened now."""
-            ...
-
-        def await_body(self) -> None:
-            """Time the client from now on: the app waits for the body."""
-            ...
-
-        def end_body(self, exchange: Exchange, status: int) -> None:
-            """Refuse a request for what its body holds, or close where its response is complete and its body still to come."""
-            ...
-
-        def probe(self, exchange: Exchange) -> None:
-            """Find out whether a half-closed client is still there; ``eof`` or a reset shows it later."""
-            ...
-
-        def reset(self, exchange: Exchange) -> None:
-            """End the stream in the middle of a response, in a way that does not look like its end."""
-            ...
-
-    class Record(Protocol):
-        """What is kept of a request for the logs."""
-
-        request_id: bytes | None
-        #: The header line that carries the id to the client; empty where requests have none.
-        id_line: bytes
-
-        def end(self, exchange: Exchange, status: int = 0) -> None:
-            """Write the line of a request that has ended; ``status`` is that of a response which is not the app's."""
-            ...
-
 
 __all__ = ("Carrier", "Exchange", "Record", "Stream")
 
@@ -134,6 +37,95 @@ _BUSY = b"Service Unavailable\n"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
+class Carrier(Protocol):
+    """A connection of a client, as its streams see it: what is the same for all of them."""
+
+    #: (host, port) of the client, None on a unix socket; (host, port) or (path, None) of the server.
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    #: "https" where the client speaks TLS, to us or to a proxy that says so in a PROXY header.
+    scheme: str
+    #: What is the same for every request of the connection, in the form in which the app gets it; None at first.
+    common: Any
+    #: Whether the client speaks TLS to us; only the interface of an app asks for it.
+    encrypted: bool
+    transport: asyncio.Transport
+
+    def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """Leave the transport to the protocol of an upgrade; return it and what was received behind the request."""
+
+
+class Stream(Protocol):
+    """One request and its response on a connection; a connection of HTTP/1 is its own stream, for one after the other."""
+
+    @property
+    def connection(self) -> Carrier:
+        """The connection of the stream."""
+
+    #: The client has closed its side and all that it sent was read, or some of that may not be read yet.
+    eof: bool
+    half_closed: bool
+    #: Nothing more is written.
+    closing: bool
+    #: The client takes more slowly than the app writes: wait for ``Exchange.changed``.
+    write_paused: bool
+    #: A file is on its way, and the app has nothing to do.
+    sending_file: bool
+
+    def send(self, exchange: Exchange, data: bytes, more: bool) -> None:  # noqa: FBT001 - a keyword costs as much as the call
+        """Send a piece of the response's body, the last one unless there is ``more``; the first brings the head.
+
+        Raises:
+            ResponseInvalid: the response has not begun or is complete, or its length is not the announced one.
+        """
+
+    def send_informational(self, exchange: Exchange, status: int, fields: bytes) -> None:
+        """Send an interim response to a client that understands it (RFC 9110 section 15.2)."""
+
+    def send_trailers(self, exchange: Exchange, fields: bytes) -> None:
+        """End a response whose body was sent with ``more``; the trailer fields go out where the framing has a place.
+
+        Raises:
+            ResponseInvalid: as ``send``.
+        """
+
+    async def send_file(self, exchange: Exchange, descriptor: int, offset: int, size: int) -> None:
+        """Send a part of an open file as the whole body: ``size`` bytes, or as many as Content-Length announced.
+
+        Raises:
+            ResponseInvalid: as ``send``; also when the file is shorter than announced.
+            ClientDisconnected: the client has gone, or takes too little for the limits.
+            OSError: the file cannot be read.
+        """
+
+    def resume(self) -> None:
+        """Read on, if reading waited for what has happened now."""
+
+    def await_body(self) -> None:
+        """Time the client from now on: the app waits for the body."""
+
+    def end_body(self, exchange: Exchange, status: int) -> None:
+        """Refuse a request for what its body holds, or close where its response is complete and its body still to come."""
+
+    def probe(self, exchange: Exchange) -> None:
+        """Find out whether a half-closed client is still there; ``eof`` or a reset shows it later."""
+
+    def reset(self, exchange: Exchange) -> None:
+        """End the stream in the middle of a response, in a way that does not look like its end."""
+
+
+class Record(Protocol):
+    """What is kept of a request for the logs."""
+
+    request_id: bytes | None
+    #: The header line that carries the id to the client; empty where requests have none.
+    id_line: bytes
+
+    def end(self, exchange: Exchange, status: int = 0) -> None:
+        """Write the line of a request that has ended; ``status`` is that of a response which is not the app's."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange:
     """The life of one request, from its complete head to its complete response."""
 

@@ -10,6 +10,7 @@ from time import perf_counter
 
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
+from arun.core.native import Protocol
 from arun.http.errors import ClientDisconnected
 from arun.http.fields import own_fields
 from arun.http.forwarded import Forwarding
@@ -20,7 +21,7 @@ from arun.system.tracebacks import app_traceback
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any, Protocol
+    from typing import Any
 
     from arun.core.counters import Counters
     from arun.http.endpoints import Endpoints
@@ -30,71 +31,6 @@ if TYPE_CHECKING:
     from arun.http.request_log import RequestLog
     from arun.http.request_time import RequestTimes
 
-    class Application(Protocol):
-        """One app of some kind: how it is started, called and stopped on the running loop."""
-
-        @property
-        def cancellable(self) -> bool:
-            """Whether a call of the app can be cancelled, so that waiting for its end makes sense."""
-            ...
-
-        @property
-        def interruptible(self) -> bool:
-            """Whether the loop can do something else while the app works on a request."""
-            ...
-
-        async def start(self, http: HttpServer) -> None:
-            """Run the app's own start-up; ``http`` is the server of all its requests.
-
-            Raises:
-                StartupFailure(APP_STARTUP_FAILED): the start-up raised, reported a failure, or broke its protocol.
-            """
-            ...
-
-        async def retire(self, grace: float) -> None:
-            """End what would outlast a stop, within ``grace`` seconds; requests that have begun still get their responses."""
-            ...
-
-        async def stop(self, grace: float) -> None:
-            """Run the app's own shut-down within ``grace`` seconds; no request is left."""
-            ...
-
-        def abort(self) -> None:
-            """Cut the shut-down now, or what is left of the start-up."""
-            ...
-
-        def exchange(self, stream: Stream, request: Request) -> Exchange:
-            """Return the exchange that calls the app for a request."""
-            ...
-
-        def takes_upgrade(self, request: Request) -> bool:
-            """Return whether the exchange of an upgrade request may take its connection over."""
-            ...
-
-    class Connection(Protocol):
-        """One connection of a client, as the server sees it: the times of its client are its own affair."""
-
-        #: When what the connection waits for began or last moved, in the coarse time of the server.
-        since: float
-
-        @property
-        def is_endless(self) -> bool:
-            """Whether the connection outlives its requests, as a websocket does: it has to be closed at a stop."""
-            ...
-
-        def retire(self) -> None:
-            """Close, unless a request has begun; the last response closes it then."""
-            ...
-
-        def abort(self) -> None:
-            """Cut the connection now."""
-            ...
-
-        def sweep(self, now: float) -> None:
-            """Close or cut the connection if its client has kept it waiting for too long."""
-            ...
-
-
 __all__ = ("Application", "Connection", "HttpServer")
 
 #: Seconds that cancelled requests get to end before they are left behind.
@@ -103,6 +39,60 @@ _CANCELLED = 0.5
 _TOLD = 10
 #: More than there ever will be.
 _MANY = 1 << 62
+
+
+class Application(Protocol):
+    """One app of some kind: how it is started, called and stopped on the running loop."""
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether a call of the app can be cancelled, so that waiting for its end makes sense."""
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the loop can do something else while the app works on a request."""
+
+    async def start(self, http: HttpServer) -> None:
+        """Run the app's own start-up; ``http`` is the server of all its requests.
+
+        Raises:
+            StartupFailure(APP_STARTUP_FAILED): the start-up raised, reported a failure, or broke its protocol.
+        """
+
+    async def retire(self, grace: float) -> None:
+        """End what would outlast a stop, within ``grace`` seconds; requests that have begun still get their responses."""
+
+    async def stop(self, grace: float) -> None:
+        """Run the app's own shut-down within ``grace`` seconds; no request is left."""
+
+    def abort(self) -> None:
+        """Cut the shut-down now, or what is left of the start-up."""
+
+    def exchange(self, stream: Stream, request: Request) -> Exchange:
+        """Return the exchange that calls the app for a request."""
+
+    def takes_upgrade(self, request: Request) -> bool:
+        """Return whether the exchange of an upgrade request may take its connection over."""
+
+
+class Connection(Protocol):
+    """One connection of a client, as the server sees it: the times of its client are its own affair."""
+
+    #: When what the connection waits for began or last moved, in the coarse time of the server.
+    since: float
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the connection outlives its requests, as a websocket does: it has to be closed at a stop."""
+
+    def retire(self) -> None:
+        """Close, unless a request has begun; the last response closes it then."""
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+
+    def sweep(self, now: float) -> None:
+        """Close or cut the connection if its client has kept it waiting for too long."""
 
 
 class HttpServer:

@@ -378,7 +378,7 @@ class Control:
         instead = "; a fallback serves in place of the app" if instance.is_fallback else ""
         if offline is None:
             instance.status.foresee(offline=None, allowed=())
-            logs.info(f"arun: online{instead or ': the app answers everybody'}")
+            logs.info(f"arun: online{instead or ': the app answers all requests'}")
             return f"online{instead}"
         if len(offline.text) > _LONGEST_TEXT:
             raise Refused(f"the text has {len(offline.text)} characters, and a page wants {_LONGEST_TEXT} at most")

@@ -253,7 +253,7 @@ def _one_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     return cache(partial(new_loop, settings))
 
 
-def _nobody(_fd: int) -> bool:
+def _ignore(_fd: int) -> bool:
     return False
 
 
@@ -268,7 +268,7 @@ class Reports(Value):
     ready: Callable[[Server], None]
     stopping: Callable[[], None] | None = None
     thread_lost: Callable[[str], None] | None = None
-    ask: Callable[[int], bool] = _nobody
+    ask: Callable[[int], bool] = _ignore
     late: Callable[[Sequence[Listener]], None] | None = None
 
 
@@ -314,7 +314,7 @@ def serve_in_this_process(instance: Instance, deadline: Deadline) -> None:
         status.leaving(returns=instance.signals.going_back and not instance.signals.count)
 
     serve(
-        instance, loaded, deadline, Reports(ready, stopping, ask=_nobody if control is None else control.ask, late=late)
+        instance, loaded, deadline, Reports(ready, stopping, ask=_ignore if control is None else control.ask, late=late)
     )
 
 

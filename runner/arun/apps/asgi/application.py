@@ -21,7 +21,8 @@ class AsgiApplication:
     """An ASGI 3 app; fulfils :class:`arun.http.server.Application`."""
 
     #: A request is a task, which can be cancelled, and lets the loop go on.
-    cancellable = interruptible = True
+    cancellable = True
+    interruptible = True
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._app = app

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from arun.core.native import mypyc_attr
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.exchange import Exchange
 from arun.http.fields import read_fields
@@ -42,6 +43,7 @@ _EVENT = 1024
 _FILE_PIECE = 65_536
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AsgiExchange(Exchange):
     """A request and the task that runs the ASGI app for it."""
 

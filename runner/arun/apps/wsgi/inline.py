@@ -30,7 +30,8 @@ class InlineApplication(WsgiApplication):
     """A WSGI app in the loop's own thread; fulfils :class:`arun.http.server.Application`."""
 
     #: No call runs while the server stops; but each one holds up the loop.
-    cancellable, interruptible = True, False
+    cancellable = True
+    interruptible = False
 
     def exchange(self, stream: Stream, request: Request) -> InlineExchange:
         """Return the exchange of one request."""

@@ -45,7 +45,8 @@ class ThreadedApplication(WsgiApplication):
     """A WSGI app in the threads of a pool; fulfils :class:`arun.http.server.Application`."""
 
     #: Nothing ends a call in a thread; but it leaves the loop free.
-    cancellable, interruptible = False, True
+    cancellable = False
+    interruptible = True
     pool: ThreadPool
 
     async def start(self, http: HttpServer) -> None:
@@ -89,11 +90,14 @@ class ThreadExchange(WsgiExchange):
         "_raised",
         "_replies",
         "_stage",
+        "_threaded",
     )
-    application: ThreadedApplication
+    __deletable__ = ("_input",)
 
     def __init__(self, stream: Stream, request: Request, application: ThreadedApplication) -> None:
         WsgiExchange.__init__(self, stream, request, application)
+        #: The application again: a compiled class cannot declare an inherited attribute anew.
+        self._threaded = application
         #: Bytes handed over since the loop was last waited for.
         self._ahead = 0
         #: Why the last piece could not be sent.
@@ -114,7 +118,7 @@ class ThreadExchange(WsgiExchange):
 
     def _call_app(self, request_body: BufferedIOBase) -> None:
         self._input = request_body
-        if not self.application.pool.run(self._call):
+        if not self._threaded.pool.run(self._call):
             try:
                 self.decline()
             finally:
@@ -132,7 +136,7 @@ class ThreadExchange(WsgiExchange):
         """Let the thread go on, if there is room for what it produces next."""
         if self.stream.write_paused and not self.answered:
             if self._backlog is None:
-                self._backlog = self.application.backlog()
+                self._backlog = self._threaded.backlog()
             if self._backlog is None:
                 self._wait_for_client()
                 return
@@ -197,7 +201,7 @@ class ThreadExchange(WsgiExchange):
             self._finish(last, raised or problem)
 
     def _file_sent(self, raised: BaseException | None) -> None:
-        if not self.application.pool.run(lambda: self._context.run(self._close_file, raised), ahead=True):
+        if not self._threaded.pool.run(lambda: self._context.run(self._close_file, raised), ahead=True):
             self._end(None, self._context.run(close_body, self._body, raised))
 
     # ---- in a thread of the pool
@@ -303,16 +307,16 @@ class ThreadExchange(WsgiExchange):
 class TimedExchange(ThreadExchange):
     """A request whose time is limited: it keeps in which thread the app is called, and from when on."""
 
-    __slots__ = ("_thread",)
+    __slots__ = ("_thread_id",)
 
     def __init__(self, stream: Stream, request: Request, application: ThreadedApplication) -> None:
         ThreadExchange.__init__(self, stream, request, application)
         #: The thread that calls the app; 0 before and after.
-        self._thread = 0
+        self._thread_id = 0
 
     def works(self) -> bool:
         """Return whether the app is being called: the time in the queue is not its own, nor that in which it waits."""
-        return self._thread != 0 and (self.abandoned or not (self._asked or self.answered))
+        return self._thread_id != 0 and (self.abandoned or not (self._asked or self.answered))
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -329,13 +333,13 @@ class TimedExchange(ThreadExchange):
 
     def stack(self) -> str:
         """Return where the thread is."""
-        return thread_stack(self._thread)
+        return thread_stack(self._thread_id)
 
     def time_out(self) -> None:
         """Respond in the place of the app, and give its thread up: nothing can end what it does."""
         with _deciding:
             super().time_out()
-        application, request, thread = self.application, self.request, self._thread
+        application, request, thread = self._threaded, self.request, self._thread_id
         options = application.http.options
         application.http.done(self)
         if not thread:
@@ -351,7 +355,7 @@ class TimedExchange(ThreadExchange):
         )
 
     def _call(self) -> bool:
-        self._thread = get_ident()
+        self._thread_id = get_ident()
         super()._call()
-        self._thread = 0
-        return self.application.pool.was_given_up()
+        self._thread_id = 0
+        return self._threaded.pool.was_given_up()

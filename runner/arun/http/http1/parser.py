@@ -4,48 +4,15 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from arun.core.native import Protocol
 from arun.http.bounded_cache import BoundedCache
 from arun.http.pace import Pace, Rate
 from arun.http.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from arun.http.exchange import Exchange
     from arun.http.server import HttpServer
-
-    class Owner(Protocol):
-        """The connection whose requests are parsed."""
-
-        #: When what the connection waits for began or last moved, in the coarse time of the server.
-        since: float
-
-        @property
-        def client(self) -> tuple[str, int] | None:
-            """Address of the client, None where it has none."""
-            ...
-
-        def accept(self, request: Request) -> Exchange:
-            """Begin to answer a request, or queue it behind those before it."""
-            ...
-
-        def pause(self) -> None:
-            """Read no more for now: the client is ahead of the server."""
-            ...
-
-        def drained(self) -> None:
-            """Note that the rest of a request has come whose response was complete before."""
-            ...
-
-        def refuse(self, status: int, broken: Exchange | None) -> None:
-            """Refuse what the client sends, after the responses before; ``broken`` is the request that it broke off."""
-            ...
-
-        def close(self, *, linger: bool = False) -> None:
-            """Close when everything is sent; lingering, what the client still sends is dropped."""
-            ...
-
 
 __all__ = ("RequestParser",)
 
@@ -61,6 +28,32 @@ _FRAMING_SHARE = 16
 _LF, _SPACED = 10, b"  "
 #: What follows a target in the first line of a request of HTTP/1.1.
 _VERSION_1_1 = b" HTTP/1.1\r\n"
+
+
+class Owner(Protocol):
+    """The connection whose requests are parsed."""
+
+    #: When what the connection waits for began or last moved, in the coarse time of the server.
+    since: float
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address of the client, None where it has none."""
+
+    def accept(self, request: Request) -> Exchange:
+        """Begin to answer a request, or queue it behind those before it."""
+
+    def pause(self) -> None:
+        """Read no more for now: the client is ahead of the server."""
+
+    def drained(self) -> None:
+        """Note that the rest of a request has come whose response was complete before."""
+
+    def refuse(self, status: int, broken: Exchange | None) -> None:
+        """Refuse what the client sends, after the responses before; ``broken`` is the request that it broke off."""
+
+    def close(self, *, linger: bool = False) -> None:
+        """Close when everything is sent; lingering, what the client still sends is dropped."""
 
 
 class _ReadingOver(Exception):  # noqa: N818 - no error: it stops httptools, which has no other way
@@ -94,6 +87,7 @@ class RequestParser:
         "receiving",
         "upgrading",
     )
+    __deletable__ = ("_owner",)
 
     def __init__(self, owner: Owner, http: HttpServer) -> None:
         self._owner = owner
