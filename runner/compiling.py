@@ -34,6 +34,7 @@ COMPILED = (
     "arun/http/http1/*.py",
     "arun/apps/asgi/*.py",
     "arun/apps/wsgi/*.py",
+    "arun/system/line_file.py",
 )
 INTERPRETED = (
     "*/__init__.py",

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from arun.core.failures import printable
 from arun.http.access.line import Entry
+from arun.http.exchange import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _ID_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 _FRAMES = 20
 
 
-class RequestLog:
+class RequestLog(Record):
     """Ids, access log and measures of all requests. It is the record of each request itself, unless requests have ids.
 
     The server has one only where one of them is on.
@@ -115,7 +116,7 @@ class RequestLog:
             self._access.log(Entry(client[0] if client else None, status=status, sent=sent))
 
 
-class _NamedRecord:
+class _NamedRecord(Record):
     """The record of a request that has an id."""
 
     __slots__ = ("_log", "id_line", "request_id")

@@ -20,11 +20,13 @@ from __future__ import annotations
 from time import gmtime
 
 from arun.http.access.escapes import json_escapes
-from arun.http.access.line import BY_CLIENT, BY_REQUEST, FRESH, Clock, LineLog, Piece, field
+from arun.http.access.line import Clock, LineLog, field
+from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, Piece, parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
     from arun.http.access.escapes import Escapes
     from arun.http.access.line import AccessLog
@@ -32,20 +34,19 @@ if TYPE_CHECKING:
 __all__ = ("json_log",)
 
 _NOTHING = "null"
-_THOUSAND = 1000
+_THOUSAND: Final = 1000
 
 
 def json_log(write: Callable[[str], None]) -> AccessLog:
     """Return what writes a line, with its end, of each request."""
     clock, quoted = Clock(_utc), json_escapes()
-    #: Numbers below a thousand with three digits: to format one costs more than all the rest of a line.
-    digits = tuple(f"{number:03}" for number in range(_THOUSAND))
+    #: All fractions of three digits: to format one costs as much as a third of the line.
+    fractions = [f".{number:03}" for number in range(_THOUSAND)]
     members: dict[str, tuple[str | Piece, ...]] = {
         "time": (
             '"',
             Piece(lambda _: clock.text, BY_CLIENT),
-            ".",
-            Piece(lambda _: digits[int((clock.now - clock.since) * _THOUSAND)]),
+            Piece(lambda _: fractions[int((clock.now - clock.since) * _THOUSAND)]),
             'Z"',
         ),
         "client": (Piece(lambda entry: quoted[entry.client], BY_CLIENT),),
@@ -53,29 +54,29 @@ def json_log(write: Callable[[str], None]) -> AccessLog:
         "path": (Piece(lambda entry: quoted[entry.target.partition(b"?")[0] if entry.method else None], BY_REQUEST),),
         "query": (Piece(lambda entry: quoted[entry.target.partition(b"?")[2] if entry.method else None], BY_REQUEST),),
         "protocol": (Piece(lambda entry: f'"HTTP/{entry.version}"' if entry.method else _NOTHING, BY_REQUEST),),
+        "scheme": (Piece(lambda entry: quoted[entry.scheme], BY_REQUEST),),
         "status": (Piece(lambda entry: str(entry.status or _NOTHING), BY_REQUEST),),
         "bytes": (Piece(lambda entry: str(entry.sent), BY_REQUEST),),
-        "duration_ms": (Piece(lambda entry: _milliseconds(entry.seconds, digits), needs_seconds=True),),
-        "referer": (_field(quoted, b"referer", BY_REQUEST),),
-        "user_agent": (_field(quoted, b"user-agent", BY_REQUEST),),
+        "duration_ms": (Piece(lambda entry: _milliseconds(entry.seconds, fractions), needs_seconds=True),),
+        "referer": (_field(quoted, b"referer"),),
+        "user_agent": (_field(quoted, b"user-agent"),),
+        "host": (_field(quoted, b"host"),),
+        "traceparent": (_field(quoted, b"traceparent", unless=b"traceparent"),),
         "request_id": (Piece(lambda entry: quoted[entry.request_id]),),
-        "traceparent": (_field(quoted, b"traceparent", FRESH),),
-        "scheme": (Piece(lambda entry: quoted[entry.scheme], BY_REQUEST),),
-        "host": (_field(quoted, b"host", BY_REQUEST),),
     }
     pieces: list[str | Piece] = []
     for key, values in members.items():
         pieces += [f'{"," if pieces else "{"}"{key}":', *values]
-    return LineLog([*pieces, "}"], clock, write)
+    return LineLog(parts([*pieces, "}"], clock), clock, write)
 
 
-def _field(quoted: Escapes, name: bytes, follows: int) -> Piece:
-    return Piece(lambda entry: quoted[field(entry.request_fields, name)], follows, name)
+def _field(quoted: Escapes, name: bytes, unless: bytes | None = None) -> Piece:
+    return Piece(lambda entry: quoted[field(entry.request_fields, name)], BY_FIELDS, field=name, unless=unless)
 
 
-def _milliseconds(seconds: float, digits: tuple[str, ...]) -> str:
+def _milliseconds(seconds: float, fractions: list[str]) -> str:
     microseconds = int(seconds * 1e6 + 0.5)
-    return f"{microseconds // _THOUSAND}.{digits[microseconds % _THOUSAND]}"
+    return str(microseconds // _THOUSAND) + fractions[microseconds % _THOUSAND]
 
 
 def _utc(second: int) -> str:

@@ -6,7 +6,8 @@ import os
 from time import localtime
 
 from arun.http.access.escapes import text_escapes
-from arun.http.access.line import BY_CLIENT, BY_REQUEST, FRESH, Clock, LineLog, Piece, field
+from arun.http.access.line import Clock, LineLog, field
+from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, FRESH, Piece, parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ def text_log(pieces: Iterable[str | Atom], write: Callable[[str], None]) -> Acce
     """Return what writes a line, with its end, of each request."""
     clock, escaped = Clock(_local_time), text_escapes()
     values = _values(escaped, clock)
-    return LineLog(
-        [piece if isinstance(piece, str) else _piece(piece, values, escaped) for piece in pieces], clock, write
-    )
+    found = [piece if isinstance(piece, str) else _piece(piece, values, escaped) for piece in pieces]
+    return LineLog(parts(found, clock), clock, write)
 
 
 def _piece(atom: Atom, values: dict[str, str | Piece], escaped: Escapes) -> str | Piece:
@@ -46,8 +46,8 @@ def _piece(atom: Atom, values: dict[str, str | Piece], escaped: Escapes) -> str 
     name = atom.name.lower().encode() if atom.value == "request_field" else _FIELDS.get(atom.value)
     if name is None:
         return values[atom.value]
-    follows = BY_REQUEST if name in _COMMON else FRESH
-    return Piece(lambda entry: escaped[field(entry.request_fields, name)], follows, name)
+    follows = BY_FIELDS if name in _COMMON else FRESH
+    return Piece(lambda entry: escaped[field(entry.request_fields, name)], follows, field=name)
 
 
 def _values(escaped: Escapes, clock: Clock) -> dict[str, str | Piece]:
@@ -56,7 +56,7 @@ def _values(escaped: Escapes, clock: Clock) -> dict[str, str | Piece]:
         "client": Piece(lambda entry: escaped[entry.client], BY_CLIENT),
         "ident": _NOTHING,
         "user": Piece(
-            lambda entry: _user(escaped, field(entry.request_fields, _AUTHORIZATION)), BY_CLIENT, _AUTHORIZATION
+            lambda entry: _user(escaped, field(entry.request_fields, _AUTHORIZATION)), BY_CLIENT, unless=_AUTHORIZATION
         ),
         "time": Piece(lambda _: clock.text, BY_CLIENT),
         "request": Piece(lambda entry: _request_line(escaped, entry), BY_REQUEST),
