@@ -8,9 +8,16 @@ CORES  := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST ?= -n $(shell expr $(CORES) + 1 \& $(CORES) \< 8 \| 8)
 # Seconds for each target of the fuzzer.
 FUZZ   ?= 300
+# 1: compiled, 0: pure Python, empty: compiled where that works (runner/compiling.py). What looks at single lines needs the pure one.
+ARUN_COMPILE ?=
+ifneq (,$(filter coverage fuzz,$(MAKECMDGOALS)))
+ARUN_COMPILE := 0
+endif
+export ARUN_COMPILE
+INSTALLED := $(VENV)/.installed$(ARUN_COMPILE)
 SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.toml README.md
 
-.PHONY: help run test coverage lint preflight reference fuzz clean
+.PHONY: help run test coverage lint preflight reference fuzz wheels clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +25,7 @@ help:
 	@echo "make test   run all tests        make coverage  and list the lines they miss"
 	@echo "make lint   ruff, mypy           make reference   write docs/ anew"
 	@echo "make fuzz   fuzz the HTTP/1 parser and the config readers, $(FUZZ) seconds each"
+	@echo "make wheels wheels for all platforms in dist/    ARUN_COMPILE=0 or 1: pure Python, or compiled"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("arun needs Python 3.11 or later, this is " + sys.version) if sys.version_info < (3, 11) else None'
@@ -31,26 +39,30 @@ $(VENV)/.tools: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --group test --group frameworks --group lint
 	@touch $@
 
-# The package is installed as users get it, not as a link to the checkout: what is missing from the wheel shows.
-$(VENV)/.installed: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[yaml,metrics]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+# The package is installed as users get it, not as a link to the checkout: what is missing from the wheel shows. Compiling it
+# takes a minute.
+$(INSTALLED): $(SOURCES) | $(BIN)/python
+	rm -rf $(VENV)/wheel $(VENV)/.installed*
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(VENV)/wheel .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(echo $(VENV)/wheel/*.whl)[yaml,metrics]"
+	@$(BIN)/arun --version
 	@touch $@
 
-run: $(VENV)/.installed
+run: $(INSTALLED)
 	@cd tests/samples/broken && PATH="$(CURDIR)/$(BIN):$$PATH" sh ./show.sh $(ADDRESS)
 
-test: preflight $(VENV)/.tools $(VENV)/.installed
+test: preflight $(VENV)/.tools $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST)
 
 # The same tests, with every process of theirs watched line by line.
-coverage: preflight $(VENV)/.tools $(VENV)/.installed
+coverage: preflight $(VENV)/.tools $(INSTALLED)
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest $(PYTEST)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-lint: $(VENV)/.tools $(VENV)/.installed
+lint: $(VENV)/.tools $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,13 +76,19 @@ preflight:
 	[ "$$(id -u)" -eq 0 ] || missing="$$missing root"; \
 	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 
-reference: $(VENV)/.installed
+reference: $(INSTALLED)
 	$(BIN)/python -m arun.settings docs
 
 # What led somewhere is kept in build/fuzz, so that another run goes on from there.
-fuzz: $(VENV)/.installed
+fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group fuzz
 	sh tests/fuzz/run.sh $(BIN)/python build/fuzz $(FUZZ)
+
+# For each CPython, libc and processor a compiled wheel, made in containers (docker), and the pure one for the rest.
+wheels: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --group wheels
+	ARUN_COMPILE=0 $(BIN)/python -m build --wheel --outdir dist
+	$(BIN)/python -m cibuildwheel --output-dir dist
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache

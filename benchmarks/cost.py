@@ -1,11 +1,10 @@
 """What a request costs an engine, without a network: connections that are driven in this process, on transports that count.
 
-``.venv-bench/bin/python benchmarks/cost.py asgi`` prints microseconds of CPU time per request, the least and the median
-of all rounds; with ``PYTHONPATH=.`` before it, of the work tree instead of the installed wheel. ``wsgi`` and ``aiohttp``
-are our other engines, ``aiohttp-runner`` is aiohttp's own. Neither a client nor the kernel takes part, so the least is
-steady where requests per second are not. For a figure without any noise, count instructions, with two numbers of rounds,
-whose difference leaves out the start:
-``valgrind --tool=callgrind --callgrind-out-file=/dev/null .venv-bench/bin/python benchmarks/cost.py asgi --rounds 2``.
+``python benchmarks/cost.py asgi`` prints microseconds of CPU time per request, the least and the median of all rounds, of the
+arun that is installed where this interpreter is, and whether that one is compiled. ``wsgi`` and ``aiohttp`` are our other
+engines, ``aiohttp-runner`` is aiohttp's own and ``uvicorn`` a peer for ASGI. Neither a client nor the kernel takes part, so the
+least is steady where requests per second are not. A figure without any noise is that of ``--instructions``, which needs
+valgrind: user-space instructions per request, from two runs under callgrind whose difference leaves out the start.
 """
 
 from __future__ import annotations
@@ -14,48 +13,79 @@ import argparse
 import asyncio
 import itertools
 import os
+import re
+import shlex
 import statistics
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import environment
+import instances
+from apps.answers import CHUNK, CHUNKS, JSON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-_CONNECTIONS = 64
+__all__ = ("CASES", "HEADS", "KINDS", "build", "count")
+
+CONNECTIONS = 64
+KINDS = ("asgi", "wsgi", "aiohttp", "aiohttp-runner", "uvicorn")
 #: Seconds for one round; valgrind makes fifty of each.
-_LIMIT = 120
-_SHORT = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
+_LIMIT = 300
+#: What a read brings at most of a large body: the kernel hands it over in such pieces.
+_READ = 65_536
+_ADDRESS = "127.0.0.1"
 _BROWSER = (
-    _SHORT + b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
     b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
     b"Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n"
-    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n"
+    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Mode: navigate\r\n"
 )
-#: The requests that a connection sends in turn: a server may remember what comes again, and "varied" never does.
-_REQUESTS = {
-    "short": [_SHORT + b"\r\n"],
-    "browser": [_BROWSER + b"\r\n"],
-    "varied": [_BROWSER + b"Cookie: session=%08x\r\n\r\n" % number for number in range(4096)],
+#: The fields beside Host of the requests that a connection sends in turn: none, seven of a browser, those with a cookie that
+#: never comes again, those as a trusted proxy hands them on from one of 64 clients.
+HEADS = {
+    "short": [b""],
+    "browser": [_BROWSER],
+    "varied": [_BROWSER + b"Cookie: session=%08x\r\n" % number for number in range(4096)],
+    "proxied": [_BROWSER + b"X-Forwarded-For: 203.0.113.%d\r\n" % number for number in range(64)],
 }
+#: What is asked: path and size of the body; for a websocket, after its handshake, the size of its messages.
+CASES = {
+    "hello": ("/", 0),
+    "json": ("/json", 0),
+    "echo": ("/echo", 100_000),
+    "stream": ("/stream", 0),
+    "websocket": ("/websocket", 10),
+    "websocket-64k": ("/websocket", 65_536),
+}
+#: Bytes of each answer's body.
+_BODIES = {"hello": 5, "json": len(JSON), "echo": 100_000, "stream": len(CHUNK) * CHUNKS}
+_UPGRADE = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+_MASK = b"\x12\x34\x56\x78"
 
 
-class Counter(asyncio.Transport):
-    """A transport that takes every byte at once and counts the answers that begin, over all transports."""
+class Transport(asyncio.Transport):
+    """A transport that takes every byte at once, and counts them over all transports until as many came as are due."""
 
-    answers = 0
+    written = due = 0
+    reached: asyncio.Event
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 50_000), "sockname": ("127.0.0.1", 8000)})
+        super().__init__({"peername": (_ADDRESS, 50_000), "sockname": (_ADDRESS, 8000)})
         self._protocol: asyncio.BaseProtocol | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Count an answer when this is its first bytes."""
-        if data[:5] == b"HTTP/":
-            Counter.answers += 1
+        """Count."""
+        Transport.written += len(data)
+        if Transport.written >= Transport.due:
+            Transport.reached.set()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Take several pieces."""
@@ -99,86 +129,229 @@ class Counter(asyncio.Transport):
         """Stay open."""
 
 
-async def factory(kind: str, threads: int, log: str = "", *, measures: bool = False) -> Callable[[], asyncio.Protocol]:
-    """Start the engine of a kind on its app that says hello, and return what makes its connections."""
+class Recorder(Transport):
+    """A transport that keeps the first answer, to learn its length; all others are as long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = b""
+        self.whole = asyncio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep it."""
+        self.data += data
+        if self.data.startswith(b"HTTP/1.1 101") or instances.complete(self.data, ended=False):
+            self.whole.set()
+
+
+def build() -> str:
+    """Say whether the arun that is installed here is compiled or pure."""
+    from arun.http.http1 import parser
+
+    return "pure" if parser.__file__.endswith(".py") else "compiled"
+
+
+async def factory(options: argparse.Namespace) -> Callable[[], asyncio.Protocol]:
+    """Start the engine of a kind on its app, and return what makes its connections."""
     sys.path.insert(0, environment.APPS)
+    served = "asgi" if options.kind == "uvicorn" else options.kind.partition("-")[0]
+    app = getattr(__import__(f"{served}_{'hello' if options.case == 'hello' else 'load'}"), "app")  # noqa: B009 - an Any
+    if options.kind == "uvicorn":
+        return _uvicorn(app)
+    if options.kind == "aiohttp-runner":
+        from aiohttp import web
+
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        assert runner.server is not None  # noqa: S101 - it is set up
+        return runner.server
     from arun.http.options import HttpOptions
     from arun.lifecycle.build import http_server
 
-    engine: Any
     access = None
-    if log:
+    if options.access_log:
         from arun.http.access.log import access_log
         from arun.system.line_file import LineFile
 
-        access = access_log(log, (), LineFile(os.devnull, "the access log").write)
-    if kind == "asgi":
-        from asgi_hello import app as asgi_app
-
-        engine = http_server("asgi", asgi_app, HttpOptions(access=access, measures=measures))
-    elif kind == "wsgi":
-        from wsgi_hello import app as wsgi_app
-
-        engine = http_server("wsgi", wsgi_app, HttpOptions(threads=threads, access=access, measures=measures))
-    else:
-        from aiohttp_hello import app as aiohttp_app
-
-        if kind == "aiohttp-runner":
-            from aiohttp import web
-
-            runner = web.AppRunner(aiohttp_app, access_log=None)
-            await runner.setup()
-            assert runner.server is not None  # noqa: S101 - it is set up
-            return runner.server
-        engine = http_server("aiohttp", aiohttp_app, HttpOptions(access=access, measures=measures))
-    made: Callable[[], asyncio.Protocol] = await engine.start()
+        access = access_log(options.access_log, (), LineFile(os.devnull, "the access log").write)
+    http = http_server(
+        served,
+        app,
+        HttpOptions(
+            threads=options.threads,
+            access=access,
+            measures=options.measures,
+            forwarded_allow_ips=(_ADDRESS,),
+            keep_alive_requests=0,
+            ws_ping_interval=0,
+        ),
+    )
+    made: Callable[[], asyncio.Protocol] = await http.start()
     return made
+
+
+def _uvicorn(app: Any) -> Callable[[], asyncio.Protocol]:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+    config = Config(app, access_log=False, log_level="critical", lifespan="off")
+    config.load()
+    state = ServerState()
+    return lambda: config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg]
+
+
+def requests(case: str, head: str) -> Iterator[bytes]:
+    """Return what a connection sends, one after the other and without an end."""
+    path, size = CASES[case]
+    if case.startswith("websocket"):
+        return itertools.repeat(_message(size))
+    line = f"{'POST' if size else 'GET'} {path} HTTP/1.1\r\nHost: {_ADDRESS}:8000\r\n".encode()
+    length = b"Content-Length: %d\r\n" % size if size else b""
+    return itertools.cycle([line + fields + length + b"\r\n" + b"b" * size for fields in HEADS[head]])
+
+
+def _message(size: int) -> bytes:
+    """Return a masked text frame (RFC 6455 section 5.2)."""
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big") if size < 65_536 else b""
+    length = length or b"\xff" + size.to_bytes(8, "big")
+    masked = bytes(byte ^ _MASK[place % 4] for place, byte in enumerate(b"m" * size))
+    return b"\x81" + length + _MASK + masked
+
+
+async def connected(make: Callable[[], asyncio.Protocol], case: str) -> tuple[list[Transport], int]:
+    """Open all connections, ask on one of them, and on each for a websocket; return their transports and an answer's length.
+
+    Raises:
+        SystemExit: the answer is not that of the case.
+        TimeoutError: it did not come within five minutes.
+    """
+    transports: list[Transport] = []
+    for _ in range(CONNECTIONS):
+        transport: Transport = Recorder() if case.startswith("websocket") or not transports else Transport()
+        protocol = make()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        transports.append(transport)
+    path, size = CASES[case]
+    if case.startswith("websocket"):
+        for transport in transports:
+            feed(transport, b"GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path.encode(), _ADDRESS.encode(), _UPGRADE))
+            await _answer(transport, b"HTTP/1.1 101")
+        # The recorders have done their work: from here on they count as the others do.
+        for transport in transports:
+            transport.__class__ = Transport
+        return transports, size + (2 if size < 126 else 4 if size < 65_536 else 10)
+    first = transports[0]
+    feed(first, next(requests(case, "short")))
+    answer = await _answer(first, b"HTTP/1.1 200")
+    if (found := len(answer.partition(b"\r\n\r\n")[2])) < _BODIES[case]:
+        raise SystemExit(f"it answered with {found} bytes")
+    first.__class__ = Transport
+    return transports, len(answer)
+
+
+async def _answer(transport: Transport, beginning: bytes) -> bytes:
+    assert isinstance(transport, Recorder)  # noqa: S101 - it is asked of these alone
+    async with asyncio.timeout(_LIMIT):
+        await transport.whole.wait()
+    if not transport.data.startswith(beginning):
+        raise SystemExit(f"it answered {transport.data[:200]!r}")
+    return transport.data
+
+
+def feed(transport: Transport, data: bytes) -> None:
+    """Hand bytes to the protocol of a transport, as uvloop does."""
+    protocol: Any = transport.get_protocol()
+    if isinstance(protocol, asyncio.BufferedProtocol):
+        view = memoryview(data)
+        while view:
+            room = protocol.get_buffer(len(view))
+            taken = min(len(room), len(view))
+            room[:taken] = view[:taken]  # type: ignore[index] # a buffer
+            protocol.buffer_updated(taken)
+            view = view[taken:]
+        return
+    for begin in range(0, len(data), _READ):
+        protocol.data_received(data[begin : begin + _READ])
 
 
 async def measure(options: argparse.Namespace) -> list[float]:
     """Return the microseconds of CPU time per request of each round, in which every connection asks equally often.
 
     Raises:
-        TimeoutError: a round took longer than two minutes: an answer did not come.
+        TimeoutError: a round took longer than five minutes: an answer did not come.
+        SystemExit: an answer is not as long as the first one.
     """
-    make = await factory(options.kind, options.threads, options.access_log, measures=options.measures)
-    heads = itertools.cycle(_REQUESTS[options.head])
-    connections = []
-    for _ in range(_CONNECTIONS):
-        protocol, transport = make(), Counter()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        connections.append(protocol)
+    Transport.reached = asyncio.Event()
+    transports, length = await connected(await factory(options), options.case)
+    asked = requests(options.case, options.head)
+    receive = [(transport, transport.get_protocol()) for transport in transports]
+    plain = all(hasattr(protocol, "data_received") for _, protocol in receive) and CASES[options.case][1] < _READ
     taken = []
     for _ in range(options.rounds):
         begin = time.process_time()
         async with asyncio.timeout(_LIMIT):
             for _ in range(options.requests):
-                head = next(heads)
-                due = Counter.answers + _CONNECTIONS
-                for protocol in connections:
-                    protocol.data_received(head)
-                # An event would have to be set by the code that counts, and would cost more than what it waits for.
-                while Counter.answers < due:  # noqa: ASYNC110
-                    await asyncio.sleep(0)
-        taken.append((time.process_time() - begin) / (options.requests * _CONNECTIONS) * 1e6)
+                request = next(asked)
+                Transport.reached.clear()
+                Transport.due = Transport.written + CONNECTIONS * length
+                for transport, protocol in receive:
+                    if plain:
+                        protocol.data_received(request)  # type: ignore[attr-defined] # it has been looked at
+                    else:
+                        feed(transport, request)
+                await Transport.reached.wait()
+                if Transport.written != Transport.due:
+                    raise SystemExit(f"answers of {length} bytes each were {Transport.written - Transport.due} longer")
+        taken.append((time.process_time() - begin) / (options.requests * CONNECTIONS) * 1e6)
     return taken
+
+
+def count(python: str, words: Sequence[str], requests_: int = 20, rounds: tuple[int, int] = (1, 3)) -> float:
+    """Return the user-space instructions per request of this program with these arguments, by callgrind.
+
+    The runs of the two numbers of rounds are made at the same time.
+
+    Raises:
+        RuntimeError: one of them failed.
+    """
+
+    def run(number: int) -> int:
+        line = [environment.program("valgrind") or "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+        line += [python, os.path.abspath(__file__), *words, "--rounds", str(number), "--requests", str(requests_)]
+        # A seed of its own would give dicts of strings another order, and another count, in each run.
+        ran = subprocess.run(
+            line, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
+        )
+        found = re.search(r"Collected : (\d+)", ran.stderr)
+        if ran.returncode or found is None:
+            raise RuntimeError(f"{shlex.join(words)}: {(ran.stdout + ran.stderr)[-2000:]}")
+        return int(found[1])
+
+    with ThreadPoolExecutor() as pool:
+        few, many = pool.map(run, rounds)
+    return (many - few) / (rounds[1] - rounds[0]) / (requests_ * CONNECTIONS)
 
 
 def main() -> None:
     """Read the command line, measure, and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("asgi", "wsgi", "aiohttp", "aiohttp-runner"))
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--case", choices=tuple(CASES), default="hello", help="what is asked (default hello)")
+    parser.add_argument("--head", choices=tuple(HEADS), default="short", help="the fields of requests (default short)")
     parser.add_argument("--threads", type=int, default=0, help="threads that run a WSGI app (default 0: none)")
     parser.add_argument("--access-log", metavar="FORMAT", default="", help="with an access log of this format")
     parser.add_argument("--measures", action="store_true", help="with what --status measures of each request")
-    parser.add_argument(
-        "--head", choices=tuple(_REQUESTS), default="short", help="what the requests are (default short)"
-    )
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
+    parser.add_argument("--instructions", action="store_true", help="count instructions instead, under valgrind")
     options = parser.parse_args()
+    what = shlex.join(word for word in sys.argv[1:] if word != "--instructions")
+    if options.instructions:
+        words = [word for word in sys.argv[1:] if word != "--instructions"]
+        print(f"{what} ({build()}): {count(sys.executable, words, options.requests):,.0f} instructions per request")
+        return
     new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if options.loop == "uvloop":
         import uvloop
@@ -187,7 +360,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         taken = runner.run(measure(options))
     print(
-        f"{options.kind}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
+        f"{what} ({build()}): {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
         flush=True,
     )
     # Connections are still open, and threads wait: nothing of that is worth an orderly end.

@@ -18,6 +18,7 @@ __all__ = (
     "Answer",
     "Memory",
     "children",
+    "complete",
     "cpu_seconds",
     "first_answer",
     "free_port",
@@ -153,7 +154,7 @@ def free_port() -> int:
 def _read(connection: socket.socket) -> Answer:
     data = connection.recv(65_536)
     first_byte, ended = time.perf_counter(), not data
-    while not _complete(data, ended):
+    while not complete(data, ended):
         if ended:
             raise ConnectionResetError("the answer broke off")
         more = connection.recv(65_536)
@@ -162,7 +163,7 @@ def _read(connection: socket.socket) -> Answer:
     return Answer(first_byte, int(head.split(None, 2)[1]), body)
 
 
-def _complete(data: bytes, ended: bool) -> bool:  # noqa: FBT001 - a fact about the connection, not a mode
+def complete(data: bytes, ended: bool) -> bool:  # noqa: FBT001 - a fact about the connection, not a mode
     """Say whether an answer is whole: by its length, its last chunk, or the end of the connection if it has neither."""
     head, blank, body = data.partition(b"\r\n\r\n")
     fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if b":" in line)

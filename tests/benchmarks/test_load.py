@@ -187,7 +187,7 @@ def test_idle_connections_that_are_refused_are_an_error_that_says_how_far_they_c
 
 
 def test_an_answer_without_a_length_ends_with_its_connection(module: Import) -> None:
-    complete = module("instances")._complete
+    complete = module("instances").complete
     assert not complete(b"HTTP/1.1 200 OK\r\n\r\nsome", ended=False)
     assert complete(b"HTTP/1.1 200 OK\r\n\r\nsome", ended=True)
     assert not complete(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsome", ended=True)

@@ -14,6 +14,7 @@ from wsgiref.validate import validator
 import pytest
 
 from arun.apps.wsgi.pool import ThreadPool
+from arun.apps.wsgi.spool import GatheredBody, Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -362,7 +363,7 @@ async def test_app_that_fails_after_a_slow_client_has_left_something_is_reported
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
-@pytest.mark.parametrize("size", [0, 1, 20_000, 65_536, 65_537, 400_000])
+@pytest.mark.parametrize("size", [0, 1, 20_000, 65_536, 65_537, 1_048_576, 1_048_577])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
 async def test_input_is_a_buffered_file_whatever_its_size_and_when_it_comes(
     serve_wsgi: Serve, size: int, *, chunked: bool, late: bool
@@ -395,6 +396,22 @@ async def test_input_is_a_buffered_file_whatever_its_size_and_when_it_comes(
     assert served.errors == []
 
 
+def test_bodies_that_fill_the_memory_they_share_go_to_files_until_one_ends() -> None:
+    room, before = Room(100_000), unnamed_files()
+    bodies = [GatheredBody(room) for _ in range(66)]
+    for body in bodies:
+        for _ in range(10):
+            body.write(bytes(10_000))
+    assert len(unnamed_files() - before) == 2
+    assert [len(body.open().read()) for body in bodies] == [100_000] * 66
+    for body in bodies:
+        body.close()
+    assert not unnamed_files() - before
+    with contextlib.closing(GatheredBody(room)) as body:
+        body.write(bytes(100_000))
+        assert not unnamed_files() - before
+
+
 async def test_request_whose_body_has_no_room_is_refused_and_reported(
     serve_wsgi: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -402,7 +419,7 @@ async def test_request_whose_body_has_no_room_is_refused_and_reported(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     served = await serve_wsgi(echo)
     raw = await served.talk(
-        b"POST /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
+        b"POST /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1500000\r\n\r\n" + bytes(1_500_000)
     )
     assert raw.startswith(b"HTTP/1.1 503 ")
     told = (

@@ -1,9 +1,13 @@
-"""What sources say to the compiler of compiled modules (runner/compiling.py); at run time, none of it does anything.
+"""What compiled modules (runner/compiling.py) say to their compiler, and whether this arun has any.
 
-This module stays interpreted, so that neither ``typing`` nor ``mypy_extensions`` is imported by what is compiled.
+This module stays interpreted: what is compiled imports neither ``typing`` nor ``mypy_extensions``, and would be loaded whole if
+one of its modules were asked what it is.
 """
 
 from __future__ import annotations
+
+import os
+from _imp import extension_suffixes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,4 +26,12 @@ else:
         return lambda made: made
 
 
-__all__ = ("Protocol", "mypyc_attr")
+__all__ = ("Protocol", "build", "mypyc_attr")
+
+#: A module that every compiled build has compiled, without its suffix.
+_COMPILED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "http", "exchange")
+
+
+def build() -> str:
+    """Return what this arun is, "compiled" or "pure Python", without loading any of it."""
+    return "compiled" if any(os.path.exists(_COMPILED + suffix) for suffix in extension_suffixes()) else "pure Python"

@@ -40,12 +40,12 @@ class RequestTimes(Generic[Key]):
         over = []
         for key in running:
             spent = before.get(key, 0.0)
-            if spent is not _OVER and works(key):
+            if spent != _OVER and works(key):
                 self._worked.add(key)
                 if key in worked:
                     spent += passed
             if spent >= self._limit:
-                over.append((key, spent is _OVER))
+                over.append((key, spent == _OVER))
                 spent = _OVER
             self._spent[key] = spent
         return over

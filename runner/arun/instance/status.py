@@ -8,7 +8,7 @@ import time
 from _thread import RLock
 
 from arun import __version__
-from arun.core import addresses
+from arun.core import addresses, native
 from arun.core.outlook import Outlook
 from arun.instance.recovery_policy import RecoveryState
 from arun.settings import entries
@@ -124,10 +124,11 @@ class Status:
             "starting",
             version=__version__,
         )
-        python, system = ".".join(map(str, sys.version_info[:3])), os.uname()
+        build, python, system = native.build(), ".".join(map(str, sys.version_info[:3])), os.uname()
         logs.info(
-            f"arun: {sys.implementation.name} {python}, {system.sysname} {system.release} {system.machine}",
+            f"arun: {build}, {sys.implementation.name} {python}, {system.sysname} {system.release} {system.machine}",
             "system",
+            build=build,
             python=python,
         )
 

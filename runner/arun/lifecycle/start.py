@@ -8,7 +8,7 @@ import sys
 from functools import partial
 
 from arun import __version__
-from arun.core import exits
+from arun.core import exits, native
 from arun.core.failures import StartupFailure
 from arun.instance.configuration import Candidate
 from arun.lifecycle import build, listening
@@ -160,7 +160,7 @@ def _answer(asked: frozenset[str]) -> None:
     if "help" in asked:
         sys.stdout.write(_pages().help_text())
     elif "version" in asked:
-        sys.stdout.write(f"arun {__version__}\n")
+        sys.stdout.write(f"arun {__version__} ({native.build()})\n")
     else:
         import json
 

@@ -10,6 +10,7 @@ import sys
 
 from arun.core.failures import StartupFailure
 from arun.settings import entries
+from arun.system.tracebacks import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _of_error(error: BaseException) -> Iterator[str]:
     trace = error.__traceback__
     while trace is not None:
         path = trace.tb_frame.f_code.co_filename
-        if path and path[0] != "<" and not path.startswith(_LIBRARY):
+        if path and path[0] != "<" and not path.startswith(_LIBRARY) and not is_ours(path):
             yield path
         trace = trace.tb_next
     if isinstance(error, SyntaxError | OSError) and isinstance(error.filename, str) and error.filename[:1] != "<":

@@ -16,16 +16,19 @@ from arun.core.failures import contained, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable, Iterator
     from traceback import TracebackException
     from types import FrameType
     from typing import Any
 
-__all__ = ("app_traceback", "described", "task_stack", "thread_stack", "whole_traceback")
+__all__ = ("app_traceback", "coroutine_stack", "described", "is_ours", "thread_stack", "whole_traceback")
 
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_NOT_THE_APPS = (_HOME, os.path.join(os.path.dirname(os.__file__), "importlib") + os.sep, "<frozen importlib")
+_LIBRARY = os.path.dirname(os.__file__)
+#: Compiled code says where it is from within the package's parent directory, and leaves frames in tracebacks only.
+_NOT_THE_APPS = (_HOME, f"arun{os.sep}", os.path.join(_LIBRARY, "importlib") + os.sep, "<frozen importlib")
+#: With these a thread begins.
+_BEGINNING = os.path.join(_LIBRARY, "threading.py")
 _TRACEBACK = "Traceback (most recent call last):"
 #: How the lines begin that stand between the exceptions of a traceback, and at its head.
 _BETWEEN = (_TRACEBACK, "The above exception was the direct cause ", "During handling of the above exception, ")
@@ -72,13 +75,12 @@ def described(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def task_stack(task: asyncio.Task[Any]) -> str:
-    """Format where a task waits, from the app's outermost frame to its innermost.
+def coroutine_stack(waiting: Any) -> str:
+    """Format where a coroutine waits, from the app's outermost frame to its innermost.
 
-    It ends where the app waits for an async generator or another task: those do not show what they wait for.
+    It ends where the app waits for an async generator, another task or compiled code: those do not show what they wait for.
     """
     frames: list[FrameType] = []
-    waiting: Any = task.get_coro()
     while waiting is not None:
         for frame, waits_for in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
             if (here := getattr(waiting, frame, None)) is not None:
@@ -91,7 +93,10 @@ def task_stack(task: asyncio.Task[Any]) -> str:
 
 
 def thread_stack(thread: int) -> str:
-    """Format where a thread is that runs code of the app; ``thread`` is its identifier."""
+    """Format where a thread is that runs code of the app; ``thread`` is its identifier.
+
+    Before the first frame of ours, a thread only begins. Compiled, ours have no frames: then it begins with those of ``threading``.
+    """
     import sys
 
     frames: list[FrameType] = []
@@ -99,14 +104,17 @@ def thread_stack(thread: int) -> str:
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back
-    return _stack(reversed(frames))
+    frames.reverse()
+    names = [frame.f_code.co_filename for frame in frames]
+    first = next((number for number, name in enumerate(names) if is_ours(name)), None)
+    if first is None:
+        first = next((number for number, name in enumerate(names) if name != _BEGINNING), 0)
+    return _stack(frames[first:])
 
 
 def _stack(frames: Iterable[FrameType]) -> str:
-    """Format what stands behind the first frame of ours, without ours: before it, a thread only begins."""
-    places = [(frame, frame.f_lineno) for frame in frames]
-    first = next((number for number, (frame, _) in enumerate(places) if _is_ours(frame.f_code.co_filename)), 0)
-    kept = [place for place in places[first:] if not _is_ours(place[0].f_code.co_filename)]
+    """Format what is not ours."""
+    kept = [(frame, frame.f_lineno) for frame in frames if not is_ours(frame.f_code.co_filename)]
     if not kept:
         return "The app was not in its own code\n"
     try:
@@ -122,7 +130,7 @@ def _bare(exc: BaseException, second: BaseException, *, is_whole: bool) -> str:
     """Format an exception without a source line, as neither its own code nor a file can be relied on."""
     places, trace = [], exc.__traceback__
     while trace is not None:
-        if is_whole or not _is_ours(trace.tb_frame.f_code.co_filename):
+        if is_whole or not is_ours(trace.tb_frame.f_code.co_filename):
             places.append(_place(trace.tb_frame, trace.tb_lineno))
         trace = trace.tb_next
     text = redaction.masked(printable(described(exc)), redaction.secrets_of(os.environ))
@@ -158,11 +166,12 @@ def _trim(formatted: TracebackException, exc: BaseException) -> None:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        kept = [frame for frame in one.stack if not _is_ours(frame.filename)]
+        kept = [frame for frame in one.stack if not is_ours(frame.filename)]
         if kept or isinstance(exc, (ImportError, SyntaxError)):
             one.stack[:] = kept
         waiting += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
 
 
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Return whether the code of a frame is arun's, or the import system's."""
     return filename.startswith(_NOT_THE_APPS)

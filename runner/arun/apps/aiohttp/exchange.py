@@ -14,7 +14,7 @@ from arun.apps.aiohttp.writer import SWITCHING, Writer
 from arun.core.exits import end_if_forked
 from arun.core.loopback import asked_from_this_machine
 from arun.http.exchange import Exchange
-from arun.system.tracebacks import app_traceback, task_stack
+from arun.system.tracebacks import app_traceback, coroutine_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class AiohttpExchange(Writer):
 
     def stack(self) -> str:
         """Return where the task waits."""
-        return "" if self._task is None else task_stack(self._task)
+        return "" if self._task is None else coroutine_stack(self._task.get_coro())
 
     def works(self) -> bool:
         """Return whether the app has this request in hand; a websocket takes the time that it takes."""

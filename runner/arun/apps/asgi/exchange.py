@@ -13,7 +13,7 @@ from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.exchange import Exchange
 from arun.http.fields import read_fields
 from arun.http.request import ESCAPE, unquoted
-from arun.system.tracebacks import task_stack
+from arun.system.tracebacks import coroutine_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _FILE_PIECE = 65_536
 class AsgiExchange(Exchange):
     """A request and the task that runs the ASGI app for it."""
 
-    __slots__ = ("_app", "_delivered", "_http", "_state", "_streak", "_task", "_trailers")
+    __slots__ = ("_app", "_call", "_delivered", "_http", "_state", "_streak", "_task", "_trailers")
 
     def __init__(self, stream: Stream, request: Request, http: HttpServer, app: App, state: dict[str, Any]) -> None:
         Exchange.__init__(self, stream, request)  # twice as fast as super(), for every request
@@ -55,6 +55,8 @@ class AsgiExchange(Exchange):
         self._app = app
         self._state = state
         self._task: asyncio.Task[None] | None = None
+        #: What the app returned when it was called, and what is awaited; the task does not show it where it is compiled.
+        self._call: Awaitable[None] | None = None
         self._delivered = False
         #: What was sent since this task let others run.
         self._streak = 0
@@ -71,8 +73,8 @@ class AsgiExchange(Exchange):
             self._task.cancel()
 
     def stack(self) -> str:
-        """Return where the task waits."""
-        return "" if self._task is None else task_stack(self._task)
+        """Return where the app waits."""
+        return "" if self._call is None else coroutine_stack(self._call)
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event of this request: a piece of its body, at last the disconnect."""
@@ -170,7 +172,8 @@ class AsgiExchange(Exchange):
     async def _run(self) -> None:
         http, app = self._http, self._app
         try:
-            await app(self._scope(), self.receive, self.send)
+            self._call = app(self._scope(), self.receive, self.send)
+            await self._call
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the process
             http.failed(self, exc)
         else:

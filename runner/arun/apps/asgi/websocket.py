@@ -128,7 +128,8 @@ class WebsocketExchange(AsgiExchange):
         try:
             deflate = http.options.ws_per_message_deflate
             self._handshake = read_handshake(self.request, per_message_deflate=deflate)
-            await app(self._scope(), self.receive, self.send)
+            self._call = app(self._scope(), self.receive, self.send)
+            await self._call
         except HandshakeInvalid as exc:
             version = ((b"sec-websocket-version", b"13"),) if exc.status == 426 else ()  # noqa: PLR2004 - RFC 6455 section 4.4
             self._refuse(exc.status, exc.reason, version)

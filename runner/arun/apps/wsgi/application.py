@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from arun.apps.wsgi.environ import ErrorStream
 from arun.apps.wsgi.pool import LoopCalls
+from arun.apps.wsgi.spool import LONGER, Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class WsgiApplication:
         self.app = app
         #: ``wsgi.errors``, the same for all requests.
         self.errors = ErrorStream(self.log)
+        #: What longer request bodies may have of the memory.
+        self.room = Room(LONGER)
 
     async def start(self, http: HttpServer) -> None:
         """Take the server of all requests; WSGI has no start-up of its own."""

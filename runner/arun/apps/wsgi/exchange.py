@@ -122,7 +122,7 @@ class WsgiExchange(Exchange):
     def _gather(self) -> None:
         gathered = self._gathered
         if gathered is None:
-            gathered = self._gathered = GatheredBody()
+            gathered = self._gathered = GatheredBody(self.application.room)
         try:
             while data := self.take():  # taking lets more in
                 gathered.write(data)

@@ -1,12 +1,12 @@
-"""Bodies that wait in a temporary file: of a request, until it is whole; of a response, until a slow client takes it.
+"""Bodies that wait: of a request, until it is whole; of a response, until a slow client takes it.
 
-Files have no name, and are where TMPDIR says.
+What is too long for memory is in temporary files, which have no name, and are where TMPDIR says.
 """
 
 from __future__ import annotations
 
 import os
-from io import SEEK_SET, BufferedReader, BytesIO, RawIOBase
+from io import SEEK_END, SEEK_SET, BufferedReader, BytesIO, RawIOBase
 
 from arun.core.genuine import allocate_lock
 
@@ -15,14 +15,38 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
     from typing import IO, Any
 
-__all__ = ("IN_MEMORY", "Backlog", "GatheredBody", "Room")
+__all__ = ("IN_MEMORY", "LONGER", "Backlog", "GatheredBody", "Room")
 
-#: Bytes of a request body that are kept in memory; a longer one goes to a temporary file.
+#: Bytes of any request body that are kept in memory. One that is longer stays there up to LONGER, as long as all of those have
+#: room together; else it goes to a temporary file.
 IN_MEMORY = 65_536
-#: Bytes of a response that are read back at once.
+LONGER = 1_048_576
+#: Bytes of a body that are read back at once.
 _PIECE = 65_536
-#: All backlogs together may be so many times as long as one.
+#: All backlogs together may be so many times as long as one; so may the longer bodies in memory.
 _TOGETHER = 64
+
+
+class Room:
+    """The bytes that bodies of one kind may have together in a process; ``limit`` is for one of them, 0 for none at all."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._left = limit * _TOGETHER
+        self._mutex = allocate_lock()
+
+    def take(self, size: int) -> bool:
+        """Take room for so many bytes; return False if there is none."""
+        with self._mutex:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Give room back."""
+        with self._mutex:
+            self._left += size
 
 
 class GatheredBody:
@@ -31,38 +55,64 @@ class GatheredBody:
     Each method but ``close`` may raise an OSError: the disk is full, or no descriptor is left.
     """
 
-    __slots__ = ("_file", "_memory")
+    __slots__ = ("_file", "_memory", "_room", "_size", "_taken")
 
-    def __init__(self) -> None:
-        self._memory = bytearray()
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        #: Bytes that have come, and for how many of them room is taken.
+        self._size = self._taken = 0
+        self._memory = BytesIO()
         self._file: IO[bytes] | None = None
 
     def write(self, data: bytes) -> None:
         """Keep a piece."""
-        if self._file is None:
-            self._memory += data
-            if len(self._memory) <= IN_MEMORY:
+        self._size += len(data)
+        file = self._file
+        if file is None:
+            if self._size <= IN_MEMORY or self._has_room():
+                if self._size == len(data):
+                    self._memory = BytesIO(data)  # it shares them: nothing is copied if nothing follows
+                    self._memory.seek(0, SEEK_END)
+                else:
+                    self._memory.write(data)
                 return
             from tempfile import TemporaryFile
 
-            self._file = TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the request
-            data, self._memory = bytes(self._memory), bytearray()
-        left = memoryview(data)
-        while left:
-            left = left[self._file.write(left) :]
+            file = self._file = TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the request
+            _append(file, self._memory.getvalue())
+            self._leave_memory()
+        _append(file, data)
 
     def open(self) -> BufferedIOBase:
         """Return the whole as a file for reading, what ``wsgi.input`` is."""
         if self._file is None:
-            memory, self._memory = self._memory, bytearray()
-            return BytesIO(memory)
+            return BytesIO(self._memory.getvalue())  # it shares them, also with an app that reads all at once
         self._file.seek(0)
-        return BufferedReader(_Reader(self._file), IN_MEMORY)
+        return BufferedReader(_Reader(self._file), _PIECE)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and give the room back."""
+        self._leave_memory()
         if self._file is not None:
             self._file.close()
+
+    def _has_room(self) -> bool:
+        size = self._size
+        if size > self._room.limit or not self._room.take(size - self._taken):
+            return False
+        self._taken = size
+        return True
+
+    def _leave_memory(self) -> None:
+        self._memory = BytesIO()
+        self._room.give_back(self._taken)
+        self._taken = 0
+
+
+def _append(file: IO[bytes], data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 class _Reader(RawIOBase):
@@ -84,28 +134,6 @@ class _Reader(RawIOBase):
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         place: int = self._file.seek(offset, whence)
         return place
-
-
-class Room:
-    """The bytes that all backlogs of a process may have together; ``limit`` is for one of them, 0 for none at all."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._left = limit * _TOGETHER
-        self._mutex = allocate_lock()
-
-    def take(self, size: int) -> bool:
-        """Take room for so many bytes; return False if there is none."""
-        with self._mutex:
-            if size > self._left:
-                return False
-            self._left -= size
-            return True
-
-    def give_back(self, size: int) -> None:
-        """Give room back."""
-        with self._mutex:
-            self._left += size
 
 
 class Backlog:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ("ThreadExchange", "ThreadedApplication", "TimedExchange")
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
-_AHEAD = 65_536
+_AHEAD = 262_144
 #: How far a response is: something is missing, all of it is handed over, and the call has ended after that.
 _OPEN, _WHOLE, _ENDED = range(3)
 #: Held while a head is decided on: by the app, or by the server in its place.
