@@ -10,7 +10,7 @@ from arun.core.counters import BOUNDS, Measured
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Final
 
     from arun.http.endpoints import Endpoints
     from arun.http.exchange import Exchange
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 __all__ = ("Measures", "queued_since")
 
 #: From here on a number counts milliseconds, or microseconds, since the epoch: as seconds it would be the year 5138.
-_MILLISECONDS, _MICROSECONDS = 1e11, 1e14
-_LAST_CLASS, _BEYOND = 5, 600
-#: The bound of nearly all: to look for it costs more than all the rest.
-_FIRST = BOUNDS[0]
+_MILLISECONDS: Final = 1e11
+_MICROSECONDS: Final = 1e14
+_LAST_CLASS: Final = 5
+_BEYOND: Final = 600
 #: Seconds beyond which a time is no time in a queue: clocks differ, or the field is nonsense.
-_LONGEST = 3600.0
+_LONGEST: Final = 3600.0
+#: Of any length to the compiler, which makes a new tuple of one whose length it knows for every call.
+_BOUNDS: Final[tuple[float, ...]] = BOUNDS
 
 
 class Measures:
@@ -44,11 +46,11 @@ class Measures:
         self._statuses[status // 100 if status < _BEYOND else _LAST_CLASS] += 1
         self._sent += exchange.sent
         self._seconds += seconds
-        self._buckets[0 if seconds <= _FIRST else bisect_left(BOUNDS, seconds)] += 1
+        self._buckets[bisect_left(_BOUNDS, seconds)] += 1
         queued = exchange.queued + exchange.taken - exchange.started_at
         if queued:
             self._queued += queued
-            self._queue_buckets[bisect_left(BOUNDS, queued)] += 1
+            self._queue_buckets[bisect_left(_BOUNDS, queued)] += 1
         else:
             self._queue_buckets[0] += 1
 

@@ -14,6 +14,7 @@ from arun.http.exchange import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Final
 
     from arun.http.exchange import Exchange, Stream
     from arun.http.forwarded import Forwarding
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ("ErrorLog", "RequestIds", "RequestLog")
 
 #: When a proxy has taken a request.
-REQUEST_START = b"x-request-start"
+REQUEST_START: Final = b"x-request-start"
 _LONGEST_ID = 128
 _ID_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #: Frames that are written in one second; more of them would say the same, and take the time of requests that work.
-_FRAMES = 20
+_FRAMES: Final = 20
 
 
 class RequestLog(Record):
@@ -84,9 +85,10 @@ class RequestLog(Record):
         if access is None:
             return
         request, connection, entry = exchange.request, exchange.stream.connection, self._entry
-        client, entry.scheme = connection.client, connection.scheme
+        client = connection.client
+        entry.scheme = connection.scheme
         if request.was_forwarded:
-            client, entry.scheme = self._forwarding.ends_of(client, connection.scheme, request)
+            client, entry.scheme = self._forwarding.ends_of(client, entry.scheme, request)
         entry.client = client[0] if client else None
         entry.method = request.method
         entry.target = request.target
@@ -97,8 +99,9 @@ class RequestLog(Record):
         entry.request_fields = request.headers
         if access.needs_response_fields:
             entry.response_fields = list(exchange.response_fields())
-        own = None if self._ids is None or exchange.record is None else exchange.record.request_id
-        entry.request_id = None if own is None else own.decode()
+        if self._ids is not None and exchange.record is not None:
+            own = exchange.record.request_id
+            entry.request_id = None if own is None else own.decode()
         access.log(entry)
 
     def _queued_before(self, exchange: Exchange, value: bytes) -> float:
