@@ -33,6 +33,7 @@ COMPILED = (
     "arun/http/*.py",
     "arun/http/access/*.py",
     "arun/http/http1/*.py",
+    "arun/http/websocket/*.py",
     "arun/apps/asgi/*.py",
     "arun/apps/wsgi/*.py",
     "arun/system/line_file.py",
@@ -41,7 +42,6 @@ COMPILED = (
 INTERPRETED = (
     "*/__init__.py",
     "arun/http/errors.py",
-    "arun/apps/asgi/websocket.py",
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")
