@@ -38,10 +38,20 @@ COMPILED = (
     "arun/apps/wsgi/*.py",
     "arun/system/line_file.py",
 )
-#: ... but for these: packages, and what mypyc cannot make, as tests/house/test_compiling.py says.
+#: ... but for packages, what mypyc cannot make, and what no usual request meets; tests/house/test_compiling.py says more.
 INTERPRETED = (
     "*/__init__.py",
+    "arun/http/detour.py",
+    "arun/http/endpoints.py",
     "arun/http/errors.py",
+    "arun/http/file_part.py",
+    "arun/http/options.py",
+    "arun/http/refusals.py",
+    "arun/http/transport.py",
+    "arun/apps/asgi/lifespan.py",
+    "arun/apps/asgi/tls.py",
+    "arun/http/websocket/deflate.py",
+    "arun/http/websocket/handshake.py",
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")

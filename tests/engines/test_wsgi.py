@@ -204,4 +204,5 @@ async def test_head_request_gets_the_head_alone(serve_wsgi: Serve) -> None:
 
 async def test_the_engine_has_no_more_attributes_than_cpython_looks_up_fast(serve_wsgi: Serve) -> None:
     served = await serve_wsgi(hello)
-    assert len(vars(served.engine)) <= 30, "CPython 3.11 keeps more in a dict, and each look costs every request"
+    attributes = getattr(served.engine, "__dict__", {})  # a compiled one has none
+    assert len(attributes) <= 30, "CPython 3.11 keeps more in a dict, and each look costs every request"

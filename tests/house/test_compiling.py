@@ -92,6 +92,26 @@ def test_no_number_or_text_is_compared_by_identity(path: str) -> None:
     assert [ast.unparse(node) for node in told if ast.unparse(node.comparators[0]) in values] == []
 
 
+@pytest.mark.parametrize("path", COMPILED)
+def test_what_bounds_a_slice_is_computed_before(path: str) -> None:
+    """The compiler computes it twice where it does not know what is sliced: ``left[file.write(left):]`` writes twice."""
+    slices = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Slice)]
+    calls = [
+        call for part in slices for call in ast.walk(part) if isinstance(call, ast.Call | ast.NamedExpr | ast.Await)
+    ]
+    assert [ast.unparse(call) for call in calls if not ast.unparse(call).startswith("len(")] == []
+
+
+@pytest.mark.parametrize("path", COMPILED)
+def test_nothing_is_awaited_while_an_exception_is_handled(path: str) -> None:
+    """A compiled coroutine does not get its exception back when it goes on: ``raise`` would end the process (SIGSEGV)."""
+    handling = [node.body for node in ast.walk(TREES[path]) if isinstance(node, ast.ExceptHandler)]
+    handling += [node.finalbody for node in ast.walk(TREES[path]) if isinstance(node, ast.Try)]
+    waiting = (ast.Await, ast.Yield, ast.YieldFrom, ast.AsyncWith, ast.AsyncFor)
+    inside = [node for body in handling for statement in body for node in ast.walk(statement)]
+    assert [ast.unparse(node) for node in inside if isinstance(node, waiting)] == []
+
+
 def test_compiled_classes_with_interpreted_subclasses_say_so() -> None:
     """Without ``mypyc_attr(allow_interpreted_subclasses=True)``, calls would not reach what a subclass overrides."""
     classes = {node.name: node for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from arun.apps.wsgi.environ import ErrorStream
+from functools import partial
+
+from arun.apps.wsgi.error_stream import ErrorStream
 from arun.apps.wsgi.pool import LoopCalls
 from arun.apps.wsgi.spool import LONGER, Room
 
@@ -23,6 +25,8 @@ class WsgiApplication:
     cancellable: bool
     interruptible: bool
     http: HttpServer
+    #: ``SCRIPT_NAME``: the path under which a proxy shows the app, as WSGI writes text.
+    root: str
     #: Calls into the loop's thread.
     calls: LoopCalls
 
@@ -36,6 +40,7 @@ class WsgiApplication:
     async def start(self, http: HttpServer) -> None:
         """Take the server of all requests; WSGI has no start-up of its own."""
         self.http = http
+        self.root = http.options.root_path.encode().decode("latin-1")
         self.calls = LoopCalls()
 
     async def retire(self, grace: float) -> None:
@@ -57,4 +62,4 @@ class WsgiApplication:
 
     def log(self, text: str) -> None:
         """Write to the error log from any thread; in the loop's, as the log belongs to it."""
-        self.calls.post(self.http.options.on_error, text)
+        self.calls.post(partial(self.http.options.on_error, text))

@@ -6,22 +6,21 @@ import os
 from io import BytesIO
 from time import monotonic
 
-from arun.apps.wsgi.environ import common_environ, environ_of
+from arun.apps.wsgi.environ import environ_of
 from arun.apps.wsgi.file_wrapper import file_part
+from arun.apps.wsgi.head import STATUSES, read_text_fields
 from arun.apps.wsgi.spool import IN_MEMORY, GatheredBody
 from arun.core.failures import printable
-from arun.http.bounded_cache import BoundedCache
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.exchange import Exchange
-from arun.http.fields import status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from io import BufferedIOBase
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Final
 
     from arun.apps.wsgi.application import WsgiApplication
     from arun.http.exchange import Stream
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("Absence", "WsgiExchange", "close_body")
 
 #: Seconds for which an app may yield nothing to a client that has closed its side.
-_ABSENT = 1.0
+_ABSENT: Final = 1.0
 
 
 class WsgiExchange(Exchange):
@@ -74,7 +73,7 @@ class WsgiExchange(Exchange):
     # ---- what the app calls
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """Take status and header fields, and return the ``write`` of old; see PEP 3333.
 
@@ -87,8 +86,8 @@ class WsgiExchange(Exchange):
             self.fields = None
         elif self.fields is not None:
             raise ResponseInvalid("start_response was called before; an error handler passes exc_info")
-        code, reason = _statuses.get(status) or _statuses[status]
-        self.set_head(code, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], reason)
+        self.status, self.line = STATUSES.get(status) or STATUSES[status]
+        self.fields, self.length, self.flags = read_text_fields(headers)
         return self._write_piece
 
     def _write_piece(self, data: bytes) -> None:
@@ -141,18 +140,9 @@ class WsgiExchange(Exchange):
             self.expect_body()
             self._waits_for = self._go
 
-    def _environ(self, request_body: BufferedIOBase) -> dict[str, Any]:
+    def _environ(self, request_body: object) -> dict[str, Any]:
         """Return the environ of this request; in the thread that calls the app."""
-        request, connection, application = self.request, self.stream.connection, self.application
-        http, path, forwarded = application.http, request.path, None
-        common = connection.common
-        if common is None:
-            common = connection.common = common_environ(connection, http.options, application.errors)
-        if common["SCRIPT_NAME"]:
-            path = http.root_path.mounted(path)
-        if request.was_forwarded:
-            forwarded = http.forwarding.ends_of(connection.client, connection.scheme, request)
-        return environ_of(request, common, path, request_body, forwarded)
+        return environ_of(self.request, self.stream.connection, self.application, request_body)
 
     def _call_app(self, request_body: BufferedIOBase) -> None:
         """Call the app, or have it called."""
@@ -238,16 +228,3 @@ def close_body(body: object, raised: BaseException | None) -> BaseException | No
     except BaseException as exc:  # noqa: BLE001 - SystemExit in an app is no end of the process
         return raised or exc
     return raised
-
-
-def _status(status: str) -> tuple[int, bytes]:
-    code, _, reason = status.partition(" ")
-    if len(code) != 3 or not (code.isascii() and code.isdigit()):  # noqa: PLR2004 - RFC 9112 section 4
-        raise ResponseInvalid(f"{status!r} is not a status such as '200 OK'")
-    known = int(code), reason.encode("latin-1")
-    if known[1] and status_line(known[0]) == status_line(*known):
-        known = known[0], b""  # the registered one costs nothing to look up
-    return known
-
-
-_statuses: BoundedCache[str, tuple[int, bytes]] = BoundedCache(_status)

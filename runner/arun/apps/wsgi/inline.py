@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextvars import Context
     from io import BufferedIOBase
+    from typing import Final
 
     from arun.http.exchange import Stream
     from arun.http.request import Request
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ("InlineApplication", "InlineExchange")
 
 #: A client that takes all at once does not hold the loop: others get their turn after so many bytes ...
-_STREAK = 262_144
+_STREAK: Final = 262_144
 #: ... where each piece counts as so many.
-_PIECE = 1024
+_PIECE: Final = 1024
 
 
 class InlineApplication(WsgiApplication):

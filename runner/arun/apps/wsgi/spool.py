@@ -13,18 +13,18 @@ from arun.core.genuine import allocate_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedIOBase
-    from typing import IO, Any
+    from typing import IO, Any, Final
 
 __all__ = ("IN_MEMORY", "LONGER", "Backlog", "GatheredBody", "Room")
 
 #: Bytes of any request body that are kept in memory. One that is longer stays there up to LONGER, as long as all of those have
 #: room together; else it goes to a temporary file.
-IN_MEMORY = 65_536
-LONGER = 1_048_576
+IN_MEMORY: Final = 65_536
+LONGER: Final = 1_048_576
 #: Bytes of a body that are read back at once.
-_PIECE = 65_536
+_PIECE: Final = 65_536
 #: All backlogs together may be so many times as long as one; so may the longer bodies in memory.
-_TOGETHER = 64
+_TOGETHER: Final = 64
 
 
 class Room:
@@ -112,7 +112,8 @@ class GatheredBody:
 def _append(file: IO[bytes], data: bytes) -> None:
     left = memoryview(data)
     while left:
-        left = left[file.write(left) :]
+        written = file.write(left)
+        left = left[written:]
 
 
 class _Reader(RawIOBase):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from _queue import SimpleQueue  # not from queue: gevent puts its own there
 from contextvars import Context
+from functools import partial
 
 from arun.apps.wsgi.application import WsgiApplication
 from arun.apps.wsgi.exchange import Absence, WsgiExchange, close_body
@@ -24,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from io import BufferedIOBase
+    from typing import Final
 
     from arun.apps.wsgi.exchange import ExcInfo
     from arun.http.exchange import Stream
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
 __all__ = ("ThreadExchange", "ThreadedApplication", "TimedExchange")
 
 #: Bytes that a thread hands over before it waits until they are with the transport.
-_AHEAD = 262_144
+_AHEAD: Final = 262_144
 #: How far a response is: something is missing, all of it is handed over, and the call has ended after that.
-_OPEN, _WHOLE, _ENDED = range(3)
+_OPEN: Final = 0
+_WHOLE: Final = 1
+_ENDED: Final = 2
 #: Held while a head is decided on: by the app, or by the server in its place.
-_deciding = allocate_lock()
+_deciding: Final = allocate_lock()
 
 
 class ThreadedApplication(WsgiApplication):
@@ -55,7 +59,7 @@ class ThreadedApplication(WsgiApplication):
         options = http.options
         self.pool = ThreadPool(options.threads, options.limit_queue)
         self._room = Room(options.limit_response_buffer)
-        self._exchange = TimedExchange if options.timeout_request > 0 else ThreadExchange
+        self._timed = options.timeout_request > 0
 
     async def stop(self, grace: float) -> None:  # noqa: ARG002 - WSGI has no shut-down of its own
         """Let the threads end."""
@@ -65,7 +69,7 @@ class ThreadedApplication(WsgiApplication):
 
     def exchange(self, stream: Stream, request: Request) -> ThreadExchange:
         """Return the exchange of one request."""
-        return self._exchange(stream, request, self)
+        return TimedExchange(stream, request, self) if self._timed else ThreadExchange(stream, request, self)
 
     def backlog(self) -> Backlog | None:
         """Return what keeps a response for a slow client; None if there is no room for that."""
@@ -86,13 +90,13 @@ class ThreadExchange(WsgiExchange):
         "_backlog",
         "_context",
         "_input",
+        "_last",
         "_problem",
         "_raised",
         "_replies",
         "_stage",
         "_threaded",
     )
-    __deletable__ = ("_input",)
 
     def __init__(self, stream: Stream, request: Request, application: ThreadedApplication) -> None:
         WsgiExchange.__init__(self, stream, request, application)
@@ -108,9 +112,10 @@ class ThreadExchange(WsgiExchange):
         #: The thread waits until all that it has handed over is with the transport.
         self._asked = False
         self._stage = _OPEN
-        #: What the call raised after all was handed over.
-        self._raised: BaseException | None
-        self._input: BufferedIOBase
+        #: What the call has left to send, and what it raised.
+        self._last: bytes | None = None
+        self._raised: BaseException | None = None
+        self._input: BufferedIOBase | None = None
         #: The context variables of this request: none, as in a new thread. What was called before left its own.
         self._context: Context
 
@@ -188,8 +193,9 @@ class ThreadExchange(WsgiExchange):
         if self._replies is not None:
             self._replies.put(None)
 
-    def _end(self, last: bytes | None, raised: BaseException | None) -> None:
-        problem, self._problem = self._problem, None  # its traceback may refer to us
+    def _end(self) -> None:
+        last, raised, problem = self._last, self._raised, self._problem
+        self._last = self._raised = self._problem = None  # a traceback may refer to us
         if self._backlog is None:
             self._finish(last, raised or problem)
         elif self._stage and problem is None and not self.answered:
@@ -202,48 +208,45 @@ class ThreadExchange(WsgiExchange):
 
     def _file_sent(self, raised: BaseException | None) -> None:
         if not self._threaded.pool.run(lambda: self._context.run(self._close_file, raised), ahead=True):
-            self._end(None, self._context.run(close_body, self._body, raised))
+            self._raised = self._context.run(close_body, self._body, raised)
+            self._end()
 
     # ---- in a thread of the pool
 
     def _call(self) -> bool:
-        """Call the app; return whether the thread is one too many now, and ends."""
+        """Call the app and hand its response over; return whether the thread is one too many now, and ends."""
         if self.record is not None:
             self.taken = perf_counter()
         self._context = context = Context()
         part = context.run(self._respond)
-        if part is not None:
-            # which closes it, unless the loop is closed, and the process about to end
-            self._post(self._send_file, part)
+        # The context is left before: the end of a file enters it in another thread. The loop closes the file, unless it is
+        # closed itself, and the process about to end.
+        self._post(self._end if part is None else partial(self._send_file, part))
         return False
 
     def _respond(self) -> FilePart | None:
-        """Call the app and hand its response over; return what the loop is to send, if that is a file."""
-        last: bytes | None = None
-        raised: BaseException | None = None
-        request_body = self._input
-        del self._input  # its frames would keep what the app holds of it
+        """Call the app and send its response, all but its end; return what the loop is to send, if that is a file."""
+        part: FilePart | None = None
+        request_body, self._input = self._input, None  # what the app holds of it goes with its call
         try:
             if self.abandoned:
                 raise ClientDisconnected("the client has gone")  # noqa: TRY301 - nothing would be read of its response
             body = self.application.app(self._environ(request_body), self.start_response)
             if type(body) is list or type(body) is tuple:
-                last = b"".join(body)  # all of it is there: one piece, with its length
+                self._last = b"".join(body)  # all of it is there: one piece, with its length
                 self._check_started()
             elif (part := self._part_of(body)) is not None:
                 self._body = body
-                return part
             else:
-                raised = close_body(body, self._send_all(body))
+                self._raised = close_body(body, self._send_all(body))
         except BaseException as exc:  # noqa: BLE001 - SystemExit in one request is no reason to end the thread
             end_if_forked(exc)  # here: the thread of the loop is not in it
-            self.application.calls.post(self._end, None, exc)  # kept in no variable: its traceback refers to this frame
-        else:
-            self.application.calls.post(self._end, last, raised)
-        return None
+            self._last, self._raised = None, exc  # until the end takes it
+        return part
 
     def _close_file(self, raised: BaseException | None) -> None:
-        self._post(self._end, None, close_body(self._body, raised))
+        self._raised = close_body(self._body, raised)
+        self._post(self._end)
 
     def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
         """Send piece by piece, and return what was raised."""
@@ -272,7 +275,7 @@ class ThreadExchange(WsgiExchange):
         self._sent = True
         if self._backlog is not None and self._keep(self._backlog, data):
             return
-        self._post(self._write, data, True)
+        self._post(partial(self._write, data, True))
         self._ahead += len(data)
         if self._ahead > _AHEAD or self.stream.write_paused:
             self._ahead = 0
@@ -299,9 +302,9 @@ class ThreadExchange(WsgiExchange):
             raise ClientDisconnected("the server has stopped")
         replies.get()
 
-    def _post(self, what: Callable[..., None], *arguments: object) -> bool:
+    def _post(self, what: Callable[[], None]) -> bool:
         """Have something done in the loop's thread; return False if the loop is closed, as this call outlived a stop."""
-        return self.application.calls.post(what, *arguments)
+        return self.application.calls.post(what)
 
 
 class TimedExchange(ThreadExchange):
@@ -319,7 +322,7 @@ class TimedExchange(ThreadExchange):
         return self._thread_id != 0 and (self.abandoned or not (self._asked or self.answered))
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """Take status and header fields; see :class:`WsgiExchange`.
 
