@@ -94,7 +94,8 @@ class LineFile:
             self._dropped += len(lines)
             lines = []
         data = self._rest + "".join(lines).encode()
-        self._rest = data[self._take(data, patience) :]
+        taken = self._take(data, patience)  # before the slice: the compiler would compute it twice in there
+        self._rest = data[taken:]
         if self._dropped and not self._rest:
             logs.warning(f"{self._name} goes on: {self._dropped} lines were dropped")
             self._dropped = 0

@@ -20,8 +20,8 @@ from __future__ import annotations
 from time import gmtime
 
 from arun.http.access.escapes import json_escapes
-from arun.http.access.line import Clock, LineLog, field
-from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, Piece, parts
+from arun.http.access.line import Clock, field
+from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, LineLog, Piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def json_log(write: Callable[[str], None]) -> AccessLog:
     pieces: list[str | Piece] = []
     for key, values in members.items():
         pieces += [f'{"," if pieces else "{"}"{key}":', *values]
-    return LineLog(parts([*pieces, "}"], clock), clock, write)
+    return LineLog([*pieces, "}"], clock, write)
 
 
 def _field(quoted: Escapes, name: bytes, unless: bytes | None = None) -> Piece:

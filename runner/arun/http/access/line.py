@@ -1,18 +1,14 @@
-"""What the access log says of a request, and how a line is written of it."""
+"""What the access log says of a request, and when."""
 
 from __future__ import annotations
 
-from time import time
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from arun.http.access.parts import Part
+    from collections.abc import Callable
 
     Fields = list[tuple[bytes, bytes]]
 
-__all__ = ("AccessLog", "Clock", "Entry", "LineLog", "field")
+__all__ = ("AccessLog", "Clock", "Entry", "field")
 
 
 class Entry:
@@ -96,33 +92,6 @@ class Clock:
         self.since = float(second)
         self.until = self.since + 1.0
         self.text = self._form(second)
-
-
-class LineLog(AccessLog):
-    """Writes a line of each request: the texts of its ``parts``, one after the other."""
-
-    __slots__ = ("_clock", "_parts", "_write")
-
-    def __init__(self, parts: Sequence[Part], clock: Clock, write: Callable[[str], None]) -> None:
-        AccessLog.__init__(
-            self,
-            needs_seconds=any(part.needs_seconds for part in parts),
-            needs_response_fields=any(part.needs_response_fields for part in parts),
-        )
-        self._parts = list(parts)
-        self._clock = clock
-        self._write = write
-
-    def log(self, entry: Entry) -> None:
-        """Write the line of a request."""
-        clock = self._clock
-        clock.now = now = time()
-        if not clock.since <= now < clock.until:
-            clock.turn()
-        texts: list[str] = []
-        for part in self._parts:
-            part.write(entry, texts)
-        self._write("".join(texts))
 
 
 def field(fields: Fields, name: bytes) -> bytes | None:

@@ -5,7 +5,9 @@ A text is kept under everything that it follows from, and is made of nothing els
 
 from __future__ import annotations
 
-from arun.http.access.line import Entry, field
+from time import time
+
+from arun.http.access.line import AccessLog, Entry, field
 from arun.http.bounded_cache import BoundedCache
 
 TYPE_CHECKING = False
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from arun.http.access.line import Clock
 
-__all__ = ("BY_CLIENT", "BY_FIELDS", "BY_REQUEST", "FRESH", "Part", "Piece", "parts")
+__all__ = ("BY_CLIENT", "BY_FIELDS", "BY_REQUEST", "FRESH", "LineLog", "Piece")
 
 #: What a value follows from: the client, or the second; request line, scheme, status and size; header fields of the request; or
 #: anything else, which makes it another one in every line.
@@ -191,7 +193,35 @@ class FieldsPart(Part):
         return text
 
 
-def parts(pieces: Iterable[str | Piece], clock: Clock) -> list[Part]:
+class LineLog(AccessLog):
+    """Writes a line of each request: these ``pieces``, literal texts and values."""
+
+    __slots__ = ("_clock", "_parts", "_write")
+
+    def __init__(self, pieces: Iterable[str | Piece], clock: Clock, write: Callable[[str], None]) -> None:
+        parts = _parts(pieces, clock)
+        AccessLog.__init__(
+            self,
+            needs_seconds=any(part.needs_seconds for part in parts),
+            needs_response_fields=any(part.needs_response_fields for part in parts),
+        )
+        self._parts = parts
+        self._clock = clock
+        self._write = write
+
+    def log(self, entry: Entry) -> None:
+        """Write the line of a request."""
+        clock = self._clock
+        clock.now = now = time()
+        if not clock.since <= now < clock.until:
+            clock.turn()
+        texts: list[str] = []
+        for part in self._parts:
+            part.write(entry, texts)
+        self._write("".join(texts))
+
+
+def _parts(pieces: Iterable[str | Piece], clock: Clock) -> list[Part]:
     """Return the parts of a line of these pieces, literal texts and values; an end is added to it."""
     made: list[Part] = []
     group: list[str | Piece] = []

@@ -6,8 +6,8 @@ import os
 from time import localtime
 
 from arun.http.access.escapes import text_escapes
-from arun.http.access.line import Clock, LineLog, field
-from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, FRESH, Piece, parts
+from arun.http.access.line import Clock, field
+from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, FRESH, LineLog, Piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def text_log(pieces: Iterable[str | Atom], write: Callable[[str], None]) -> Acce
     clock, escaped = Clock(_local_time), text_escapes()
     values = _values(escaped, clock)
     found = [piece if isinstance(piece, str) else _piece(piece, values, escaped) for piece in pieces]
-    return LineLog(parts(found, clock), clock, write)
+    return LineLog(found, clock, write)
 
 
 def _piece(atom: Atom, values: dict[str, str | Piece], escaped: Escapes) -> str | Piece:
