@@ -52,6 +52,7 @@ INTERPRETED = (
     "arun/apps/asgi/tls.py",
     "arun/http/websocket/deflate.py",
     "arun/http/websocket/handshake.py",
+    "arun/apps/wsgi/file_reader.py",
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")

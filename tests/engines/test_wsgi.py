@@ -202,6 +202,16 @@ async def test_head_request_gets_the_head_alone(serve_wsgi: Serve) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_what_is_like_bytes_is_sent(serve_wsgi: Serve, kind: Any) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[Any]:  # noqa: ARG001
+        write = start_response("200 OK", [["Content-Length", "6"]], ())
+        write(kind(b"old"))
+        yield kind(b"new")
+
+    assert (await (await serve_wsgi(app)).talk(GET)).endswith(b"\r\n\r\noldnew")
+
+
 async def test_the_engine_has_no_more_attributes_than_cpython_looks_up_fast(serve_wsgi: Serve) -> None:
     served = await serve_wsgi(hello)
     attributes = getattr(served.engine, "__dict__", {})  # a compiled one has none

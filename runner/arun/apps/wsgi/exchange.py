@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
     from io import BufferedIOBase
-    from types import TracebackType
     from typing import Any, Final
 
     from arun.apps.wsgi.application import WsgiApplication
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from arun.http.file_part import FilePart
     from arun.http.request import Request
 
-    ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 __all__ = ("Absence", "WsgiExchange", "close_body")
 
@@ -73,7 +71,7 @@ class WsgiExchange(Exchange):
     # ---- what the app calls
 
     def start_response(
-        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
         """Take status and header fields, and return the ``write`` of old; see PEP 3333.
 
@@ -90,11 +88,11 @@ class WsgiExchange(Exchange):
         self.fields, self.length, self.flags = read_text_fields(headers)
         return self._write_piece
 
-    def _write_piece(self, data: bytes) -> None:
+    def _write_piece(self, data: Any) -> None:
         if data:
             self._send(data)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: Any) -> None:
         """Send a piece of the body that is not empty, and not the last.
 
         Raises:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextvars import Context
     from io import BufferedIOBase
-    from typing import Final
+    from typing import Any, Final
 
     from arun.http.exchange import Stream
     from arun.http.request import Request
@@ -46,7 +46,7 @@ class InlineExchange(WsgiExchange):
 
     #: The context variables of this request; every part of its call runs in them.
     _context: Context
-    _pieces: Iterator[bytes]
+    _pieces: Iterator[Any]
     _absence: Absence
 
     def _call_app(self, request_body: BufferedIOBase) -> None:
@@ -106,7 +106,7 @@ class InlineExchange(WsgiExchange):
         else:
             self._close(None)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: Any) -> None:
         if self.abandoned:
             raise ClientDisconnected("the client has gone")
         self._check_started()

@@ -6,14 +6,15 @@ What is too long for memory is in temporary files, which have no name, and are w
 from __future__ import annotations
 
 import os
-from io import SEEK_END, SEEK_SET, BufferedReader, BytesIO, RawIOBase
+from io import SEEK_END, BufferedReader, BytesIO
 
+from arun.apps.wsgi.file_reader import FileReader
 from arun.core.genuine import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedIOBase
-    from typing import IO, Any, Final
+    from typing import IO, Final
 
 __all__ = ("IN_MEMORY", "LONGER", "Backlog", "GatheredBody", "Room")
 
@@ -88,7 +89,7 @@ class GatheredBody:
         if self._file is None:
             return BytesIO(self._memory.getvalue())  # it shares them, also with an app that reads all at once
         self._file.seek(0)
-        return BufferedReader(_Reader(self._file), _PIECE)
+        return BufferedReader(FileReader(self._file), _PIECE)
 
     def close(self) -> None:
         """Close the file, and give the room back."""
@@ -114,27 +115,6 @@ def _append(file: IO[bytes], data: bytes) -> None:
     while left:
         written = file.write(left)
         left = left[written:]
-
-
-class _Reader(RawIOBase):
-    """The file as the app reads it: whatever the app closes, drops or wraps, the file itself stays ours."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file: Any = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count: int = self._file.readinto(buffer)
-        return count
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        place: int = self._file.seek(offset, whence)
-        return place
 
 
 class Backlog:

@@ -25,9 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from io import BufferedIOBase
-    from typing import Final
+    from typing import Any, Final
 
-    from arun.apps.wsgi.exchange import ExcInfo
     from arun.http.exchange import Stream
     from arun.http.file_part import FilePart
     from arun.http.request import Request
@@ -248,7 +247,7 @@ class ThreadExchange(WsgiExchange):
         self._raised = close_body(self._body, raised)
         self._post(self._end)
 
-    def _send_all(self, body: Iterable[bytes]) -> BaseException | None:
+    def _send_all(self, body: Iterable[Any]) -> BaseException | None:
         """Send piece by piece, and return what was raised."""
         try:
             left = Absence()
@@ -264,7 +263,7 @@ class ThreadExchange(WsgiExchange):
             return exc
         return None
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: Any) -> None:
         if type(data) is not bytes:
             data = b"".join((data,))  # a copy of what is like bytes; a TypeError for the rest
         if self._problem is not None:
@@ -322,7 +321,7 @@ class TimedExchange(ThreadExchange):
         return self._thread_id != 0 and (self.abandoned or not (self._asked or self.answered))
 
     def start_response(
-        self, status: str, headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
         """Take status and header fields; see :class:`WsgiExchange`.
 

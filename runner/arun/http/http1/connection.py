@@ -11,7 +11,7 @@ from collections import deque
 from arun.http.endpoints import endpoints_of
 from arun.http.errors import ClientDisconnected, ResponseInvalid
 from arun.http.fields import refusal
-from arun.http.http1.framing import STATUS_BEGINNING, Framing, informational, last_chunk
+from arun.http.http1.framing import STATUS_BEGINNING, Framing, around_chunk, informational, last_chunk
 from arun.http.http1.parser import RequestParser
 from arun.http.pace import Rate
 from arun.http.transport import (
@@ -46,7 +46,7 @@ _FAREWELL = 5.0
 _FIRST_REQUEST = 1.0
 #: Seconds of silence until the kernel probes a half-closed client: systems keep a closed connection twice as long.
 _SILENT = 30
-#: Bytes of a body that are joined to their head.
+#: Fewer bytes of a body are joined to what goes before and behind them.
 _JOINED = 65_536
 
 
@@ -224,23 +224,19 @@ class Http1Connection(asyncio.Protocol):
         """Send a piece of the response's body; see :class:`arun.http.exchange.Stream`, here and below."""
         if exchange.answered:
             raise ResponseInvalid("the response is complete already")
-        framing, head = self.framing, b""
+        framing, head, tail, problem = self.framing, b"", b"", ""
         if not exchange.head_sent:
             head = framing.head(exchange, data, more, self._may_go_on(exchange), self._http.own_fields)
         if framing.left == len(data) and not framing.bodiless:  # nearly always: the whole of a body, or the rest of it
-            framing.left, problem = 0, ""
+            framing.left = 0
             if exchange.record is not None:
                 exchange.sent += len(data)
         else:
             data, problem = framing.body(exchange, data, more)
-        if head:
-            exchange.head_sent = True
-            if len(data) < _JOINED:
-                data = head + data
-            else:
-                self._write(head)
-        if data:
-            self._write(data)
+            if framing.chunked:
+                head, tail = around_chunk(head, len(data), more)
+        exchange.head_sent = True
+        self._write(head, data, tail)
         if not more or problem:
             self._finished(exchange)
         if problem:
@@ -405,12 +401,16 @@ class Http1Connection(asyncio.Protocol):
 
     # ---- inner life
 
-    def _write(self, data: bytes) -> None:
-        """Send bytes, unless the client is gone."""
-        if not self.closing:
-            if self._ahead:
-                self._ahead, data = False, data[len(STATUS_BEGINNING) :]
-            self.transport.write(data)
+    def _write(self, head: bytes, data: bytes = b"", tail: bytes = b"") -> None:
+        """Send bytes, unless the client is gone; long data is not copied, and uvloop makes one system call of all."""
+        if self.closing:
+            return
+        if self._ahead and head:
+            self._ahead, head = False, head[len(STATUS_BEGINNING) :]
+        if len(data) >= _JOINED:
+            self.transport.writelines([piece for piece in (head, data, tail) if piece])
+        elif head or data or tail:
+            self.transport.write(head + data + tail)
 
     def _may_go_on(self, exchange: Exchange) -> bool:
         """Return whether the response may promise that another request is taken after it; count it."""

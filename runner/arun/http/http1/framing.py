@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arun.http.exchange import Exchange
 
-__all__ = ("STATUS_BEGINNING", "Framing", "informational", "last_chunk")
+__all__ = ("STATUS_BEGINNING", "Framing", "around_chunk", "informational", "last_chunk")
 
 #: What every head begins with, also that of an interim response.
 STATUS_BEGINNING = b"HTTP/1.1 "
@@ -86,7 +86,7 @@ class Framing:
         return exchange.line + block + own + framing + b"\r\n"
 
     def body(self, exchange: Exchange, data: bytes, more: bool) -> tuple[bytes, str]:  # noqa: FBT001 - as in Stream
-        """Return a piece of the body as it is sent, and what is wrong with its length, if anything.
+        """Return what is sent of a piece of the body, and what is wrong with its length, if anything.
 
         A client never takes the excess for the next response.
         """
@@ -106,9 +106,13 @@ class Framing:
                     problem = f"the body is {left} bytes shorter than its Content-Length"
         if exchange.record is not None:
             exchange.sent += len(data)
-        if self.chunked:
-            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"" if more else _LAST_CHUNK)
         return data, problem
+
+
+def around_chunk(head: bytes, size: int, more: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 - as in Stream
+    """Return what is sent before and behind a piece of a chunked body, behind a head if it is the first (RFC 9112 section 7.1)."""
+    end = b"" if more else _LAST_CHUNK
+    return (b"%b%x\r\n" % (head, size), b"\r\n" + end) if size else (head, end)
 
 
 def informational(status: int, fields: bytes) -> bytes:
