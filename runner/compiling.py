@@ -56,8 +56,8 @@ INTERPRETED = (
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")
-#: The name of the library that holds them all, beside the package; each module has a small one of its own that refers to it.
-GROUP = "arun"
+#: Where the library is that holds them all, arun/compiled__mypyc; each module has a small one of its own that refers to it.
+GROUP = "arun.compiled"
 #: Where the libraries lie, in the directory in which they are made.
 _MADE = "made"
 #: Lines of a compiler's that a message keeps.
