@@ -17,14 +17,15 @@ export ARUN_COMPILE
 INSTALLED := $(VENV)/.installed$(ARUN_COMPILE)
 SOURCES := $(shell find runner welcome -type f -not -name '*.pyc') pyproject.toml README.md
 
-.PHONY: help run test coverage lint preflight reference fuzz wheels clean
+.PHONY: help run test coverage lint preflight ceiling reference fuzz wheels clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    show the main job: a broken app, and its fallback answering on http://$(ADDRESS)"
 	@echo "make test   run all tests        make coverage  and list the lines they miss"
 	@echo "make lint   ruff, mypy           make reference   write docs/ anew"
-	@echo "make fuzz   fuzz the HTTP/1 parser and the config readers, $(FUZZ) seconds each"
+	@echo "make ceiling  count instructions per request against benchmarks/ceilings.toml; CEILING=--write writes that anew"
+	@echo "make fuzz   fuzz the HTTP/1 parser, the config readers, and the compiled build beside the pure one, $(FUZZ) seconds each"
 	@echo "make wheels wheels for all platforms in dist/    ARUN_COMPILE=0 or 1: pure Python, or compiled"
 
 $(BIN)/python:
@@ -76,6 +77,10 @@ preflight:
 	[ "$$(id -u)" -eq 0 ] || missing="$$missing root"; \
 	[ -z "$$missing" ] || { echo "tests are left out, as they need:" $$missing; [ -z "$$CI" ]; }
 
+# On the interpreter of the system, the same binary everywhere, in an environment of its own.
+ceiling:
+	/usr/bin/python3 benchmarks/ceiling.py $(CEILING)
+
 reference: $(INSTALLED)
 	$(BIN)/python -m arun.settings docs
 
@@ -83,6 +88,8 @@ reference: $(INSTALLED)
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group fuzz
 	sh tests/fuzz/run.sh $(BIN)/python build/fuzz $(FUZZ)
+	for build in 0 1; do ARUN_COMPILE=$$build $(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/fuzz/build$$build .; done
+	$(BIN)/python -m tests.fuzz.difference $(FUZZ) build/fuzz/difference-found build/fuzz/build1 build/fuzz/build0
 
 # For each CPython, libc and processor a compiled wheel, made in containers (docker), and the pure one for the rest.
 wheels: $(BIN)/python

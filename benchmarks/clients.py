@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import environment
+import websocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,23 +27,17 @@ CONNECTIONS = 64
 
 #: Seconds that connections may take until all are open and answered.
 _OPENING = 120.0
-_HANDSHAKE = (
-    b"GET /websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-_MESSAGE = b"m" * 64
-#: A whole text frame, masked with zeros (RFC 6455 section 5.3: any four bytes will do), and the one that comes back.
-_SENT = bytes((0x81, 0x80 | len(_MESSAGE), 0, 0, 0, 0)) + _MESSAGE
-_ECHOED = bytes((0x81, len(_MESSAGE))) + _MESSAGE
+_HANDSHAKE = b"GET /websocket HTTP/1.1\r\nHost: localhost\r\n" + websocket.UPGRADE + b"\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What came of one burst: answers, seconds, the server's CPU seconds, the 99th percentile in ms, and failures."""
+    """What came of one burst: answers, seconds, the server's CPU seconds, two percentiles of latency in ms, and failures."""
 
     requests: int
     seconds: float
     cpu: float
+    p50: float
     p99: float
     errors: int
 
@@ -79,7 +74,7 @@ def burst(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> Burs
     Raises:
         OSError: the server is gone, or refused a websocket.
     """
-    return _messages(port, seconds, cpu) if case.websocket else _requests(case, port, seconds, cpu)
+    return _messages(case.message, port, seconds, cpu) if case.message else _requests(case, port, seconds, cpu)
 
 
 @contextmanager
@@ -102,39 +97,51 @@ def holding(port: int, number: int) -> Iterator[Idle]:
 def _requests(case: Case, port: int, seconds: int, cpu: Callable[[], float]) -> Burst:
     script = os.path.join(environment.HERE, "wrk.lua")
     url = f"http://127.0.0.1:{port}{case.path}"
-    line = f"-t1 -c{CONNECTIONS} -d{seconds} --timeout 10 -s {script} {url} -- {case.body} {case.fields}"
+    line = f"-t1 -c{CONNECTIONS} -d{seconds} --timeout 10 -s {script} {url}"
+    fields = case.fields if case.keeps else (*case.fields, "Connection: close")
+    words = [*line.split(), *(word for field in fields for word in ("-H", field))]
+    words += ["--", str(case.body), str(int(case.proxied))]
     begin = cpu()
-    asked = subprocess.run([environment.program("wrk") or "wrk", *line.split()], capture_output=True, check=False)
+    asked = subprocess.run([environment.program("wrk") or "wrk", *words], capture_output=True, check=False)
     used = cpu() - begin
     if asked.returncode:
         raise ConnectionError(f"wrk: {(asked.stderr or asked.stdout).decode(errors='replace').strip()}")
     reported = json.loads(asked.stdout.splitlines()[-1])
     errors = sum(reported[kind] for kind in ("connect", "read", "write", "status", "timeout"))
-    return Burst(reported["requests"], reported["microseconds"] / 1e6, used, reported["p99"] / 1000, errors)
+    return Burst(
+        reported["requests"],
+        reported["microseconds"] / 1e6,
+        used,
+        reported["p50"] / 1000,
+        reported["p99"] / 1000,
+        errors,
+    )
 
 
-def _messages(port: int, seconds: float, cpu: Callable[[], float]) -> Burst:
+def _messages(size: int, port: int, seconds: float, cpu: Callable[[], float]) -> Burst:
     """Send a message on each connection as soon as its last one came back, and compare the bytes."""
+    message, echoed = websocket.sent(size), websocket.echoed(size)
     connections = {c.fileno(): c for c in (_websocket(port) for _ in range(CONNECTIONS))}
     poll = select.epoll()
     waits: list[float] = []
-    sent, half, errors = {}, dict.fromkeys(connections, b""), 0
+    sent, came, errors = {}, {number: bytearray() for number in connections}, 0
     begin, used = time.perf_counter(), cpu()
     end = begin + seconds
     for number, connection in connections.items():
         poll.register(number, select.EPOLLIN)
         sent[number] = time.perf_counter()
-        connection.send(_SENT)
+        connection.sendall(message)
     while sent and (now := time.perf_counter()) < end:
         for number, _ in poll.poll(end - now):
-            half[number] += (data := connections[number].recv(4096))
-            if half[number] == _ECHOED:
-                half[number] = b""
+            data = connections[number].recv(262_144)
+            came[number] += data
+            if len(came[number]) == len(echoed) and came[number] == echoed:
+                came[number].clear()
                 now = time.perf_counter()
                 waits.append(now - sent[number])
                 sent[number] = now
-                connections[number].send(_SENT)
-            elif not data or not _ECHOED.startswith(half[number]):
+                connections[number].sendall(message)
+            elif not data or len(came[number]) >= len(echoed):
                 errors += 1
                 poll.unregister(number)
                 del sent[number]
@@ -143,7 +150,8 @@ def _messages(port: int, seconds: float, cpu: Callable[[], float]) -> Burst:
         connection.close()
     poll.close()
     waits.sort()
-    return Burst(len(waits), taken, used, waits[len(waits) * 99 // 100] * 1000 if waits else 0.0, errors)
+    p50, p99 = (waits[len(waits) * part // 100] * 1000 if waits else 0.0 for part in (50, 99))
+    return Burst(len(waits), taken, used, p50, p99, errors)
 
 
 def _websocket(port: int) -> socket.socket:

@@ -4,7 +4,7 @@
 arun that is installed where this interpreter is, and whether that one is compiled. ``wsgi`` and ``aiohttp`` are our other
 engines, ``aiohttp-runner`` is aiohttp's own and ``uvicorn`` a peer for ASGI. Neither a client nor the kernel takes part, so the
 least is steady where requests per second are not. A figure without any noise is that of ``--instructions``, which needs
-valgrind: user-space instructions per request, from two runs under callgrind whose difference leaves out the start.
+valgrind: user-space instructions per request of one round, once a round has warmed it up.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ import argparse
 import asyncio
 import itertools
 import os
-import re
 import shlex
 import statistics
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
+import callgrind
 import environment
 import instances
+import websocket
 from apps.answers import CHUNK, CHUNKS, JSON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
 __all__ = ("CASES", "HEADS", "KINDS", "build", "count")
@@ -38,6 +37,7 @@ KINDS = ("asgi", "wsgi", "aiohttp", "aiohttp-runner", "uvicorn")
 _LIMIT = 300
 #: What a read brings at most of a large body: the kernel hands it over in such pieces.
 _READ = 65_536
+_LONG = 86_400.0
 _ADDRESS = "127.0.0.1"
 _BROWSER = (
     b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
@@ -64,11 +64,6 @@ CASES = {
 }
 #: Bytes of each answer's body.
 _BODIES = {"hello": 5, "json": len(JSON), "echo": 100_000, "stream": len(CHUNK) * CHUNKS}
-_UPGRADE = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-)
-_MASK = b"\x12\x34\x56\x78"
 
 
 class Transport(asyncio.Transport):
@@ -184,6 +179,8 @@ async def factory(options: argparse.Namespace) -> Callable[[], asyncio.Protocol]
             forwarded_allow_ips=(_ADDRESS,),
             keep_alive_requests=0,
             ws_ping_interval=0,
+            # Under valgrind, on a loaded machine, the times of a client would be over between two requests.
+            **dict.fromkeys(("timeout_keep_alive", "timeout_header", "timeout_body", "timeout_write"), _LONG),
         ),
     )
     made: Callable[[], asyncio.Protocol] = await http.start()
@@ -204,18 +201,10 @@ def requests(case: str, head: str) -> Iterator[bytes]:
     """Return what a connection sends, one after the other and without an end."""
     path, size = CASES[case]
     if case.startswith("websocket"):
-        return itertools.repeat(_message(size))
+        return itertools.repeat(websocket.sent(size))
     line = f"{'POST' if size else 'GET'} {path} HTTP/1.1\r\nHost: {_ADDRESS}:8000\r\n".encode()
     length = b"Content-Length: %d\r\n" % size if size else b""
     return itertools.cycle([line + fields + length + b"\r\n" + b"b" * size for fields in HEADS[head]])
-
-
-def _message(size: int) -> bytes:
-    """Return a masked text frame (RFC 6455 section 5.2)."""
-    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big") if size < 65_536 else b""
-    length = length or b"\xff" + size.to_bytes(8, "big")
-    masked = bytes(byte ^ _MASK[place % 4] for place, byte in enumerate(b"m" * size))
-    return b"\x81" + length + _MASK + masked
 
 
 async def connected(make: Callable[[], asyncio.Protocol], case: str) -> tuple[list[Transport], int]:
@@ -235,12 +224,15 @@ async def connected(make: Callable[[], asyncio.Protocol], case: str) -> tuple[li
     path, size = CASES[case]
     if case.startswith("websocket"):
         for transport in transports:
-            feed(transport, b"GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path.encode(), _ADDRESS.encode(), _UPGRADE))
+            feed(
+                transport,
+                b"GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path.encode(), _ADDRESS.encode(), websocket.UPGRADE),
+            )
             await _answer(transport, b"HTTP/1.1 101")
         # The recorders have done their work: from here on they count as the others do.
         for transport in transports:
             transport.__class__ = Transport
-        return transports, size + (2 if size < 126 else 4 if size < 65_536 else 10)
+        return transports, len(websocket.echoed(size))
     first = transports[0]
     feed(first, next(requests(case, "short")))
     answer = await _answer(first, b"HTTP/1.1 200")
@@ -287,9 +279,8 @@ async def measure(options: argparse.Namespace) -> list[float]:
     asked = requests(options.case, options.head)
     receive = [(transport, transport.get_protocol()) for transport in transports]
     plain = all(hasattr(protocol, "data_received") for _, protocol in receive) and CASES[options.case][1] < _READ
-    taken = []
-    for _ in range(options.rounds):
-        begin = time.process_time()
+
+    async def ask() -> None:
         async with asyncio.timeout(_LIMIT):
             for _ in range(options.requests):
                 request = next(asked)
@@ -303,38 +294,57 @@ async def measure(options: argparse.Namespace) -> list[float]:
                 await Transport.reached.wait()
                 if Transport.written != Transport.due:
                     raise SystemExit(f"answers of {length} bytes each were {Transport.written - Transport.due} longer")
+
+    if options.marked:
+        await ask()
+        callgrind.instrument()
+        callgrind.mark()
+        await ask()
+        callgrind.mark()
+        return [0.0]
+    taken = []
+    for _ in range(options.rounds):
+        begin = time.process_time()
+        await ask()
         taken.append((time.process_time() - begin) / (options.requests * CONNECTIONS) * 1e6)
     return taken
 
 
-def count(python: str, words: Sequence[str], requests_: int = 20, rounds: tuple[int, int] = (1, 3)) -> float:
-    """Return the user-space instructions per request of this program with these arguments, by callgrind.
-
-    The runs of the two numbers of rounds are made at the same time.
+def count(python: str, words: Sequence[str], environ: Mapping[str, str]) -> float:
+    """Return the user-space instructions per request of this program with these arguments and these variables.
 
     Raises:
-        RuntimeError: one of them failed.
+        RuntimeError: it failed.
     """
-
-    def run(number: int) -> int:
-        line = [environment.program("valgrind") or "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-        line += [python, os.path.abspath(__file__), *words, "--rounds", str(number), "--requests", str(requests_)]
-        # A seed of its own would give dicts of strings another order, and another count, in each run.
-        ran = subprocess.run(
-            line, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
-        )
-        found = re.search(r"Collected : (\d+)", ran.stderr)
-        if ran.returncode or found is None:
-            raise RuntimeError(f"{shlex.join(words)}: {(ran.stdout + ran.stderr)[-2000:]}")
-        return int(found[1])
-
-    with ThreadPoolExecutor() as pool:
-        few, many = pool.map(run, rounds)
-    return (many - few) / (rounds[1] - rounds[0]) / (requests_ * CONNECTIONS)
+    try:
+        counted = callgrind.count([python, os.path.abspath(__file__), *words, "--marked"], environ)
+    except RuntimeError as failure:
+        raise RuntimeError(f"{shlex.join(words)}: {failure}") from None
+    return counted / (arguments(words).requests * CONNECTIONS)
 
 
 def main() -> None:
     """Read the command line, measure, and tell."""
+    words = [word for word in sys.argv[1:] if word != "--instructions"]
+    options = arguments(sys.argv[1:])
+    what = f"{shlex.join(words)} ({build()})"
+    if options.instructions:
+        print(f"{what}: {count(sys.executable, words, {}):,.0f} instructions per request")
+        return
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if options.loop == "uvloop":
+        import uvloop
+
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        taken = runner.run(measure(options))
+    print(f"{what}: {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}", flush=True)
+    # Connections are still open, and threads wait: nothing of that is worth an orderly end.
+    os._exit(0)
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read a command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--case", choices=tuple(CASES), default="hello", help="what is asked (default hello)")
@@ -346,25 +356,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="how often it is measured (default 15)")
     parser.add_argument("--requests", type=int, default=20, help="requests per connection and round (default 20)")
     parser.add_argument("--instructions", action="store_true", help="count instructions instead, under valgrind")
-    options = parser.parse_args()
-    what = shlex.join(word for word in sys.argv[1:] if word != "--instructions")
-    if options.instructions:
-        words = [word for word in sys.argv[1:] if word != "--instructions"]
-        print(f"{what} ({build()}): {count(sys.executable, words, options.requests):,.0f} instructions per request")
-        return
-    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if options.loop == "uvloop":
-        import uvloop
-
-        new_loop = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        taken = runner.run(measure(options))
-    print(
-        f"{what} ({build()}): {min(taken):.2f} µs of CPU time per request, median {statistics.median(taken):.2f}",
-        flush=True,
-    )
-    # Connections are still open, and threads wait: nothing of that is worth an orderly end.
-    os._exit(0)
+    parser.add_argument("--marked", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import venv
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ("APPS", "BIN", "HERE", "RESULTS", "circumstances", "program", "setup")
+__all__ = ("APPS", "BIN", "BUILDS", "HERE", "RESULTS", "ROOT", "circumstances", "program", "setup")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -23,9 +24,14 @@ APPS = os.path.join(HERE, "apps")
 RESULTS = os.path.join(HERE, "results")
 ENVIRONMENT = os.path.join(ROOT, ".venv-bench")
 BIN = os.path.join(ENVIRONMENT, "bin")
+#: Beside the environment's own arun, which is compiled: builds of it that are found first by PYTHONPATH, the compiled one again
+#: so that all three are found in the same way.
+BUILDS = {name: os.path.join(ENVIRONMENT, name) for name in ("compiled", "pure", "before")}
 
 _PACKAGES = (
     "arun-server",
+    "h2corn",
+    "fastpysgi",
     "uvicorn",
     "granian",
     "gunicorn",
@@ -40,14 +46,33 @@ _PACKAGES = (
 _PROGRAMS = ("nginx", "wrk")
 
 
-def setup() -> None:
-    """Make ``.venv-bench``: the pinned peers, and arun as a wheel, compiled as an installation is."""
+def setup(before: str = "") -> None:
+    """Make ``.venv-bench`` with the pinned peers and arun, compiled and pure; ``before`` is a commit whose arun is built as well.
+
+    Every server runs on one interpreter, that of this program.
+    """
     venv.create(ENVIRONMENT, with_pip=True, clear=True)
     with open(os.path.join(ENVIRONMENT, ".gitignore"), "w", encoding="ascii") as ignore:
         ignore.write("*\n")
-    pip = [os.path.join(BIN, "python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "-r", os.path.join(HERE, "requirements.txt")], check=True)
-    subprocess.run([*pip, ROOT], check=True)
+    _pip("-r", os.path.join(HERE, "requirements.txt"))
+    install()
+    if before:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = subprocess.run(["git", "archive", before], cwd=ROOT, check=True, capture_output=True).stdout
+            subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+            _pip("--no-deps", "--target", BUILDS["before"], folder)
+
+
+def install() -> None:
+    """Install the arun of the work tree into ``.venv-bench`` anew, compiled and pure."""
+    _pip("--force-reinstall", "--no-deps", ROOT, compiles="1")
+    for name, compiles in (("compiled", "1"), ("pure", "0")):
+        _pip("--upgrade", "--no-deps", "--target", BUILDS[name], ROOT, compiles=compiles)
+
+
+def _pip(*words: str, compiles: str = "") -> None:
+    pip = [os.path.join(BIN, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
+    subprocess.run(pip, env={**os.environ, "ARUN_COMPILE": compiles}, check=True)
 
 
 def program(name: str) -> str | None:

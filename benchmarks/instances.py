@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = (
+    "REQUEST",
     "Answer",
     "Memory",
     "children",
@@ -31,7 +32,7 @@ __all__ = (
 
 #: Seconds between two attempts to connect: what a figure can be late by.
 PAUSE = 0.000_3
-_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def started(command: Sequence[str], folder: str, log: str) -> Iterator[tuple[sub
         process.wait()
 
 
-def first_answer(process: subprocess.Popen[bytes], port: int, limit: float, request: bytes = _REQUEST) -> Answer:
+def first_answer(process: subprocess.Popen[bytes], port: int, limit: float, request: bytes = REQUEST) -> Answer:
     """Connect and ask, again and again, until one answer is complete.
 
     Raises:
@@ -175,5 +176,7 @@ def complete(data: bytes, ended: bool) -> bool:  # noqa: FBT001 - a fact about t
 
 
 def _kilobytes(path: str, field: str) -> int:
-    with open(path, encoding="ascii") as lines:
+    # A process may end between two looks; one that has ended holds nothing.
+    with suppress(FileNotFoundError, ProcessLookupError), open(path, encoding="ascii") as lines:
         return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
+    return 0

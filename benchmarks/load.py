@@ -24,7 +24,7 @@ import figures
 import instances
 import load_report
 from cases import CASES, FILES, entrants
-from servers import NGINX, SERVERS, nginx_config
+from servers import NGINX, SERVERS, nginx_config, nginx_proxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 PROGRAMS = tuple(dict.fromkeys(server.program for server in SERVERS))
 KINDS = tuple(dict.fromkeys(server.kind for server in SERVERS))
 
-#: Seconds that one instance may take until it answers, and that a burst lasts.
-LIMIT, BURST = 30.0, 1
+#: Seconds that one instance may take until it answers.
+LIMIT = 30.0
 #: A machine may take a core away for a whole burst: how often a silent one is repeated before the server is left out.
 _TRIES = 5
 
@@ -47,21 +47,23 @@ class LeftOut(Exception):  # noqa: N818 - an outcome of its own: the others of t
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run happens: the servers' programs, a folder with the apps, and the core of the servers."""
+    """Where a run happens: the servers' programs, a folder with the apps, the cores, and the seconds of a burst."""
 
     bin: str
     folder: str
-    core: int
+    cores: list[int]
+    seconds: int
 
 
 @dataclass(slots=True)
 class Instance:
-    """A server that is up for the time of a case, and its samples."""
+    """A server that is up for the time of a case, and its samples; ``port`` is that of the proxy where one stands before it."""
 
     entrant: Entrant
     port: int
     pid: int
     log: str
+    seconds: int
     idle: clients.Idle | None = None
     lost: int = 0
     rss_each: float = 0.0
@@ -75,14 +77,19 @@ class Instance:
             LeftOut: it is gone, or does not do what the case wants.
         """
         try:
+            if self.entrant.server.rests:
+                os.killpg(self.pid, signal.SIGCONT)
             if self.idle:
                 self.lost += self.idle.renew()
             for _ in range(_TRIES):
-                found = clients.burst(case, self.port, BURST, lambda: instances.cpu_seconds(self.pid))
+                found = clients.burst(case, self.port, self.seconds, lambda: instances.cpu_seconds(self.pid))
                 if found.requests or found.errors:
                     break
         except OSError as failure:
             raise LeftOut(f"{failure}; {self.printed()}") from None
+        finally:
+            if self.entrant.server.rests:
+                os.killpg(self.pid, signal.SIGSTOP)
         if not found.requests:
             raise LeftOut(f"no answer in a whole burst, {found.errors} errors; {self.printed()}")
         weight = instances.memory(self.pid)
@@ -91,6 +98,7 @@ class Instance:
             rate=found.requests / found.seconds,
             per_cpu=1e6 / per_request,
             cpu=per_request,
+            p50=found.p50,
             p99=found.p99,
             rss=weight.rss,
             pss=weight.pss,
@@ -155,24 +163,25 @@ def opened(case: Case, entrant: Entrant, place: Place, ends: ExitStack) -> Insta
     """
     port = instances.free_port()
     log = os.path.join(place.folder, f"{port}.log")
-    process, _ = ends.enter_context(instances.started(command(entrant, place, port), place.folder, log))
-    instance = Instance(entrant, port, process.pid, log)
+    process, _ = ends.enter_context(instances.started(command(case, entrant, place, port), place.folder, log))
     try:
-        answer = instances.first_answer(process, port, LIMIT)
-        if not case.websocket:
-            answer = instances.first_answer(process, port, LIMIT, case.request)
+        # The websocket of a case is looked at by its first burst.
+        answer = instances.first_answer(process, port, LIMIT, case.request if not case.message else instances.REQUEST)
     except TimeoutError as failure:
-        raise LeftOut(f"{failure}; {instance.printed()}") from None
-    if answer.status != 200 or len(answer.body) < (0 if case.websocket else case.answer):
-        raise LeftOut(f"it answered {answer.status} with {len(answer.body)} bytes; {instance.printed()}")
+        raise LeftOut(f"{failure}; {' '.join(instances.tail(log).split())[-300:]}") from None
+    if answer.status != 200 or len(answer.body) < (0 if case.message else case.answer):
+        raise LeftOut(f"it answered {answer.status} with {len(answer.body)} bytes")
+    instance = Instance(
+        entrant, proxy(place, port, ends) if case.nginx else port, process.pid, log, max(1, place.seconds)
+    )
     instance.burst(case)
     if entrant.idle:
         instance.hold(ends)
     return instance
 
 
-def command(entrant: Entrant, place: Place, port: int) -> list[str]:
-    """Return the command of an instance on the servers' core.
+def command(case: Case, entrant: Entrant, place: Place, port: int) -> list[str]:
+    """Return the command of an instance on the first core; on all of them, where two workers are compared with one.
 
     Raises:
         LeftOut: its program is not installed.
@@ -183,12 +192,41 @@ def command(entrant: Entrant, place: Place, port: int) -> list[str]:
             raise LeftOut("nginx is not installed")
         with open(NGINX.format(folder=place.folder, port=port), "w", encoding="ascii") as config:
             config.write(nginx_config(port, place.folder, FILES))
-    words = {"bin": place.bin, "folder": place.folder, "app": f"{entrant.server.kind}_load", "port": port}
-    return ["taskset", "-c", str(place.core), *(w.format(**words, nginx=nginx) for w in shlex.split(entrant.command))]
+    words = {
+        "bin": place.bin,
+        "folder": place.folder,
+        "app": f"{entrant.server.kind}_load",
+        "port": port,
+        "nginx": nginx,
+    }
+    cores = place.cores if case.workers else place.cores[:1]
+    started = [word.format(**words, pure=environment.BUILDS["pure"]) for word in shlex.split(entrant.command)]
+    return ["taskset", "-c", ",".join(map(str, cores)), *started]
 
 
-def prepare() -> int:
-    """Take the last core for the client, allow many descriptors, and return the core of the servers.
+def proxy(place: Place, upstream: int, ends: ExitStack) -> int:
+    """Start an nginx before a server, on the core of the client; return its port.
+
+    Raises:
+        LeftOut: nginx is not installed, or does not answer.
+    """
+    port = instances.free_port()
+    config, log = NGINX.format(folder=place.folder, port=port), os.path.join(place.folder, f"{port}.log")
+    if (nginx := environment.program("nginx")) is None:
+        raise LeftOut("nginx is not installed")
+    with open(config, "w", encoding="ascii") as file:
+        file.write(nginx_proxy(port, place.folder, upstream))
+    line = [nginx, "-e", "stderr", "-p", place.folder, "-c", config]
+    process, _ = ends.enter_context(instances.started(line, place.folder, log))
+    try:
+        instances.first_answer(process, port, LIMIT)
+    except TimeoutError as failure:
+        raise LeftOut(f"nginx: {failure}; {instances.tail(log)}") from None
+    return port
+
+
+def prepare() -> list[int]:
+    """Take the last core for the client, allow many descriptors, and return the first core and the last.
 
     Raises:
         SystemExit: the machine does not allow a run.
@@ -207,16 +245,19 @@ def prepare() -> int:
     # A run that is ended ends its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     os.sched_setaffinity(0, {cores[-1]})
-    return cores[0]
+    return [cores[0], cores[-1]]
 
 
 def main() -> None:
     """Read the command line, measure, and tell."""
     options = arguments()
     if options.setup:
-        environment.setup()
+        environment.setup(options.before)
         return
-    core = prepare()
+    if options.install:
+        environment.install()
+        return
+    cores = prepare()
     programs = [program for program in options.servers if program not in options.without]
     taken = {}
     with tempfile.TemporaryDirectory(prefix="arun-bench-") as folder:
@@ -225,7 +266,7 @@ def main() -> None:
             if path != "/":
                 with open(folder + path, "wb") as file:
                     file.write(body)
-        place = Place(options.bin, folder, core)
+        place = Place(options.bin, folder, cores, options.seconds)
         for case in CASES:
             if case.name in options.cases and (taking_part := entrants(case, programs, options.kinds)):
                 taken[case] = run(case, taking_part, options.rounds, place)
@@ -244,15 +285,18 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--setup", action="store_true", help="make .venv-bench with the pinned peers and arun as a wheel"
+        "--setup", action="store_true", help="make .venv-bench: the pinned peers, and arun compiled and pure"
     )
+    parser.add_argument("--install", action="store_true", help="install arun of the work tree there anew, both builds")
+    parser.add_argument("--before", default="", metavar="COMMIT", help="with --setup: arun of this commit as well")
     names = [case.name for case in CASES]
-    parser.add_argument("--rounds", type=int, default=15, help="bursts of each server in each case (default 15)")
+    parser.add_argument("--rounds", type=int, default=5, help="bursts of each server in each case (default 5)")
+    parser.add_argument("--seconds", type=int, default=1, help="how long a burst lasts (default 1)")
     parser.add_argument("--cases", nargs="+", choices=names, default=names, help="measure these cases alone")
     parser.add_argument("--servers", nargs="+", choices=PROGRAMS, default=PROGRAMS, help="measure these servers alone")
     parser.add_argument("--without", nargs="+", choices=PROGRAMS, default=[], help="leave these servers out")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="serve these kinds of app alone")
-    parser.add_argument("--bin", default=environment.BIN, help="where the servers are installed")
+    parser.add_argument("--bin", type=os.path.abspath, default=environment.BIN, help="where the servers are installed")
     parser.add_argument("--output", help="folder of load.json, .md and .svg (default: results/, for a whole run)")
     return parser.parse_args()
 

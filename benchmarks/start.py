@@ -60,6 +60,14 @@ def cases(folder: str) -> list[Case]:
         for (server, kind), line in COMMANDS.items()
     ]
     page = COMMANDS["arun", "asgi"].replace("{app}", "broken") + " --fallback-config welcome"
+    for build, place in environment.BUILDS.items():
+        if os.path.isdir(place):
+            before = f"env PYTHONPATH={place} "
+            for kind in ("asgi", "wsgi", "aiohttp"):
+                line = before + COMMANDS["arun", kind].replace("{app}", f"{kind}_hello")
+                found.append(Case(f"build {build}: {kind}", "arun", tuple(line.split())))
+            line = before + page
+            found.append(Case(f"build {build}: page", "arun", tuple(line.split()), status=FALLBACK, body=b""))
     found.append(Case("arun broken -> welcome page", "arun", tuple(page.split()), status=503, body=b""))
     back = COMMANDS["arun", "asgi"].replace("{app}", "mending") + " --fallback-config welcome --recover {way}"
     for way in mending.WAYS:

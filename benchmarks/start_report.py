@@ -76,6 +76,11 @@ def _wanted(taken: dict[str, list[Sample]]) -> list[figures.Wanted]:
         figures.Wanted(claim, _PAGE, best, "first_byte", 0.5),
         figures.Wanted("RSS of an idle ASGI instance / uvicorn's", "arun asgi", "uvicorn asgi", "rss", 0.8),
     ]
+    for what, limit in (("asgi", 1.03), ("wsgi", 1.03), ("aiohttp", 1.03), ("page", 1.03)):
+        ours, before = f"build compiled: {what}", f"build before: {what}"
+        if before in taken:
+            wanted.append(figures.Wanted(f"{ours} / {before}", ours, before, "first_byte", limit))
+            wanted.append(figures.Wanted(f"{ours} / {before}, PSS", ours, before, "pss", 1.2))
     if any_best != best:
         claim = f"broken app to page / best shell line of all ({any_best})"
         wanted.insert(2, figures.Wanted(claim, _PAGE, any_best, "first_byte", 0.5))
@@ -88,6 +93,10 @@ def _ratios(taken: dict[str, list[Sample]]) -> dict[str, Any]:
     for ours in (name for name in taken if name.startswith("arun ")):
         kind = ours.removeprefix("arun ")
         pairs += [(ours, name) for name in taken if name != ours and name.partition(" ")[2] == kind]
+    builds = [name for name in taken if name.startswith("build ")]
+    for ours in (name for name in builds if not name.startswith("build before")):
+        before = f"build before: {ours.partition(': ')[2]}"
+        pairs += [(ours, before)] if before in taken else []
     if _PAGE in taken:
         pairs += [(_PAGE, name) for name in taken if name.startswith("shell:")]
     return {f"{ours} / {name}": asdict(figures.ratio(taken[ours], taken[name], "first_byte")) for ours, name in pairs}

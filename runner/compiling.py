@@ -33,8 +33,15 @@ COMPILED = (
     "arun/http/*.py",
     "arun/http/access/*.py",
     "arun/http/http1/*.py",
+    "arun/http/websocket/*.py",
+    "arun/apps/aiohttp/exchange.py",
+    "arun/apps/aiohttp/head.py",
+    "arun/apps/aiohttp/message.py",
+    "arun/apps/aiohttp/serving.py",
+    "arun/apps/aiohttp/writer.py",
     "arun/apps/asgi/*.py",
     "arun/apps/wsgi/*.py",
+    "arun/system/line_file.py",
 )
 #: ... but for packages, what mypyc cannot make, and what no usual request meets; tests/house/test_compiling.py says more.
 INTERPRETED = (
@@ -48,13 +55,14 @@ INTERPRETED = (
     "arun/http/transport.py",
     "arun/apps/asgi/lifespan.py",
     "arun/apps/asgi/tls.py",
-    "arun/apps/asgi/websocket.py",
+    "arun/http/websocket/deflate.py",
+    "arun/http/websocket/handshake.py",
     "arun/apps/wsgi/file_reader.py",
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")
-#: The name of the library that holds them all, beside the package; each module has a small one of its own that refers to it.
-GROUP = "arun"
+#: Where the library is that holds them all, arun/compiled__mypyc; each module has a small one of its own that refers to it.
+GROUP = "arun.compiled"
 #: Where the libraries lie, in the directory in which they are made.
 _MADE = "made"
 #: Lines of a compiler's that a message keeps.

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.streams import EmptyStreamReader
 from tests.engines.conftest import aiohttp_server
 
 from arun.apps.aiohttp import names
+from arun.apps.aiohttp.body import NoBody
 from arun.apps.aiohttp.exchange import AiohttpExchange
 from arun.core.failures import StartupFailure
 from arun.http.options import HttpOptions
@@ -22,6 +24,16 @@ SOURCE = Path(__file__).parents[2] / "runner/arun/apps/aiohttp"
 def test_the_installed_aiohttp_has_every_name() -> None:
     names.require()
     assert web.Application(handler_args={"debug": True})._handler_args == {"debug": True}
+    app, below = web.Application(), web.Application()
+    app.add_subapp("/below", below)
+    assert app._subapps == [below]
+
+
+def test_a_response_without_a_name_that_is_read_of_it_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "RESPONSE", (*names.RESPONSE, "_new"))
+    with pytest.raises(StartupFailure) as caught:
+        names.require()
+    assert caught.value.sentence.endswith("has no aiohttp.web.Response._new")
 
 
 @pytest.mark.parametrize("name", ["_sendfile", "_sendfile_fallback"])
@@ -31,6 +43,16 @@ def test_a_name_that_is_gone_fails_the_start_in_one_sentence(monkeypatch: pytest
         aiohttp_server(web.Application(), HttpOptions())
     assert caught.value.cause.identifier == "app-dependency-missing"
     assert caught.value.sentence.endswith(f"has no aiohttp.web.FileResponse.{name}")
+
+
+def test_a_request_without_a_body_has_the_payload_that_aiohttp_gives_it() -> None:
+    theirs, ours = EmptyStreamReader(), NoBody()
+    slots = {name for one in type(theirs).__mro__ for name in getattr(one, "__slots__", ())}
+    set_there = {
+        name: getattr(theirs, name) for name in slots | set(getattr(theirs, "__dict__", ())) if hasattr(theirs, name)
+    }
+    assert "_read_eof_chunk" in set_there
+    assert {name: getattr(ours, name) for name in set_there} == set_there
 
 
 def test_an_exchange_has_what_a_response_asks_of_its_writer() -> None:

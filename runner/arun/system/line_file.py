@@ -13,16 +13,20 @@ from select import PIPE_BUF
 from arun.core.genuine import POLLOUT, poll, write
 from arun.system import links, logs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 __all__ = ("LineFile",)
 
 #: Seconds that a line waits for others before it is written.
-_GATHERED = 0.2
+_GATHERED: Final = 0.2
 #: Characters that are written at once, without waiting for more.
-_FULL = 65_536
+_FULL: Final = 65_536
 #: Bytes that wait for a reader before lines are dropped.
-_HELD = 262_144
+_HELD: Final = 262_144
 #: Milliseconds that the end waits for a reader, for each piece.
-_PATIENCE = 100
+_PATIENCE: Final = 100
 
 
 class LineFile:
@@ -90,7 +94,8 @@ class LineFile:
             self._dropped += len(lines)
             lines = []
         data = self._rest + "".join(lines).encode()
-        self._rest = data[self._take(data, patience) :]
+        taken = self._take(data, patience)  # before the slice: the compiler would compute it twice in there
+        self._rest = data[taken:]
         if self._dropped and not self._rest:
             logs.warning(f"{self._name} goes on: {self._dropped} lines were dropped")
             self._dropped = 0

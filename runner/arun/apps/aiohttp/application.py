@@ -12,6 +12,7 @@ from arun.apps.aiohttp.app_task import AppTask
 from arun.apps.aiohttp.exchange import AiohttpExchange
 from arun.apps.aiohttp.files import send_files_ourselves
 from arun.apps.aiohttp.handler_args import settle
+from arun.apps.aiohttp.plain import may_be_plain
 from arun.apps.aiohttp.serving import Serving
 from arun.core.failures import APP_STARTUP_FAILED, StartupFailure
 from arun.system import logs
@@ -117,7 +118,9 @@ class AiohttpApplication:
         server = runner.server
         if server is None:
             raise RuntimeError("aiohttp's runner was set up and has no server")
-        self._serving = Serving(http, self._args, server.request_handler, server.request_factory)
+        self._serving = Serving(
+            http, self._args, server.request_handler, server.request_factory, plain=may_be_plain(self._app)
+        )
         http.context = copy_context()  # with what the start-up has set
 
     async def _clean_up_early(self) -> None:

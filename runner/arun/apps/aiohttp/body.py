@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiohttp.http_parser import DeflateBuffer
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EmptyStreamReader, StreamReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,10 +21,22 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ("Body",)
+__all__ = ("Body", "NoBody")
 
 #: Content codings that are decoded, as aiohttp's parser does.
 _CODINGS = frozenset(("gzip", "deflate", "br", "zstd"))
+
+
+class NoBody(EmptyStreamReader):
+    """The body of a request that has none, one for each: aiohttp's own is one for all, and remembers that it was read.
+
+    What it begins with stands in the class, as most are never read.
+    """
+
+    _read_eof_chunk = False
+    total_bytes = 0
+
+    __init__ = object.__init__
 
 
 class Body(StreamReader):

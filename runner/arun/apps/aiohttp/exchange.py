@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
-from aiohttp.streams import EmptyStreamReader
 from aiohttp.web_protocol import PayloadAccessError
 
-from arun.apps.aiohttp.body import Body
+from arun.apps.aiohttp.body import Body, NoBody
 from arun.apps.aiohttp.departures import BodyRefused, ConnectionLost
 from arun.apps.aiohttp.protocol import Protocol
 from arun.apps.aiohttp.writer import SWITCHING, Writer
@@ -222,9 +221,10 @@ class AiohttpExchange(Writer):
     async def _run(self) -> None:  # noqa: C901 - the hot path: a call for each step is felt
         serving, stream = self.serving, self.stream
         response: Any = _NOTHING
+        instead: web.Response | None = None
         started = 0.0 if serving.access_log is None else serving.loop.time()
         has_body = self._body is not None or not self.received
-        payload = self._payload() if has_body else EmptyStreamReader()  # aiohttp's own is one for all, and remembers
+        payload = self._payload() if has_body else NoBody()
         protocol = stream.connection.common or self.protocol
         message = protocol.messages.message(
             self.request, has_body and payload is self._body and self.request.length is None
@@ -238,13 +238,14 @@ class AiohttpExchange(Writer):
                     response = await serving.handler(request)
                 except web.HTTPException as exc:
                     response = exc
-                await response.prepare(request)
-                await response.write_eof()
-            except BaseException as exc:  # noqa: BLE001 - whatever it is, the client has its response
-                response = self._failed(request, exc, response)
-                if response is not None:
+                if not (serving.plain and type(response) is web.Response and self.send_plain(response)):
                     await response.prepare(request)
                     await response.write_eof()
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, the client has its response
+                response = instead = self._failed(request, exc, response)
+            if instead is not None:
+                await instead.prepare(request)
+                await instead.write_eof()
             if serving.access_log is not None and response is not None:
                 serving.log_access(request, response, serving.loop.time() - started)
             if not self.answered:
@@ -264,7 +265,8 @@ class AiohttpExchange(Writer):
     def _payload(self) -> StreamReader:
         """Return what reads the body of the request."""
         if not self.request.framing:
-            return EmptyStreamReader()
+            nothing: StreamReader = NoBody()
+            return nothing
         body = self._reader()
         if self.received:
             self._complete_body(body)

@@ -12,10 +12,13 @@ from arun.http.fields import CLOSE, DATED, SERVED, TOKEN_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     Fields = tuple[tuple[str, str], ...]
     Head = tuple[bytes, int | None, int]
+    PlainHead = tuple[int, bytes, bytes]
 
-__all__ = ("Heads", "first_lines")
+__all__ = ("Heads", "first_lines", "plain_head", "plain_heads")
 
 _PLAIN, _LENGTH, _CONNECTION, _HOP, _DATE, _SERVER = range(6)
 #: The fields Server and Date are aiohttp's to set, and the app's to take out.
@@ -27,6 +30,8 @@ _SHORT = 64
 #: Bytes of the lines of a head that is worth it.
 _REMEMBERED = 1024
 _DIGITS = 3
+_FINAL = 200
+_BODILESS = frozenset((204, 304))
 
 
 class Heads:
@@ -134,7 +139,30 @@ def _length(value: str) -> int:
     return int(value)
 
 
+def plain_head(key: tuple[Any, ...]) -> PlainHead:
+    """Return status, first line and fields of a response by ``(status, reason, *fields)``; a status of 0 where aiohttp has to add to it.
+
+    Raises:
+        ValueError: a name is no token, or there is a control character.
+    """
+    status, reason, fields = key[0], key[1], key[2:]
+    has_type, block = False, b""
+    for name, value in fields:
+        if _kinds[name] != _PLAIN:
+            return 0, b"", b""
+        has_type = has_type or name.lower() == "content-type"
+        block += _line(name, value)
+    if not has_type or status < _FINAL or status in _BODILESS:
+        return 0, b"", b""
+    status, line = _status_line(f"HTTP/1.1 {status} {reason}")
+    if len(block) <= _REMEMBERED:
+        plain_heads.keep(key, (status, line, block))
+    return status, line, block
+
+
 _kinds: BoundedCache[str, int] = BoundedCache(_kind)
 _lengths: BoundedCache[str, int] = BoundedCache(_length)
 #: The status, and the first line of a response as it is sent, for one as aiohttp gives it.
 first_lines: BoundedCache[str, tuple[int, bytes]] = BoundedCache(_status_line)
+#: What ``plain_head`` has returned before.
+plain_heads: BoundedCache[tuple[Any, ...], PlainHead] = BoundedCache(plain_head)

@@ -20,6 +20,10 @@ __all__ = ("Messages",)
 _KEPT = 1024
 #: Changes of its fields until nothing is kept for a connection.
 _CHANGES = 4
+#: Bytes of a value that is worth remembering beyond its connection: clients of one kind send the same.
+_SHORT = 128
+#: Fields whose values are of one client only.
+_SECRET = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 _NO_FIELDS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
@@ -76,11 +80,17 @@ class Messages:
 
 
 def _decoded(fields: list[tuple[bytes, bytes]]) -> CIMultiDictProxy[str]:
-    try:
-        decoded = [(_names[name], value.decode()) for name, value in fields]
-    except UnicodeDecodeError:
-        decoded = [(_names[name], value.decode("utf-8", "surrogateescape")) for name, value in fields]
-    return CIMultiDictProxy(CIMultiDict(decoded))
+    known = _fields.get
+    return CIMultiDictProxy(CIMultiDict([known(field) or _field(field) for field in fields]))
+
+
+def _field(field: tuple[bytes, bytes]) -> tuple[istr, str]:
+    """Return a field as aiohttp has it, and keep one that may come again, on whatever connection."""
+    name, value = field
+    decoded = _names[name], value.decode("utf-8", "surrogateescape")
+    if len(value) <= _SHORT and name not in _SECRET:
+        _fields.keep(field, decoded)
+    return decoded
 
 
 def _target(target: bytes) -> tuple[str, URL]:
@@ -97,4 +107,5 @@ def _name(name: bytes) -> istr:
 
 _standard = {one.lower().encode(): one for one in vars(hdrs).values() if isinstance(one, istr)}
 _names: BoundedCache[bytes, istr] = BoundedCache(_name)
+_fields: BoundedCache[tuple[bytes, bytes], tuple[istr, str]] = BoundedCache(_field)
 _targets: BoundedCache[bytes, tuple[str, URL]] = BoundedCache(_target)

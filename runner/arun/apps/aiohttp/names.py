@@ -2,7 +2,8 @@
 
 ``pyproject.toml`` says which releases have them; tests/engines/test_aiohttp_names.py fails where the installed one does not.
 A request also has what aiohttp asks of its protocol: of those, ``_timeout_ceil_threshold`` (websockets with a heartbeat),
-``_paused``, ``_reading_paused`` and ``_drain_helper`` are private. An application has its ``_handler_args``.
+``_paused``, ``_reading_paused`` and ``_drain_helper`` are private. An application has its ``_handler_args`` and ``_subapps``,
+and a response what ``RESPONSE`` names: of a plain one (writer.py) that is read, and that says afterwards that it was sent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from importlib import import_module
 
 from arun.core.failures import APP_DEPENDENCY_MISSING, StartupFailure
 
-__all__ = ("NAMES", "require")
+__all__ = ("NAMES", "RESPONSE", "require")
 
 #: Per module, the names that are used, private ones first.
 NAMES = {
@@ -20,6 +21,12 @@ NAMES = {
         "FileResponse._sendfile",
         "FileResponse._sendfile_fallback",
         "AppRunner.server",
+        "Response.prepare",
+        "Response._start",
+        "Response._prepare_headers",
+        "Response._write_headers",
+        "Response.write_eof",
+        "Request._prepare_hook",
     ),
     "aiohttp.streams": (
         "StreamReader._wait",
@@ -44,6 +51,20 @@ NAMES = {
     "aiohttp.web_protocol": ("PayloadAccessError", "RequestPayloadError"),
 }
 
+RESPONSE = (
+    "_body",
+    "_body_length",
+    "_chunked",
+    "_compression",
+    "_cookies",
+    "_eof_sent",
+    "_headers",
+    "_keep_alive",
+    "_payload_writer",
+    "_reason",
+    "_status",
+)
+
 
 def require() -> None:
     """Check that the installed aiohttp has every name.
@@ -52,6 +73,11 @@ def require() -> None:
         StartupFailure(APP_DEPENDENCY_MISSING): it does not.
     """
     missing = [f"{module}.{name}" for module, names in NAMES.items() for name in names if not _has(module, name)]
+    if not missing:
+        from aiohttp.web import Response
+
+        response = Response()
+        missing = [f"aiohttp.web.Response.{name}" for name in RESPONSE if not hasattr(response, name)]
     if missing:
         import aiohttp
 

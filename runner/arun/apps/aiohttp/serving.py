@@ -23,7 +23,7 @@ __all__ = ("Serving",)
 class Serving:
     """An app that has started; ``handler`` answers a request and ``make_request`` makes one, both are aiohttp's."""
 
-    __slots__ = ("access_log", "args", "handler", "heads", "http", "logger", "loop", "make_request", "nothing")
+    __slots__ = ("access_log", "args", "handler", "heads", "http", "logger", "loop", "make_request", "nothing", "plain")
 
     def __init__(
         self,
@@ -31,6 +31,8 @@ class Serving:
         args: HandlerArgs,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         make_request: Callable[..., web.BaseRequest],
+        *,
+        plain: bool,
     ) -> None:
         self.http = http
         self.args = args
@@ -43,6 +45,8 @@ class Serving:
         self.nothing.set_result(None)
         #: An access logger of the app's own, and a logger of its own that takes errors.
         self.access_log: AbstractAccessLogger | None = args.access_log
+        #: Nobody looks at the responses of its handlers before they are sent, or when they were.
+        self.plain = plain and args.access_log is None
         self.logger = args.logger if args.logger is not None and args.logger.hasHandlers() else None
 
     def report(self, exchange: Exchange, exc: BaseException) -> None:

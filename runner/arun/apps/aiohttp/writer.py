@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.hdrs import CONNECTION, UPGRADE
 
 from arun.apps.aiohttp.departures import ConnectionLost
-from arun.apps.aiohttp.head import first_lines
+from arun.apps.aiohttp.head import first_lines, plain_head, plain_heads
 from arun.http.exchange import Exchange
 from arun.http.fields import CLOSE
 
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
+    from typing import Any
 
     from aiohttp.compression_utils import ZLibCompressor
     from multidict import CIMultiDict
@@ -33,7 +34,7 @@ SWITCHING = 101
 _FINAL = 200
 #: How an interim response begins (RFC 9110 section 15.2), and one that is none: after a 101 nothing follows.
 _INTERIM, _NOT_INTERIM = b"HTTP/1.1 1", b"HTTP/1.1 101"
-_STATUS = slice(9, 12)
+_STATUS, _STATUS_END = 9, 12
 _LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
 #: Bytes of an interim response, at most.
 _INTERIM_SIZE = 65_536
@@ -45,7 +46,7 @@ class Writer(Exchange):
     It is none by inheritance: a second object, or a dict for this one, would be felt in every request.
     """
 
-    __slots__ = ("_compress", "_interim", "_left", "chunked", "output_size", "serving", "switched")
+    __slots__ = ("_compress", "_interim", "chunked", "output_size", "serving", "switched")
 
     buffer_size = 0
     on_body_write: Callable[[int, int], None] | None = None
@@ -59,8 +60,6 @@ class Writer(Exchange):
         self.output_size = 0
         #: The connection has gone over to another protocol.
         self.switched = False
-        #: Bytes of the body that may still be written, None without a known length.
-        self._left: int | None = None
         self._compress: ZLibCompressor | None = None
         #: The beginning of an interim response of which the app has written no more yet.
         self._interim = b""
@@ -108,7 +107,7 @@ class Writer(Exchange):
                 raise ValueError(f"{status} is not the status of a response")
             self.switch(line + block + b"connection: upgrade\r\n\r\n")
         else:
-            self.fields, self._left = block, self.length
+            self.fields = block
         return serving.nothing
 
     def switch(self, head: bytes) -> None:
@@ -127,10 +126,11 @@ class Writer(Exchange):
         drain: bool = True,
         LIMIT: int = 0x10000,  # noqa: N803, ARG002 - aiohttp's
     ) -> None:
-        """Send a piece of the body, or an interim response before the head; a body is cut off where its length ends.
+        """Send a piece of the body, or an interim response before the head.
 
         Raises:
             ConnectionLost: the client has gone.
+            ResponseInvalid: the body is longer than announced; it is cut off there.
         """
         data = chunk if type(chunk) is bytes else bytes(chunk)
         if self.switched:
@@ -146,29 +146,24 @@ class Writer(Exchange):
                 return
         if self.abandoned or self.stream.closing:
             raise ConnectionLost("Cannot write to closing transport")
-        self.stream.send(self, self._measured(data), True)
+        self.output_size += len(data)
+        self.stream.send(self, data, True)
         if drain and self.stream.write_paused:
             await self.drain()
 
-    def write_eof(self, chunk: bytes = b"") -> Awaitable[None]:
+    def write_eof(self, chunk: bytes | bytearray | memoryview = b"") -> Awaitable[None]:
         """Send the last piece of the body.
 
         Raises:
             ConnectionLost: the client has gone.
-            ResponseInvalid: the body is shorter than announced.
+            ResponseInvalid: the body is not as long as announced.
         """
         if self.abandoned:
             raise ConnectionLost("Cannot write to closing transport")
         if self._compress is not None:
-            return self._end_compressed(chunk)
+            return self._end_compressed(bytes(chunk))
         if not self.answered:
-            if type(chunk) is not bytes:
-                chunk = bytes(chunk)
-            if self._left == len(chunk):  # nearly always
-                self.output_size += len(chunk)
-                self.stream.send(self, chunk, False)
-            else:
-                self._end(chunk)
+            self._end(chunk if type(chunk) is bytes else bytes(chunk))
         return self.serving.nothing
 
     async def drain(self) -> None:
@@ -200,23 +195,53 @@ class Writer(Exchange):
 
     def drop_head(self) -> None:
         """Forget a response of which nothing was sent: another one takes its place."""
-        self.fields = self._left = self._compress = None
+        self.fields = self._compress = None
         self.chunked, self.output_size, self._interim = False, 0, b""
+
+    def send_plain(self, response: Any) -> bool:
+        """Send a ``web.Response`` whole of which aiohttp has nothing left to decide; return False if it has.
+
+        Of most responses only status, reason, fields and a body of bytes are set. What ``prepare`` and ``write_eof`` would add
+        to such a one the connection adds for every app: its length, the date and the name of the server. ``response`` is left as
+        one that was sent; only its fields stay those of the app.
+
+        Raises:
+            ValueError: the head cannot be sent, see ``write_headers``.
+        """
+        body = response._body  # noqa: SLF001 - see names; a property costs ten times as much
+        if (
+            type(body) is not bytes
+            or not body
+            or response._payload_writer is not None  # noqa: SLF001 - see names
+            or response._eof_sent  # noqa: SLF001 - see names
+            or response._keep_alive is not None  # noqa: SLF001 - see names
+            or response._chunked  # noqa: SLF001 - see names
+            or response._compression  # noqa: SLF001 - see names
+            or response._cookies  # noqa: SLF001 - see names
+        ):
+            return False
+        request = self.request
+        if self.fields is not None or self.answered or self._interim or self._compress is not None or self.chunked:
+            return False
+        if request.method == "HEAD":
+            return False
+        key = (response._status, response._reason, *response._headers.items())  # noqa: SLF001 - see names
+        status, line, fields = plain_heads.get(key) or plain_head(key)
+        if not status:
+            return False
+        self.status, self.line, self.fields, self.flags = status, line, fields, 0
+        self.length = size = len(body)
+        self.output_size = size = len(line) + len(fields) + size
+        self.stream.send(self, body, False)
+        response._eof_sent = True  # noqa: SLF001 - see names
+        response._keep_alive = request.keep_alive  # noqa: SLF001 - see names
+        response._body_length = size  # noqa: SLF001 - see names
+        return True
 
     # ---- inner life
 
-    def _measured(self, data: bytes) -> bytes:
-        """Count a piece of the body, and cut it off where the announced length ends."""
-        left = self._left
-        if left is not None:
-            if len(data) > left:
-                data = data[:left]
-            self._left = left - len(data)
-        self.output_size += len(data)
-        return data
-
     def _end(self, data: bytes) -> None:
-        data = self._measured(data)
+        self.output_size += len(data)
         if self.chunked and not self.head_sent:
             self.stream.send(self, data, True)
             data = b""
@@ -250,9 +275,10 @@ class Writer(Exchange):
             if self.abandoned or self.stream.closing:
                 raise ConnectionLost("Cannot write to closing transport")
             line, _, fields = data[: end - len(_LINE_END)].partition(_LINE_END)
-            if not line[_STATUS].isdigit():
+            status = line[_STATUS:_STATUS_END]
+            if not status.isdigit():
                 raise ValueError(f"{line[:80]!r} is not the first line of an interim response")
-            self.stream.send_informational(self, int(line[_STATUS]), fields)
+            self.stream.send_informational(self, int(status), fields)
             self.request.expects = False
             data = data[end:]
         return data

@@ -73,7 +73,15 @@ class WebsocketExchange(AsgiExchange):
                     return {"type": "websocket.disconnect", "code": code, "reason": reason}
             elif self.answered or self.stream.half_closed:
                 return {"type": "websocket.disconnect", "code": frames.ABNORMAL, "reason": ""}
-            await self.change()
+            # as change() does, whose coroutine would cost more than all the rest of a message
+            waiter: asyncio.Future[None] = self._http.loop.create_future()
+            if self._waiters is None:
+                self._waiters = set()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take an event of the app; return when the client has taken enough of what was sent before.

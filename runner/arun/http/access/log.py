@@ -6,13 +6,13 @@ It is ``HttpOptions.access``, which is None while the log is off: then it costs 
 from __future__ import annotations
 
 from arun.core.access_format import JSON, parse
+from arun.http.access.line import AccessLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from arun.http.access.line import AccessLog
+    from arun.http.access.line import Entry
 
 __all__ = ("access_log",)
 
@@ -20,7 +20,7 @@ _FAILING = 400
 
 
 def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) -> AccessLog:
-    """Return what is called with each request that has ended.
+    """Return what is told of each request that has ended.
 
     ``form`` is a format, or ``common``, ``combined`` or ``json``. Requests of ``quiet`` paths, exact ones or prefixes
     that end with a star, are not written unless their status is 400 or more. ``write`` takes a line with its end.
@@ -36,18 +36,24 @@ def access_log(form: str, quiet: tuple[str, ...], write: Callable[[str], None]) 
         from arun.http.access.text import text_log
 
         log = text_log(parse(form), write)
-    if not quiet:
-        return log
-    paths = frozenset(path.encode() for path in quiet if not path.endswith("*"))
-    prefixes = tuple(path[:-1].encode() for path in quiet if path.endswith("*"))
+    return QuietLog(log, quiet) if quiet else log
 
-    def log_unless_quiet(
-        client: str | None, method: str, target: bytes, version: str, status: int, *more: Any, **named: Any
-    ) -> None:
-        if 0 < status < _FAILING:
-            path = target.partition(b"?")[0]
-            if path in paths or path.startswith(prefixes):
+
+class QuietLog(AccessLog):
+    """Hands on what is said of requests to ``log``, unless they are of a quiet path and succeed."""
+
+    __slots__ = ("_log", "_paths", "_prefixes")
+
+    def __init__(self, log: AccessLog, quiet: tuple[str, ...]) -> None:
+        AccessLog.__init__(self, needs_seconds=log.needs_seconds, needs_response_fields=log.needs_response_fields)
+        self._log = log
+        self._paths = frozenset(path.encode() for path in quiet if not path.endswith("*"))
+        self._prefixes = tuple(path[:-1].encode() for path in quiet if path.endswith("*"))
+
+    def log(self, entry: Entry) -> None:
+        """Hand an entry on, or drop it."""
+        if 0 < entry.status < _FAILING:
+            path = entry.target.partition(b"?")[0]
+            if path in self._paths or path.startswith(self._prefixes):
                 return
-        log(client, method, target, version, status, *more, **named)
-
-    return log_unless_quiet
+        self._log.log(entry)

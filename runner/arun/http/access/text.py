@@ -1,4 +1,4 @@
-"""Lines of text: a format is made into one function, so that a line costs about as much as writing it down."""
+"""Lines of text: the values of a format, and what each of them follows from."""
 
 from __future__ import annotations
 
@@ -6,104 +6,98 @@ import os
 from time import localtime
 
 from arun.http.access.escapes import text_escapes
-from arun.http.access.line import NOW, Clock, compiled
+from arun.http.access.line import Clock, field
+from arun.http.access.parts import BY_CLIENT, BY_FIELDS, BY_REQUEST, FRESH, LineLog, Piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterable
 
     from arun.core.access_format import Atom
     from arun.http.access.escapes import Escapes
-    from arun.http.access.line import AccessLog
+    from arun.http.access.line import AccessLog, Entry
 
 __all__ = ("text_log",)
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FIELDS = "fields = dict(request_fields)"
-_RESPONSE = "response = dict(response_fields)"
-_PARTS = "path, mark, query = target.partition(MARK)"
-_REQUEST = "request = f'{text[method]} {text[target]} HTTP/{version}' if method else text[None]"
-
-#: Each atom as a piece of an f-string without quotes, and the statement that goes before; NAME is the atom's own name.
-_ATOMS = {
-    "client": ("{text[client]}", ""),
-    "ident": ("{text[None]}", ""),
-    "user": ("{user(text, fields[AUTHORIZATION]) if AUTHORIZATION in fields else text[None]}", _FIELDS),
-    "time": ("{clock.text}", NOW),
-    "request": ("{request}", _REQUEST),
-    "method": ("{text[method or None]}", ""),
-    "path": ("{text[path]}", _PARTS),
-    "query": ("{text[query]}", _PARTS),
-    "marked_query": ("{text[mark + query]}", _PARTS),
-    "protocol": ("HTTP/{version}", ""),
-    "status": ("{status or text[None]}", ""),
-    "size": ("{sent}", ""),
-    "size_or_dash": ("{sent or text[None]}", ""),
-    "referer": ("{text[fields.get(REFERER)]}", _FIELDS),
-    "user_agent": ("{text[fields.get(USER_AGENT)]}", _FIELDS),
-    "seconds": ("{int(seconds)}", ""),
-    "milliseconds": ("{int(seconds * 1000)}", ""),
-    "microseconds": ("{int(seconds * 1000000)}", ""),
-    "decimal_seconds": ("{seconds:.6f}", ""),
-    "process": ("<{PROCESS}>", ""),
-    "process_number": ("{PROCESS}", ""),
-    "host": ("{text[fields.get(HOST)]}", _FIELDS),
-    "scheme": ("{text[scheme]}", ""),
-    "request_id": ("{text[request_id]}", ""),
-    "traceparent": ("{text[fields.get(TRACEPARENT)]}", _FIELDS),
-    "request_field": ("{text[fields.get(NAME)]}", _FIELDS),
-    "answer_field": ("{text[response.get(NAME)]}", _RESPONSE),
-    "environment": ("{text[NAME]}", ""),
-}
+_NOTHING = "-"
+_AUTHORIZATION = b"authorization"
+_FIELDS = {"referer": b"referer", "user_agent": b"user-agent", "host": b"host", "traceparent": b"traceparent"}
+#: Fields that many requests have in common, and that are no secret: texts with these are kept.
+_COMMON = frozenset((b"referer", b"user-agent", b"host"))
 
 
-def text_log(pieces: tuple[str | Atom, ...], write: Callable[[str], None]) -> AccessLog:
+def text_log(pieces: Iterable[str | Atom], write: Callable[[str], None]) -> AccessLog:
     """Return what writes a line, with its end, of each request."""
-    names: dict[str, Any] = {
-        "text": text_escapes(),
-        "clock": Clock(_local_time),
-        "user": _user,
-        "MARK": b"?",
-        "AUTHORIZATION": b"authorization",
-        "REFERER": b"referer",
-        "USER_AGENT": b"user-agent",
-        "HOST": b"host",
-        "TRACEPARENT": b"traceparent",
-        "PROCESS": os.getpid(),
-    }
-    line, statements = "", list[str]()
-    for piece in pieces:
-        if isinstance(piece, str):
-            line += piece.replace("{", "{{").replace("}", "}}")
-            continue
-        expression, statement = _ATOMS[piece.value]
-        name = f"NAME_{len(names)}"
-        names[name] = _constant(piece)
-        line += expression.replace("NAME", name)
-        if statement and statement not in statements:
-            statements.append(statement)
-    # The text is an operator's and stands in it as a literal; header names and values are constants in ``names``.
-    return compiled(line, statements, names, write)
+    clock, escaped = Clock(_local_time), text_escapes()
+    values = _values(escaped, clock)
+    found = [piece if isinstance(piece, str) else _piece(piece, values, escaped) for piece in pieces]
+    return LineLog(found, clock, write)
 
 
-def _constant(atom: Atom) -> bytes | None:
+def _piece(atom: Atom, values: dict[str, str | Piece], escaped: Escapes) -> str | Piece:
+    """Return an atom as a value of the line, or as its text where that never changes."""
     if atom.value == "environment":
         value = os.environ.get(atom.name)
-        return None if value is None else os.fsencode(value)
-    return atom.name.lower().encode()
+        return escaped[None if value is None else os.fsencode(value)]
+    if atom.value == "answer_field":
+        sought = atom.name.lower().encode()
+        return Piece(lambda entry: escaped[field(entry.response_fields, sought)], needs_response_fields=True)
+    name = atom.name.lower().encode() if atom.value == "request_field" else _FIELDS.get(atom.value)
+    if name is None:
+        return values[atom.value]
+    follows = BY_FIELDS if name in _COMMON else FRESH
+    return Piece(lambda entry: escaped[field(entry.request_fields, name)], follows, field=name)
 
 
-def _user(text: Escapes, authorization: bytes) -> str:
+def _values(escaped: Escapes, clock: Clock) -> dict[str, str | Piece]:
+    """Return the values that are no header fields, by the names of their atoms."""
+    return {
+        "client": Piece(lambda entry: escaped[entry.client], BY_CLIENT),
+        "ident": _NOTHING,
+        "user": Piece(
+            lambda entry: _user(escaped, field(entry.request_fields, _AUTHORIZATION)), BY_CLIENT, unless=_AUTHORIZATION
+        ),
+        "time": Piece(lambda _: clock.text, BY_CLIENT),
+        "request": Piece(lambda entry: _request_line(escaped, entry), BY_REQUEST),
+        "method": Piece(lambda entry: escaped[entry.method or None], BY_REQUEST),
+        "path": Piece(lambda entry: escaped[entry.target.partition(b"?")[0]], BY_REQUEST),
+        "query": Piece(lambda entry: escaped[entry.target.partition(b"?")[2]], BY_REQUEST),
+        "marked_query": Piece(lambda entry: escaped[_marked_query(entry.target)], BY_REQUEST),
+        "protocol": Piece(lambda entry: f"HTTP/{entry.version}", BY_REQUEST),
+        "status": Piece(lambda entry: str(entry.status or _NOTHING), BY_REQUEST),
+        "size": Piece(lambda entry: str(entry.sent), BY_REQUEST),
+        "size_or_dash": Piece(lambda entry: str(entry.sent or _NOTHING), BY_REQUEST),
+        "scheme": Piece(lambda entry: escaped[entry.scheme], BY_REQUEST),
+        "seconds": Piece(lambda entry: str(int(entry.seconds)), needs_seconds=True),
+        "milliseconds": Piece(lambda entry: str(int(entry.seconds * 1000)), needs_seconds=True),
+        "microseconds": Piece(lambda entry: str(int(entry.seconds * 1000000)), needs_seconds=True),
+        "decimal_seconds": Piece(lambda entry: f"{entry.seconds:.6f}", needs_seconds=True),
+        "process": f"<{os.getpid()}>",
+        "process_number": str(os.getpid()),
+        "request_id": Piece(lambda entry: escaped[entry.request_id]),
+    }
+
+
+def _request_line(escaped: Escapes, entry: Entry) -> str:
+    return f"{escaped[entry.method]} {escaped[entry.target]} HTTP/{entry.version}" if entry.method else _NOTHING
+
+
+def _marked_query(target: bytes) -> bytes:
+    _, mark, query = target.partition(b"?")
+    return mark + query
+
+
+def _user(escaped: Escapes, authorization: bytes | None) -> str:
     """Return the user that Basic credentials name (RFC 7617), as it is written; the password is never looked at."""
-    if authorization[:6].lower() != b"basic ":
-        return text[None]
+    if authorization is None or authorization[:6].lower() != b"basic ":
+        return _NOTHING
     from binascii import Error, a2b_base64
 
     try:
-        return text[a2b_base64(authorization[6:]).partition(b":")[0] or None].replace(" ", r"\x20")
+        return escaped[a2b_base64(authorization[6:]).partition(b":")[0] or None].replace(" ", r"\x20")
     except Error:
-        return text[None]
+        return _NOTHING
 
 
 def _local_time(second: int) -> str:

@@ -11,6 +11,8 @@ from arun.http.websocket.frames import FrameInvalid, FrameReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from arun.http.exchange import Exchange
     from arun.http.server import HttpServer
     from arun.http.websocket.deflate import Deflate
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ("WebsocketConnection",)
 
 #: Seconds that a client which has taken everything has to answer our close frame.
-_CLOSING = 5.0
+_CLOSING: Final = 5.0
 #: Seconds a client that broke the rules has to read why, and to stop sending.
-_LINGER = 1.0
-_RESTARTED = "service restart"
+_LINGER: Final = 1.0
+_RESTARTED: Final = "service restart"
 
 
 class WebsocketConnection(asyncio.Protocol):

@@ -12,6 +12,8 @@ except ImportError:  # no compiled part for this platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from arun.http.websocket.deflate import Deflate
 
 __all__ = (
@@ -35,24 +37,42 @@ __all__ = (
     "read_close",
 )
 
-_CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+_CONTINUATION: Final = 0
+TEXT: Final = 1
+BINARY: Final = 2
+CLOSE: Final = 8
+PING: Final = 9
+PONG: Final = 10
 
 #: Close codes (RFC 6455 section 7.4.1).
-NORMAL, PROTOCOL, NO_STATUS, ABNORMAL = 1000, 1002, 1005, 1006
-INVALID_DATA, TOO_BIG, INTERNAL, RESTART = 1007, 1009, 1011, 1012
+NORMAL: Final = 1000
+PROTOCOL: Final = 1002
+NO_STATUS: Final = 1005
+ABNORMAL: Final = 1006
+INVALID_DATA: Final = 1007
+TOO_BIG: Final = 1009
+INTERNAL: Final = 1011
+RESTART: Final = 1012
 
-_FIN, _COMPRESSED, _RESERVED, _OPCODE = 0x80, 0x40, 0x70, 0x0F
-_MASKED, _TWO_BYTES, _EIGHT_BYTES = 0x80, 126, 127
-_CONTROL_SIZE = 125
-_TWO_BYTES_MOST = 65_535
-_MASK_SIZE = 4
+_FIN: Final = 0x80
+_COMPRESSED: Final = 0x40
+_RESERVED: Final = 0x70
+_OPCODE: Final = 0x0F
+_MASKED: Final = 0x80
+_TWO_BYTES: Final = 126
+_EIGHT_BYTES: Final = 127
+_CONTROL_SIZE: Final = 125
+_TWO_BYTES_MOST: Final = 65_535
+_MASK_SIZE: Final = 4
 #: The buffer of a frame with more bytes is not kept for what has come behind it.
-_LARGE = 1_048_576
+_LARGE: Final = 1_048_576
+#: The longest head of a frame, without its mask.
+_HEAD_SIZE: Final = 10
 #: Heads of a message in one frame, by far the most common ones.
-_WHOLE = frozenset((_FIN | TEXT, _FIN | BINARY))
-_OPCODES = frozenset((_CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+_WHOLE: Final = frozenset((_FIN | TEXT, _FIN | BINARY))
+_OPCODES: Final = frozenset((_CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 #: Close codes that may be sent (section 7.4, and IANA's registry).
-_CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
+_CLOSE_CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 
 
 class FrameInvalid(Exception):  # noqa: N818 - describes what a client sends
@@ -107,7 +127,8 @@ class FrameReader:
             data, at = self._data, self._at
             if len(data) < at + 2:
                 return None
-            first, length, start = data[at], data[at + 1] - _MASKED, at + 2
+            head = bytes(data[at : at + _HEAD_SIZE])
+            first, length, start = head[0], head[1] - _MASKED, at + 2
             whole = first in _WHOLE and not self._message_opcode
             if length < 0 or not whole:
                 self._judge(first, length)
@@ -115,7 +136,7 @@ class FrameReader:
                 start += 2 if length == _TWO_BYTES else 8
                 if len(data) < start:
                     return None
-                length = int.from_bytes(data[at + 2 : start], "big")
+                length = int.from_bytes(head[2 : start - at], "big")
             if length > self._max_size - len(self._parts) and not first & CLOSE:
                 raise FrameInvalid(TOO_BIG, "the message is too big")
             end = start + _MASK_SIZE + length
