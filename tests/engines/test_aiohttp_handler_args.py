@@ -13,6 +13,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from tests.engines.conftest import aiohttp_server
 
+from arun.http.access.log import access_log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -206,10 +208,10 @@ def heard() -> tuple[logging.Logger, Heard]:
 
 @pytest.mark.parametrize("of_instance", [True, False])
 async def test_access_logger_of_the_app_is_called_beside_the_access_log(serve_args: Any, of_instance: bool) -> None:  # noqa: FBT001
-    lines: list[Any] = []
+    lines: list[str] = []
     logger, handler = heard()
     args = {"access_log_class": Told, "access_log": logger, "access_log_format": "%s was %d"}
-    options = {"access": lambda *told: lines.append(told)} if of_instance else {}
+    options = {"access": access_log("%r", (), lines.append)} if of_instance else {}
     served = await serve_args(args, **options)
     await served.talk(asking(b"/shop"))
     assert handler.lines == ["/shop was 200"]

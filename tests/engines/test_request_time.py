@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tests.engines.wire import reset, statuses
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from arun.http.access.log import access_log
 from arun.http.request_time import RequestTimes
 
 if TYPE_CHECKING:
@@ -265,15 +267,16 @@ async def test_head_request_gets_a_503_without_a_body(serve_limited: Serve) -> N
 
 @pytest.mark.parametrize(("path", "status", "sent"), [("/hang", 503, 20), ("/deaf", 503, 20), ("/length", 200, 4)])
 async def test_access_log_gets_one_line(serve_limited: Serve, gate: Watched, path: str, status: int, sent: int) -> None:
-    entries: list[Any] = []
-    served = await serve_limited(access=lambda *entry: entries.append(entry), request_id_header="X-Id")
+    lines: list[str] = []
+    served = await serve_limited(access=access_log("json", (), lines.append), request_id_header="X-Id")
     answer = await served.talk(get(path, "Connection: close"))
-    assert entries[0][2:6] == (path.encode(), "1.1", status, sent)
-    assert LIMIT <= entries[0][6] < 5
-    assert re.search(rb"(?i)\r\nx-id: " + entries[0][10].encode(), answer)
+    line = json.loads(lines[0])
+    assert (line["path"], line["protocol"], line["status"], line["bytes"]) == (path, "HTTP/1.1", status, sent)
+    assert LIMIT <= line["duration_ms"] / 1000 < 5
+    assert re.search(rb"(?i)\r\nx-id: " + line["request_id"].encode(), answer)
     gate.open()
     assert (await served.talk(get("/", "Connection: close"))).endswith(b"fine")
-    assert [entry[2] for entry in entries] == [path.encode(), b"/"]
+    assert [json.loads(one)["path"] for one in lines] == [path, "/"]
 
 
 # ---- what follows
