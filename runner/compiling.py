@@ -61,8 +61,9 @@ INTERPRETED = (
 )
 #: What makes them; what another mypyc makes of them is not tested.
 REQUIREMENTS = ("mypy~=2.4.1", "setuptools>=65")
-#: Where the library is that holds them all, arun/compiled__mypyc; each module has a small one of its own that refers to it.
-GROUP = "arun.compiled"
+#: The library that holds them all is arun__mypyc, beside the package: its modules find their own files from there. Each has a
+#: small library of its own that refers to it.
+GROUP = "arun"
 #: Where the libraries lie, in the directory in which they are made.
 _MADE = "made"
 #: Lines of a compiler's that a message keeps.

@@ -160,6 +160,13 @@ def test_nothing_of_the_compiler_is_needed_at_run_time() -> None:
     assert {"mypy_extensions", "mypyc", "mypy", "librt"} & set(loaded.stdout.split()) == set()
 
 
+def test_each_module_knows_its_file() -> None:
+    """The successor of a process looks for the files of what is loaded: one that seems gone would keep it from starting."""
+    names = [path.removesuffix(".py").replace("/", ".") for path in COMPILED]
+    code = f"import os, sys\nfor name in {names!r}: __import__(name)\nprint([n for n, m in sys.modules.items() if n[:4] == 'arun' and not os.path.exists(m.__file__)])"
+    assert run("-c", code).stdout == "[]\n"
+
+
 # ---- which wheel is built
 
 

@@ -59,6 +59,8 @@ def install_copy(folder: Path, interpreter: str) -> Path:
         assert spec is not None
         assert spec.origin is not None
         shutil.copytree(Path(spec.origin).parent, folder / package)
+        for library in Path(spec.origin).parent.parent.glob(f"{package}__mypyc.*"):  # that of its compiled modules
+            shutil.copy(library, folder)
     script = folder / "bin" / "arun"
     script.parent.mkdir()
     script.write_text(

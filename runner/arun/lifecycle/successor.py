@@ -50,6 +50,8 @@ print(arun.__main__.__file__)
 """
 #: Seconds that it may take.
 _PROBE_TIMEOUT = 10.0
+#: What of ours a process loads: the package, and the library of its compiled modules (runner/compiling.py).
+_OURS = frozenset(("arun", "arun__mypyc"))
 #: Files that this arun has loaded and the one that is installed now does without.
 _unneeded: set[str] = set()
 
@@ -187,7 +189,7 @@ def _obstacle(launch: Launch, config: str | None) -> str | None:
 
 def _own_files() -> list[str]:
     """Return the files of arun that this process has loaded and a successor needs, and where Python's library is."""
-    own = [module.__file__ for name, module in tuple(sys.modules.items()) if name.partition(".")[0] == "arun"]
+    own = [module.__file__ for name, module in tuple(sys.modules.items()) if name.partition(".")[0] in _OURS]
     return [os.__file__, *(path for path in own if path and path not in _unneeded)]
 
 
