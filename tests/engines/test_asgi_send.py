@@ -80,6 +80,7 @@ async def test_error_of_send_is_raised_where_it_is_awaited(serve: Serve, way: An
         for wrong in (
             BODY,
             {"type": "nonsense"},
+            {"type": 5},
             {},
             {**START, "status": "200"},
             {**START, "headers": [(b"a b", b"")]},
@@ -95,6 +96,7 @@ async def test_error_of_send_is_raised_where_it_is_awaited(serve: Serve, way: An
     served = await serve(app)
     assert (await served.talk(GET)).endswith(b"\r\n\r\nfine")
     assert [type(error).__name__ for error in raised] == [
+        "ResponseInvalid",
         "ResponseInvalid",
         "ResponseInvalid",
         "KeyError",
@@ -134,7 +136,7 @@ async def test_body_may_be_of_any_kind_of_bytes(serve: Serve, kind: Any) -> None
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
         assert scope["type"] == "http"
         await send({"type": "http.response.start", "status": 200, "headers": [[b"x-list", b"1"]]})
-        await send({"type": "http.response.body", "body": kind(b"fi"), "more_body": True})
+        await send({"type": "http.response.body", "body": kind(b"fi"), "more_body": 1})
         await send({"type": "http.response.body", "body": kind(b"ne")})
 
     served = await serve(app)

@@ -109,10 +109,11 @@ _status_lines: Final[dict[object, bytes]] = {}
 
 
 def read_fields(
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Iterable[Any],
 ) -> tuple[bytes, int | None, int]:
     """Check the header fields of an app; those of the framing and the connection stay the server's own.
 
+    A field is a tuple of bytes nearly always, but any pair is one, and of whatever an app takes for bytes.
     Returns the fields as they are sent, the value of Content-Length, which is not among them, and what they mean for
     the server: a sum of CLOSE, DATED and SERVED.
 
@@ -120,7 +121,6 @@ def read_fields(
         ResponseInvalid: a name is no token, a value holds CR, LF or NUL, or Content-Length is no single number.
     """
     block, length, flags = b"", None, 0
-    field: Any  # a tuple nearly always, but any pair is one
     for field in headers:
         known = _known_fields.get(field) if type(field) is tuple else None
         if known is None:
@@ -201,14 +201,14 @@ def date_field(seconds: int) -> bytes:
     return f"date: {day_name}, {day:02} {names[month - 1]} {year} {clock} GMT\r\n".encode()
 
 
-def _line(name: bytes, value: bytes) -> bytes:
+def _line(name: Any, value: Any) -> bytes:
     """Check a field that is not in the cache, and return it as it is sent."""
     if _LF in value or _CR in value or 0 in value:  # RFC 9110 section 5.5
         raise ResponseInvalid("a header value holds CR, LF or NUL")
     return b"%b: %b\r\n" % (name, value)
 
 
-def _kind_of(name: bytes) -> int:
+def _kind_of(name: Any) -> int:
     """Classify the name of a field."""
     if not name or name.translate(None, TOKEN_BYTES):
         raise ResponseInvalid(f"{name!r} is not a header name")
@@ -223,7 +223,7 @@ def _kind_of(name: bytes) -> int:
     }.get(name.lower(), _PLAIN)
 
 
-def _length(value: bytes) -> int:
+def _length(value: Any) -> int:
     if not value.isdigit():
         raise ResponseInvalid(f"{value!r} is not a Content-Length, or not the only one")
     return int(value)

@@ -110,7 +110,7 @@ class AsgiExchange(Exchange):
                 return _failed(ClientDisconnected("the client has gone"))
             kind = message["type"]
             if kind == "http.response.body":
-                body, more = message.get("body", b""), message.get("more_body", False)
+                body, more = message.get("body", b""), bool(message.get("more_body", False))
                 if type(body) is not bytes:
                     body = bytes(memoryview(body))
                 stream.send(self, body, more or self._trailers is not None)
@@ -128,7 +128,7 @@ class AsgiExchange(Exchange):
             return _failed(exc)
         return self._extend(kind, message)
 
-    async def _extend(self, kind: str, message: MutableMapping[str, Any]) -> None:
+    async def _extend(self, kind: Any, message: MutableMapping[str, Any]) -> None:
         """Take an event of an extension."""
         if kind == "http.response.trailers" and self._trailers is not None and self.head_sent:
             self._trailers += read_fields(message.get("headers", ()))[0]
