@@ -275,7 +275,8 @@ async def measure(options: argparse.Namespace) -> list[float]:
         SystemExit: an answer is not as long as the first one.
     """
     Transport.reached = asyncio.Event()
-    transports, length = await connected(await factory(options), options.case)
+    make = await factory(options)
+    transports, length = await connected(make, options.case)
     asked = requests(options.case, options.head)
     receive = [(transport, transport.get_protocol()) for transport in transports]
     plain = all(hasattr(protocol, "data_received") for _, protocol in receive) and CASES[options.case][1] < _READ
@@ -297,6 +298,9 @@ async def measure(options: argparse.Namespace) -> list[float]:
 
     if options.marked:
         await ask()
+        # Our server looks at all its connections by the clock: the slower the machine, the more looks would be counted.
+        if watching := getattr(getattr(make, "__self__", None), "_watching", None):
+            watching.cancel()
         callgrind.instrument()
         callgrind.mark()
         await ask()

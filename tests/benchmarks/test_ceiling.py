@@ -57,7 +57,7 @@ def test_a_case_that_cannot_be_counted_fails_and_keeps_its_figure(module: Import
     counted = [ceiling.Counted("pure", "asgi", 1000, 0.0, "it hangs"), ceiling.Counted("pure", "wsgi", 1000, 999.0)]
     lines, holds = ceiling.judge(counted)
     assert not holds
-    assert lines[0] == "FAILED     pure asgi: it hangs"
+    assert lines[0] == "FAILED     pure     asgi: it hangs"
     text = '[pure]\n"asgi" = 1_000\n"wsgi" = 1_000\n'
     assert ceiling.rewritten(text, {}, counted) == '[pure]\n"asgi" = 1_000\n"wsgi" = 999\n'
 
