@@ -65,12 +65,60 @@ async def _asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if "raise" in path:
         raise RuntimeError("raised on purpose")
     if "early" not in path:
-        await send({"type": "http.response.start", **_response(path, body)})
+        start = _response(path, body)
+        start["status"] = _odd(path, _ODD_STATUSES, start["status"])
+        start["headers"] = _odd(path, _ODD_HEADERS, start["headers"])
+        await send({"type": "http.response.start", **start})
+    odd = next((change for word, change in _ODD_BODIES.items() if word in path), None)
     for piece in (body[:7], b"", body[7:]):
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", **(odd(piece) if odd else {"body": piece, "more_body": True})})
     if "late" in path:
         raise RuntimeError("raised late on purpose")
     await send({"type": "http.response.body", "body": scope["raw_path"] if "longer" in path else b""})
+
+
+class _Bytes(bytes):
+    pass
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+class _Int(int):
+    pass
+
+
+#: What an app may get wrong, or right in another way, in a piece of a body and in the start of a response.
+_ODD_BODIES: dict[str, Any] = {
+    "array": lambda piece: {"body": bytearray(piece), "more_body": True},
+    "view": lambda piece: {"body": memoryview(piece), "more_body": True},
+    "number": lambda piece: {"body": piece, "more_body": 1},
+    "textual": lambda piece: {"body": piece.decode("latin-1"), "more_body": True},
+    "nobody": lambda _: {"more_body": True},
+    "null": lambda _: {"body": None, "more_body": None},
+    "subclass": lambda piece: {"body": _Bytes(piece), "more_body": True},
+    "lists": lambda piece: {"body": list(piece), "more_body": []},
+}
+_ODD_HEADERS: dict[str, Any] = {
+    "lists": lambda headers: [list(header) for header in headers],
+    "array": lambda headers: [(bytearray(name), bytearray(value)) for name, value in headers],
+    "view": lambda headers: [(memoryview(name), memoryview(value)) for name, value in headers],
+    "textual": lambda headers: [(name.decode(), value.decode("latin-1")) for name, value in headers],
+    "subclass": lambda headers: [(_Bytes(name), _Bytes(value)) for name, value in headers],
+    "number": lambda headers: [(name, 1) for name, _ in headers],
+    "null": lambda _: None,
+    "nobody": lambda headers: [(*header, b"") for header in headers],
+    "generator": lambda headers: (header for header in headers),
+}
+_ODD_STATUSES: dict[str, Any] = {"subclass": _Int, "float": float, "textual": str, "true": bool, "null": lambda _: None}
+
+
+def _odd(path: str, changes: dict[str, Any], value: Any) -> Any:
+    for word, change in changes.items():
+        if word in path:
+            return change(value)
+    return value
 
 
 def _response(path: str, body: bytes) -> dict[str, Any]:
@@ -106,7 +154,20 @@ async def _websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if event.get("text") == "close":
             await send({"type": "websocket.close", "code": 3000, "reason": "asked"})
         else:
-            await send({**event, "type": "websocket.send"})
+            change = _odd(scope["path"], _ODD_MESSAGES, None)
+            await send({**event, "type": "websocket.send", **(change or {})})
+
+
+_ODD_MESSAGES: dict[str, Any] = {
+    "array": lambda _: {"text": None, "bytes": bytearray(b"odd")},
+    "view": lambda _: {"text": None, "bytes": memoryview(b"odd")},
+    "textual": lambda _: {"text": _Text("odd")},
+    "subclass": lambda _: {"text": None, "bytes": _Bytes(b"odd")},
+    "number": lambda _: {"text": 1},
+    "null": lambda _: {"text": None, "bytes": None},
+    "nobody": lambda _: {"type": "websocket.close", "code": 1, "reason": None},
+    "lists": lambda _: {"type": "websocket.close", "code": _Int(3001), "reason": _Text("odd")},
+}
 
 
 def _wsgi(environ: dict[str, Any], start_response: Any) -> Any:
@@ -118,10 +179,38 @@ def _wsgi(environ: dict[str, Any], start_response: Any) -> Any:
         raise RuntimeError("raised on purpose")
     response = _response(path, body)
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response["headers"]]
-    write = start_response(f"{response['status']} Said", fields)
+    status = _odd(path, _ODD_LINES, f"{response['status']} Said")
+    write = start_response(status, _odd(path, _ODD_FIELDS, fields))
     if "write" in path:
-        write(b"written")
-    return _late(body) if "late" in path else [body[:7], b"", body[7:]]
+        write(_odd(path, _ODD_PIECES, b"written"))
+    if "late" in path:
+        return _late(body)
+    return _odd(path, _ODD_RESULTS, [_odd(path, _ODD_PIECES, piece) for piece in (body[:7], b"", body[7:])])
+
+
+_ODD_LINES: dict[str, Any] = {"subclass": _Text, "number": lambda _: 200, "array": str.encode, "null": lambda _: None}
+_ODD_FIELDS: dict[str, Any] = {
+    "lists": lambda fields: [list(field) for field in fields],
+    "subclass": lambda fields: [(_Text(name), _Text(value)) for name, value in fields],
+    "array": lambda fields: [(name.encode(), value.encode("latin-1")) for name, value in fields],
+    "nobody": tuple,
+    "generator": iter,
+    "textual": dict,
+    "true": lambda fields: [(name, len(value)) for name, value in fields],
+}
+_ODD_PIECES: dict[str, Any] = {
+    "view": memoryview,
+    "float": bytearray,
+    "subclass": _Bytes,
+    "generator": lambda piece: piece.decode("latin-1"),
+    "null": lambda _: None,
+}
+_ODD_RESULTS: dict[str, Any] = {
+    "nobody": tuple,
+    "generator": iter,
+    "number": lambda _: 1,
+    "textual": b"".join,
+}
 
 
 def _late(body: bytes) -> Any:
@@ -211,11 +300,16 @@ async def _held(server: tuple[Any, Any], conversation: Any, failures: list[str],
     return {
         "written": _DATE.sub(b"Date: \r\n", written).decode("latin-1"),
         "told": json.loads(json.dumps(_told)),
-        # Where in our code something was raised, a traceback of a compiled build does not say.
-        "failures": [[text.splitlines()[0], text.splitlines()[-1]] for text in failures if text],
+        "failures": [_failure(text.splitlines()) for text in failures if text],
         "log": [_MOMENTS.sub("", line) for line in log],
         "raised": raised,
     }
+
+
+def _failure(lines: list[str]) -> list[str]:
+    """Return what a failure says: not where in our code it was, and how CPython or mypyc words that a value is of a wrong type."""
+    worded = lines[-1].startswith(("TypeError: ", "AttributeError: ", "ValueError: "))
+    return [lines[0], "a wrong value" if worded else lines[-1]]
 
 
 def _answer(told: dict[str, Any]) -> None:

@@ -90,6 +90,22 @@ _TOKENS: tuple[bytes, ...] = (
 _TOKENS += (b"FFFFFFFFFFFFFFFF", b"-1", b"+3", b"3;a=b", b'a="\\""', b",", b"chunked", b"identity", *_FIELDS, *_FRAMING)
 
 
+#: Words for what an app may get wrong, or right in another way.
+_WORDS += (
+    b"array",
+    b"view",
+    b"number",
+    b"textual",
+    b"nobody",
+    b"null",
+    b"subclass",
+    b"lists",
+    b"generator",
+    b"float",
+    b"true",
+)
+
+
 class Build:
     """A process of a build; it is started anew when it has died."""
 
@@ -195,7 +211,7 @@ class Maker:
         dice = self._random
         more = b"".join(field + b"\r\n" for field in dice.choices(_FIELDS, k=dice.choice((0, 0, 1))))
         more += dice.choice((b"", _DEFLATE, b"Sec-WebSocket-Protocol: a, b\r\n"))
-        handshake = _HANDSHAKE % (dice.choice(_WORDS), more)
+        handshake = _HANDSHAKE % (b"/".join(dice.choices(_WORDS, k=2)), more)
         return handshake + b"".join(self._frame() for _ in range(dice.randrange(7)))
 
     def _frame(self) -> bytes:
