@@ -220,6 +220,23 @@ def test_a_stop_that_is_forced_in_the_moment_its_bound_begins_is_as_short() -> N
     assert time.monotonic() - began < CLEAN_BOUND * 0.8
 
 
+def test_a_thread_of_aruns_own_runs_before_the_interpreter_may_end() -> None:
+    """One that had not begun then, on a busy machine, ended a clean stop with SIGSEGV."""
+    script = (
+        "import time\n"
+        "from arun.core import exits\n"
+        "start, ran = exits.start_new_thread, []\n"
+        "def run_late(function, arguments):\n"
+        "    time.sleep(0.3)\n"
+        "    ran.append(True)\n"
+        "    function(*arguments)\n"
+        "exits.start_new_thread = lambda function, arguments: start(run_late, (function, arguments))\n"
+        "exits.start_thread(int)\n"
+        "assert ran\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
 def test_a_stop_that_is_not_forced_waits_longer_for_a_thread_that_has_work_to_end(arun: Starter) -> None:
     work = "threading.Thread(target=lambda: (time.sleep(1.2), print('the work is done', file=sys.stderr))).start()"
     arun.write("shop.py", POOLS + "import threading\n" + ASGI.replace("await use_all()", work))

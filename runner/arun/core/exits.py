@@ -287,10 +287,19 @@ def hurry() -> None:
 def start_thread(function: Callable[..., object], *arguments: object) -> None:
     """Start a thread of arun's own, deaf to signals: they are the main thread's, up to the last moment before an exec.
 
-    No code joins it, and it delays nothing.
+    No code joins it, and it delays nothing. It runs on return: the end of the interpreter would free what belongs to a thread
+    that has not begun, which then crashes the process.
     """
+    begun = allocate_lock()
+    begun.acquire()
     with _deaf():
-        start_new_thread(function, arguments)
+        start_new_thread(_begin, (begun, function, arguments))
+    begun.acquire()
+
+
+def _begin(begun: LockType, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    begun.release()
+    function(*arguments)
 
 
 class _deaf:  # noqa: N801 - used as a function; contextlib may not be loaded yet
