@@ -41,11 +41,13 @@ class AiohttpExchange(Writer):
     To the reader of its body it is what aiohttp's protocol is: something that can pause and resume.
     """
 
-    __slots__ = ("_body", "_task")
+    __slots__ = ("_body", "_call", "_task")
 
     def __init__(self, stream: Stream, request: Request, serving: Serving) -> None:
         Writer.__init__(self, stream, request, serving)
         self._task: asyncio.Task[None] | None = None
+        #: What of the app is awaited; the task does not show it where it is compiled.
+        self._call: Any = None
         self._body: Body | None = None
 
     def start(self) -> None:
@@ -59,7 +61,7 @@ class AiohttpExchange(Writer):
 
     def stack(self) -> str:
         """Return where the task waits."""
-        return "" if self._task is None else coroutine_stack(self._task.get_coro())
+        return "" if self._call is None else coroutine_stack(self._call)
 
     def works(self) -> bool:
         """Return whether the app has this request in hand; a websocket takes the time that it takes."""
@@ -235,11 +237,13 @@ class AiohttpExchange(Writer):
         try:
             try:
                 try:
-                    response = await serving.handler(request)
+                    self._call = serving.handler(request)
+                    response = await self._call
                 except web.HTTPException as exc:
                     response = exc
                 if not (serving.plain and type(response) is web.Response and self.send_plain(response)):
-                    await response.prepare(request)
+                    self._call = response.prepare(request)
+                    await self._call
                     await response.write_eof()
             except BaseException as exc:  # noqa: BLE001 - whatever it is, the client has its response
                 response = instead = self._failed(request, exc, response)
