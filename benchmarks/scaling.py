@@ -66,10 +66,15 @@ class Case:
     blocks: bool = False
 
 
+#: One has no workers, the other closes each connection.
+_WITHOUT = {"fastpysgi", "uwsgi"}
+
+
 def _peers(kind: str) -> tuple[Entrant, ...]:
-    lines = {server: line for (server, its), line in COMMANDS.items() if its == kind and server != "uwsgi"}
+    lines = {server: line for (server, its), line in COMMANDS.items() if its == kind and server not in _WITHOUT}
     if kind == "asgi":
-        lines["uvicorn"] += " --no-access-log"
+        for server in ("uvicorn", "h2corn"):
+            lines[server] += " --no-access-log"
     else:
         lines["gunicorn gthread"] = f"{lines['gunicorn']} --worker-class gthread --threads 8"
         lines["gunicorn sync"] = lines.pop("gunicorn")
