@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,9 @@ from tests.conftest import until
 from tests.process.asking import Asking
 
 from arun.core.outlook import Outlook
+from arun.http.options import HttpOptions
 from arun.instance.status import Status
+from arun.lifecycle.build import http_server
 from arun.lifecycle.detours import Detours
 
 if TYPE_CHECKING:
@@ -239,8 +240,11 @@ def _unix_status(path: str, status: bytes) -> None:
 def test_an_order_is_carried_out_when_it_is_repeated_after_a_module_could_not_be_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    app: Any = SimpleNamespace(cancellable=True, interruptible=True)
-    http: Any = SimpleNamespace(application=app, connections=())
+    async def shop(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise AssertionError("no request comes")
+
+    http = http_server("asgi", shop, HttpOptions())
+    app = http.application
     detours = Detours(http, None, lambda: Outlook(offline="works"), bool)
     with monkeypatch.context() as away:
         away.setitem(sys.modules, "arun.http.detour", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 from tests.engines.conftest import aiohttp_server, asgi_server, wsgi_server
 
+from arun.http.access.log import access_log
 from arun.http.options import HttpOptions
 
 if TYPE_CHECKING:
@@ -18,16 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE = 10
-
-
-class Access:
-    """Takes what the access log gets."""
-
-    def __init__(self) -> None:
-        self.clients: list[str | None] = []
-
-    def __call__(self, client: str | None, *_: Any) -> None:
-        self.clients.append(client)
 
 
 @pytest.fixture(params=["file", "abstract"])
@@ -106,10 +98,11 @@ async def test_asgi_app_gets_the_name_of_the_socket_as_text(ask: Any, own_name: 
         body = f"{scope['server']!r} {scope['client']!r}".encode().ljust(200)
         await send({"type": "http.response.body", "body": body})
 
-    access = Access()
+    lines: list[str] = []
+    access = access_log("json", (), lines.append)
     shown = own_name.replace("\0", "@")
     assert (await ask(asgi_server, app, b"Host: a", access=access)).strip() == f"({shown!r}, None) None"
-    assert access.clients == [None]
+    assert [json.loads(line)["client"] for line in lines] == [None]
 
 
 async def test_aiohttp_app_has_no_client_whatever_its_socket_is_called(ask: Any) -> None:
@@ -118,9 +111,10 @@ async def test_aiohttp_app_has_no_client_whatever_its_socket_is_called(ask: Any)
 
     app = web.Application()
     app.router.add_get("/", hello)
-    access = Access()
+    lines: list[str] = []
+    access = access_log("json", (), lines.append)
     told = await ask(
         aiohttp_server, app, b"Host: a", b"X-Forwarded-Proto: https", access=access, forwarded_allow_ips=("127.0.0.1",)
     )
     assert told == "None https"
-    assert access.clients == [None]
+    assert [json.loads(line)["client"] for line in lines] == [None]
