@@ -84,6 +84,10 @@ def hindrance() -> str:
     """Return why nothing can be compiled on this machine, empty where it can: a module of a line is tried."""
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "only CPython with its global lock runs compiled modules"
+    if sys.version_info >= (3, 12):
+        # mypyc throws what is cancelled into a coroutine in a form that is deprecated there: with warnings as errors an app
+        # gets another exception.
+        return "compiled modules are for CPython 3.11 so far"
     headers = sysconfig.get_path("include")
     if not os.path.exists(os.path.join(headers, "Python.h")):
         return f"Python's headers are not in {headers} (on Debian: apt-get install python3-dev)"
